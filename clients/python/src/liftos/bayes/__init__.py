@@ -1,0 +1,1 @@
+"""Client of the liftos-bayes service."""

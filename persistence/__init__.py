@@ -1,0 +1,1 @@
+"""Storage of liftos-bayes: tables, repositories, migrations and the embedded Postgres."""

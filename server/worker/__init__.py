@@ -1,0 +1,1 @@
+"""The worker process: joins engine and persistence and runs the jobs."""
