@@ -103,8 +103,8 @@ class _RankShapeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RankShape.V
     """The posterior lies too high: too many low ranks of the truth."""
     RANK_SHAPE_BIASED_DOWN: _RankShape.ValueType  # 5
     """The posterior lies too low: too many high ranks of the truth."""
-    RANK_SHAPE_OTHER: _RankShape.ValueType  # 6
-    """Deviates in another way."""
+    RANK_SHAPE_IRREGULAR: _RankShape.ValueType  # 6
+    """Deviates, but is neither tilted nor cupped."""
 
 class RankShape(_RankShape, metaclass=_RankShapeEnumTypeWrapper):
     """How the ranks of a quantity deviate, in words."""
@@ -121,8 +121,8 @@ RANK_SHAPE_BIASED_UP: RankShape.ValueType  # 4
 """The posterior lies too high: too many low ranks of the truth."""
 RANK_SHAPE_BIASED_DOWN: RankShape.ValueType  # 5
 """The posterior lies too low: too many high ranks of the truth."""
-RANK_SHAPE_OTHER: RankShape.ValueType  # 6
-"""Deviates in another way."""
+RANK_SHAPE_IRREGULAR: RankShape.ValueType  # 6
+"""Deviates, but is neither tilted nor cupped."""
 Global___RankShape: _TypeAlias = RankShape  # noqa: Y015
 
 class _NecessityDecision:

@@ -1,0 +1,47 @@
+# Every target is self-sufficient: it sets up what it needs on a machine that has only Python >= 3.11, make and a C compiler.
+PYTHON ?= python3
+BIN := .venv/bin
+GEN := .venv-gen/bin
+
+.PHONY: setup demo test test-slow check format protos clean
+
+setup: .venv/.ready
+.venv/.ready: pyproject.toml clients/python/pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e clients/python -e '.[dev]'
+	touch $@
+
+.venv-gen/.ready: clients/requirements-generate.txt
+	$(PYTHON) -m venv .venv-gen
+	$(GEN)/python -m pip install --quiet --disable-pip-version-check -r clients/requirements-generate.txt
+	touch $@
+
+demo: setup
+	$(BIN)/liftos-bayes demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+check: setup .venv-gen/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking --against protos/released.binpb
+	$(BIN)/python clients/drift.py $(GEN)/python
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/buf format -w
+
+protos: setup .venv-gen/.ready
+	$(GEN)/python clients/generate.py
+
+clean:
+	rm -rf .venv .venv-gen .demo

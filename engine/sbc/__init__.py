@@ -1,0 +1,1 @@
+"""Simulation-based calibration: ranks, exact uniformity tests, verdict, and the decision when it is essential."""

@@ -1,0 +1,249 @@
+"""Verdict on a calibration run: PASS, FAIL or INCONCLUSIVE, with reasons and the smallest error it would have seen."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import InvalidInput
+from engine.sbc.band import counts, p_value_best, p_value_of
+from engine.sbc.coverage import Coverage, coverage
+from engine.sbc.evidence import evidence
+from engine.sbc.interim import detected_quantities
+from engine.sbc.ledger import RankLedger
+from engine.sbc.power import DetectableError, detectable_error
+from engine.sbc.rules import RULES, VerdictRules
+from engine.sbc.shape import Shape, shape
+
+Floats = npt.NDArray[np.float64]
+
+
+class Outcome(enum.Enum):
+    """What a run says about the model and its inference."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class Reason(enum.Enum):
+    """Why the outcome is what it is; the first two stand with FAIL, the others with INCONCLUSIVE."""
+
+    SEQUENTIAL_EVIDENCE = "SEQUENTIAL_EVIDENCE"
+    """The e-process crossed its threshold, at whatever number of simulations."""
+    BAND_TEST = "BAND_TEST"
+    """Ranks leave their simultaneous band at the planned number, whatever ranks the failed fits would have had."""
+    INCOMPLETE = "INCOMPLETE"
+    """Planned simulations are missing."""
+    FAILED_FITS = "FAILED_FITS"
+    """More fits failed than the cap allows."""
+    FAILED_FITS_DECIDE = "FAILED_FITS_DECIDE"
+    """Accepted fits are rejected, but ranks of the failed ones exist that would not be."""
+    FEW_DRAWS = "FEW_DRAWS"
+    """Too many simulations kept fewer independent draws than the minimum."""
+    FEW_SIMULATIONS = "FEW_SIMULATIONS"
+    """The run is too small for a PASS: it can only find errors."""
+    TIES = "TIES"
+    """Draws of a continuous quantity equal the truth or are not numbers: chains are stuck, or start at the truth."""
+    NO_DATA_DEPENDENT_QUANTITY = "NO_DATA_DEPENDENT_QUANTITY"
+    """No ranked quantity depends on the data, so an inference that ignores them would go unseen."""
+
+
+@dataclass(frozen=True)
+class QuantityVerdict:
+    """Result for one quantity.
+
+    p: exact p-value of the band test on accepted fits; p_holm: the same, adjusted over all quantities
+    p_all: on all fits, failed ones included; p_best: the largest that any ranks of the failed fits could give
+    distance: largest |ECDF - z| over the cuts; log_e_peak: largest natural log e-value on the way
+    failing: named by one of the two tests. None where there is no accepted fit.
+    """
+
+    quantity: str
+    p: float | None
+    p_holm: float | None
+    p_all: float | None
+    p_best: float | None
+    log_e_peak: float
+    distance: float | None
+    shape: Shape
+    coverage: tuple[Coverage, ...]
+    ties: float | None
+    failing: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Verdict on a run of `planned` simulations, a pure function of its ledger and its rules.
+
+    detectable: the smallest errors that the band test sees with 80 % power at this size; sentence: the verdict in words
+    """
+
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+    failing: tuple[str, ...]
+    quantities: tuple[QuantityVerdict, ...]
+    planned: int
+    done: int
+    accepted: int
+    failure_rate: float
+    log_e_overall_peak: float
+    detectable: DetectableError
+    rules: VerdictRules
+    sentence: str
+
+
+def holm(p: npt.ArrayLike) -> Floats:
+    """Return Holm's step-down adjusted p-values [P], valid under any dependence (Holm 1979)."""
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values)
+    adjusted = np.empty_like(values)
+    steps = (len(values) - np.arange(len(values))) * values[order]
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return adjusted
+
+
+def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES) -> Verdict:
+    """Judge the rows at hand of a run of `planned` simulations with ids 0..planned-1.
+
+    FAIL as soon as the e-process has crossed its threshold, or at the planned number when the band test fails for
+    every ranks the failed fits could have had. PASS only at the planned number, when nothing speaks against it.
+    """
+    if planned < 1 or len(ledger) > planned or (len(ledger) and ledger.simulations[-1] >= planned):
+        raise InvalidInput("planned", f"must be at least 1 and cover the ledger's simulations, got {planned}")
+    names, complete = ledger.quantities, len(ledger) == planned
+    rows = ledger.rows(ledger.accepted)
+    n, failed = len(rows), len(ledger) - len(rows)
+    found = evidence(ledger, worst_case=True)
+    by_evidence = detected_quantities(found, names, rules)
+
+    pit, pit_all = rows.u, ledger.u
+    p = np.array([p_value_of(u, rules.cuts) for u in pit.T]) if n else np.ones(len(names))
+    best = np.array([p_value_best(counts(u, rules.cuts), n, failed) for u in pit.T]) if n and failed else p
+    all_fits = np.array([p_value_of(u, rules.cuts) for u in pit_all.T]) if n and failed else p
+    p_holm = holm(p)
+    by_band = (
+        tuple(name for name, value in zip(names, holm(best), strict=True) if value <= rules.alpha_fixed)
+        if complete
+        else ()
+    )
+    failing = tuple(name for name in names if name in by_evidence or name in by_band)
+
+    quantities = tuple(
+        QuantityVerdict(
+            quantity=name,
+            p=float(p[k]) if n else None,
+            p_holm=float(p_holm[k]) if n else None,
+            p_all=float(all_fits[k]) if n else None,
+            p_best=float(best[k]) if n else None,
+            log_e_peak=float(found.peak[k]),
+            distance=_distance(pit[:, k], rules.cuts) if n else None,
+            # a quantity that a test named is never called uniform
+            shape=shape(pit[:, k], 0.0 if name in failing else p_holm[k], rules.alpha_fixed) if n else Shape.UNIFORM,
+            coverage=coverage(rows.ranks[:, k], rows.n_draws) if n else (),
+            ties=float(rows.ties[:, k].mean()) if n else None,
+            failing=name in failing,
+        )
+        for k, name in enumerate(names)
+    )
+
+    failure_rate = failed / len(ledger) if len(ledger) else 0.0
+    if failing:
+        outcome = Outcome.FAIL
+        reasons = [Reason.SEQUENTIAL_EVIDENCE] * bool(by_evidence) + [Reason.BAND_TEST] * bool(by_band)
+    else:
+        doubts = {
+            Reason.INCOMPLETE: not complete,
+            Reason.FEW_SIMULATIONS: planned < rules.minimum_simulations,
+            Reason.FAILED_FITS: failure_rate > rules.failure_cap,
+            Reason.FAILED_FITS_DECIDE: complete and bool(np.any(p_holm <= rules.alpha_fixed)),
+            Reason.FEW_DRAWS: n > 0 and float(np.mean(rows.n_draws < rules.minimum_draws)) > rules.imprecise_cap,
+            Reason.TIES: any(
+                q.ties is not None and q.ties > rules.tie_cap and q.quantity not in rules.discrete for q in quantities
+            ),
+            Reason.NO_DATA_DEPENDENT_QUANTITY: rules.data_dependent.isdisjoint(names),
+        }
+        reasons = [reason for reason, present in doubts.items() if present]
+        outcome = Outcome.INCONCLUSIVE if reasons else Outcome.PASS
+
+    detectable = detectable_error(
+        n if complete and n else planned,
+        len(names),
+        rules.alpha_fixed,
+        draws=int(np.median(rows.n_draws)) if n else 99,
+        cuts=rules.cuts,
+    )
+    return Verdict(
+        outcome=outcome,
+        reasons=tuple(reasons),
+        failing=failing,
+        quantities=quantities,
+        planned=planned,
+        done=len(ledger),
+        accepted=n,
+        failure_rate=failure_rate,
+        log_e_overall_peak=found.overall_peak,
+        detectable=detectable,
+        rules=rules,
+        sentence=_sentence(outcome, tuple(reasons), quantities, n, detectable),
+    )
+
+
+def _distance(u: Floats, cuts: int) -> float:
+    return float(np.abs(counts(u, cuts) / len(u) - np.arange(1, cuts) / cuts).max())
+
+
+_SHAPE_WORDS = {
+    Shape.OVER_CONFIDENT: "the posterior is too narrow",
+    Shape.UNDER_CONFIDENT: "the posterior is too wide",
+    Shape.BIASED_UP: "the posterior lies too high",
+    Shape.BIASED_DOWN: "the posterior lies too low",
+    Shape.IRREGULAR: "ranks are irregular",
+    Shape.UNIFORM: "ranks are uniform",
+}
+
+_REASON_WORDS = {
+    Reason.INCOMPLETE: "planned simulations are missing",
+    Reason.FEW_SIMULATIONS: "a run of this size can find errors but not certify",
+    Reason.FAILED_FITS: "too many fits failed",
+    Reason.FAILED_FITS_DECIDE: "the answer depends on the ranks that failed fits would have had",
+    Reason.FEW_DRAWS: "too many fits kept too few independent draws",
+    Reason.TIES: "posterior draws equal the truth too often, as stuck chains do",
+    Reason.NO_DATA_DEPENDENT_QUANTITY: "no ranked quantity depends on the data",
+}
+
+
+def _sentence(
+    outcome: Outcome,
+    reasons: tuple[Reason, ...],
+    quantities: tuple[QuantityVerdict, ...],
+    n: int,
+    detectable: DetectableError,
+) -> str:
+    if outcome is Outcome.FAIL:
+        named = "; ".join(f"{q.quantity}: {_SHAPE_WORDS[q.shape]}" for q in quantities if q.failing)
+        return f"Not calibrated after {n} usable simulations ({named})."
+    reach = describe(detectable)
+    if outcome is Outcome.PASS:
+        return f"No miscalibration found in {n} simulations of {len(quantities)} quantities. {reach}"
+    return f"No conclusion from {n} usable simulations: {'; '.join(_REASON_WORDS[r] for r in reasons)}. {reach}"
+
+
+def describe(detectable: DetectableError) -> str:
+    """Return in words what a run of this size would have detected."""
+    parts = []
+    if detectable.sd_factor_low is not None:
+        parts.append(f"a posterior sd at least {100 * (1 - detectable.sd_factor_low):.0f} % too small")
+    if detectable.sd_factor_high is not None:
+        parts.append(f"one at least {100 * (detectable.sd_factor_high - 1):.0f} % too large")
+    if detectable.bias is not None:
+        parts.append(f"a bias of at least {detectable.bias:.2f} posterior sd")
+    if not parts:
+        return f"{detectable.simulations} simulations detect no error of location or scale reliably."
+    return (
+        f"{detectable.simulations} simulations detect {', or '.join(parts)}, in one quantity, "
+        f"with {100 * detectable.power:.0f} % power."
+    )

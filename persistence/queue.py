@@ -1,0 +1,60 @@
+"""The queue: procrastinate delivers, our own tables hold the truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import ConnectorException
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from persistence.database import conninfo, translated
+from persistence.driver import driver_connection
+
+CALLS = "calls"
+"""Queue of short work that a caller waits for."""
+SHARDS = "shards"
+"""Queue of long work."""
+
+# Never opened: it only knows how to write a job, which happens on the caller's connection.
+_writer = App(connector=PsycopgConnector())
+
+
+def make_app(url: str, *, max_size: int = 4) -> App:
+    """A procrastinate application on the database at `url`, for the worker to register tasks with and to run.
+
+    Open it with `async with app.open_async()`. `max_size`: most connections; a worker needs one more for LISTEN.
+    """
+    return App(connector=PsycopgConnector(conninfo=conninfo(url), min_size=1, max_size=max_size))
+
+
+async def defer(session: AsyncSession, task_name: str, *, queue: str, priority: int = 0, **args: Any) -> int:
+    """Enqueue a task in the caller's transaction and return its number: a rollback removes it.
+
+    The task need not be known here. `priority`: higher runs first. `args`: JSON values.
+    """
+    connection = await driver_connection(session)
+    with translated():
+        return await _writer.configure_task(
+            task_name, queue=queue, priority=priority, connection=connection
+        ).defer_async(**args)
+
+
+async def retry_stalled(app: App, seconds_since_heartbeat: float = 30) -> int:
+    """Enqueue again what workers held that have not shown a heartbeat for so long; returns how many there were.
+
+    procrastinate does not do that by itself. What a task did twice is made harmless by the attempt's fence.
+    """
+    count = 0
+    with translated():
+        for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=seconds_since_heartbeat):
+            try:
+                await app.job_manager.retry_job(job)
+            except ConnectorException as error:
+                # Another worker swept at the same time and was first.
+                if not isinstance(error.__cause__, psycopg.errors.RaiseException):
+                    raise
+            else:
+                count += 1
+    return count

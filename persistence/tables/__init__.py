@@ -1,0 +1,36 @@
+"""The tables, one module per noun."""
+
+from persistence.tables.audit import AuditEntry
+from persistence.tables.base import Base, Owned
+from persistence.tables.clients import Client
+from persistence.tables.conflicts import Attribution, Conflict, ConflictEvidence, PriorUpdate
+from persistence.tables.datasets import Dataset, DatasetChunk
+from persistence.tables.elicitation import ClientPrior, Session
+from persistence.tables.jobs import Job, JobEvent, RequestLog
+from persistence.tables.models import EvidenceCurve, Fit, FitDraws, Model
+from persistence.tables.sbc import SbcResult, SbcShard, SbcValidation
+
+__all__ = [
+    "Attribution",
+    "AuditEntry",
+    "Base",
+    "Client",
+    "ClientPrior",
+    "Conflict",
+    "ConflictEvidence",
+    "Dataset",
+    "DatasetChunk",
+    "EvidenceCurve",
+    "Fit",
+    "FitDraws",
+    "Job",
+    "JobEvent",
+    "Model",
+    "Owned",
+    "PriorUpdate",
+    "RequestLog",
+    "SbcResult",
+    "SbcShard",
+    "SbcValidation",
+    "Session",
+]

@@ -1,0 +1,146 @@
+"""Conflict analyses, their evidence per belief, recommended prior updates, and attributions."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from persistence.tables.base import (
+    Base,
+    BigInt,
+    JsonObject,
+    Owned,
+    at_least,
+    between,
+    finite,
+    finite_from,
+    one_of,
+)
+
+# Names of the contract's enum values without their prefix.
+SEVERITIES = ("WEAK", "MODERATE", "STRONG", "VERY_STRONG")
+CONFLICT_STATUSES = ("OK", "BORDERLINE", "UNRELIABLE")
+FINDINGS = ("AGREES", "CONFLICT", "DATA_SILENT", "UNRELIABLE")
+UPDATE_STATES = ("PROPOSED", "ACCEPTED", "REJECTED")
+UPDATE_STRATEGIES = (
+    "EVIDENCE_WEIGHTED",
+    "FULL_BAYESIAN",
+    "CONSERVATIVE",
+    "POWER_PRIOR",
+    "ADAPTIVE_POWER_PRIOR",
+    "ROBUST_MIXTURE",
+)
+
+
+class Conflict(Owned):
+    """A conflict analysis of a session; `result` is the whole message as JSON once the job has succeeded."""
+
+    __tablename__ = "prior_data_conflicts"
+    __table_args__ = (
+        Index(None, "client_id", "create_time", "pk"),
+        Index(None, "session_pk", "create_time"),
+        Index(None, "model_pk"),
+        at_least("data_period_months", 1),
+        CheckConstraint("confidence_threshold > 0 and confidence_threshold < 1", name="confidence_threshold"),
+        at_least("business_impact_minor", 0),
+        one_of("severity", SEVERITIES),
+    )
+
+    session_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("prior_elicitation_sessions.pk"))
+    model_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("bayesian_model_metadata.pk"))
+    job_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.pk"), unique=True)
+    data_period_months: Mapped[int]
+    confidence_threshold: Mapped[float | None]
+    business_impact_minor: Mapped[BigInt | None]
+    severity: Mapped[str | None]
+    conflict: Mapped[bool | None]
+    result: Mapped[JsonObject | None]
+
+
+class ConflictEvidence(Base):
+    """The figures of one belief in a conflict analysis; natural logarithms, absent where they are unreliable."""
+
+    __tablename__ = "conflict_evidence"
+    __table_args__ = (
+        Index(None, "prior_pk"),
+        Index(None, "curve_pk"),
+        finite("log_bf_recentred"),
+        finite("log_bf_widened"),
+        finite("log_bf_reference"),
+        finite("log_bf_point"),
+        finite_from("mcse", 0),
+        between("p_value", 0, 1),
+        # A divergence estimated from draws may be a little negative, so only its being a number is demanded.
+        finite("kl_nats"),
+        finite_from("wasserstein_1", 0),
+        finite_from("wasserstein_2", 0),
+        one_of("severity", SEVERITIES),
+        one_of("status", CONFLICT_STATUSES),
+        one_of("finding", FINDINGS),
+    )
+
+    conflict_pk: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("prior_data_conflicts.pk", ondelete="CASCADE"), primary_key=True
+    )
+    prior_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("client_priors.pk"), primary_key=True)
+    curve_pk: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("evidence_curves.pk"))
+    log_bf_recentred: Mapped[float | None]
+    log_bf_widened: Mapped[float | None]
+    log_bf_reference: Mapped[float | None]
+    log_bf_point: Mapped[float | None]
+    mcse: Mapped[float | None]
+    p_value: Mapped[float | None]
+    kl_nats: Mapped[float | None]
+    wasserstein_1: Mapped[float | None]
+    wasserstein_2: Mapped[float | None]
+    severity: Mapped[str | None]
+    status: Mapped[str | None]
+    finding: Mapped[str | None]
+
+
+class PriorUpdate(Owned):
+    """A recommended update of a session's beliefs and the decision about it."""
+
+    __tablename__ = "prior_update_recommendations"
+    __table_args__ = (
+        Index(None, "client_id", "create_time", "pk"),
+        Index(None, "session_pk", "create_time"),
+        Index(None, "conflict_pk"),
+        one_of("update_strategy", UPDATE_STRATEGIES),
+        finite_from("min_evidence_strength", 0),
+        one_of("state", UPDATE_STATES),
+        at_least("version", 1),
+        CheckConstraint("(state = 'PROPOSED') = (decide_time is null)", name="decide_time"),
+    )
+
+    session_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("prior_elicitation_sessions.pk"))
+    conflict_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("prior_data_conflicts.pk"))
+    update_strategy: Mapped[str]
+    min_evidence_strength: Mapped[float]
+    state: Mapped[str] = mapped_column(default="PROPOSED")
+    result: Mapped[JsonObject | None]
+    version: Mapped[int] = mapped_column(default=1)
+    decided_by: Mapped[str | None]
+    decision_reason: Mapped[str | None]
+    decide_time: Mapped[datetime.datetime | None]
+
+
+class Attribution(Owned):
+    """An attribution of the outcome to channels; `result` is the whole message as JSON once the job has succeeded."""
+
+    __tablename__ = "attributions"
+    __table_args__ = (
+        Index(None, "client_id", "create_time", "pk"),
+        Index(None, "model_pk"),
+        Index(None, "session_pk"),
+        at_least("data_period_months", 1),
+    )
+
+    model_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("bayesian_model_metadata.pk"))
+    session_pk: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("prior_elicitation_sessions.pk"))
+    job_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.pk"), unique=True)
+    data_period_months: Mapped[int]
+    result: Mapped[JsonObject | None]

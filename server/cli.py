@@ -1,0 +1,180 @@
+"""The command `liftos-bayes`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from server.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Bayesian validation of marketing-mix models.")
+show_app = typer.Typer(no_args_is_help=True, help="Read stored results again.")
+app.add_typer(show_app, name="show")
+
+DataDir = Annotated[Path | None, typer.Option(help="Directory of the embedded Postgres.")]
+Target = Annotated[str, typer.Option(help="host:port of a running server; without it the data directory is opened.")]
+ClientId = Annotated[str, typer.Option("--client", help="Client whose results are shown.")]
+
+
+def _settings(data_dir: Path | None = None, listen: str | None = None) -> Settings:
+    given: dict[str, Any] = {"data_dir": data_dir, "listen": listen}
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _logging() -> None:
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("procrastinate").setLevel(logging.WARNING)
+
+
+def _need_database(settings: Settings) -> None:
+    if not settings.database_url:
+        raise typer.BadParameter("set LIFTOS_BAYES_DATABASE_URL, or use `liftos-bayes serve` for an embedded database")
+
+
+@app.command()
+def serve(
+    data_dir: DataDir = None, listen: Annotated[str | None, typer.Option(help="Address of the gRPC server.")] = None
+) -> None:
+    """Run everything: Postgres (embedded unless a URL is set), server and workers."""
+    from server.serve import serve as run
+
+    _logging()
+    asyncio.run(run(_settings(data_dir, listen)))
+
+
+@app.command()
+def server(
+    listen: Annotated[str | None, typer.Option(help="Address of the gRPC server.")] = None,
+    address_file: Annotated[Path | None, typer.Option(help="File to write the address to once it serves.")] = None,
+) -> None:
+    """Run one server process on an existing, migrated database."""
+    from server.app import run_server
+    from server.lifeline import follow_parent
+
+    _logging()
+    settings = _settings(listen=listen)
+    _need_database(settings)
+    follow_parent()
+
+    def ready(port: int) -> None:
+        address = f"{settings.listen.rpartition(':')[0]}:{port}"
+        if address_file is not None:
+            partial = address_file.with_suffix(".partial")
+            partial.write_text(address)
+            partial.rename(address_file)
+        typer.echo(f"serving on {address}", err=True)
+
+    asyncio.run(run_server(settings, ready))
+
+
+@app.command()
+def worker(
+    queues: Annotated[
+        list[str] | None, typer.Argument(help="Queues to work on: calls, shards; both by default.")
+    ] = None,
+) -> None:
+    """Run one worker process on an existing, migrated database."""
+    import os
+
+    _need_database(_settings())
+    # The worker imports JAX; executing it keeps this process, the command, free of it.
+    os.execv(sys.executable, [sys.executable, "-m", "server.worker", *(queues or ["calls", "shards"])])
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema up to date."""
+    from persistence import migrate as migrations
+
+    settings = _settings()
+    _need_database(settings)
+    migrations.upgrade(settings.database_url)
+    typer.echo("the schema is up to date")
+
+
+@app.command()
+def config() -> None:
+    """Print the configuration, secrets left out."""
+    values = _settings().model_dump(mode="json")
+    if values["database_url"]:
+        values["database_url"] = "(set)"
+    typer.echo(json.dumps(values, indent=2, sort_keys=True))
+
+
+@app.command()
+def demo(
+    data_dir: Annotated[Path, typer.Option(help="Directory for the demo's database.")] = Path(".demo"),
+    simulations: Annotated[int, typer.Option(min=100, help="Simulations of the calibration run.")] = 200,
+    data: Annotated[Path, typer.Option(help="The example data set.")] = Path("examples/pymc_mmm_example.csv"),
+) -> None:
+    """Play the main job on real data: beliefs, conflict, calibration, update, attribution."""
+    from server.demo import run
+
+    run(_settings(data_dir, "127.0.0.1:0"), data, simulations)
+
+
+@show_app.command("report")
+def show_report(client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+    """Everything of a client that can be read again, newest first."""
+    from server.report import print_overview
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        print_overview(connection)
+
+
+@show_app.command("conflict")
+def show_conflict(analysis_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+    """A conflict analysis."""
+    from server.report import print_conflict
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        print_conflict(connection.conflicts.get(analysis_id))
+
+
+@show_app.command("sbc")
+def show_sbc(run_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+    """A calibration run."""
+    from server.report import print_sbc
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        print_sbc(connection.sbc.get(run_id))
+
+
+@show_app.command("update")
+def show_update(update_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+    """A recommended prior update."""
+    from server.report import print_update
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        print_update(connection.updates.get(update_id))
+
+
+@show_app.command("attribution")
+def show_attribution(
+    attribution_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None
+) -> None:
+    """An attribution."""
+    from server.report import print_attribution
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        print_attribution(connection.attribution.get(attribution_id))
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""`liftos-bayes demo`: the main job on a real data set, against a service that is started for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from liftos.bayes import Client, share_of_outcome
+from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.rule import Rule
+
+from server.report import console, print_attribution, print_conflict, print_sbc, print_update
+from server.serve import address_file
+from server.settings import Settings
+from server.wire import label
+
+START_SECONDS = 120.0
+MONTHS = 42
+TRUE_SHARE = 0.2905
+"""Share of the KPI that channel x1 really has over all 179 weeks: the data set is simulated (examples/)."""
+
+
+def run(settings: Settings, data: Path, simulations: int) -> None:
+    """Start the service on the data directory, play the story, stop the service; SystemExit if a step fails."""
+    began = time.monotonic()
+    client_id = f"acme-{time.strftime('%Y%m%d-%H%M%S')}"
+    with _service(settings) as address, Client.connect(address, client_id=client_id) as client:
+        info = client.system.info()
+        console.print(f"liftos-bayes {info.server_version} on {address}, schema {info.schema_revision}")
+        play(client, data, simulations)
+    console.print(Rule())
+    console.print(
+        f"The whole story took {time.monotonic() - began:.0f} s. The results are stored; read them again with"
+    )
+    console.print(f"  liftos-bayes show report --client {client_id} --data-dir {settings.data_dir}", soft_wrap=True)
+
+
+def play(client: Client, data: Path, simulations: int) -> None:
+    """The story, against any server."""
+    console.print(Rule("1. Data and model"))
+    dataset = client.datasets.upload_csv(
+        "weekly", data, time="date_week", kpi="y", exposures=["x1", "x2"], controls=["event_1", "event_2"]
+    )
+    dates = f"{dataset.dates.first_date} to {dataset.dates.last_date}"
+    console.print(f"{dataset.row_count} weeks from {dates}, SHA-256 {dataset.sha256[:12]}…")
+    model = client.models.register_mmm(
+        "mmm",
+        dataset_id="weekly",
+        channels=["x1", "x2"],
+        parameterise_by="share_of_outcome",
+        controls=["event_1", "event_2"],
+        fourier_pairs=2,
+    )
+    console.print(f"Model {model.model_id!r} with {model.parameter_count} parameters.")
+
+    console.print(Rule("2. What the client believes"))
+    client.elicitation.create("beliefs", model_id="mmm", client_confidence=0.7)
+    belief = client.elicitation.add_belief(
+        "beliefs",
+        "x1-half",
+        share_of_outcome("x1"),
+        mean=0.5,
+        plus_minus=0.1,
+        meaning="sd",
+        wording="x1 brings half of our sales, give or take ten per cent",
+        stated_by="head of marketing",
+    )
+    console.print(f"“{belief.wording}”")
+    for note in belief.notes:
+        console.print(note)
+    client.elicitation.confirm("beliefs")
+
+    console.print(Rule("3. Can the data challenge the belief?"))
+    analysis = client.conflicts.analyze("beliefs", data_period_months=MONTHS, timeout=300)
+    print_conflict(analysis)
+
+    console.print(Rule("4. Is the model behind the answer calibrated?"))
+    if analysis.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_ESSENTIAL:
+        proposed = client.updates.propose("beliefs", update_strategy="evidence_weighted")
+        for blocker in proposed.release_blockers:
+            console.print(f"Until then no update is released: {blocker}")
+    finished = _calibrate(client, simulations)
+    print_sbc(finished)
+
+    console.print(Rule("5. What the belief should become"))
+    update = client.updates.propose("beliefs", update_strategy="evidence_weighted")
+    if update.releasable and any(belief.changed for belief in update.beliefs):
+        update = client.updates.accept(
+            update, decided_by="analyst", reason="the conflict is strong, the model calibrated"
+        )
+    print_update(update)
+
+    console.print(Rule("6. Attribution: prior, data and updated answer side by side"))
+    attribution = client.attribution.analyze(
+        "mmm", session_id="beliefs", include_bayesian_validation=True, data_period_months=MONTHS, timeout=300
+    )
+    print_attribution(attribution)
+
+    console.print(Rule("Summary"))
+    found = analysis.beliefs[0]
+    wide = next(interval for interval in found.data_side.intervals if interval.level > 0.9)
+    covers = wide.lower <= TRUE_SHARE <= wide.upper
+    console.print(found.explanation)
+    console.print(
+        f"The data set is simulated, so the truth is known: x1 brought {100 * TRUE_SHARE:.1f} %. "
+        f"The 95 % interval of the data side {'covers' if covers else 'MISSES'} it."
+    )
+    console.print(
+        f"Finding {label(conflict_pb2.Finding, found.finding)}, "
+        f"severity {label(conflict_pb2.Severity, found.severity)}; "
+        f"calibration {label(sbc_pb2.VerdictKind, finished.verdict.kind)}; "
+        f"update {label(prior_update_pb2.UpdateState, update.state)}."
+    )
+
+
+def _calibrate(client: Client, simulations: int) -> sbc_pb2.SbcRun:
+    """Run SBC with a live progress bar."""
+    handle = client.sbc.run(model_id="mmm", num_simulations=simulations, data_period_months=MONTHS, seed=20181)
+    columns = (
+        TextColumn("simulations"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("sbc", total=simulations, rate="compiling", note="")
+        for event in handle.events():
+            rate = f"{event.progress.rate_per_second:.1f}/s" if event.progress.HasField("rate_per_second") else ""
+            progress.update(bar, completed=event.progress.done, rate=rate or "compiling")
+            if event.HasField("interim"):
+                progress.update(bar, note=f"log global e-value {event.interim.log_global_e_value:+.2f}")
+    finished = handle.result()
+    if finished.state != common_pb2.JOB_STATE_SUCCEEDED:
+        raise SystemExit(
+            f"the calibration run ended {label(common_pb2.JobState, finished.state)}: {finished.error.message}"
+        )
+    return finished
+
+
+@contextmanager
+def _service(settings: Settings) -> Iterator[str]:
+    """A service in processes of its own; yields its address and stops it at the end."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    address = address_file(settings)
+    address.unlink(missing_ok=True)
+    log = settings.data_dir / "serve.log"
+    arguments = ["serve", "--data-dir", str(settings.data_dir), "--listen", settings.listen]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "server.cli", *arguments], stdout=output, stderr=output, env=os.environ
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not address.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the service did not start; see {log}")
+            time.sleep(0.1)
+        yield address.read_text().strip()
+    finally:
+        process.terminate()
+        process.wait(60)

@@ -1,0 +1,27 @@
+"""A child's tie to its parent: the child stops when the parent is gone, however the parent died."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+LIFELINE = "LIFTOS_BAYES_LIFELINE"
+"""Set by a parent that holds the other end of this process's standard input."""
+
+
+def follow_parent() -> None:
+    """Stop this process by SIGTERM as soon as its standard input is closed, if the parent asked for that.
+
+    A parent that is killed cannot stop its children, but the kernel closes its end of the pipe.
+    """
+    if os.environ.get(LIFELINE) != "1":
+        return
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()

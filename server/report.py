@@ -1,0 +1,202 @@
+"""Stored results as tables and sentences on a terminal; every number is taken from the message it is given."""
+
+from __future__ import annotations
+
+import math
+
+from liftos.bayes import Client
+from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from server.wire import label
+
+console = Console(highlight=False)
+
+
+def number(value: float) -> str:
+    """Four significant digits, without an exponent where a person would not use one."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def shown(value: float, quantity: int) -> str:
+    """A value of a quantity: shares in per cent, everything else as a number."""
+    if quantity in (
+        common_pb2.QUANTITY_SHARE_OF_OUTCOME,
+        common_pb2.QUANTITY_SHARE_OF_MEDIA,
+        common_pb2.QUANTITY_SHARE_OF_MODELLED,
+    ):
+        return f"{100 * value:.1f} %"
+    return number(value)
+
+
+def estimate(message: common_pb2.Estimate, quantity: int) -> str:
+    """Mean and 95 % interval."""
+    centre = message.mean if message.HasField("mean") else message.median
+    wide = next((interval for interval in message.intervals if abs(interval.level - 0.95) < 1e-9), None)
+    if wide is None:
+        return shown(centre, quantity)
+    return f"{shown(centre, quantity)}  [{shown(wide.lower, quantity)}, {shown(wide.upper, quantity)}]"
+
+
+def estimand(message: common_pb2.Estimand) -> str:
+    """Name of an estimand for people."""
+    return f"{label(common_pb2.Quantity, message.quantity).lower().replace('_', ' ')} of {message.channel}"
+
+
+def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
+    """A conflict analysis: one table and one sentence per belief, then the decision on SBC."""
+    for belief in analysis.beliefs:
+        quantity = belief.estimand.quantity
+        table = Table(title=f"Belief {belief.belief_id}: {estimand(belief.estimand)}", title_justify="left")
+        table.add_column("")
+        table.add_column("mean  [95 % interval]")
+        table.add_row("client believes", estimate(belief.client, quantity))
+        table.add_row("data alone", estimate(belief.data_side, quantity))
+        table.add_row("both together", estimate(belief.client_posterior, quantity))
+        console.print(table)
+        figures = Table(show_header=True)
+        figures.add_column("evidence against the belief")
+        figures.add_column("value", justify="right")
+        for factor in belief.bayes_factors:
+            name = label(conflict_pb2.BayesFactorAlternative, factor.alternative)
+            error = f" ± {100 * factor.mcse:.1f} %" if factor.mcse else ""
+            figures.add_row(f"Bayes factor, {name}", f"{number(math.exp(min(factor.log_bayes_factor, 700)))}{error}")
+        figures.add_row("node-split p", f"{belief.p_value:.4f}")
+        figures.add_row("KL(data side ‖ belief)", f"{belief.kl_divergence_nats:.3f} nats")
+        figures.add_row("Wasserstein-1", shown(belief.wasserstein_1, quantity))
+        figures.add_row("severity", label(conflict_pb2.Severity, belief.severity))
+        figures.add_row("status", label(conflict_pb2.ConflictStatus, belief.status))
+        console.print(figures)
+        console.print(belief.explanation, style="bold")
+    for note in analysis.notes:
+        console.print(f"Note: {note}")
+    if analysis.HasField("sbc_necessity"):
+        print_necessity(analysis.sbc_necessity)
+
+
+def print_necessity(necessity: sbc_pb2.SbcNecessity) -> None:
+    """The decision whether SBC is essential, with the rules behind it."""
+    table = Table(title="Is simulation-based calibration essential?", title_justify="left")
+    for column in ("input", "observed", "rule", "fired"):
+        table.add_column(column)
+    for rule in necessity.rules:
+        observed = number(rule.observed) if rule.HasField("observed") else "missing"
+        fired = ("yes" if rule.fired else "no") if rule.HasField("fired") else "unknown"
+        table.add_row(rule.input, observed, f"{rule.operator} {number(rule.threshold)}", fired)
+    console.print(table)
+    console.print(necessity.explanation, style="bold")
+
+
+def print_sbc(run: sbc_pb2.SbcRun) -> None:
+    """A calibration run and its verdict."""
+    state = label(common_pb2.JobState, run.state)
+    console.print(f"SBC run {run.run_id}: {state}, {run.progress.done} of {run.progress.total} simulations")
+    if run.HasField("error"):
+        console.print(f"{run.error.reason}: {run.error.message}", style="red")
+    if not run.HasField("verdict"):
+        return
+    table = Table(title="Quantities, smallest adjusted p first", title_justify="left")
+    for column in ("quantity", "adjusted p", "mean rank", "50 %", "90 %", "shape"):
+        table.add_column(column)
+    for q in run.verdict.quantities:
+        covered = {round(c.nominal, 1): f"{100 * c.observed:.0f} %" for c in q.coverage}
+        table.add_row(
+            q.quantity,
+            f"{q.adjusted_p_value:.3f}",
+            f"{q.mean_rank:.3f}",
+            covered.get(0.5, ""),
+            covered.get(0.9, ""),
+            label(sbc_pb2.RankShape, q.shape).lower().replace("_", "-"),
+        )
+    console.print(table)
+    console.print(f"Verdict: {label(sbc_pb2.VerdictKind, run.verdict.kind)}. {run.verdict.explanation}", style="bold")
+    console.print(f"{run.verdict.n_escalated} simulations needed the longer schedule, {run.verdict.n_failed} failed.")
+
+
+def print_update(update: prior_update_pb2.PriorUpdate) -> None:
+    """A recommended update."""
+    strategy = label(prior_update_pb2.UpdateStrategy, update.update_strategy)
+    table = Table(title=f"Prior update ({strategy}): {label(prior_update_pb2.UpdateState, update.state)}")
+    for column in ("belief", "before", "data alone", "after", "action"):
+        table.add_column(column)
+    for belief in update.beliefs:
+        quantity = belief.estimand.quantity
+        table.add_row(
+            belief.belief_id,
+            estimate(belief.before_summary, quantity),
+            estimate(belief.data_side, quantity),
+            estimate(belief.after_summary, quantity),
+            label(prior_update_pb2.UpdateAction, belief.action),
+        )
+    console.print(table)
+    for belief in update.beliefs:
+        for reason in belief.reasons:
+            console.print(f"{belief.belief_id}: {reason}")
+    for blocker in update.release_blockers:
+        console.print(f"Cannot be accepted yet: {blocker}", style="yellow")
+    if update.decided_by:
+        console.print(f"Decided by {update.decided_by}: {update.decision_reason}")
+
+
+def print_attribution(attribution: attribution_pb2.Attribution) -> None:
+    """An attribution: prior, data and updated answer side by side."""
+    table = Table(title=f"Attribution under model {attribution.model_id}", title_justify="left")
+    for column in ("channel", "quantity", "prior", "data alone", "belief and data", "accepted update"):
+        table.add_column(column)
+    for channel in attribution.channels:
+        for q in channel.quantities:
+            cells = [
+                estimate(getattr(q, side), q.quantity) if q.HasField(side) else "–"
+                for side in ("prior", "data_side", "client_posterior", "updated_prior")
+            ]
+            table.add_row(channel.channel, label(common_pb2.Quantity, q.quantity).lower().replace("_", " "), *cells)
+    console.print(table)
+    for sentence in attribution.summary:
+        console.print(sentence)
+    for sentence in attribution.validation.summary:
+        console.print(sentence, style="bold")
+
+
+def print_overview(client: Client) -> None:
+    """Everything of a client that can be read again, newest first, with the command that shows it whole."""
+    console.print(Panel("Stored results", expand=False))
+    table = Table()
+    for column in ("what", "when", "state", "read again with"):
+        table.add_column(column, overflow="fold")
+    for analysis in client.conflicts.list():
+        table.add_row(
+            f"conflict of session {analysis.session_id}",
+            _when(analysis),
+            label(common_pb2.JobState, analysis.state),
+            f"liftos-bayes show conflict {analysis.analysis_id}",
+        )
+    for run in client.sbc.list():
+        table.add_row(
+            f"SBC of model {run.model_id}",
+            _when(run),
+            label(sbc_pb2.VerdictKind, run.verdict.kind)
+            if run.HasField("verdict")
+            else label(common_pb2.JobState, run.state),
+            f"liftos-bayes show sbc {run.run_id}",
+        )
+    for update in client.updates.list():
+        table.add_row(
+            f"update of session {update.session_id}",
+            _when(update),
+            label(prior_update_pb2.UpdateState, update.state),
+            f"liftos-bayes show update {update.update_id}",
+        )
+    for attribution in client.attribution.list():
+        table.add_row(
+            f"attribution of model {attribution.model_id}",
+            _when(attribution),
+            label(common_pb2.JobState, attribution.state),
+            f"liftos-bayes show attribution {attribution.attribution_id}",
+        )
+    console.print(table)
+
+
+def _when(message: object) -> str:
+    return str(message.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S"))  # type: ignore[attr-defined]

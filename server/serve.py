@@ -1,0 +1,113 @@
+"""`liftos-bayes serve`: embedded Postgres, migration, one server and its workers, started and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from persistence import migrate
+from persistence.embedded import EmbeddedPostgres
+from server.lifeline import LIFELINE
+from server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+RESTART_SECONDS = 1.0
+STOP_SECONDS = 30.0
+
+
+def address_file(settings: Settings) -> Path:
+    """File in which a running server of this data directory tells its address."""
+    return settings.data_dir / "server.address"
+
+
+@dataclass
+class Child:
+    """One process of the service; started again when it dies."""
+
+    name: str
+    arguments: list[str]
+    environment: dict[str, str]
+    process: asyncio.subprocess.Process | None = None
+    stopping: bool = False
+    _task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Start the process and watch over it."""
+        self._task = asyncio.create_task(self._watch(), name=self.name)
+
+    async def _watch(self) -> None:
+        while not self.stopping:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", *self.arguments, stdin=asyncio.subprocess.PIPE, env=self.environment
+            )
+            code = await self.process.wait()
+            if not self.stopping:
+                log.error("%s ended with code %d; starting it again", self.name, code)
+                await asyncio.sleep(RESTART_SECONDS)
+
+    async def stop(self) -> None:
+        """Ask the process to stop, and end it if it does not."""
+        self.stopping = True
+        if self.process is not None and self.process.returncode is None:
+            self.process.terminate()
+            try:
+                await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
+            except TimeoutError:
+                log.error("%s did not stop within %.0f s; killing it", self.name, STOP_SECONDS)
+                self.process.kill()
+                await self.process.wait()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+def children(settings: Settings, database_url: str) -> list[Child]:
+    """The processes beside the database, in the order they are started."""
+    environment = {
+        **os.environ,
+        LIFELINE: "1",
+        "LIFTOS_BAYES_DATABASE_URL": database_url,
+        "LIFTOS_BAYES_DATA_DIR": str(settings.data_dir),
+        "LIFTOS_BAYES_LISTEN": settings.listen,
+    }
+    server = Child("server", ["server.cli", "server", "--address-file", str(address_file(settings))], environment)
+    # Short calls have a worker of their own, so that they never wait behind a shard of a long run.
+    calls = Child("worker (calls)", ["server.worker", "calls"], environment)
+    shards = [
+        Child(f"worker (shards {index})", ["server.worker", "shards"], environment) for index in range(settings.workers)
+    ]
+    return [server, calls, *shards]
+
+
+async def serve(settings: Settings, started: Callable[[], None] | None = None) -> None:
+    """Run the whole service until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    address_file(settings).unlink(missing_ok=True)
+    embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir.resolve() / "postgres")
+    running: list[Child] = []
+    try:
+        url = settings.database_url or await asyncio.to_thread(embedded.start)  # type: ignore[union-attr]
+        await asyncio.to_thread(migrate.upgrade, url)
+        for child in children(settings, url):
+            child.start()
+            running.append(child)
+        if started is not None:
+            started()
+        await stop.wait()
+    finally:
+        for child in reversed(running):
+            await child.stop()
+        address_file(settings).unlink(missing_ok=True)
+        if embedded is not None:
+            await asyncio.to_thread(embedded.stop)

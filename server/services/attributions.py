@@ -1,0 +1,87 @@
+"""AttributionService: what each channel brought, with the checks behind the figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from liftos.bayes.v1 import attribution_pb2, attribution_pb2_grpc
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from persistence.database import Database
+from persistence.paging import list_page
+from persistence.tables import Attribution, Job, Model
+from server.calls import Calls
+from server.errors import ServiceError, invalid_field
+from server.resources import attribution_message, confirmed_session, owned
+from server.services.conflicts import check_money, months
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
+    """Attributions of a client's models."""
+
+    def __init__(self, database: Database, calls: Calls) -> None:
+        self.database = database
+        self.calls = calls
+
+    async def AnalyzeAttribution(
+        self, request: attribution_pb2.AnalyzeAttributionRequest, context: Context
+    ) -> attribution_pb2.AnalyzeAttributionResponse:
+        """Have a worker compute an attribution."""
+        check_money("business_impact", request, "business_impact")
+
+        async def prepare(session: AsyncSession, job: Job) -> None:
+            model = await owned(session, Model, request.client_id, request.model_id)
+            if model.dataset_pk is None:
+                raise invalid_field("model_id", "a summary-level model has no channels to attribute an outcome to")
+            elicited = None
+            if request.session_id:
+                elicited = await confirmed_session(session, request.client_id, request.session_id)
+                if elicited.model_pk != model.pk:
+                    raise ServiceError(
+                        "INVALID_STATE", "the session is about another model", metadata={"state": "CONFIRMED"}
+                    )
+            session.add(
+                Attribution(
+                    client_id=request.client_id,
+                    model_pk=model.pk,
+                    session_pk=elicited.pk if elicited else None,
+                    job_pk=job.pk,
+                    data_period_months=months(request),
+                )
+            )
+
+        return await self.calls.run(
+            "ANALYZE_ATTRIBUTION", request, context, attribution_pb2.AnalyzeAttributionResponse, prepare
+        )
+
+    async def GetAttribution(
+        self, request: attribution_pb2.GetAttributionRequest, context: Context
+    ) -> attribution_pb2.GetAttributionResponse:
+        """Return an attribution."""
+        async with self.database.session() as session:
+            row = await owned(session, Attribution, request.client_id, request.attribution_id)
+            return attribution_pb2.GetAttributionResponse(attribution=await attribution_message(session, row))
+
+    async def ListAttributions(
+        self, request: attribution_pb2.ListAttributionsRequest, context: Context
+    ) -> attribution_pb2.ListAttributionsResponse:
+        """List the attributions of a client."""
+        async with self.database.session() as session:
+            filters = [Attribution.client_id == request.client_id]
+            if request.model_id:
+                model = await owned(session, Model, request.client_id, request.model_id)
+                filters.append(Attribution.model_pk == model.pk)
+            rows, token = await list_page(
+                session,
+                Attribution,
+                *filters,
+                page_size=request.page_size,
+                page_token=request.page_token,
+                filter_key=f"attributions:{request.client_id}:{request.model_id}",
+            )
+            return attribution_pb2.ListAttributionsResponse(
+                attributions=[await attribution_message(session, row) for row in rows], next_page_token=token
+            )

@@ -1,0 +1,129 @@
+"""ConflictService: analyses, their list, and the stored evidence curves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import numpy as np
+from liftos.bayes.v1 import common_pb2, conflict_pb2, conflict_pb2_grpc
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from persistence.database import Database
+from persistence.paging import list_page
+from persistence.tables import Conflict, EvidenceCurve, FitDraws, Job, Session
+from server.calls import Calls
+from server.errors import invalid_field
+from server.resources import DEFAULT_MONTHS, confirmed_session, conflict_message, owned
+from server.wire import from_json, label, to_array, value_of
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
+    """Conflict of beliefs with data."""
+
+    def __init__(self, database: Database, calls: Calls) -> None:
+        self.database = database
+        self.calls = calls
+
+    async def AnalyzeConflict(
+        self, request: conflict_pb2.AnalyzeConflictRequest, context: Context
+    ) -> conflict_pb2.AnalyzeConflictResponse:
+        """Have a worker analyse a confirmed session."""
+        check_money("business_impact", request, "business_impact")
+
+        async def prepare(session: AsyncSession, job: Job) -> None:
+            elicited = await confirmed_session(session, request.client_id, request.session_id)
+            session.add(
+                Conflict(
+                    client_id=request.client_id,
+                    session_pk=elicited.pk,
+                    model_pk=elicited.model_pk,
+                    job_pk=job.pk,
+                    data_period_months=months(request),
+                    confidence_threshold=(
+                        request.confidence_threshold if request.HasField("confidence_threshold") else None
+                    ),
+                    business_impact_minor=(
+                        request.business_impact.minor_units if request.HasField("business_impact") else None
+                    ),
+                )
+            )
+
+        return await self.calls.run("ANALYZE_CONFLICT", request, context, conflict_pb2.AnalyzeConflictResponse, prepare)
+
+    async def GetConflict(
+        self, request: conflict_pb2.GetConflictRequest, context: Context
+    ) -> conflict_pb2.GetConflictResponse:
+        """Return an analysis."""
+        async with self.database.session() as session:
+            row = await owned(session, Conflict, request.client_id, request.analysis_id)
+            return conflict_pb2.GetConflictResponse(analysis=await conflict_message(session, row))
+
+    async def ListConflicts(
+        self, request: conflict_pb2.ListConflictsRequest, context: Context
+    ) -> conflict_pb2.ListConflictsResponse:
+        """List the analyses of a client."""
+        async with self.database.session() as session:
+            filters = [Conflict.client_id == request.client_id]
+            if request.session_id:
+                elicited = await owned(session, Session, request.client_id, request.session_id)
+                filters.append(Conflict.session_pk == elicited.pk)
+            rows, token = await list_page(
+                session,
+                Conflict,
+                *filters,
+                page_size=request.page_size,
+                page_token=request.page_token,
+                filter_key=f"conflicts:{request.client_id}:{request.session_id}",
+            )
+            return conflict_pb2.ListConflictsResponse(
+                analyses=[await conflict_message(session, row) for row in rows], next_page_token=token
+            )
+
+    async def GetEvidenceCurve(
+        self, request: conflict_pb2.GetEvidenceCurveRequest, context: Context
+    ) -> conflict_pb2.GetEvidenceCurveResponse:
+        """Return a stored curve with the draws behind it."""
+        async with self.database.session() as session:
+            row = await owned(session, EvidenceCurve, request.client_id, request.curve_id)
+            estimand = common_pb2.Estimand(quantity=value_of(common_pb2.Quantity, row.quantity), channel=row.channel)
+            draws = (
+                await session.scalars(
+                    select(FitDraws).where(FitDraws.fit_pk == row.fit_pk, FitDraws.quantity == quantity_name(estimand))
+                )
+            ).one_or_none()
+            curve = conflict_pb2.EvidenceCurve(
+                curve_id=str(row.pk),
+                estimand=estimand,
+                reference=from_json(row.reference, common_pb2.Distribution()),
+                lower=row.lower,
+                upper=row.upper,
+                grid=to_array(np.frombuffer(row.grid, "<f8")),
+                log_likelihood=to_array(np.frombuffer(row.log_likelihood, "<f8")),
+                replicates=to_array(np.frombuffer(row.replicates, "<f8").reshape(row.n_replicates, row.n_grid)),
+                effective_sample_size=row.effective_sample_size,
+                months=row.months,
+            )
+            if draws is not None:
+                shaped = np.frombuffer(draws.data, "<f8").reshape(draws.chains, draws.draws)
+                curve.draws.CopyFrom(to_array(shaped))
+            return conflict_pb2.GetEvidenceCurveResponse(curve=curve)
+
+
+def quantity_name(estimand: common_pb2.Estimand) -> str:
+    """Name of an estimand in the engine and in the ledger, for example `share_of_outcome[x1]`."""
+    return f"{label(common_pb2.Quantity, estimand.quantity).lower()}[{estimand.channel}]"
+
+
+def months(request: Any) -> int:
+    """The requested window, 24 calendar months when absent."""
+    return int(request.data_period_months) if request.HasField("data_period_months") else DEFAULT_MONTHS
+
+
+def check_money(path: str, request: Any, field: str) -> None:
+    """Refuse currencies other than US dollars: the policy's threshold is in dollars and no rate is supplied."""
+    if request.HasField(field) and getattr(request, field).currency != "USD":
+        raise invalid_field(f"{path}.currency", "only USD: the policy's threshold is in US dollars")

@@ -1,0 +1,241 @@
+"""ElicitationService: sessions and the beliefs in them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import grpc
+from liftos.bayes.v1 import common_pb2, elicitation_pb2, elicitation_pb2_grpc
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from persistence import requests
+from persistence.database import Database
+from persistence.lookup import ensure_client, get_owned
+from persistence.paging import list_page
+from persistence.tables import ClientPrior, Job, Model, Session
+from server.calls import Calls
+from server.errors import ServiceError, already_exists, invalid_field, not_found, unimplemented
+from server.resources import belief_message, beliefs_of, owned, session_message
+from server.services.models import check_distribution
+from server.wire import fingerprint, label
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_LATER_FORMS = frozenset({"range", "roulette", "mode_and_bounds"})
+
+
+class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
+    """Sessions of a client. Statements are compiled by a worker, since that is statistics."""
+
+    def __init__(self, database: Database, calls: Calls) -> None:
+        self.database = database
+        self.calls = calls
+
+    async def CreateElicitationSession(
+        self, request: elicitation_pb2.CreateElicitationSessionRequest, context: Context
+    ) -> elicitation_pb2.CreateElicitationSessionResponse:
+        """Open a session."""
+        async with self.database.session() as session:
+            await ensure_client(session, request.client_id)
+            replay = await requests.remember(
+                session, request.client_id, "CreateElicitationSession", request.request_id, fingerprint(request)
+            )
+            if replay is None:
+                model = await owned(session, Model, request.client_id, request.model_id)
+                if await get_owned(session, Session, request.client_id, request.session_id) is not None:
+                    raise already_exists("elicitation session", request.session_id, "session_id")
+                row = Session(
+                    client_id=request.client_id,
+                    session_id=request.session_id,
+                    model_pk=model.pk,
+                    state="DRAFT",
+                    client_confidence=request.client_confidence if request.HasField("client_confidence") else None,
+                    coherence_notes=[],
+                    version=1,
+                )
+                session.add(row)
+                await session.flush()
+            return elicitation_pb2.CreateElicitationSessionResponse(
+                session=await self._message(session, request.client_id, request.session_id)
+            )
+
+    async def GetElicitationSession(
+        self, request: elicitation_pb2.GetElicitationSessionRequest, context: Context
+    ) -> elicitation_pb2.GetElicitationSessionResponse:
+        """Return a session."""
+        async with self.database.session() as session:
+            return elicitation_pb2.GetElicitationSessionResponse(
+                session=await self._message(session, request.client_id, request.session_id)
+            )
+
+    async def ListElicitationSessions(
+        self, request: elicitation_pb2.ListElicitationSessionsRequest, context: Context
+    ) -> elicitation_pb2.ListElicitationSessionsResponse:
+        """List the sessions of a client."""
+        async with self.database.session() as session:
+            rows, token = await list_page(
+                session,
+                Session,
+                Session.client_id == request.client_id,
+                page_size=request.page_size,
+                page_token=request.page_token,
+                filter_key=f"sessions:{request.client_id}",
+            )
+            return elicitation_pb2.ListElicitationSessionsResponse(
+                sessions=[await session_message(session, row) for row in rows], next_page_token=token
+            )
+
+    async def UpdateElicitationSession(
+        self, request: elicitation_pb2.UpdateElicitationSessionRequest, context: Context
+    ) -> elicitation_pb2.UpdateElicitationSessionResponse:
+        """Change the fields that the mask names."""
+        for index, path in enumerate(request.update_mask.paths):
+            if path != "client_confidence":
+                raise invalid_field(f"update_mask.paths[{index}]", f"{path!r} cannot be changed")
+        async with self.database.session() as session:
+            await ensure_client(session, request.client_id)
+            replay = await requests.remember(
+                session, request.client_id, "UpdateElicitationSession", request.request_id, fingerprint(request)
+            )
+            if replay is None:
+                row = await self._changeable(session, request.client_id, request.session_id, request.etag)
+                if request.update_mask.paths:
+                    present = request.patch.HasField("client_confidence")
+                    row.client_confidence = request.patch.client_confidence if present else None
+                    row.version += 1
+            return elicitation_pb2.UpdateElicitationSessionResponse(
+                session=await self._message(session, request.client_id, request.session_id)
+            )
+
+    async def AddBelief(
+        self, request: elicitation_pb2.AddBeliefRequest, context: Context
+    ) -> elicitation_pb2.AddBeliefResponse:
+        """Have a worker compile the statement and store the belief."""
+        check_statement("statement", request.statement)
+        if request.role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR:
+            raise unimplemented("a belief as an extra factor", "role")
+
+        async def prepare(session: AsyncSession, job: Job) -> None:
+            row = await self._changeable(session, request.client_id, request.session_id, etag=None)
+            taken = select(ClientPrior.pk).where(
+                ClientPrior.session_pk == row.pk, ClientPrior.belief_id == request.belief_id
+            )
+            if await session.scalar(taken) is not None:
+                raise already_exists("belief", request.belief_id, "belief_id")
+
+        return await self.calls.run("ADD_BELIEF", request, context, elicitation_pb2.AddBeliefResponse, prepare)
+
+    async def RemoveBelief(
+        self, request: elicitation_pb2.RemoveBeliefRequest, context: Context
+    ) -> elicitation_pb2.RemoveBeliefResponse:
+        """Remove a belief."""
+        async with self.database.session() as session:
+            await ensure_client(session, request.client_id)
+            replay = await requests.remember(
+                session, request.client_id, "RemoveBelief", request.request_id, fingerprint(request)
+            )
+            if replay is None:
+                row = await self._changeable(session, request.client_id, request.session_id, request.etag)
+                statement = select(ClientPrior).where(
+                    ClientPrior.session_pk == row.pk, ClientPrior.belief_id == request.belief_id
+                )
+                belief = (await session.scalars(statement)).one_or_none()
+                if belief is None:
+                    raise not_found("belief", request.belief_id, "belief_id")
+                await session.delete(belief)
+                await session.flush()
+                left = [belief_message(other) for other in await beliefs_of(session, row.pk)]
+                row.coherence_notes = coherence_notes(left)
+                row.state = "FEEDBACK" if left else "DRAFT"
+                row.version += 1
+            return elicitation_pb2.RemoveBeliefResponse(
+                session=await self._message(session, request.client_id, request.session_id)
+            )
+
+    async def ConfirmElicitationSession(
+        self, request: elicitation_pb2.ConfirmElicitationSessionRequest, context: Context
+    ) -> elicitation_pb2.ConfirmElicitationSessionResponse:
+        """Make a session immutable."""
+        async with self.database.session() as session:
+            await ensure_client(session, request.client_id)
+            replay = await requests.remember(
+                session, request.client_id, "ConfirmElicitationSession", request.request_id, fingerprint(request)
+            )
+            if replay is None:
+                row = await self._changeable(session, request.client_id, request.session_id, request.etag)
+                if row.state != "FEEDBACK":
+                    raise ServiceError(
+                        "INVALID_STATE", "a session without beliefs cannot be confirmed", metadata={"state": row.state}
+                    )
+                row.state = "CONFIRMED"
+                row.confirm_time = datetime.datetime.now(datetime.UTC)
+                row.version += 1
+            return elicitation_pb2.ConfirmElicitationSessionResponse(
+                session=await self._message(session, request.client_id, request.session_id)
+            )
+
+    async def FitPrior(
+        self, request: elicitation_pb2.FitPriorRequest, context: Context
+    ) -> elicitation_pb2.FitPriorResponse:
+        """Have a worker compile a statement."""
+        check_statement("statement", request.statement)
+        return await self.calls.run("FIT_PRIOR", request, context, elicitation_pb2.FitPriorResponse)
+
+    async def _message(
+        self, session: AsyncSession, client_id: str, session_id: str
+    ) -> elicitation_pb2.ElicitationSession:
+        await session.flush()
+        return await session_message(session, await owned(session, Session, client_id, session_id))
+
+    async def _changeable(self, session: AsyncSession, client_id: str, session_id: str, etag: str | None) -> Session:
+        row = await owned(session, Session, client_id, session_id, for_update=True)
+        if row.state == "CONFIRMED":
+            raise ServiceError("INVALID_STATE", "a confirmed session is immutable", metadata={"state": row.state})
+        if etag is not None and etag != str(row.version):
+            raise ServiceError("STALE_ETAG", "the session has changed since it was read; read it again")
+        return row
+
+
+def check_statement(path: str, statement: elicitation_pb2.BeliefStatement) -> None:
+    """Check what the options of the contract cannot; raises ServiceError with the path of the field."""
+    form = str(statement.WhichOneof("form"))
+    if form in _LATER_FORMS:
+        raise unimplemented(f"a statement in the form {form}", f"{path}.{form}")
+    if form == "mean_plus_minus":
+        stated = statement.mean_plus_minus
+        interval = stated.meaning == elicitation_pb2.PLUS_MINUS_MEANING_INTERVAL_HALF_WIDTH
+        if interval and not stated.HasField("level"):
+            raise invalid_field(f"{path}.mean_plus_minus.level", "required with INTERVAL_HALF_WIDTH")
+        if not interval and stated.HasField("level"):
+            raise invalid_field(f"{path}.mean_plus_minus.level", "forbidden with SD")
+    elif form == "quantiles":
+        quantiles = statement.quantiles
+        if len(quantiles.probabilities) != len(quantiles.values):
+            raise invalid_field(f"{path}.quantiles.values", "one value for each probability")
+        for name in ("probabilities", "values"):
+            numbers = list(getattr(quantiles, name))
+            if any(later <= earlier for earlier, later in pairwise(numbers)):
+                raise invalid_field(f"{path}.quantiles.{name}", "strictly increasing")
+    else:
+        check_distribution(f"{path}.distribution", statement.distribution)
+
+
+def coherence_notes(beliefs: Iterable[elicitation_pb2.Belief]) -> list[str]:
+    """Remarks on beliefs taken together, before any data are looked at."""
+    notes = []
+    shares: dict[common_pb2.Quantity.ValueType, float] = {}
+    for belief in beliefs:
+        quantity = belief.estimand.quantity
+        if quantity in (common_pb2.QUANTITY_SHARE_OF_OUTCOME, common_pb2.QUANTITY_SHARE_OF_MEDIA):
+            shares[quantity] = shares.get(quantity, 0.0) + belief.summary.mean
+    for quantity, total in shares.items():
+        if total > 1:
+            name = label(common_pb2.Quantity, quantity).lower()
+            notes.append(
+                f"The stated means of {name} sum to {total:.2f}, which is more than the whole: "
+                "together these beliefs leave a negative rest."
+            )
+    return notes

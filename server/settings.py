@@ -1,0 +1,47 @@
+"""Configuration from the environment (prefix `LIFTOS_BAYES_`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Frozen configuration of one process; every value can be given as `LIFTOS_BAYES_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="LIFTOS_BAYES_", frozen=True, extra="ignore")
+
+    database_url: str = ""
+    """Postgres URL; empty only for `serve`, which then runs an embedded Postgres in `data_dir`."""
+    data_dir: Path = Path(".liftos-bayes")
+    """Directory of the embedded Postgres and of the compilation cache."""
+    listen: str = "127.0.0.1:50051"
+    """Address of the gRPC server; port 0 takes a free one."""
+    reflection: bool = False
+    """Whether gRPC reflection is served."""
+    colour: str = ""
+    """Name of the deployment colour, told by `GetServerInfo`."""
+    heartbeat_seconds: float = Field(default=5.0, gt=0, le=10)
+    """Longest silence on a watched stream."""
+    default_unary_seconds: float = Field(default=60.0, gt=0)
+    """How long a call without a deadline waits for its result."""
+    max_unary_seconds: float = Field(default=600.0, gt=0)
+    """Longest wait of a unary call, whatever its deadline."""
+    drain_seconds: float = Field(default=10.0, ge=0)
+    """Grace of running calls when the server stops."""
+    shard_size: int = Field(default=32, ge=1, le=4096)
+    """Simulations per shard of an SBC run."""
+    lease_seconds: float = Field(default=15.0, gt=1)
+    """How long a worker that stopped renewing its lease is believed to live."""
+    stalled_seconds: float = Field(default=20.0, gt=1)
+    """Age of a worker's last heartbeat after which its queue entries are delivered again; longer than a lease, or the
+    entry would be delivered while the dead worker's lease still runs."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Worker processes for SBC shards that `serve` starts, beside the one for short calls."""
+
+    @property
+    def compilation_cache(self) -> Path:
+        """Directory of JAX's persistent compilation cache."""
+        return self.data_dir / "xla-cache"

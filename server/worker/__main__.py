@@ -1,0 +1,112 @@
+"""Entry point of a worker process: `python -m server.worker [calls] [shards]`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import uuid
+
+from procrastinate import App
+
+from engine.inference.precision import enable_float64
+from persistence import jobs, queue, sbc
+from persistence.database import Database
+from server.lifeline import follow_parent
+from server.settings import Settings
+from server.worker.attribution import analyze_attribution
+from server.worker.beliefs import add_belief, fit_prior
+from server.worker.calls import Handler, WorkerContext, run_call
+from server.worker.compilation import keep_compilations
+from server.worker.conflict import analyze_conflict
+from server.worker.models import ModelStore
+from server.worker.necessity import check_necessity
+from server.worker.shards import run_shard
+from server.worker.updates import update_priors
+
+log = logging.getLogger("server.worker")
+
+HANDLERS: dict[str, Handler] = {
+    "ADD_BELIEF": add_belief,
+    "FIT_PRIOR": fit_prior,
+    "ANALYZE_CONFLICT": analyze_conflict,
+    "CHECK_NECESSITY": check_necessity,
+    "UPDATE_PRIORS": update_priors,
+    "ANALYZE_ATTRIBUTION": analyze_attribution,
+}
+
+
+async def work(settings: Settings, queues: list[str]) -> None:
+    """Take tasks from the queues until SIGTERM; the task at hand is finished first."""
+    database = Database(settings.database_url)
+    context = WorkerContext(database, settings, ModelStore())
+    app = queue.make_app(settings.database_url)
+
+    @app.task(name="run_call", queue=queue.CALLS)
+    async def call(job: str) -> None:
+        await run_call(context, HANDLERS, uuid.UUID(job))
+
+    @app.task(name="run_shard", queue=queue.SHARDS)
+    async def shard(validation: str, ordinal: int) -> None:
+        await run_shard(context, uuid.UUID(validation), ordinal)
+
+    async with app.open_async():
+        sweeper = asyncio.create_task(_sweep(app, database, settings.stalled_seconds))
+        log.info("working on %s", ", ".join(queues))
+        try:
+            await app.run_worker_async(
+                queues=queues,
+                concurrency=1,
+                delete_jobs="always",
+                fetch_job_polling_interval=1.0,
+                update_heartbeat_interval=settings.stalled_seconds / 4,
+                stalled_worker_timeout=settings.stalled_seconds,
+                name=f"worker {','.join(queues)}",
+            )
+        finally:
+            sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sweeper
+            await database.close()
+
+
+async def _sweep(app: App, database: Database, stalled_seconds: float) -> None:
+    """Deliver again what a dead worker held: neither the queue nor a lease that has run out does that by itself."""
+    while True:
+        try:
+            count = await queue.retry_stalled(app, stalled_seconds)
+            async with database.session() as session:
+                for job in await jobs.abandoned(session):
+                    await queue.defer(session, "run_call", queue=queue.CALLS, job=str(job.pk))
+                    count += 1
+                for shard in await sbc.abandoned_shards(session):
+                    names = {"validation": str(shard.validation_pk), "ordinal": shard.ordinal}
+                    await queue.defer(session, "run_shard", queue=queue.SHARDS, **names)
+                    count += 1
+            if count:
+                log.warning("delivered %d pieces of work of a dead worker again", count)
+        except Exception:  # a sweep that fails must not end the worker; the next one tries again
+            log.exception("the sweep failed")
+        await asyncio.sleep(stalled_seconds / 2)
+
+
+def main(arguments: list[str]) -> int:
+    """Run a worker on the named queues; both when none is named."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("procrastinate").setLevel(logging.WARNING)
+    settings = Settings()
+    follow_parent()
+    enable_float64()
+    keep_compilations(settings.compilation_cache)
+    queues = arguments or [queue.CALLS, queue.SHARDS]
+    unknown = set(queues) - {queue.CALLS, queue.SHARDS}
+    if unknown or not settings.database_url:
+        sys.stderr.write(f"usage: python -m server.worker [{queue.CALLS}] [{queue.SHARDS}], with a database URL set\n")
+        return 2
+    asyncio.run(work(settings, queues))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,127 @@
+"""Attribution: contribution, shares and ROI of every channel from three sides, with the checks behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from liftos.bayes.v1 import attribution_pb2, common_pb2, elicitation_pb2, model_pb2, prior_update_pb2, sbc_pb2
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.errors import UnsupportedQuantity
+from persistence.tables import Attribution, ClientPrior, Job, Model, PriorUpdate, Session
+from server.resources import attribution_message, beliefs_of
+from server.services.conflicts import quantity_name
+from server.wire import from_json, to_json, value_of
+from server.worker.calls import Commit, WorkerContext
+from server.worker.conflict import examine, session_necessity
+from server.worker.convert import estimate_of_draws, estimate_of_law
+from server.worker.fits import StoredFit, stored_fit
+from server.worker.necessity import reference_certificate
+from server.worker.words import explain_attribution, explain_validation
+
+QUANTITIES = (
+    common_pb2.QUANTITY_SHARE_OF_OUTCOME,
+    common_pb2.QUANTITY_INCREMENTAL_OUTCOME,
+    common_pb2.QUANTITY_SHARE_OF_MEDIA,
+    common_pb2.QUANTITY_ROI,
+)
+TOTAL_SHARE = "total_media_share_of_outcome"
+
+
+async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
+    """Attribute the outcome of the request's window."""
+    request = attribution_pb2.AnalyzeAttributionRequest.FromString(job.request)
+    impact = request.business_impact.minor_units if request.HasField("business_impact") else None
+    async with context.database.session() as session:
+        row = (await session.scalars(select(Attribution).where(Attribution.job_pk == job.pk))).one()
+        model_row = await session.get_one(Model, row.model_pk)
+        elicited = await session.get_one(Session, row.session_pk) if row.session_pk else None
+        beliefs = await beliefs_of(session, elicited.pk) if elicited else []
+        accepted = await _accepted(session, elicited) if elicited else {}
+        certified = await reference_certificate(session, model_row, row.data_period_months)
+    reference = await stored_fit(context, model_row, row.data_period_months)
+    believed = await stored_fit(context, model_row, row.data_period_months, beliefs) if beliefs else None
+    spec = from_json(model_row.spec, model_pb2.ModelSpec()).additive_mmm
+    message = attribution_pb2.Attribution(
+        channels=[_channel(channel.name, reference, believed, beliefs, accepted) for channel in spec.channels],
+        total_outcome=float(reference.row.facts["total_outcome"]),
+        total_media_share=estimate_of_draws(reference.draws[TOTAL_SHARE]),
+        diagnostics=reference.diagnostics,
+        provenance=reference.provenance,
+    )
+    message.summary.extend(explain_attribution(message))
+    if request.include_bayesian_validation:
+        examined = await examine(context, reference, beliefs, None)
+        conflicts = [one.message for one in examined]
+        validation = attribution_pb2.BayesianValidation(
+            conflicts=conflicts,
+            sbc_necessity=session_necessity(model_row, elicited, impact, conflicts, reference.diagnostics, certified),
+        )
+        if certified is not None:
+            validation.certificate_run_id = str(certified.pk)
+            validation.certificate_verdict = value_of(sbc_pb2.VerdictKind, certified.verdict_kind)
+        validation.summary.extend(explain_validation(validation))
+        message.validation.CopyFrom(validation)
+
+    async def commit(session: AsyncSession) -> attribution_pb2.AnalyzeAttributionResponse:
+        stored = await session.get_one(Attribution, row.pk)
+        stored.result = to_json(message)
+        await session.flush()
+        response = await attribution_message(session, stored)
+        response.state = common_pb2.JOB_STATE_SUCCEEDED
+        return attribution_pb2.AnalyzeAttributionResponse(attribution=response)
+
+    return commit
+
+
+async def _accepted(session: AsyncSession, elicited: Session) -> Mapping[str, common_pb2.Estimate]:
+    """Summaries of the session's latest accepted update by quantity name."""
+    statement = (
+        select(PriorUpdate)
+        .where(PriorUpdate.session_pk == elicited.pk, PriorUpdate.state == "ACCEPTED")
+        .order_by(PriorUpdate.decide_time.desc())
+        .limit(1)
+    )
+    row = (await session.scalars(statement)).one_or_none()
+    if row is None or row.result is None:
+        return {}
+    update = from_json(row.result, prior_update_pb2.PriorUpdate())
+    return {quantity_name(belief.estimand): belief.after_summary for belief in update.beliefs}
+
+
+def _channel(
+    name: str,
+    reference: StoredFit,
+    believed: StoredFit | None,
+    beliefs: Sequence[ClientPrior],
+    accepted: Mapping[str, common_pb2.Estimate],
+) -> attribution_pb2.ChannelAttribution:
+    stated = {}
+    for row in beliefs:
+        belief = from_json(row.belief, elicitation_pb2.Belief())
+        stated[quantity_name(belief.estimand)] = belief.summary
+    channel = attribution_pb2.ChannelAttribution(channel=name)
+    spend = reference.row.facts.get("spend", {}).get(name)
+    if spend is not None:
+        channel.spend = spend
+    for quantity in QUANTITIES:
+        key = quantity_name(common_pb2.Estimand(quantity=quantity, channel=name))
+        if key not in reference.draws:
+            continue
+        entry = channel.quantities.add(quantity=quantity, data_side=estimate_of_draws(reference.draws[key]))
+        prior = stated.get(key) or _reference_prior(reference, key)
+        if prior is not None:
+            entry.prior.CopyFrom(prior)
+        if believed is not None:
+            entry.client_posterior.CopyFrom(estimate_of_draws(believed.draws[key]))
+        if key in accepted:
+            entry.updated_prior.CopyFrom(accepted[key])
+    return channel
+
+
+def _reference_prior(fit: StoredFit, quantity: str) -> common_pb2.Estimate | None:
+    try:
+        return estimate_of_law(fit.model.prior_of(quantity))
+    except UnsupportedQuantity:
+        return None

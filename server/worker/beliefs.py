@@ -1,0 +1,140 @@
+"""Handlers that compile statements to distributions."""
+
+from __future__ import annotations
+
+from liftos.bayes.v1 import common_pb2, elicitation_pb2
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.errors import InvalidInput
+from engine.priors.belief import Meaning, compile_mean_plus_minus, fit_quantiles
+from engine.priors.distribution import POSITIVE, UNIT_INTERVAL, Distribution, Normal, Support, TruncatedNormal
+from persistence.tables import ClientPrior, Job, Model, Session
+from server.resources import DEFAULT_MONTHS, belief_message, beliefs_of, owned, session_message
+from server.services.elicitation import coherence_notes
+from server.wire import label, to_json
+from server.worker.calls import Commit, WorkerContext
+from server.worker.convert import estimate_of_law, from_law, to_law
+from server.worker.models import prior_of
+
+SUPPORTS: dict[int, Support] = {
+    common_pb2.QUANTITY_ROI: POSITIVE,
+    common_pb2.QUANTITY_MARGINAL_ROI: POSITIVE,
+    common_pb2.QUANTITY_SHARE_OF_OUTCOME: UNIT_INTERVAL,
+    common_pb2.QUANTITY_SHARE_OF_MEDIA: UNIT_INTERVAL,
+    common_pb2.QUANTITY_SHARE_OF_MODELLED: UNIT_INTERVAL,
+    common_pb2.QUANTITY_INCREMENTAL_OUTCOME: POSITIVE,
+    common_pb2.QUANTITY_HALF_LIFE: POSITIVE,
+    common_pb2.QUANTITY_HALF_SATURATION: POSITIVE,
+    common_pb2.QUANTITY_RETENTION: UNIT_INTERVAL,
+}
+"""Where each quantity lives by its nature. A model may know better: its reference prior has the last word."""
+
+MAX_OUTSIDE = 0.01
+"""Largest probability outside the support with which a normal is truncated rather than refused."""
+
+
+def compile_statement(statement: elicitation_pb2.BeliefStatement, support: Support) -> tuple[Distribution, list[str]]:
+    """The distribution of a statement on a support, and remarks; InvalidInput with the path of the field to blame."""
+    form = str(statement.WhichOneof("form"))
+    path = f"statement.{form}"
+    try:
+        if form == "mean_plus_minus":
+            stated = statement.mean_plus_minus
+            meaning = Meaning[label(elicitation_pb2.PlusMinusMeaning, stated.meaning)]
+            level = stated.level if stated.HasField("level") else None
+            compiled = compile_mean_plus_minus(stated.mean, stated.plus_minus, meaning, level, support)
+            return compiled.distribution, [compiled.note]
+        if form == "quantiles":
+            fitted = fit_quantiles(list(statement.quantiles.probabilities), list(statement.quantiles.values), support)
+            return fitted.distribution, [fitted.note] if fitted.note else []
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}.{error.field}", error.message) from None
+    return _on_support(to_law(statement.distribution, path), support, path)
+
+
+def _on_support(given: Distribution, support: Support, path: str) -> tuple[Distribution, list[str]]:
+    """The given distribution, which must live where the quantity does; a normal is truncated to the support."""
+    if given.support == support:
+        return given, []
+    outside = float(given.cdf(support.lower) + given.sf(support.upper))
+    where = f"({support.lower:g}, {support.upper:g})"
+    if outside > MAX_OUTSIDE:
+        raise InvalidInput(path, f"{outside:.1%} of the probability lies outside {where}, where the quantity lives")
+    if isinstance(given, Normal):
+        note = f"Truncated to {where}: {outside:.2%} of its probability lay outside."
+        return TruncatedNormal(given.mean, given.sd, support.lower, support.upper), [note]
+    raise InvalidInput(path, f"must live on {where}, like the quantity; or state mean and plus-or-minus")
+
+
+async def add_belief(context: WorkerContext, job: Job) -> Commit:
+    """Compile the statement of a request and add the belief to its session."""
+    request = elicitation_pb2.AddBeliefRequest.FromString(job.request)
+    support = await _support(context, request)
+    distribution, notes = compile_statement(request.statement, support)
+
+    async def commit(session: AsyncSession) -> elicitation_pb2.AddBeliefResponse:
+        row = await owned(session, Session, request.client_id, request.session_id, for_update=True)
+        existing = await beliefs_of(session, row.pk)
+        belief = elicitation_pb2.Belief(
+            belief_id=request.belief_id,
+            estimand=request.estimand,
+            statement=request.statement,
+            wording=request.wording,
+            stated_by=request.stated_by,
+            role=elicitation_pb2.BELIEF_ROLE_MARGINAL_REPLACEMENT,
+            compiled=from_law(distribution),
+            notes=notes,
+            summary=estimate_of_law(distribution),
+        )
+        stored = ClientPrior(
+            session_pk=row.pk,
+            belief_id=request.belief_id,
+            ordinal=max((other.ordinal for other in existing), default=-1) + 1,
+            quantity=label(common_pb2.Quantity, request.estimand.quantity),
+            channel=request.estimand.channel,
+            belief=to_json(belief),
+        )
+        session.add(stored)
+        row.state = "FEEDBACK"
+        row.version += 1
+        row.coherence_notes = coherence_notes([*(belief_message(other) for other in existing), belief])
+        await session.flush()
+        await session.refresh(stored)
+        return elicitation_pb2.AddBeliefResponse(
+            session=await session_message(session, row), belief=belief_message(stored)
+        )
+
+    return commit
+
+
+async def _support(context: WorkerContext, request: elicitation_pb2.AddBeliefRequest) -> Support:
+    """Where the model's quantity lives. The channel must be the model's; no other belief is about the same quantity."""
+    async with context.database.session() as session:
+        row = await owned(session, Session, request.client_id, request.session_id)
+        model_row = await session.get_one(Model, row.model_pk)
+        model = await context.models.prepared(session, model_row, DEFAULT_MONTHS)
+        support = prior_of(model, request.estimand, "estimand").support
+        twin = await session.scalar(
+            select(ClientPrior.belief_id).where(
+                ClientPrior.session_pk == row.pk,
+                ClientPrior.quantity == label(common_pb2.Quantity, request.estimand.quantity),
+                ClientPrior.channel == request.estimand.channel,
+            )
+        )
+    if twin is not None:
+        raise InvalidInput("estimand", f"belief {twin!r} is about the same quantity; remove it first")
+    return support
+
+
+async def fit_prior(context: WorkerContext, job: Job) -> Commit:
+    """Compile the statement of a request."""
+    request = elicitation_pb2.FitPriorRequest.FromString(job.request)
+    distribution, notes = compile_statement(request.statement, SUPPORTS[request.quantity])
+
+    async def commit(session: AsyncSession) -> elicitation_pb2.FitPriorResponse:
+        return elicitation_pb2.FitPriorResponse(
+            compiled=from_law(distribution), summary=estimate_of_law(distribution), notes=notes
+        )
+
+    return commit

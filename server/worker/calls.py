@@ -1,0 +1,92 @@
+"""Short computations: claim the job, compute, and write resource and response in one fenced transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.errors import EngineError, InvalidInput, UnsupportedQuantity
+from persistence import jobs
+from persistence.database import Database
+from persistence.tables import Job
+from server.errors import ServiceError
+from server.settings import Settings
+from server.worker.models import ModelStore
+
+log = logging.getLogger(__name__)
+
+Commit = Callable[[AsyncSession], Awaitable[Message]]
+"""Writes what was computed and returns the response; runs in the transaction that ends the job."""
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What the handlers of a worker process share."""
+
+    database: Database
+    settings: Settings
+    models: ModelStore
+
+
+Handler = Callable[[WorkerContext, Job], Awaitable[Commit]]
+
+
+class LostLease(Exception):
+    """Another worker has taken the job over; this one's result is dropped."""
+
+
+async def run_call(context: WorkerContext, handlers: dict[str, Handler], job_pk: uuid.UUID) -> None:
+    """Run one job to its end; returns without a trace if another worker holds it or it has ended."""
+    lease = context.settings.lease_seconds
+    async with context.database.session() as session:
+        job = await jobs.claim(session, job_pk, lease)
+    if job is None:
+        return
+    renewal = asyncio.create_task(_renew(context, job, lease))
+    try:
+        commit = await handlers[job.kind](context, job)
+        async with context.database.session() as session:
+            response = await commit(session)
+            if not await jobs.succeed(session, job.pk, job.attempt, response.SerializeToString()):
+                raise LostLease
+    except LostLease:
+        log.warning("job %s was taken over by another worker", job.pk)
+    except Exception as error:
+        reason, message, field = explained(error)
+        async with context.database.session() as session:
+            await jobs.fail(session, job.pk, job.attempt, reason, message, field)
+    finally:
+        renewal.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await renewal
+
+
+async def _renew(context: WorkerContext, job: Job, lease: float) -> None:
+    while True:
+        await asyncio.sleep(lease / 3)
+        async with context.database.session() as session:
+            if not await jobs.renew(session, job.pk, job.attempt, lease):
+                return
+
+
+def explained(error: Exception) -> tuple[str, str, str | None]:
+    """Reason, message and field that a caller may see of an error; what nobody foresaw becomes an incident."""
+    if isinstance(error, InvalidInput):
+        return "INVALID_FIELD", f"{error.field}: {error.message}", error.field
+    if isinstance(error, UnsupportedQuantity):
+        return "UNIMPLEMENTED", f"{error.quantity}: {error.message}", None
+    if isinstance(error, EngineError):
+        return "COMPUTATION_FAILED", str(error), None
+    if isinstance(error, ServiceError):
+        field = error.violations[0].field if error.violations else None
+        return error.reason, error.message, field
+    incident = uuid.uuid4().hex
+    log.error("incident %s", incident, exc_info=error)
+    return "INTERNAL", f"internal error, incident {incident}", None

@@ -1,0 +1,152 @@
+"""Registered models as the engine's prepared models, kept in memory while they are in use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from engine.models.registry import prepare
+from liftos.bayes.v1 import common_pb2, dataset_pb2, elicitation_pb2, model_pb2
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.errors import InvalidInput, UnsupportedQuantity
+from engine.models import additive_spec, conjugate_normal
+from engine.models.protocol import Model as EngineModel
+from engine.models.table import Table, Window
+from engine.priors.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
+from persistence import datasets
+from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
+from server import table
+from server.certificates import fit_key
+from server.resources import beliefs_of, by_pk
+from server.services.conflicts import quantity_name
+from server.services.datasets import stored_columns
+from server.wire import from_json
+from server.worker.convert import to_law
+
+KEPT = 8
+"""Prepared models kept in memory; each holds the data of one window."""
+
+# Documented in model.proto: what an absent prior means.
+DEFAULT_SHARE_PRIOR = Beta(1.0, 3.0)
+DEFAULT_ROI_PRIOR = LogNormal(0.2, 0.9)
+DEFAULT_WEIGHTS = 8
+
+
+class ModelStore:
+    """Prepared models by the key of what they depend on."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, EngineModel] = OrderedDict()
+
+    async def prepared(
+        self, session: AsyncSession, row: Model, months: int, beliefs: Sequence[ClientPrior] = ()
+    ) -> EngineModel:
+        """The model over the trailing window, under its reference priors with those of the beliefs put in their place.
+
+        Raises InvalidInput with the path of the field to blame, and UnsupportedQuantity for a belief about a quantity
+        whose prior is not known in closed form.
+        """
+        dataset = await by_pk(session, Dataset, row.dataset_pk) if row.dataset_pk else None
+        key = fit_key(row, dataset, months, beliefs)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        spec = from_json(row.spec, model_pb2.ModelSpec())
+        content = await datasets.read_content(session, dataset) if dataset else b""
+        model = await asyncio.to_thread(_build, row.family, spec, dataset, content, months)
+        if beliefs:
+            model = model.with_priors(dict(_prior(belief) for belief in beliefs))
+        self._kept[key] = model
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return model
+
+    async def of_run(self, session: AsyncSession, run: SbcValidation) -> EngineModel:
+        """The model that a calibration run is about."""
+        row = await by_pk(session, Model, run.model_pk)
+        beliefs = await beliefs_of(session, run.session_pk) if run.session_pk else ()
+        return await self.prepared(session, row, run.data_period_months, beliefs)
+
+
+def _prior(row: ClientPrior) -> tuple[str, Distribution]:
+    belief = from_json(row.belief, elicitation_pb2.Belief())
+    return quantity_name(belief.estimand), to_law(belief.compiled, f"beliefs[{row.belief_id}]")
+
+
+def prior_of(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> Distribution:
+    """The model's prior of an estimand; refuses one that it does not have, or whose prior has no closed form."""
+    name = quantity_name(estimand)
+    known = {quantity.partition("[")[2].removesuffix("]") for quantity in model.parameter_names if "[" in quantity}
+    if estimand.channel not in known:
+        raise InvalidInput(f"{field}.channel", f"the model has no channel {estimand.channel!r}")
+    try:
+        return model.prior_of(name)
+    except UnsupportedQuantity as error:
+        raise UnsupportedQuantity(
+            name, f"beliefs about this quantity are not implemented yet ({error.message})"
+        ) from None
+
+
+def _build(family: str, spec: model_pb2.ModelSpec, dataset: Dataset | None, content: bytes, months: int) -> EngineModel:
+    if dataset is None:
+        return prepare(family, None, _conjugate(spec.conjugate_normal), Window(None))
+    columns = stored_columns(dataset)
+    decoded = table.decode(columns, dataset.row_count, content)
+    data = Table(decoded.dates, decoded.columns)
+    return prepare(family, data, _additive(spec.additive_mmm, columns), Window(months))
+
+
+def _conjugate(spec: model_pb2.ConjugateNormalSpec) -> conjugate_normal.ConjugateNormalSpec:
+    return conjugate_normal.ConjugateNormalSpec(
+        quantity=quantity_name(spec.estimand),
+        estimate=spec.estimate,
+        standard_error=spec.standard_error,
+        n_observations=spec.n_months,
+        prior=to_law(spec.reference_prior, "spec.conjugate_normal.reference_prior"),
+    )
+
+
+def _additive(spec: model_pb2.AdditiveMmmSpec, columns: Sequence[dataset_pb2.Column]) -> additive_spec.AdditiveMmmSpec:
+    kpi = next(column.name for column in columns if column.role == dataset_pb2.COLUMN_ROLE_KPI)
+    revenue = next((c.name for c in columns if c.role == dataset_pb2.COLUMN_ROLE_REVENUE_PER_KPI), None)
+    baseline = additive_spec.BaselinePriors()
+    if spec.HasField("sigma_prior_scale"):
+        baseline = additive_spec.BaselinePriors(sigma=HalfNormal(spec.sigma_prior_scale))
+    return additive_spec.AdditiveMmmSpec(
+        kpi=kpi,
+        channels=tuple(_channel(index, channel) for index, channel in enumerate(spec.channels)),
+        controls=tuple(
+            additive_spec.Control(
+                control.name, control.column, Normal(0.0, control.prior_sd if control.HasField("prior_sd") else 1.0)
+            )
+            for control in spec.controls
+        ),
+        fourier_pairs=spec.fourier_pairs,
+        trend=not spec.no_trend,
+        revenue_per_kpi=revenue,
+        baseline=baseline,
+    )
+
+
+def _channel(index: int, channel: model_pb2.Channel) -> additive_spec.Channel:
+    path = f"spec.additive_mmm.channels[{index}]"
+    by_roi = channel.parameterise_by == model_pb2.PARAMETERISATION_ROI
+    priors: dict[str, Any] = {}
+    for name in ("retention_prior", "half_saturation_prior"):
+        if channel.HasField(name):
+            priors[name] = to_law(getattr(channel, name), f"{path}.{name}")
+    default = DEFAULT_ROI_PRIOR if by_roi else DEFAULT_SHARE_PRIOR
+    return additive_spec.Channel(
+        name=channel.name,
+        exposure=channel.exposure_column,
+        spend=channel.spend_column or None,
+        prior=to_law(channel.prior, f"{path}.prior") if channel.HasField("prior") else default,
+        parameterise_by=(
+            additive_spec.Parameterisation.ROI if by_roi else additive_spec.Parameterisation.SHARE_OF_OUTCOME
+        ),
+        n_weights=channel.n_weights or DEFAULT_WEIGHTS,
+        **priors,
+    )

@@ -1,0 +1,95 @@
+"""The answers in sentences, rendered from the very messages that are stored, so that words and numbers agree."""
+
+from __future__ import annotations
+
+import math
+
+from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
+
+from server.report import estimand, shown
+from server.wire import label
+
+
+def _spread(message: common_pb2.Estimate, quantity: int) -> str:
+    centre = message.mean if message.HasField("mean") else message.median
+    if not message.HasField("sd"):
+        return shown(centre, quantity)
+    return f"{shown(centre, quantity)} ± {shown(message.sd, quantity)}"
+
+
+def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
+    """What the data say about a belief; the wording is always "under this model"."""
+    quantity, what = belief.estimand.quantity, estimand(belief.estimand)
+    client, data = _spread(belief.client, quantity), _spread(belief.data_side, quantity)
+    both = f"The client believes {client} for the {what}; under this model the data alone say {data}."
+    if belief.finding == conflict_pb2.FINDING_UNRELIABLE:
+        return f"{both} The comparison is not reliable: {belief.status_reason}"
+    if belief.finding == conflict_pb2.FINDING_DATA_SILENT:
+        return f"{both} That is too little to agree or to contradict: the data are silent on this belief."
+    severity = label(conflict_pb2.Severity, belief.severity).lower().replace("_", " ")
+    factor = math.exp(min(recentred(belief), 700.0))
+    evidence = (
+        f"Moving the belief to where the data point makes them {factor:,.1f} times as probable "
+        f"(p = {belief.p_value:.2g}, severity {severity})"
+    )
+    if belief.finding == conflict_pb2.FINDING_CONFLICT:
+        return f"{both} {evidence}: the data contradict the belief."
+    support = " and positively support it" if belief.confirms else ""
+    return f"{both} {evidence}: the data do not contradict the belief{support}."
+
+
+def recentred(belief: conflict_pb2.BeliefConflict) -> float:
+    """Natural logarithm of the recentred Bayes factor; 0 where there is none."""
+    return next(
+        (
+            factor.log_bayes_factor
+            for factor in belief.bayes_factors
+            if factor.alternative == conflict_pb2.BAYES_FACTOR_ALTERNATIVE_RECENTRED
+        ),
+        0.0,
+    )
+
+
+def explain_attribution(attribution: attribution_pb2.Attribution) -> list[str]:
+    """What each channel brought, in a sentence each."""
+    sentences = []
+    for channel in attribution.channels:
+        for q in channel.quantities:
+            if q.quantity != common_pb2.QUANTITY_SHARE_OF_OUTCOME:
+                continue
+            text = f"{channel.channel} brought {_spread(q.data_side, q.quantity)} of the outcome by the data alone"
+            if q.HasField("client_posterior"):
+                text += f", {_spread(q.client_posterior, q.quantity)} by the client's beliefs and the data together"
+            sentences.append(text + ".")
+    if attribution.HasField("total_media_share"):
+        share = _spread(attribution.total_media_share, common_pb2.QUANTITY_SHARE_OF_OUTCOME)
+        sentences.append(f"All channels together: {share} of the outcome.")
+    return sentences
+
+
+def explain_validation(validation: attribution_pb2.BayesianValidation) -> list[str]:
+    """What follows from the checks behind an attribution."""
+    sentences: list[str] = []
+    contradicted = [belief.belief_id for belief in validation.conflicts if belief.conflict]
+    if contradicted:
+        sentences.append(f"The data contradict the belief(s) {', '.join(contradicted)}: do not act on them unchanged.")
+    sentences.append(certificate_sentence(validation))
+    return sentences
+
+
+def certificate_sentence(validation: attribution_pb2.BayesianValidation) -> str:
+    """State of the model's calibration."""
+    essential = validation.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_ESSENTIAL
+    match validation.certificate_verdict:
+        case sbc_pb2.VERDICT_KIND_PASS:
+            return f"The model has passed simulation-based calibration (run {validation.certificate_run_id})."
+        case sbc_pb2.VERDICT_KIND_FAIL:
+            return (
+                f"The model has FAILED simulation-based calibration (run {validation.certificate_run_id}): "
+                "its intervals cannot be trusted."
+            )
+        case sbc_pb2.VERDICT_KIND_INCONCLUSIVE:
+            return f"Simulation-based calibration was inconclusive (run {validation.certificate_run_id})."
+    if essential:
+        return "Simulation-based calibration is essential for this model and has not been done."
+    return "The model has not been calibrated."

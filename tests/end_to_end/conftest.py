@@ -1,0 +1,84 @@
+"""A whole service in processes of its own, and clients of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from liftos.bayes import Client
+
+START_SECONDS = 90.0
+
+
+@dataclass
+class Service:
+    """`liftos-bayes serve` on a data directory; stops by itself when this process is gone."""
+
+    directory: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return (self.directory / "server.address").read_text().strip()
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "serve.log").read_text()
+
+    def start(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "server.address").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "server.cli", "serve"]
+        with (self.directory / "serve.log").open("ab") as output:
+            self.process = subprocess.Popen(
+                [*command, "--data-dir", str(self.directory), "--listen", "127.0.0.1:0"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **self.environment},
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not (self.directory / "server.address").exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the service did not start:\n{self.log[-4000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(60)
+
+    def kill(self) -> None:
+        """SIGKILL supervisor, server and workers at once; the embedded Postgres is in a session of its own."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    running = Service(tmp_path_factory.mktemp("service"), {"LIFTOS_BAYES_REFLECTION": "true"})
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[Client]:
+    """A client whose client_id nobody else has."""
+    with Client.connect(service.address, client_id=f"test-{uuid.uuid4().hex[:12]}") as connected:
+        yield connected

@@ -1,0 +1,134 @@
+"""The TV example through the RPCs: a belief of 50 % ± 10 % (sd) against a published estimate of 25 % ± 5 %."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from liftos.bayes import Client, share_of_outcome
+from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
+
+UNIFORM = common_pb2.Distribution(uniform=common_pb2.Uniform(lower=0.0, upper=1.0))
+WIDE = common_pb2.Distribution(normal=common_pb2.Normal(mean=0.5, sd=10.0))
+
+
+def register(client: Client, reference: common_pb2.Distribution = WIDE) -> None:
+    client.models.register_summary(
+        "tv", share_of_outcome("TV"), estimate=0.25, standard_error=0.05, n_months=24, reference_prior=reference
+    )
+
+
+def believe(client: Client, mean: float, sd: float, session_id: str = "beliefs") -> None:
+    client.elicitation.create(session_id, model_id="tv", client_confidence=0.7)
+    client.elicitation.add_belief(
+        session_id,
+        "tv",
+        share_of_outcome("TV"),
+        mean=mean,
+        plus_minus=sd,
+        meaning="sd",
+    )
+    client.elicitation.confirm(session_id)
+
+
+def factor(belief: conflict_pb2.BeliefConflict, alternative: int) -> float:
+    return math.exp(next(f.log_bayes_factor for f in belief.bayes_factors if f.alternative == alternative))
+
+
+def test_the_tv_example_has_the_figures_of_the_method_note(client: Client) -> None:
+    # conflict.md §14 id 1 and 2
+    register(client)
+    believe(client, 0.5, 0.1)
+    analysis = client.conflicts.analyze("beliefs")
+    (belief,) = analysis.beliefs
+    assert factor(belief, conflict_pb2.BAYES_FACTOR_ALTERNATIVE_RECENTRED) == pytest.approx(12.182, abs=5e-4)
+    assert factor(belief, conflict_pb2.BAYES_FACTOR_ALTERNATIVE_POINT_MLE) == pytest.approx(27.241, abs=5e-4)
+    assert factor(belief, conflict_pb2.BAYES_FACTOR_ALTERNATIVE_WIDENED) == pytest.approx(3.1945, abs=5e-4)
+    assert belief.p_value == pytest.approx(0.02535, abs=5e-6)
+    assert belief.kl_divergence_nats == pytest.approx(3.4431, abs=5e-4)
+    assert belief.wasserstein_1 == pytest.approx(0.2500, abs=5e-5)
+    assert belief.wasserstein_2 == pytest.approx(0.25495, abs=5e-5)
+    assert belief.severity == conflict_pb2.SEVERITY_STRONG
+    assert belief.conflict
+    assert belief.finding == conflict_pb2.FINDING_CONFLICT
+    assert belief.prior_ess_months == pytest.approx(6.0, rel=1e-3)
+
+
+def test_the_update_of_the_tv_example_is_the_mixture_of_the_method_note(client: Client) -> None:
+    # conflict.md §12: T = 10 gives weight .54919, mean .36270, sd .15960
+    register(client)
+    believe(client, 0.5, 0.1)
+    client.conflicts.analyze("beliefs")
+    update = client.updates.propose("beliefs", update_strategy="evidence_weighted", min_evidence_strength=10)
+    (belief,) = update.beliefs
+    assert belief.weight == pytest.approx(0.54919, abs=5e-5)
+    assert belief.after_summary.mean == pytest.approx(0.36270, abs=5e-5)
+    assert belief.after_summary.sd == pytest.approx(0.15960, abs=5e-5)
+    posterior = client.updates.propose("beliefs", update_strategy="full_bayesian")
+    assert posterior.beliefs[0].after_summary.mean == pytest.approx(0.3, abs=1e-4)
+    assert posterior.beliefs[0].after_summary.sd == pytest.approx(0.04472, abs=1e-4)
+
+
+def test_a_belief_that_agrees_is_not_in_conflict_and_is_not_updated(client: Client) -> None:
+    register(client)
+    believe(client, 0.27, 0.05)
+    analysis = client.conflicts.analyze("beliefs")
+    (belief,) = analysis.beliefs
+    assert not belief.conflict
+    assert not analysis.conflict
+    assert belief.finding == conflict_pb2.FINDING_AGREES
+    update = client.updates.propose("beliefs", update_strategy="evidence_weighted")
+    assert not update.beliefs[0].changed
+    assert update.beliefs[0].action == prior_update_pb2.UPDATE_ACTION_KEEP
+    assert update.beliefs[0].after == update.beliefs[0].before
+
+
+def test_an_update_is_released_only_once_calibration_has_passed(client: Client) -> None:
+    register(client)
+    believe(client, 0.5, 0.1)
+    analysis = client.conflicts.analyze("beliefs")
+    assert analysis.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_ESSENTIAL  # Bayes factor above 10
+    blocked = client.updates.propose("beliefs", update_strategy="evidence_weighted")
+    assert not blocked.releasable
+    assert blocked.release_blockers
+    run = client.sbc.run(model_id="tv", num_simulations=200, seed=1).result(timeout=120)
+    assert run.verdict.kind == sbc_pb2.VERDICT_KIND_PASS, run.verdict
+    released = client.updates.get(blocked.update_id)
+    assert released.releasable
+    accepted = client.updates.accept(released, decided_by="Ann", reason="calibrated")
+    assert accepted.state == prior_update_pb2.UPDATE_STATE_ACCEPTED
+    assert client.updates.get(blocked.update_id).decided_by == "Ann"
+
+
+def test_a_run_streams_gapless_events_and_can_be_resumed_from_any_of_them(client: Client) -> None:
+    register(client)
+    handle = client.sbc.run(model_id="tv", num_simulations=160, seed=2)
+    events = list(handle.events())
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].state_changed.state == common_pb2.JOB_STATE_SUCCEEDED
+    done = [event.progress.done for event in events]
+    assert done == sorted(done)
+    assert done[-1] == 160
+    assert any(event.HasField("interim") for event in events)
+    assert any(event.progress.HasField("rate_per_second") for event in events)
+    resumed = list(client.sbc.attach(handle.run_id, after_sequence=3).events())
+    assert [event.sequence for event in resumed] == list(range(4, len(events) + 1))
+
+
+def test_a_cancelled_run_ends_and_keeps_what_was_finished(client: Client) -> None:
+    register(client)
+    handle = client.sbc.run(model_id="tv", num_simulations=100_000, seed=3)
+    first = next(event for event in handle.events() if event.HasField("batch_finished"))
+    run = handle.cancel()
+    assert run.state == common_pb2.JOB_STATE_CANCELLED
+    assert handle.result(timeout=30).progress.done >= first.progress.done
+
+
+def test_the_same_request_id_gives_the_same_analysis(client: Client) -> None:
+    register(client)
+    believe(client, 0.5, 0.1)
+    request_id = "6f7c0f0e-3b0a-4a43-9d46-0a2a9d3c8a11"
+    once = client.conflicts.analyze("beliefs", request_id=request_id)
+    again = client.conflicts.analyze("beliefs", request_id=request_id)
+    assert once.analysis_id == again.analysis_id
+    assert len(list(client.conflicts.list())) == 1
