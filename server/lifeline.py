@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 
 LIFELINE = "LIFTOS_BAYES_LIFELINE"
@@ -20,7 +19,8 @@ def follow_parent() -> None:
         return
 
     def wait() -> None:
-        while sys.stdin.buffer.read(4096):
+        # os.read and not sys.stdin: a daemon thread that holds a buffered reader's lock breaks the interpreter's exit.
+        while os.read(0, 4096):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 

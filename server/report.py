@@ -10,25 +10,10 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from server.formats import estimand, number, shown
 from server.wire import label
 
 console = Console(highlight=False)
-
-
-def number(value: float) -> str:
-    """Four significant digits, without an exponent where a person would not use one."""
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-
-
-def shown(value: float, quantity: int) -> str:
-    """A value of a quantity: shares in per cent, everything else as a number."""
-    if quantity in (
-        common_pb2.QUANTITY_SHARE_OF_OUTCOME,
-        common_pb2.QUANTITY_SHARE_OF_MEDIA,
-        common_pb2.QUANTITY_SHARE_OF_MODELLED,
-    ):
-        return f"{100 * value:.1f} %"
-    return number(value)
 
 
 def estimate(message: common_pb2.Estimate, quantity: int) -> str:
@@ -38,11 +23,6 @@ def estimate(message: common_pb2.Estimate, quantity: int) -> str:
     if wide is None:
         return shown(centre, quantity)
     return f"{shown(centre, quantity)}  [{shown(wide.lower, quantity)}, {shown(wide.upper, quantity)}]"
-
-
-def estimand(message: common_pb2.Estimand) -> str:
-    """Name of an estimand for people."""
-    return f"{label(common_pb2.Quantity, message.quantity).lower().replace('_', ' ')} of {message.channel}"
 
 
 def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:

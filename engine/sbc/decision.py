@@ -99,8 +99,8 @@ POLICY_V1 = NecessityPolicy(
     near_miss=0.1,
     max_r_hat=1.01,
     min_ess=400.0,
-    quick_simulations=50,
-    standard_simulations=200,
+    quick_simulations=100,
+    standard_simulations=500,
     comprehensive_simulations=1000,
 )
 

@@ -90,6 +90,8 @@ class EvidenceCurve(Owned):
     n_replicates: Mapped[int]
     grid: Mapped[bytes]
     log_likelihood: Mapped[bytes]
+    heavy_tail_log_likelihood: Mapped[bytes]
     replicates: Mapped[bytes]
+    facts: Mapped[JsonObject] = mapped_column(default=dict)
     effective_sample_size: Mapped[float]
     months: Mapped[float]

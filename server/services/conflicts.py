@@ -106,6 +106,10 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
                 replicates=to_array(np.frombuffer(row.replicates, "<f8").reshape(row.n_replicates, row.n_grid)),
                 effective_sample_size=row.effective_sample_size,
                 months=row.months,
+                heavy_tail_log_likelihood=to_array(np.frombuffer(row.heavy_tail_log_likelihood, "<f8")),
+                supported_lower=float(row.facts["supported"][0]),
+                supported_upper=float(row.facts["supported"][1]),
+                r_hat=row.facts["r_hat"],
             )
             if draws is not None:
                 shaped = np.frombuffer(draws.data, "<f8").reshape(draws.chains, draws.draws)

@@ -81,8 +81,13 @@ async def _sweep(app: App, database: Database, stalled_seconds: float) -> None:
                     await queue.defer(session, "run_call", queue=queue.CALLS, job=str(job.pk))
                     count += 1
                 for shard in await sbc.abandoned_shards(session):
-                    names = {"validation": str(shard.validation_pk), "ordinal": shard.ordinal}
-                    await queue.defer(session, "run_shard", queue=queue.SHARDS, **names)
+                    await queue.defer(
+                        session,
+                        "run_shard",
+                        queue=queue.SHARDS,
+                        validation=str(shard.validation_pk),
+                        ordinal=shard.ordinal,
+                    )
                     count += 1
             if count:
                 log.warning("delivered %d pieces of work of a dead worker again", count)

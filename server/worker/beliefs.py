@@ -15,7 +15,7 @@ from server.services.elicitation import coherence_notes
 from server.wire import label, to_json
 from server.worker.calls import Commit, WorkerContext
 from server.worker.convert import estimate_of_law, from_law, to_law
-from server.worker.models import prior_of
+from server.worker.models import belief_support
 
 SUPPORTS: dict[int, Support] = {
     common_pb2.QUANTITY_ROI: POSITIVE,
@@ -114,7 +114,7 @@ async def _support(context: WorkerContext, request: elicitation_pb2.AddBeliefReq
         row = await owned(session, Session, request.client_id, request.session_id)
         model_row = await session.get_one(Model, row.model_pk)
         model = await context.models.prepared(session, model_row, DEFAULT_MONTHS)
-        support = prior_of(model, request.estimand, "estimand").support
+        support = belief_support(model, request.estimand, "estimand")
         twin = await session.scalar(
             select(ClientPrior.belief_id).where(
                 ClientPrior.session_pk == row.pk,

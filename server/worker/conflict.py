@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from engine.conflict.analysis import BeliefConflict, analyse_belief, joint_conflict
 from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.conflict.curve import EvidenceCurve
+from engine.conflict.analysis import BeliefConflict, analyse_belief
+from engine.conflict.bayes_factor import BayesFactor
+from engine.conflict.curve import CurveKind, EvidenceCurve
+from engine.conflict.joint import joint_conflict
+from engine.conflict.overlay import Overlay
+from engine.conflict.severity import Severity
 from engine.priors.distribution import Distribution
 from engine.sbc.decision import NecessityInputs
 from persistence import tables
 from persistence.tables import ClientPrior, Conflict, ConflictEvidence, Job, Model, Session
-from server.report import estimand as estimand_words
+from server.formats import estimand as estimand_words
 from server.resources import beliefs_of, conflict_message
 from server.services.conflicts import quantity_name
-from server.wire import from_json, label, to_json
+from server.wire import from_json, label, to_json, value_of
 from server.worker.calls import Commit, WorkerContext
-from server.worker.convert import to_law
+from server.worker.convert import estimate_of_law, to_law
 from server.worker.fits import StoredFit, stored_curve, stored_fit
 from server.worker.necessity import fit_evidence, necessity_message, reference_certificate
-from server.worker.words import recentred
-
-CONFLICT_THRESHOLD = 10.0
+from server.worker.words import explain_conflict, recentred
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,9 @@ async def examine(
             prior,
             curve,
             confidence_threshold=confidence_threshold,
-            conflict_threshold=CONFLICT_THRESHOLD,
+            draws=fit.draws[quantity_name(belief.estimand)] if curve.kind is CurveKind.DRAWS else None,
         )
-        message = belief_message(belief, figures, str(curve_row.pk), confidence_threshold)
+        message = belief_message(belief, (prior, curve, figures), str(curve_row.pk))
         examined.append(Examined(row, curve_row, prior, curve, figures, message))
     return examined
 
@@ -137,32 +140,100 @@ def fit_notes(fit: StoredFit, months: int) -> list[str]:
 
 
 def belief_message(
-    belief: elicitation_pb2.Belief, found: BeliefConflict, curve_id: str, confidence_threshold: float | None
+    belief: elicitation_pb2.Belief, examined: tuple[Distribution, EvidenceCurve, BeliefConflict], curve_id: str
 ) -> conflict_pb2.BeliefConflict:
     """The figures of one belief as a message."""
-    raise NotImplementedError
+    prior, curve, found = examined
+    overlay = Overlay(prior, curve)
+    if found.confidence_threshold is None:
+        rule = f"recentred Bayes factor at least {found.conflict_threshold:g}"
+    else:
+        rule = f"node-split p at most {1 - found.confidence_threshold:g}"
+    message = conflict_pb2.BeliefConflict(
+        belief_id=belief.belief_id,
+        estimand=belief.estimand,
+        prior=belief.compiled,
+        bayes_factors=[
+            _factor(factor) for factor in (found.recentred, found.widened, found.reference, found.point_mle)
+        ],
+        severity=_severity(found.severity),
+        severity_probability=found.severity_probability,
+        severity_if_heavy_tailed=_severity(found.severity_if_heavy_tailed),
+        null_rate=found.null_rate or 0.0,
+        conflict=found.conflict,
+        conflict_rule=f"{rule}; {found.conflict_null_rate:.1%} of data sets that agree with the belief reach it",
+        confirms=found.confirms,
+        p_value=found.p.value,
+        p_value_se=found.p.se,
+        kl_divergence_nats=found.kl.value,
+        information_gain_nats=found.information_gain.value,
+        wasserstein_1=found.wasserstein.w1,
+        wasserstein_2=found.wasserstein.w2,
+        wasserstein_scaled=found.wasserstein.w1_scaled,
+        client=belief.summary,
+        data_side=estimate_of_law(overlay.data_side),
+        client_posterior=estimate_of_law(overlay.client_posterior),
+        status=value_of(conflict_pb2.ConflictStatus, found.status.name),
+        status_reason="; ".join(found.reasons),
+        finding=value_of(conflict_pb2.Finding, found.finding.name),
+        curve_id=curve_id,
+    )
+    if math.isfinite(found.prior_ess_months):
+        message.prior_ess_months = found.prior_ess_months
+    message.explanation = explain_conflict(message)
+    return message
+
+
+def _severity(severity: Severity | None) -> conflict_pb2.Severity.ValueType:
+    return value_of(conflict_pb2.Severity, severity.name if severity else None)  # type: ignore[no-any-return]
+
+
+def _factor(factor: BayesFactor) -> conflict_pb2.BayesFactor:
+    message = conflict_pb2.BayesFactor(
+        alternative=value_of(conflict_pb2.BayesFactorAlternative, factor.alternative.name),
+        log_bayes_factor=factor.log_bf,
+        mcse=factor.mcse,
+        estimator=value_of(conflict_pb2.BayesFactorEstimator, factor.estimator.name),
+    )
+    if factor.khat is not None and math.isfinite(factor.khat):
+        message.pareto_k = factor.khat
+    return message
 
 
 def _joint(fit: StoredFit, examined: Sequence[Examined]) -> conflict_pb2.JointConflict | None:
     """All beliefs together, on unconstrained coordinates; None for a single belief or without draws."""
-    names = [quantity_name(from_json(one.row.belief, elicitation_pb2.Belief()).estimand) for one in examined]
+    estimands = [from_json(one.row.belief, elicitation_pb2.Belief()).estimand for one in examined]
+    names = [quantity_name(estimand) for estimand in estimands]
     if len(examined) < 2 or any(name not in fit.draws for name in names):
         return None
-    coordinates = np.stack(
-        [
-            one.curve.support.to_unconstrained(np.ravel(fit.draws[name]))
-            for one, name in zip(examined, names, strict=True)
-        ]
+    coordinates = [
+        one.curve.support.to_unconstrained(np.ravel(fit.draws[name])) for one, name in zip(examined, names, strict=True)
+    ]
+    # The reference's pull is taken out by weights 1 / p_ref, as in the node-split p.
+    log_weights = -sum(
+        one.curve.reference.unconstrained_logpdf(u) for one, u in zip(examined, coordinates, strict=True)
     )
-    words = [estimand_words(from_json(one.row.belief, elicitation_pb2.Belief()).estimand) for one in examined]
-    found = joint_conflict([one.prior for one in examined], coordinates.mean(axis=1), np.cov(coordinates), words)
+    weights = np.exp(log_weights - np.max(log_weights))
+    stacked = np.stack(coordinates)
+    mean = np.average(stacked, axis=1, weights=weights)
+    found = joint_conflict([one.prior for one in examined], mean, np.cov(stacked, aweights=weights))
     return conflict_pb2.JointConflict(
         d_squared=found.d2,
         degrees_of_freedom=found.df,
         p_value=found.p,
         log_calibrated_bayes_factor=found.log_bf_cal,
-        worst_direction=found.worst_direction,
+        worst_direction=_direction(estimands, found.worst_direction),
     )
+
+
+def _direction(estimands: Sequence[common_pb2.Estimand], weights: Sequence[float]) -> str:
+    """The combination of beliefs that clashes most, in words; small parts are left out."""
+    parts = [
+        f"{estimand_words(estimand)} too {'low' if weight > 0 else 'high'}"
+        for estimand, weight in zip(estimands, weights, strict=True)
+        if abs(weight) > 0.3
+    ]
+    return "The beliefs put " + " and ".join(parts) + "."
 
 
 def _evidence(row: Conflict, one: Examined) -> ConflictEvidence:

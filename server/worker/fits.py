@@ -6,19 +6,22 @@ import asyncio
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from engine.models.conjugate_normal import ConjugateNormal
 from liftos.bayes.v1 import common_pb2
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.conflict.curve import EvidenceCurve
+from engine.conflict.curve import CurveKind, EvidenceCurve
 from engine.inference.settings import FitSettings
+from engine.models.additive_mmm import AdditiveMmm
+from engine.models.conjugate_normal import ConjugateNormal
 from engine.models.protocol import Model as EngineModel
 from engine.models.protocol import Seed
+from engine.priors.distribution import REAL_LINE, Support
 from persistence import tables
 from persistence.tables import ClientPrior, Dataset, Fit, FitDraws, Model
 from server.certificates import fit_key
@@ -27,7 +30,7 @@ from server.services.conflicts import quantity_name
 from server.version import SERVER_VERSION
 from server.wire import from_json, label, timestamp, to_json
 from server.worker.calls import WorkerContext
-from server.worker.convert import from_law
+from server.worker.convert import from_law, to_law
 
 Floats = npt.NDArray[np.float64]
 DAYS_PER_MONTH = 365.25 / 12
@@ -101,7 +104,7 @@ async def stored_fit(
                 fit_key=key,
                 diagnostics=to_json(diagnostics),
                 provenance=to_json(provenance),
-                facts={"months": _months(model)},
+                facts=_facts(model),
             )
             .on_conflict_do_nothing()
             .returning(Fit.pk)
@@ -129,20 +132,31 @@ async def _load(session: AsyncSession, model_row: Model, key: str, model: Engine
 
 
 def _window(model: EngineModel) -> common_pb2.DateRange | None:
-    dates = getattr(model, "dates", None)
-    if dates is None:
+    if not isinstance(model, AdditiveMmm):
         return None
-    first, last = (dates[i].astype("datetime64[D]").astype(object) for i in (0, -1))
+    first, last = (day.astype("datetime64[D]").item() for day in (model.window.first_date, model.window.last_date))
     return date_range(first, last)
 
 
-def _months(model: EngineModel) -> float:
-    """Length of the window: from the first date to one step after the last; a summary counts one row a month."""
-    dates = getattr(model, "dates", None)
-    if dates is None or len(dates) < 2:
-        return float(model.n_observations)
-    steps = np.diff(dates).astype("timedelta64[D]").astype(float)
-    return float((steps.sum() + np.median(steps)) / DAYS_PER_MONTH)
+def _facts(model: EngineModel) -> dict[str, Any]:
+    """What answers need of the prepared model beside the draws: months of data, and for an MMM what shares refer to."""
+    if not isinstance(model, AdditiveMmm):
+        return {"months": float(model.n_observations)}
+    window = model.window
+    days = (window.last_date - window.first_date).astype("timedelta64[D]").astype(float)
+    # The last row lasts as long as the others.
+    days *= window.rows / max(window.rows - 1, 1)
+    return {
+        "months": days / DAYS_PER_MONTH,
+        "total_outcome": model.design.total_outcome,
+        "spend": {
+            channel.name: float(spend)
+            for channel, spend in zip(model.spec.channels, model.design.spend, strict=True)
+            if np.isfinite(spend)
+        },
+        "edge_rows": window.edge_affected_rows,
+        "constant_controls": list(window.constant_controls),
+    }
 
 
 async def stored_curve(
@@ -174,19 +188,47 @@ async def stored_curve(
                     n_replicates=len(curve.replicates),
                     grid=_bytes(curve.grid),
                     log_likelihood=_bytes(curve.log_likelihood),
+                    heavy_tail_log_likelihood=_bytes(curve.heavy_tail_log_likelihood),
                     replicates=_bytes(curve.replicates),
+                    facts=_curve_facts(curve),
                     effective_sample_size=curve.n_effective,
                     months=fit.months,
                 )
                 .on_conflict_do_nothing()
             )
             row = (await session.scalars(statement)).one()
-    return row, curve_of(row, fit.draws.get(quantity_name(estimand)))
+    return row, curve_of(row)
 
 
-def curve_of(row: tables.EvidenceCurve, draws: Floats | None) -> EvidenceCurve:
+def curve_of(row: tables.EvidenceCurve) -> EvidenceCurve:
     """The engine's curve of a stored one, digit for digit."""
-    raise NotImplementedError
+    facts = row.facts
+    gaussian = facts["gaussian"]
+    return EvidenceCurve(
+        quantity=f"{row.quantity.lower()}[{row.channel}]",
+        support=Support(row.lower, row.upper),
+        reference=to_law(from_json(row.reference, common_pb2.Distribution()), "reference"),
+        grid=np.frombuffer(row.grid, "<f8"),
+        log_likelihood=np.frombuffer(row.log_likelihood, "<f8"),
+        heavy_tail_log_likelihood=np.frombuffer(row.heavy_tail_log_likelihood, "<f8"),
+        replicates=np.frombuffer(row.replicates, "<f8").reshape(row.n_replicates, row.n_grid),
+        supported=(float(facts["supported"][0]), float(facts["supported"][1])),
+        gaussian=(float(gaussian[0]), float(gaussian[1])) if gaussian else None,
+        kind=CurveKind[facts["kind"]],
+        n_effective=row.effective_sample_size,
+        r_hat=float(facts["r_hat"]),
+        months=row.months,
+    )
+
+
+def _curve_facts(curve: EvidenceCurve) -> dict[str, Any]:
+    return {
+        # JSON has no infinity; a string keeps it, and float() reads it back.
+        "supported": [repr(end) for end in curve.supported],
+        "gaussian": list(curve.gaussian) if curve.gaussian else None,
+        "kind": curve.kind.name,
+        "r_hat": curve.r_hat,
+    }
 
 
 def _bytes(values: npt.ArrayLike) -> bytes:
@@ -196,5 +238,7 @@ def _bytes(values: npt.ArrayLike) -> bytes:
 def _curve(fit: StoredFit, name: str) -> EvidenceCurve:
     if isinstance(fit.model, ConjugateNormal):
         spec = fit.model.spec
-        return EvidenceCurve.normal(spec.estimate, spec.standard_error, spec.prior, fit.months)
-    return EvidenceCurve.from_draws(fit.draws[name], fit.model.prior_of(name), fit.months)
+        return EvidenceCurve.normal(
+            spec.estimate, spec.standard_error, spec.prior, fit.months, quantity=name, support=REAL_LINE
+        )
+    return EvidenceCurve.from_draws(fit.draws[name], fit.model.prior_of(name), fit.months, quantity=name)

@@ -7,15 +7,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from engine.models.registry import prepare
 from liftos.bayes.v1 import common_pb2, dataset_pb2, elicitation_pb2, model_pb2
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.models import additive_spec, conjugate_normal
 from engine.models.protocol import Model as EngineModel
+from engine.models.registry import prepare_function
 from engine.models.table import Table, Window
-from engine.priors.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
+from engine.priors.distribution import REAL_LINE, Beta, Distribution, HalfNormal, LogNormal, Normal, Support
 from persistence import datasets
 from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
 from server import table
@@ -33,6 +33,11 @@ KEPT = 8
 DEFAULT_SHARE_PRIOR = Beta(1.0, 3.0)
 DEFAULT_ROI_PRIOR = LogNormal(0.2, 0.9)
 DEFAULT_WEIGHTS = 8
+SATURATIONS = {
+    model_pb2.SATURATION_UNSPECIFIED: additive_spec.Saturation.HILL,
+    model_pb2.SATURATION_HILL: additive_spec.Saturation.HILL,
+    model_pb2.SATURATION_LOGISTIC: additive_spec.Saturation.LOGISTIC,
+}
 
 
 class ModelStore:
@@ -90,13 +95,23 @@ def prior_of(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> D
         ) from None
 
 
+def belief_support(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> Support:
+    """Where beliefs about an estimand live: where its prior does, and for a summary on the real line.
+
+    A summary's likelihood is normal in the quantity itself, so its beliefs stay on that scale.
+    """
+    prior = prior_of(model, estimand, field)
+    return REAL_LINE if isinstance(model, conjugate_normal.ConjugateNormal) else prior.support
+
+
 def _build(family: str, spec: model_pb2.ModelSpec, dataset: Dataset | None, content: bytes, months: int) -> EngineModel:
+    prepare = prepare_function(family)
     if dataset is None:
-        return prepare(family, None, _conjugate(spec.conjugate_normal), Window(None))
+        return prepare(_conjugate(spec.conjugate_normal))
     columns = stored_columns(dataset)
     decoded = table.decode(columns, dataset.row_count, content)
     data = Table(decoded.dates, decoded.columns)
-    return prepare(family, data, _additive(spec.additive_mmm, columns), Window(months))
+    return prepare(data, _additive(spec.additive_mmm, columns), Window(months))
 
 
 def _conjugate(spec: model_pb2.ConjugateNormalSpec) -> conjugate_normal.ConjugateNormalSpec:
@@ -148,5 +163,6 @@ def _channel(index: int, channel: model_pb2.Channel) -> additive_spec.Channel:
             additive_spec.Parameterisation.ROI if by_roi else additive_spec.Parameterisation.SHARE_OF_OUTCOME
         ),
         n_weights=channel.n_weights or DEFAULT_WEIGHTS,
+        saturation=SATURATIONS[channel.saturation],
         **priors,
     )

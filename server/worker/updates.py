@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-import numpy as np
-import numpy.typing as npt
-from engine.priors.update import Strategy, update
 from liftos.bayes.v1 import conflict_pb2, elicitation_pb2, prior_update_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.tables import ClientPrior, ConflictEvidence, EvidenceCurve, FitDraws, Job, PriorUpdate, Session
+from engine.priors.update import Strategy, update
+from persistence.tables import ClientPrior, ConflictEvidence, EvidenceCurve, Job, PriorUpdate, Session
 from server.resources import conflict_message, owned
-from server.services.conflicts import quantity_name
 from server.services.prior_updates import latest_conflict, prior_update_message
 from server.wire import from_json, label, to_json, value_of
 from server.worker.calls import Commit, WorkerContext
@@ -42,7 +39,7 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
             .order_by(ClientPrior.ordinal)
         )
         pairs = [(row[0], row[1]) for row in (await session.execute(statement)).all()]
-        curves = [curve_of(curve, await _draws(session, prior, curve)) for prior, curve in pairs]
+        curves = [curve_of(curve) for _, curve in pairs]
     found = {belief.belief_id: belief for belief in analysis.beliefs}
     updates = []
     for (row, _), curve in zip(pairs, curves, strict=True):
@@ -103,12 +100,3 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
         return prior_update_pb2.UpdatePriorsResponse(update=await prior_update_message(session, stored))
 
     return commit
-
-
-async def _draws(session: AsyncSession, prior: ClientPrior, curve: EvidenceCurve) -> npt.NDArray[np.float64] | None:
-    belief = from_json(prior.belief, elicitation_pb2.Belief())
-    statement = select(FitDraws).where(
-        FitDraws.fit_pk == curve.fit_pk, FitDraws.quantity == quantity_name(belief.estimand)
-    )
-    row = (await session.scalars(statement)).one_or_none()
-    return None if row is None else np.frombuffer(row.data, "<f8").reshape(row.chains, row.draws)

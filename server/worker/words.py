@@ -6,7 +6,7 @@ import math
 
 from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
-from server.report import estimand, shown
+from server.formats import estimand, shown
 from server.wire import label
 
 

@@ -68,6 +68,12 @@ class Service:
 
 
 @pytest.fixture(scope="session")
+def make_service() -> type[Service]:
+    """The class itself, for tests that need a service of their own."""
+    return Service
+
+
+@pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     running = Service(tmp_path_factory.mktemp("service"), {"LIFTOS_BAYES_REFLECTION": "true"})
     running.start()

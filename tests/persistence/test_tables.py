@@ -55,6 +55,7 @@ def curve(world: Any, **values: Any) -> EvidenceCurve:
         n_replicates=0,
         grid=b"",
         log_likelihood=b"",
+        heavy_tail_log_likelihood=b"",
         replicates=b"",
         **fields,
     )

@@ -3,6 +3,8 @@
 import dataclasses
 import itertools
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -173,12 +175,12 @@ def test_changes_say_what_would_flip_the_answer():
     ("changes", "kind", "simulations"),
     [
         ({}, ValidationType.NONE, 0),
-        ({"bayes_factor": None}, ValidationType.QUICK, 50),
-        ({"n_parameters": 12}, ValidationType.STANDARD, 200),
-        ({"client_confidence": 0.3}, ValidationType.STANDARD, 200),
+        ({"bayes_factor": None}, ValidationType.QUICK, 100),
+        ({"n_parameters": 12}, ValidationType.STANDARD, 500),
+        ({"client_confidence": 0.3}, ValidationType.STANDARD, 500),
         ({"business_impact_minor_units": 10**9}, ValidationType.COMPREHENSIVE, 1000),
         ({"n_parameters": 12, "client_confidence": 0.3}, ValidationType.COMPREHENSIVE, 1000),
-        ({"bayes_factor": 12.18}, ValidationType.POSTERIOR, 200),
+        ({"bayes_factor": 12.18}, ValidationType.POSTERIOR, 500),
         ({"bayes_factor": 12.18, "n_parameters": 12}, ValidationType.POSTERIOR, 1000),
     ],
 )
@@ -245,3 +247,8 @@ def test_sentence_names_the_reason_in_plain_words():
     assert "1,000,000.00 USD" in sentence
     assert "does not mean that the model is safe" in _with().sentence
     assert "bayes_factor" in _with(bayes_factor=None).sentence
+
+
+def test_decision_and_verdict_load_no_jax():
+    code = "import sys, engine.sbc.decision, engine.sbc.verdict; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -722,6 +722,10 @@ class EvidenceCurve(_message.Message):
     EFFECTIVE_SAMPLE_SIZE_FIELD_NUMBER: _builtins.int
     MONTHS_FIELD_NUMBER: _builtins.int
     DRAWS_FIELD_NUMBER: _builtins.int
+    HEAVY_TAIL_LOG_LIKELIHOOD_FIELD_NUMBER: _builtins.int
+    SUPPORTED_LOWER_FIELD_NUMBER: _builtins.int
+    SUPPORTED_UPPER_FIELD_NUMBER: _builtins.int
+    R_HAT_FIELD_NUMBER: _builtins.int
     curve_id: _builtins.str
     """Identifier, chosen by the service."""
     lower: _builtins.float
@@ -732,6 +736,12 @@ class EvidenceCurve(_message.Message):
     """Effective sample size of the draws behind the curve; infinite for an exact curve."""
     months: _builtins.float
     """Months of data behind the curve."""
+    supported_lower: _builtins.float
+    """Lower end, on the unconstrained scale, of the range that the draws cover; below it the curve is extrapolated."""
+    supported_upper: _builtins.float
+    """Upper end of that range."""
+    r_hat: _builtins.float
+    """Rank-normalised split R-hat of the draws; 1 for an exact curve."""
     @_builtins.property
     def estimand(self) -> _common_pb2.Estimand:
         """The quantity."""
@@ -762,6 +772,12 @@ class EvidenceCurve(_message.Message):
         importance cross-check. The first dimension is 0 for an exact curve.
         """
 
+    @_builtins.property
+    def heavy_tail_log_likelihood(self) -> _common_pb2.NumericArray:
+        """The same logarithm with exponential instead of Gaussian tails beyond the supported range: the bracket of what the
+        extrapolation can do; float64, shape [n].
+        """
+
     def __init__(
         self,
         *,
@@ -776,10 +792,14 @@ class EvidenceCurve(_message.Message):
         effective_sample_size: _builtins.float = ...,
         months: _builtins.float = ...,
         draws: _common_pb2.NumericArray | None = ...,
+        heavy_tail_log_likelihood: _common_pb2.NumericArray | None = ...,
+        supported_lower: _builtins.float = ...,
+        supported_upper: _builtins.float = ...,
+        r_hat: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["draws", b"draws", "estimand", b"estimand", "grid", b"grid", "log_likelihood", b"log_likelihood", "reference", b"reference", "replicates", b"replicates"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draws", b"draws", "estimand", b"estimand", "grid", b"grid", "heavy_tail_log_likelihood", b"heavy_tail_log_likelihood", "log_likelihood", b"log_likelihood", "reference", b"reference", "replicates", b"replicates"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["curve_id", b"curve_id", "draws", b"draws", "effective_sample_size", b"effective_sample_size", "estimand", b"estimand", "grid", b"grid", "log_likelihood", b"log_likelihood", "lower", b"lower", "months", b"months", "reference", b"reference", "replicates", b"replicates", "upper", b"upper"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["curve_id", b"curve_id", "draws", b"draws", "effective_sample_size", b"effective_sample_size", "estimand", b"estimand", "grid", b"grid", "heavy_tail_log_likelihood", b"heavy_tail_log_likelihood", "log_likelihood", b"log_likelihood", "lower", b"lower", "months", b"months", "r_hat", b"r_hat", "reference", b"reference", "replicates", b"replicates", "supported_lower", b"supported_lower", "supported_upper", b"supported_upper", "upper", b"upper"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -46,9 +46,33 @@ PARAMETERISATION_SHARE_OF_OUTCOME: Parameterisation.ValueType  # 2
 """Share of the observed total outcome of the window."""
 Global___Parameterisation: _TypeAlias = Parameterisation  # noqa: Y015
 
+class _Saturation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SaturationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Saturation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SATURATION_UNSPECIFIED: _Saturation.ValueType  # 0
+    """Taken as HILL."""
+    SATURATION_HILL: _Saturation.ValueType  # 1
+    """x / (x + k): Hill with slope 1."""
+    SATURATION_LOGISTIC: _Saturation.ValueType  # 2
+    """(1 - exp(-cx)) / (1 + exp(-cx)) with c = ln 3 / k: nearly linear below k."""
+
+class Saturation(_Saturation, metaclass=_SaturationEnumTypeWrapper):
+    """Form of the saturation curve of the adstocked exposure x; k is the half-saturation in both."""
+
+SATURATION_UNSPECIFIED: Saturation.ValueType  # 0
+"""Taken as HILL."""
+SATURATION_HILL: Saturation.ValueType  # 1
+"""x / (x + k): Hill with slope 1."""
+SATURATION_LOGISTIC: Saturation.ValueType  # 2
+"""(1 - exp(-cx)) / (1 + exp(-cx)) with c = ln 3 / k: nearly linear below k."""
+Global___Saturation: _TypeAlias = Saturation  # noqa: Y015
+
 @_typing.final
 class Channel(_message.Message):
-    """A media channel of the additive model. Its effect is coefficient × Hill(adstock(exposure)), Hill slope 1."""
+    """A media channel of the additive model. Its effect is coefficient × saturation(adstock(exposure))."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -60,6 +84,7 @@ class Channel(_message.Message):
     RETENTION_PRIOR_FIELD_NUMBER: _builtins.int
     HALF_SATURATION_PRIOR_FIELD_NUMBER: _builtins.int
     N_WEIGHTS_FIELD_NUMBER: _builtins.int
+    SATURATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name used in beliefs and answers, unique within the model."""
     exposure_column: _builtins.str
@@ -70,6 +95,8 @@ class Channel(_message.Message):
     """Which quantity is the parameter."""
     n_weights: _builtins.int
     """Number of adstock weights including lag 0; 0 means 8. The weights are normalised to sum to one."""
+    saturation: Global___Saturation.ValueType
+    """Form of the saturation curve. Where the exposure never came near zero the share rests on this choice."""
     @_builtins.property
     def prior(self) -> _common_pb2.Distribution:
         """Reference prior of that quantity; absent: Beta(1, 3) for a share, LogNormal(.2, .9) for a ROI."""
@@ -93,10 +120,11 @@ class Channel(_message.Message):
         retention_prior: _common_pb2.Distribution | None = ...,
         half_saturation_prior: _common_pb2.Distribution | None = ...,
         n_weights: _builtins.int = ...,
+        saturation: Global___Saturation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["half_saturation_prior", b"half_saturation_prior", "prior", b"prior", "retention_prior", b"retention_prior"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exposure_column", b"exposure_column", "half_saturation_prior", b"half_saturation_prior", "n_weights", b"n_weights", "name", b"name", "parameterise_by", b"parameterise_by", "prior", b"prior", "retention_prior", b"retention_prior", "spend_column", b"spend_column"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exposure_column", b"exposure_column", "half_saturation_prior", b"half_saturation_prior", "n_weights", b"n_weights", "name", b"name", "parameterise_by", b"parameterise_by", "prior", b"prior", "retention_prior", b"retention_prior", "saturation", b"saturation", "spend_column", b"spend_column"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

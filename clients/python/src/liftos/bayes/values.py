@@ -1,0 +1,214 @@
+"""Values of the contract from plain Python values: enums by short name, estimands, money, distributions, beliefs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from liftos.bayes.errors import InvalidArgument, invalid_argument
+from liftos.bayes.rules import Violation
+from liftos.bayes.v1 import common_pb2, elicitation_pb2
+
+
+@contextlib.contextmanager
+def python_values() -> Iterator[None]:
+    """Turn what protobuf raises for a value that its type cannot hold into InvalidArgument.
+
+    An integer beyond 32 or 64 bits raises ValueError in the message's constructor, a lone surrogate
+    UnicodeEncodeError; neither names the field.
+    """
+    try:
+        yield
+    except ValueError as error:  # UnicodeEncodeError is one
+        raise InvalidArgument(f"a value does not fit its field: {error}", reason="INVALID_FIELD") from error
+
+
+def enum_value(enum: Any, value: str | int | None, field: str) -> int:
+    """The number of an enum value given by its number, full name or short name in any case; None means 0.
+
+    `enum_value(UpdateStrategy, "evidence_weighted", "update_strategy")` is UPDATE_STRATEGY_EVIDENCE_WEIGHTED. Raises
+    InvalidArgument naming `field` and the known names.
+    """
+    if value is None:
+        return 0
+    descriptor = enum.DESCRIPTOR
+    if isinstance(value, int):
+        return value  # the rules refuse numbers that the contract does not define
+    # X_UNSPECIFIED is the one name that every enum has, so it tells the prefix.
+    prefix = descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    wanted = value.strip().upper().replace("-", "_").replace(" ", "_")
+    for name in (prefix + wanted, wanted):
+        if (found := descriptor.values_by_name.get(name)) is not None and name.startswith(prefix):
+            return int(found.number)
+    known = ", ".join(v.name.removeprefix(prefix).lower() for v in descriptor.values if v.number != 0)
+    raise invalid_argument([Violation(field, f"{value!r} is not one of {known}")])
+
+
+def estimand(quantity: str | int, channel: str) -> common_pb2.Estimand:
+    """What a belief is about, with the quantity by number or short name, for example `"roi"`."""
+    with python_values():
+        return common_pb2.Estimand(quantity=_quantity(quantity), channel=channel)
+
+
+def _quantity(value: str | int) -> common_pb2.Quantity.ValueType:
+    return common_pb2.Quantity.ValueType(enum_value(common_pb2.Quantity, value, "estimand.quantity"))
+
+
+def roi(channel: str) -> common_pb2.Estimand:
+    """Incremental outcome per unit of spend."""
+    return estimand(common_pb2.QUANTITY_ROI, channel)
+
+
+def marginal_roi(channel: str) -> common_pb2.Estimand:
+    """Incremental outcome of the last per cent of spend, per unit of spend."""
+    return estimand(common_pb2.QUANTITY_MARGINAL_ROI, channel)
+
+
+def share_of_outcome(channel: str) -> common_pb2.Estimand:
+    """Incremental outcome over the observed total outcome of the window, between 0 and 1."""
+    return estimand(common_pb2.QUANTITY_SHARE_OF_OUTCOME, channel)
+
+
+def share_of_media(channel: str) -> common_pb2.Estimand:
+    """Incremental outcome over the incremental outcome of all channels, between 0 and 1."""
+    return estimand(common_pb2.QUANTITY_SHARE_OF_MEDIA, channel)
+
+
+def share_of_modelled(channel: str) -> common_pb2.Estimand:
+    """Incremental outcome over the modelled total outcome of the window."""
+    return estimand(common_pb2.QUANTITY_SHARE_OF_MODELLED, channel)
+
+
+def incremental_outcome(channel: str) -> common_pb2.Estimand:
+    """Incremental outcome of the window, in outcome units."""
+    return estimand(common_pb2.QUANTITY_INCREMENTAL_OUTCOME, channel)
+
+
+def half_life(channel: str) -> common_pb2.Estimand:
+    """Half-life of the carry-over, in time steps of the data set."""
+    return estimand(common_pb2.QUANTITY_HALF_LIFE, channel)
+
+
+def half_saturation(channel: str) -> common_pb2.Estimand:
+    """Exposure of half the saturated effect, in multiples of the channel's mean positive exposure."""
+    return estimand(common_pb2.QUANTITY_HALF_SATURATION, channel)
+
+
+def retention(channel: str) -> common_pb2.Estimand:
+    """Share of the effect carried over from one time step to the next, between 0 and 1."""
+    return estimand(common_pb2.QUANTITY_RETENTION, channel)
+
+
+def usd(amount: int | float | str | Decimal) -> common_pb2.Money:
+    """An amount in US dollars, for example `usd(1_500_000)`; raises InvalidArgument for fractions of a cent."""
+    try:
+        cents = Decimal(str(amount)) * 100
+        exact = cents == cents.to_integral_value()
+    except InvalidOperation:
+        exact = False
+    if not exact:
+        raise invalid_argument([Violation("business_impact.minor_units", f"{amount!r} is not a whole number of cents")])
+    return money(int(cents), "USD")
+
+
+def money(minor_units: int, currency: str) -> common_pb2.Money:
+    """An amount in minor units of an ISO 4217 currency, for example `money(150_00, "EUR")` for 150 euros."""
+    with python_values():
+        return common_pb2.Money(minor_units=minor_units, currency=currency)
+
+
+def normal(mean: float, sd: float) -> common_pb2.Distribution:
+    """Normal distribution, in the units of the quantity."""
+    return common_pb2.Distribution(normal=common_pb2.Normal(mean=mean, sd=sd))
+
+
+def log_normal(log_mean: float, log_sd: float) -> common_pb2.Distribution:
+    """Log-normal distribution by mean and standard deviation of the natural logarithm."""
+    return common_pb2.Distribution(log_normal=common_pb2.LogNormal(log_mean=log_mean, log_sd=log_sd))
+
+
+def beta(alpha: float, beta: float) -> common_pb2.Distribution:
+    """Beta distribution on [0, 1]."""
+    return common_pb2.Distribution(beta=common_pb2.Beta(alpha=alpha, beta=beta))
+
+
+def truncated_normal(location: float, scale: float, lower: float, upper: float) -> common_pb2.Distribution:
+    """Normal distribution truncated to [lower, upper], which may be infinite."""
+    return common_pb2.Distribution(
+        truncated_normal=common_pb2.TruncatedNormal(location=location, scale=scale, lower=lower, upper=upper)
+    )
+
+
+def half_normal(scale: float) -> common_pb2.Distribution:
+    """Half-normal distribution."""
+    return common_pb2.Distribution(half_normal=common_pb2.HalfNormal(scale=scale))
+
+
+def gamma(shape: float, rate: float) -> common_pb2.Distribution:
+    """Gamma distribution by shape and rate."""
+    return common_pb2.Distribution(gamma=common_pb2.Gamma(shape=shape, rate=rate))
+
+
+def student_t(df: float, location: float, scale: float) -> common_pb2.Distribution:
+    """Student's t distribution with location and scale."""
+    return common_pb2.Distribution(student_t=common_pb2.StudentT(df=df, location=location, scale=scale))
+
+
+def uniform(lower: float, upper: float) -> common_pb2.Distribution:
+    """Uniform distribution on [lower, upper]."""
+    return common_pb2.Distribution(uniform=common_pb2.Uniform(lower=lower, upper=upper))
+
+
+def mixture(*components: tuple[float, common_pb2.Distribution]) -> common_pb2.Distribution:
+    """Finite mixture of (weight, distribution) pairs; the weights sum to one."""
+    return common_pb2.Distribution(
+        mixture=common_pb2.Mixture(
+            components=[common_pb2.MixtureComponent(weight=w, distribution=d) for w, d in components]
+        )
+    )
+
+
+def statement(
+    *,
+    mean: float | None = None,
+    plus_minus: float | None = None,
+    meaning: str | int | None = None,
+    level: float | None = None,
+    quantiles: Mapping[float, float] | Sequence[tuple[float, float]] | None = None,
+    distribution: common_pb2.Distribution | None = None,
+) -> elicitation_pb2.BeliefStatement:
+    """A belief in one of three forms: mean ± with its meaning, quantiles {probability: value}, or a distribution.
+
+    `meaning` is `"sd"` or `"interval_half_width"` (then with `level`) and has no default: "± 10 %" alone says nothing.
+    Raises InvalidArgument when not exactly one form is given, or a part of the first is missing.
+    """
+    pieces = {"mean": mean, "plus_minus": plus_minus, "meaning": meaning, "level": level}
+    given = {name for name, value in pieces.items() if value is not None}
+    forms = bool(given) + (quantiles is not None) + (distribution is not None)
+    if forms != 1:
+        problem = "give exactly one of mean with plus_minus and meaning, quantiles, or distribution"
+        raise invalid_argument([Violation("statement.form", problem)])
+    if distribution is not None:
+        return elicitation_pb2.BeliefStatement(distribution=distribution)
+    if quantiles is not None:
+        pairs = sorted(quantiles.items() if isinstance(quantiles, Mapping) else quantiles)
+        return elicitation_pb2.BeliefStatement(
+            quantiles=elicitation_pb2.QuantileStatement(
+                probabilities=[probability for probability, _ in pairs], values=[value for _, value in pairs]
+            )
+        )
+    path = "statement.mean_plus_minus"
+    if missing := [name for name in ("mean", "plus_minus", "meaning") if name not in given]:
+        raise invalid_argument([Violation(f"{path}.{name}", "is required") for name in missing])
+    return elicitation_pb2.BeliefStatement(
+        mean_plus_minus=elicitation_pb2.MeanPlusMinus(
+            mean=mean or 0.0,
+            plus_minus=plus_minus or 0.0,
+            meaning=elicitation_pb2.PlusMinusMeaning.ValueType(
+                enum_value(elicitation_pb2.PlusMinusMeaning, meaning, f"{path}.meaning")
+            ),
+            level=level,
+        )
+    )

@@ -1,0 +1,1 @@
+"""Prior-data conflict: evidence curves, Bayes factors, divergences, p-values and severity."""

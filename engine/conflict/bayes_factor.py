@@ -1,0 +1,166 @@
+"""Bayes factors against a client prior, each with the name of its alternative, its estimator and its error."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize
+
+from engine.conflict.curve import jackknife_error
+from engine.conflict.overlay import Overlay
+
+Array = NDArray[np.float64]
+
+WIDENING = 3.0
+
+
+class Alternative(enum.Enum):
+    """The law that replaces the client's in the numerator (conflict.md §4.1)."""
+
+    RECENTRED = "recentred"
+    WIDENED = "widened"
+    REFERENCE = "reference"
+    POINT_MLE = "point_mle"
+
+
+class Estimator(enum.Enum):
+    """How a Bayes factor was computed."""
+
+    CLOSED_FORM = "closed_form"
+    CURVE_INTEGRAL = "curve_integral"
+    IMPORTANCE = "importance"
+
+
+@dataclass(frozen=True)
+class BayesFactor:
+    """Evidence against the client prior: `log_bf` = ln m_alternative - ln m_client.
+
+    `mcse` is the Monte Carlo standard error of log_bf (0 when exact); `khat` the Pareto shape of the importance
+    ratios when draws were given; `tail_bracket` log_bf under exponential instead of Gaussian tails of the curve.
+    """
+
+    alternative: Alternative
+    log_bf: float
+    mcse: float
+    estimator: Estimator
+    khat: float | None
+    tail_bracket: float
+
+    @property
+    def bf(self) -> float:
+        """exp(log_bf); infinite beyond the float range."""
+        return math.exp(self.log_bf) if self.log_bf < 709.0 else math.inf
+
+
+def log_recentred(z: ArrayLike) -> Array:
+    """ln e^{z²/2}: the client moved to the likelihood's maximum, normal case (conflict.md §4.1)."""
+    return np.asarray(0.5 * np.square(z), dtype=np.float64)
+
+
+def log_widened(d: ArrayLike, tau: ArrayLike, s: ArrayLike, factor: float = WIDENING) -> Array:
+    """ln[(v/v_c) exp(½ d² (1/v² - 1/v_c²))], v² = tau² + s², v_c² = factor² tau² + s² (conflict.md §4.1)."""
+    v2 = np.square(tau) + np.square(s)
+    wide2 = np.square(factor * np.asarray(tau)) + np.square(s)
+    return np.asarray(0.5 * np.log(v2 / wide2) + 0.5 * np.square(d) * (1.0 / v2 - 1.0 / wide2), dtype=np.float64)
+
+
+def log_point(z: ArrayLike, v: ArrayLike, s: ArrayLike) -> Array:
+    """ln[(v/s) e^{z²/2}]: all mass on the estimate, the supremum over every alternative (conflict.md §4.1)."""
+    return np.asarray(np.log(np.asarray(v) / np.asarray(s)) + 0.5 * np.square(z), dtype=np.float64)
+
+
+def log_marginal(overlay: Overlay) -> float:
+    """ln m_client / m_ref; the difference of two priors' values is the log Bayes factor between them."""
+    pair = overlay.normal_pair
+    return (
+        float(overlay.log_marginals[0])
+        if pair is None
+        else _log_top(overlay) - float(log_point(pair.z, pair.v, pair.s))
+    )
+
+
+def _log_top(overlay: Overlay) -> float:
+    """Largest value of log L of an exactly normal curve; its grid is symmetric about it."""
+    return float(overlay.curve.log_likelihood.max())
+
+
+def recentring_shift(overlay: Overlay) -> float:
+    """The shift of the client on its unconstrained scale that makes the data most likely.
+
+    Client and curve are aligned by the median of the client and a scan over the curve's range, then by Brent's method.
+    """
+    pair = overlay.normal_pair
+    if pair is not None:
+        return pair.estimate - pair.mu
+    _, sd, median = overlay.client_scale
+
+    def loss(shift: float) -> float:
+        return -overlay.log_marginal_of(shift, 1.0)
+
+    v = overlay.client_coordinate(overlay.nodes)
+    finite = np.isfinite(v)
+    mass = np.where(finite, overlay.rows[0] + overlay.log_weights, -np.inf)
+    level = overlay.rows[0] >= overlay.rows[0][finite].max() - 8.0
+    reach = v[finite & level & np.isfinite(mass)]
+    candidates = np.concatenate([[0.0], np.linspace(reach.min(), reach.max(), 33) - median])
+    candidates = np.unique(np.clip(candidates, -40.0 * sd - np.ptp(v[finite]), 40.0 * sd + np.ptp(v[finite])))
+    values = np.array([loss(float(c)) for c in candidates])
+    best = int(np.argmin(values))
+    low, high = candidates[max(best - 1, 0)], candidates[min(best + 1, candidates.size - 1)]
+    if not high > low:
+        return float(candidates[best])
+    found = optimize.minimize_scalar(
+        loss, bounds=(float(low), float(high)), method="bounded", options={"xatol": 1e-6 * sd}
+    )
+    return float(found.x) if found.fun < values[best] else float(candidates[best])
+
+
+def recentred(overlay: Overlay, shift: float | None = None) -> BayesFactor:
+    """RECENTRED: the supremum over shifts of the client; never below 1, and a maximised likelihood ratio."""
+    pair = overlay.normal_pair
+    if pair is not None:
+        return _closed(Alternative.RECENTRED, float(log_recentred(pair.z)))
+    at = recentring_shift(overlay) if shift is None else shift
+    # By the envelope theorem the maximiser of the main curve serves the replicates to first order.
+    return _integral(
+        Alternative.RECENTRED, overlay, np.maximum(overlay.log_marginals_of(at, 1.0), overlay.log_marginals)
+    )
+
+
+def widened(overlay: Overlay, factor: float = WIDENING) -> BayesFactor:
+    """WIDENED: the same family `factor` times as wide about its median, unconstrained; proper, so E_null = 1."""
+    pair = overlay.normal_pair
+    if pair is not None:
+        return _closed(Alternative.WIDENED, float(log_widened(pair.estimate - pair.mu, pair.tau, pair.s, factor)))
+    return _integral(Alternative.WIDENED, overlay, overlay.log_marginals_of(0.0, factor))
+
+
+def reference(overlay: Overlay) -> BayesFactor:
+    """REFERENCE: the reference prior; the numerator is 1 because the curve is normalised by it."""
+    if overlay.normal_pair is not None:
+        return _closed(Alternative.REFERENCE, -log_marginal(overlay))
+    if overlay.prior == overlay.curve.reference:
+        return _integral(Alternative.REFERENCE, overlay, overlay.log_marginals)
+    return _integral(Alternative.REFERENCE, overlay, np.zeros_like(overlay.log_marginals))
+
+
+def point_mle(overlay: Overlay) -> BayesFactor:
+    """POINT_MLE: all mass on the likelihood's maximum; an upper bound on every Bayes factor, reported only as such."""
+    pair = overlay.normal_pair
+    if pair is not None:
+        return _closed(Alternative.POINT_MLE, float(log_point(pair.z, pair.v, pair.s)))
+    return _integral(Alternative.POINT_MLE, overlay, overlay.log_peaks)
+
+
+def _closed(alternative: Alternative, log_bf: float) -> BayesFactor:
+    return BayesFactor(alternative, log_bf, 0.0, Estimator.CLOSED_FORM, None, log_bf)
+
+
+def _integral(alternative: Alternative, overlay: Overlay, log_numerators: Array) -> BayesFactor:
+    values = log_numerators - overlay.log_marginals
+    error = float(jackknife_error(values[2:]))
+    return BayesFactor(alternative, float(values[0]), error, Estimator.CURVE_INTEGRAL, None, float(values[1]))

@@ -1,0 +1,314 @@
+"""A client prior laid over an evidence curve: one set of quadrature nodes for every conflict figure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from engine.conflict.curve import EvidenceCurve, cells, law_from_nodes, quantile_breaks
+from engine.errors import InvalidInput
+from engine.priors.distribution import Distribution, Gridded, LogNormal, Normal, StudentT, Support
+
+Array = NDArray[np.float64]
+
+
+def _inside(inner: Support, outer: Support) -> bool:
+    return outer.lower <= inner.lower and inner.upper <= outer.upper
+
+
+@dataclass(frozen=True)
+class NormalPair:
+    """The conjugate case on the unconstrained scale: client N(mu, tau), likelihood N(estimate; u, s)."""
+
+    mu: float
+    tau: float
+    estimate: float
+    s: float
+
+    @property
+    def v(self) -> float:
+        """Predictive standard deviation of the estimate, sqrt(tau² + s²)."""
+        return math.hypot(self.tau, self.s)
+
+    @property
+    def z(self) -> float:
+        """|estimate - mu| / v."""
+        return abs(self.estimate - self.mu) / self.v
+
+
+@dataclass(frozen=True, eq=False)
+class Overlay:
+    """Client prior and curve on one coordinate t, the unconstrained coordinate of the narrower of the two supports.
+
+    The client is shifted and widened on the unconstrained scale of its own support: a Normal belief about a share
+    moves along the share, a Beta belief along its logit. A client whose support is wider than the quantity's is
+    truncated to the quantity's support and renormalised (conflict.md §8). Rows of an array run over the curve, its
+    heavy-tailed twin and the jackknife replicates.
+    """
+
+    prior: Distribution
+    curve: EvidenceCurve
+
+    def __post_init__(self) -> None:
+        if not (_inside(self.prior.support, self.curve.support) or _inside(self.curve.support, self.prior.support)):
+            raise InvalidInput(
+                "prior",
+                f"lives on ({self.prior.support.lower}, {self.prior.support.upper}), which neither contains the range "
+                f"of the quantity, ({self.curve.support.lower}, {self.curve.support.upper}), nor lies in it",
+            )
+
+    @property
+    def support(self) -> Support:
+        """The narrower of the two supports; t is its unconstrained coordinate."""
+        return self.prior.support if _inside(self.prior.support, self.curve.support) else self.curve.support
+
+    @cached_property
+    def normal_pair(self) -> NormalPair | None:
+        """The conjugate case, when this is one."""
+        if self.curve.gaussian is None or self.prior.support != self.curve.support:
+            return None
+        if not isinstance(self.prior, Normal | LogNormal):
+            return None
+        return NormalPair(*self.prior.unconstrained_moments(), *self.curve.gaussian)
+
+    # -- coordinates -------------------------------------------------------------------------------------------
+
+    def _convert(self, u: Array, source: Support, target: Support) -> Array:
+        """Coordinates of points from one support on another's scale; points outside come out infinite or are NaN."""
+        if source == target:
+            return u
+        with np.errstate(invalid="ignore"):
+            x = source.from_unconstrained(u)
+            return target.to_unconstrained(np.where((x >= target.lower) & (x <= target.upper), x, np.nan))
+
+    def client_coordinate(self, t: Array) -> Array:
+        """t → the client's own unconstrained coordinate v."""
+        return self._convert(t, self.support, self.prior.support)
+
+    def _log_dv_dt(self, t: Array, v: Array) -> Array:
+        if self.prior.support == self.support:
+            return np.zeros_like(t)
+        return self.support.log_jacobian(t) - self.prior.support.log_jacobian(v)
+
+    @cached_property
+    def client_scale(self) -> tuple[float, float, float]:
+        """Mean, standard deviation and median of the client's unconstrained coordinate v."""
+        mean, sd = self.prior.unconstrained_moments()
+        return mean, sd, float(self.prior.support.to_unconstrained(self.prior.ppf(0.5)))
+
+    @cached_property
+    def _client_breaks(self) -> Array:
+        """Quantiles of the client in v."""
+        v = self.prior.support.to_unconstrained(quantile_breaks(self.prior))
+        return np.unique(v[np.isfinite(v)])
+
+    @cached_property
+    def _curve_breaks(self) -> Array:
+        t = self._convert(self.curve.reference_breaks, self.curve.support, self.support)
+        return np.unique(t[np.isfinite(t)])
+
+    def _breaks(self, client: Array) -> Array:
+        """Breaks in t that cover client quantiles (in v), curve and reference, with no gap wide against either."""
+        own = self._convert(client, self.prior.support, self.support)
+        own = own[np.isfinite(own)]
+        grid = self._convert(self.curve.grid, self.curve.support, self.support)
+        grid = grid[np.isfinite(grid)]
+        low, high = min(own.min(), grid.min()), max(own.max(), grid.max())
+        width = 0.5 * min(float(np.ptp(own)) / 14.0, float(np.ptp(grid)) / 24.0)
+        filler = np.linspace(low, high, int(np.clip(float(high - low) / width, 2, 4000)))
+        return np.unique(np.concatenate([own, self._curve_breaks, filler]))
+
+    # -- the shared nodes --------------------------------------------------------------------------------------
+
+    @cached_property
+    def _base(self) -> tuple[Array, Array]:
+        return cells(self._breaks(self._client_breaks))
+
+    @property
+    def nodes(self) -> Array:
+        """Quadrature nodes t [m]."""
+        return self._base[0]
+
+    @property
+    def log_weights(self) -> Array:
+        """Log quadrature weights [m]."""
+        return self._base[1]
+
+    @cached_property
+    def x(self) -> Array:
+        """The nodes in the units of the quantity [m]."""
+        return self.support.from_unconstrained(self.nodes)
+
+    @cached_property
+    def rows(self) -> Array:
+        """log L at the nodes [2 + R, m]."""
+        return self._rows_at(self.nodes)
+
+    @cached_property
+    def log_peaks(self) -> Array:
+        """Largest log L of every row [2 + R], by a parabola through the highest node and its neighbours."""
+        t, rows = self.nodes, self.rows
+        peaks = rows.max(axis=1)
+        for row, top in enumerate(rows.argmax(axis=1)):
+            if 0 < top < t.size - 1:
+                near = slice(top - 1, top + 2)
+                a, b, c = np.polyfit(t[near] - t[top], rows[row, near] - peaks[row], 2)
+                peaks[row] += max(c - 0.25 * b * b / a, 0.0) if a < 0.0 else 0.0
+        return np.asarray(peaks)
+
+    def _rows_at(self, t: Array) -> Array:
+        return self.curve.rows_at(self._convert(t, self.support, self.curve.support))
+
+    @cached_property
+    def log_prior(self) -> Array:
+        """Client log density of t at the nodes [m], renormalised to the narrower support."""
+        return self._log_client(self.nodes, 0.0, 1.0) - self.log_kept_mass
+
+    @property
+    def log_kept_mass(self) -> float:
+        """Log of the client's mass on the narrower support; 0 unless the client had to be truncated."""
+        return self._log_mass_inside(0.0, 1.0)
+
+    def _log_client(self, t: Array, shift: float, factor: float) -> Array:
+        """Log density in t of the client after v → median + factor (v - median) + shift."""
+        v = self.client_coordinate(t)
+        median = self.client_scale[2]
+        return (
+            self.prior.unconstrained_logpdf(median + (v - median - shift) / factor)
+            - math.log(factor)
+            + self._log_dv_dt(t, v)
+        )
+
+    def _log_mass_inside(self, shift: float, factor: float) -> float:
+        prior, narrow = self.prior.support, self.support
+        if prior == narrow:
+            return 0.0
+        median = self.client_scale[2]
+        ends = prior.to_unconstrained([narrow.lower, narrow.upper])
+        x = prior.from_unconstrained(median + (ends - median - shift) / factor)
+        # one minus two tails: the law is truncated, not far outside
+        return math.log(max(1.0 - float(self.prior.cdf(x[0])) - float(self.prior.sf(x[1])), 1e-300))
+
+    # -- marginal likelihoods relative to the reference ----------------------------------------------------------
+
+    @cached_property
+    def log_marginals(self) -> Array:
+        """log m_client / m_ref for every row [2 + R]."""
+        return np.asarray(special.logsumexp(self.rows + self.log_prior + self.log_weights, axis=1))
+
+    def _moved(self, shift: float, factor: float) -> tuple[Array, Array]:
+        """Nodes t and log masses there of the client moved and widened."""
+        median = self.client_scale[2]
+        nodes, log_weights = cells(self._breaks(median + factor * (self._client_breaks - median) + shift))
+        log_mass = self._log_client(nodes, shift, factor) - self._log_mass_inside(shift, factor) + log_weights
+        kept = log_mass > log_mass.max() - 700.0
+        return nodes[kept], log_mass[kept]
+
+    def log_marginals_of(self, shift: float, factor: float) -> Array:
+        """log m / m_ref [2 + R] of the client moved by `shift` and widened by `factor` on its unconstrained scale."""
+        nodes, log_mass = self._moved(shift, factor)
+        return np.asarray(special.logsumexp(self._rows_at(nodes) + log_mass, axis=1))
+
+    def log_marginal_of(self, shift: float, factor: float) -> float:
+        """The first of `log_marginals_of`, the curve itself, for searches."""
+        nodes, log_mass = self._moved(shift, factor)
+        u = self._convert(nodes, self.support, self.curve.support)
+        return float(special.logsumexp(self.curve.log_likelihood_at(u) + log_mass))
+
+    # -- the data side ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def client_cdf(self) -> Array:
+        """P(client ≤ x) at the nodes [m]; truncation of a wider client is ignored here."""
+        return self.prior.cdf(self.x)
+
+    @cached_property
+    def client_sf(self) -> Array:
+        """P(client > x) at the nodes [m]."""
+        return self.prior.sf(self.x)
+
+    @cached_property
+    def _log_reference(self) -> Array:
+        reference = self.curve.reference
+        if reference.support == self.support:
+            return reference.unconstrained_logpdf(self.nodes)
+        return reference.logpdf(self.x) + self.support.log_jacobian(self.nodes)
+
+    @cached_property
+    def log_reference_posterior(self) -> Array:
+        """Log density of t under the reference posterior at the nodes [2 + R, m]."""
+        return np.asarray(self.rows + self._log_reference)
+
+    @cached_property
+    def reference_posterior_mass(self) -> float:
+        """Reference-posterior mass that the nodes see; below 1 where the client's support is too narrow for it."""
+        return float(np.exp(special.logsumexp(self.log_reference_posterior[0] + self.log_weights)))
+
+    @cached_property
+    def log_data_side(self) -> Array:
+        """Log density of t, unnormalised, of the data side without the reference's influence [2 + R, m].
+
+        L is flat against the client's unconstrained scale and kept to `EvidenceCurve.data_side_range`; where it has
+        no finite mass the reference stays in it to the power `EvidenceCurve.reference_kept`.
+        """
+        low, high = self.curve.data_side_range
+        u = self._convert(self.nodes, self.support, self.curve.support)
+        flat = self._log_dv_dt(self.nodes, self.client_coordinate(self.nodes))
+        kept = self.curve.reference_kept[:, None]
+        with np.errstate(invalid="ignore"):
+            base = np.where(kept > 0.0, kept * self._log_reference, 0.0) + (1.0 - kept) * flat
+        return np.where((u >= low) & (u <= high), self.rows + base, -np.inf)
+
+    @cached_property
+    def data_side(self) -> Distribution:
+        """What the data say without the reference, flat against the client's own unconstrained scale."""
+        if self.prior.support == self.curve.support:
+            return self.curve.data_side
+        return law_from_nodes(self.support, self.nodes, self.log_data_side[0])
+
+    # -- the client's posterior -----------------------------------------------------------------------------------
+
+    @cached_property
+    def client_posterior(self) -> Distribution:
+        """The posterior of psi under the client's prior, p_client(psi) L(psi) / m_client."""
+        pair = self.normal_pair
+        if pair is not None:
+            precision = pair.tau**-2 + pair.s**-2
+            mean = (pair.mu * pair.tau**-2 + pair.estimate * pair.s**-2) / precision
+            family = Normal if isinstance(self.prior, Normal) else LogNormal
+            return family(mean, precision**-0.5)
+        return law_from_nodes(self.support, self.nodes, self.rows[0] + self.log_prior)
+
+    @cached_property
+    def extrapolated_share(self) -> float:
+        """Share of the client posterior outside the range that the draws cover; 0 when the curve is exact."""
+        u = self._convert(self.nodes, self.support, self.curve.support)
+        low, high = self.curve.supported
+        outside = (u < low) | (u > high)
+        if not np.any(outside):
+            return 0.0
+        log_mass = self.rows[0] + self.log_prior + self.log_weights
+        return float(np.exp(special.logsumexp(log_mass[outside]) - self.log_marginals[0]))
+
+    # -- the client with heavy tails ------------------------------------------------------------------------------
+
+    @cached_property
+    def heavy_tailed(self) -> Overlay:
+        """The same overlay with Student's t, 4 df, of the client's location and scale on its unconstrained scale."""
+        mean, sd, _ = self.client_scale
+        if isinstance(self.prior, Normal):
+            return Overlay(StudentT(4.0, mean, sd), self.curve)
+        tail = StudentT(4.0, 0.0, 1.0)
+        # In t's own quantiles up to e-notation 1e-9 tails; on a log scale anything farther overflows.
+        scores = np.unique(
+            np.concatenate([tail.ppf(np.geomspace(1e-9, 0.5, 400)), tail.isf(np.geomspace(1e-9, 0.5, 400))])
+        )
+        scores = scores[np.abs(sd * scores) < 300.0]
+        grid = mean + sd * scores
+        law = Gridded(self.prior.support.lower, self.prior.support.upper, tuple(grid), tuple(tail.logpdf(scores)))
+        return Overlay(law, self.curve)

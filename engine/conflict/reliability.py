@@ -1,0 +1,80 @@
+"""Whether a conflict figure may be shown at all: the refusals of the estimator ladder."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+from engine.conflict.bayes_factor import BayesFactor, log_marginal
+from engine.conflict.importance import ImportanceEstimate
+from engine.conflict.overlay import Overlay
+from engine.conflict.severity import ORDER, SURE, severity, severity_probability
+
+MIN_EFFECTIVE = 400.0
+MAX_R_HAT = 1.01
+MAX_OUTSIDE = 0.01
+MAX_DISAGREEMENT = 0.5
+IMMATERIAL = 0.05
+
+
+class Status(enum.Enum):
+    """OK; BORDERLINE: the label is open within its error; UNRELIABLE: no severity is given."""
+
+    OK = "ok"
+    BORDERLINE = "borderline"
+    UNRELIABLE = "unreliable"
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A status with one sentence per reason; empty when OK."""
+
+    status: Status
+    reasons: tuple[str, ...]
+
+
+def mass_outside_reference(overlay: Overlay) -> float:
+    """The client's mass outside the reference's 0.1–99.9 % range (the support gate, conflict.md §4.3)."""
+    reference, client = overlay.curve.reference, overlay.prior
+    return float(client.cdf(float(reference.ppf(0.001))) + client.sf(float(reference.isf(0.001))))
+
+
+def curve_refusals(overlay: Overlay) -> tuple[str, ...]:
+    """Reasons why nothing can be said about this client from this curve, whatever the figure."""
+    curve, reasons = overlay.curve, []
+    if curve.n_effective < MIN_EFFECTIVE:
+        reasons.append(f"effective sample size {curve.n_effective:.0f} is below {MIN_EFFECTIVE:.0f}")
+    if curve.r_hat > MAX_R_HAT:
+        reasons.append(f"R-hat {curve.r_hat:.3f} is above {MAX_R_HAT}")
+    outside = mass_outside_reference(overlay)
+    if outside > MAX_OUTSIDE:
+        reasons.append(
+            f"{100 * outside:.1f} % of the belief lies outside the range of the reference prior; widen the reference"
+        )
+    if curve.rises_at_edge and not curve.is_silent:
+        reasons.append("the likelihood still rises where the draws end: the reference prior holds the fit back")
+    return tuple(reasons)
+
+
+def judge(overlay: Overlay, headline: BayesFactor, importance: ImportanceEstimate | None) -> Reliability:
+    """Status of the headline factor: refusals first (conflict.md §4.2, §11), then whether its label is open."""
+    refusals = list(curve_refusals(overlay))
+    if importance is not None and importance.admissible:
+        gap = abs(importance.log_marginal - log_marginal(overlay))
+        error = math.hypot(importance.mcse, headline.mcse)
+        if gap > MAX_DISAGREEMENT or gap > max(3.0 * error, IMMATERIAL):
+            refusals.append(f"curve integral and importance mean differ by {gap:.2f} in the log Bayes factor")
+    label, heavy = severity(headline.log_bf), severity(headline.tail_bracket)
+    distance = abs(ORDER.index(label) - ORDER.index(heavy))
+    if distance > 1:
+        refusals.append(f"the label is {label.value} or {heavy.value} by the shape of tails that no draw has reached")
+    if refusals:
+        return Reliability(Status.UNRELIABLE, tuple(refusals))
+    open_label = []
+    probability = severity_probability(headline.log_bf, headline.mcse)
+    if probability < SURE:
+        open_label.append(f"the label {label.value} holds with probability {probability:.2f} within Monte Carlo error")
+    if distance == 1:
+        open_label.append(f"with exponential tails of the evidence curve the label would be {heavy.value}")
+    return Reliability(Status.BORDERLINE if open_label else Status.OK, tuple(open_label))

@@ -1,0 +1,1 @@
+"""Batched samplers and their diagnostics."""

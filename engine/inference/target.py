@@ -1,0 +1,84 @@
+"""What the sampler needs to know of a posterior: a log likelihood in coordinates with a standard normal prior."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+class Target(Protocol):
+    """A posterior over z [D, lanes] with prior N(0, I); one lane is one chain of one simulation.
+
+    Implementations are registered as JAX pytrees with arrays as leaves, so that another data set or another prior
+    of the same shape reuses the compiled sampler.
+    """
+
+    @property
+    def dimension(self) -> int:
+        """D, the number of sampled coordinates."""
+        ...
+
+    @property
+    def noise_dimension(self) -> int:
+        """Number of standard normals that `quantities` uses per draw (for parameters integrated out before)."""
+        ...
+
+    @property
+    def quantity_names(self) -> tuple[str, ...]:
+        """Names of the rows that `quantities` returns."""
+        ...
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The quantities whose convergence is judged."""
+        ...
+
+    def log_likelihood(self, z: Array, y: Array) -> Array:
+        """Log likelihood [lanes] of y [T, lanes] at z [D, lanes], up to a constant that depends on neither."""
+        ...
+
+    def curvature(self, z: Array, y: Array) -> Array:
+        """Positive semi-definite curvature of the log likelihood [lanes, D, D], e.g. the Fisher information."""
+        ...
+
+    def quantities(self, z: Array, y: Array, noise: Array) -> Array:
+        """Values [Q, lanes] of every quantity at z [D, lanes], with noise [noise_dimension, lanes]."""
+        ...
+
+
+def log_density(target: Target, z: Array, y: Array) -> Array:
+    """Log posterior density [lanes] in z, up to a constant; minus infinity where it is not finite."""
+    value = target.log_likelihood(z, y) - 0.5 * jnp.sum(z * z, axis=0)
+    return jnp.where(jnp.isfinite(value), value, -jnp.inf)
+
+
+def log_density_and_gradient(target: Target, z: Array, y: Array) -> tuple[Array, Array]:
+    """Log density [lanes] and its gradient [D, lanes]; lanes are independent, so one reverse pass serves them all."""
+
+    def total(position: Array) -> tuple[Array, Array]:
+        value = log_density(target, position, y)
+        return jnp.sum(value), value
+
+    (_, value), gradient = jax.value_and_grad(total, has_aux=True)(z)
+    return value, jnp.where(jnp.isfinite(gradient), gradient, 0.0)
+
+
+def observed_curvature(log_likelihood: Callable[[Array, Array], Array], z: Array, y: Array) -> Array:
+    """Negative Hessian of a log likelihood [lanes, D, D] with negative eigenvalues set to zero.
+
+    For targets without a Fisher information in closed form. Costs D Hessian-vector products.
+    """
+    gradient = jax.grad(lambda position: jnp.sum(log_likelihood(position, y)))
+
+    def column(direction: Array) -> Array:
+        tangent = jnp.broadcast_to(direction[:, None], z.shape)
+        slope: Array = jax.jvp(gradient, (z,), (tangent,))[1]
+        return slope
+
+    hessian = -jnp.moveaxis(jax.vmap(column)(jnp.eye(z.shape[0], dtype=z.dtype)), -1, 0)
+    values, vectors = jnp.linalg.eigh(0.5 * (hessian + jnp.swapaxes(hessian, 1, 2)))
+    return jnp.einsum("sij,sj,skj->sik", vectors, jnp.maximum(values, 0.0), vectors)

@@ -1,0 +1,268 @@
+"""The additive marketing-mix family: national, adstock and saturation, media sampled as share of outcome or ROI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import InvalidInput, UnsupportedQuantity
+from engine.inference.batch import fit_batch
+from engine.inference.prior_map import coordinate, tabulate
+from engine.inference.settings import FitSettings
+from engine.models.additive_design import Design, WindowReport, build_design
+from engine.models.additive_simulator import expected_kpi, log_likelihood
+from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation, Saturation
+from engine.models.additive_target import AdditiveTarget, LinearBlock
+from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, BatchFit, Integers, PriorSample, Purpose, Seed
+from engine.models.table import Table, Window
+from engine.priors.distribution import Distribution, Normal
+
+__all__ = [
+    "FAMILY",
+    "AdditiveMmm",
+    "AdditiveMmmSpec",
+    "BaselinePriors",
+    "Channel",
+    "Control",
+    "Parameterisation",
+    "Saturation",
+    "Table",
+    "Window",
+    "prepare",
+]
+
+FAMILY = "additive_mmm/1"
+
+Floats = NDArray[np.float64]
+
+_TOTAL = "total_media_share_of_outcome"
+
+
+def prepare(table: Table, spec: AdditiveMmmSpec, window: Window | None = None) -> AdditiveMmm:
+    """The model of a table's window, with scalers and denominators frozen from it.
+
+    Raises InvalidInput for missing columns, a KPI or channel that does not vary, a total outcome that is not positive.
+    """
+    design = build_design(table, spec, window or Window())
+    return AdditiveMmm(spec, design, MappingProxyType(_priors(spec, design)))
+
+
+def _priors(spec: AdditiveMmmSpec, design: Design) -> dict[str, Distribution]:
+    """Priors by parameter name: media quantity, retention, half-saturation by channel; linear part; sigma."""
+    channels, baseline = spec.channels, spec.baseline
+    priors: dict[str, Distribution] = {f"{c.parameterise_by.value}[{c.name}]": c.prior for c in channels}
+    priors |= {f"retention[{c.name}]": c.retention_prior for c in channels}
+    priors |= {f"half_saturation[{c.name}]": c.half_saturation_prior for c in channels}
+    named: dict[str, Distribution] = {"intercept": baseline.intercept, "trend": baseline.trend}
+    named |= {f"control[{control.name}]": control.prior for control in spec.controls}
+    priors |= {name: named.get(name, baseline.seasonality) for name in design.block_names}
+    return priors | {"sigma": baseline.sigma}
+
+
+@dataclass(frozen=True)
+class AdditiveMmm:
+    """A prepared additive MMM (`methods/mmm.md` §4); build it with `prepare`."""
+
+    spec: AdditiveMmmSpec
+    design: Design
+    priors: Mapping[str, Distribution]
+
+    @property
+    def family(self) -> str:
+        """additive_mmm/1."""
+        return FAMILY
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """3C media parameters, the linear part, sigma."""
+        return tuple(self.priors)
+
+    @property
+    def estimand_names(self) -> tuple[str, ...]:
+        """Share of outcome, incremental outcome and (with spend) ROI by channel; with several channels media shares."""
+        return tuple(dict.fromkeys(self._estimand_rows))
+
+    @property
+    def quantity_names(self) -> tuple[str, ...]:
+        """Parameters, the estimands that are no parameters, log_likelihood and log_prior."""
+        return tuple(dict.fromkeys((*self.parameter_names, *self._estimand_rows, LOG_LIKELIHOOD, LOG_PRIOR)))
+
+    @property
+    def _estimand_rows(self) -> tuple[str, ...]:
+        names = [channel.name for channel in self.spec.channels]
+        rows = [f"share_of_outcome[{name}]" for name in names] + [f"incremental_outcome[{name}]" for name in names]
+        rows += [f"roi[{channel.name}]" for channel in self.spec.channels if channel.spend is not None]
+        if len(names) > 1:
+            # With one channel its share of media is 1 and the total is its share: a constant cannot be ranked.
+            rows += [f"share_of_media[{name}]" for name in names] + [_TOTAL]
+        return tuple(rows)
+
+    @property
+    def observed(self) -> Floats:
+        """KPI [T] of the window in original units."""
+        return self.design.kpi
+
+    @property
+    def n_observations(self) -> int:
+        """Rows of the window."""
+        return int(self.design.kpi.size)
+
+    @property
+    def scalers(self) -> Mapping[str, float]:
+        """Every number taken from the real data: means, scales, total outcome, spends."""
+        return self.design.scalers
+
+    @property
+    def window(self) -> WindowReport:
+        """Rows used, lead-in and edge-affected rows."""
+        return self.design.window
+
+    @cached_property
+    def _to_incremental(self) -> Floats:
+        """Incremental outcome per unit of each channel's sampled quantity [C]."""
+        by_roi = [channel.parameterise_by is Parameterisation.ROI for channel in self.spec.channels]
+        return np.where(by_roi, self.design.spend, self.design.total_outcome)
+
+    def _media_parameters(self) -> tuple[str, ...]:
+        return self.parameter_names[: len(self.spec.channels)]
+
+    def _multiple(self, quantity: str) -> tuple[str, float]:
+        """(parameter, factor) with quantity = factor · parameter, factor > 0."""
+        if quantity in self.priors:
+            return quantity, 1.0
+        for index, channel in enumerate(self.spec.channels):
+            incremental = float(self._to_incremental[index])
+            factors = {
+                f"share_of_outcome[{channel.name}]": incremental / self.design.total_outcome,
+                f"incremental_outcome[{channel.name}]": incremental,
+            }
+            if channel.spend is not None:
+                factors[f"roi[{channel.name}]"] = incremental / float(self.design.spend[index])
+            if quantity in factors:
+                return self._media_parameters()[index], factors[quantity]
+        if quantity in self.quantity_names:
+            raise UnsupportedQuantity(quantity, "its prior has no closed form: it depends on several parameters")
+        raise UnsupportedQuantity(quantity, f"this model has no such quantity; it has {', '.join(self.quantity_names)}")
+
+    def prior_of(self, quantity: str) -> Distribution:
+        """Prior of a parameter, or of the share, ROI or incremental outcome linked to it by a fixed factor."""
+        parameter, factor = self._multiple(quantity)
+        prior = self.priors[parameter]
+        return prior if factor == 1.0 else prior.scaled(factor)
+
+    def with_priors(self, priors: Mapping[str, Distribution]) -> AdditiveMmm:
+        """The same data and scalers under other marginal priors, by any name that `prior_of` knows."""
+        changed = dict(self.priors)
+        named: set[str] = set()
+        for quantity, prior in priors.items():
+            parameter, factor = self._multiple(quantity)
+            if parameter in named:
+                raise InvalidInput(f"priors[{quantity}]", f"{parameter} is given a prior twice")
+            named.add(parameter)
+            if parameter in self.design.block_names and not isinstance(prior, Normal):
+                raise InvalidInput(f"priors[{quantity}]", "must be Normal: the linear part is integrated out exactly")
+            _check_support(parameter, prior)
+            changed[parameter] = prior if factor == 1.0 else prior.scaled(1.0 / factor)
+        return replace(self, priors=MappingProxyType(changed))
+
+    def sample_prior(self, seed: Seed, simulations: Integers) -> PriorSample:
+        """Truths and KPI series [T, S] in original units, in plain NumPy with the real data's scalers."""
+        ids = [int(simulation) for simulation in np.asarray(simulations)]
+        truths = np.empty((len(self.priors), len(ids)))
+        noise = np.empty((self.n_observations, len(ids)))
+        for column, simulation in enumerate(ids):
+            rng = seed.generator(simulation, Purpose.PRIOR)
+            truths[:, column] = [prior.sample(rng, 1)[0] for prior in self.priors.values()]
+            noise[:, column] = seed.generator(simulation, Purpose.DATA).standard_normal(self.n_observations)
+        parameters = dict(zip(self.parameter_names, truths, strict=True))
+        y = self.expected(parameters) + self.design.kpi_sd * parameters["sigma"] * noise
+        return PriorSample(parameters, y, self.evaluate(parameters, y))
+
+    def expected(self, parameters: Mapping[str, Floats]) -> Floats:
+        """Expected KPI [T, S] in original units at parameters [S], by the NumPy simulator."""
+        channels = self.spec.channels
+        incremental = np.stack([parameters[name] for name in self._media_parameters()]) * self._to_incremental[:, None]
+        return expected_kpi(
+            self.design,
+            incremental,
+            np.stack([parameters[f"retention[{channel.name}]"] for channel in channels]),
+            np.stack([parameters[f"half_saturation[{channel.name}]"] for channel in channels]),
+            np.stack([parameters[name] for name in self.design.block_names]),
+        )
+
+    def evaluate(self, parameters: Mapping[str, Floats], y: Floats) -> dict[str, Floats]:
+        """Every quantity [S] at parameters [S] and KPI series y [T, S] in original units, in plain NumPy."""
+        values = dict(parameters)
+        total = np.zeros(())
+        for index, channel in enumerate(self.spec.channels):
+            incremental = parameters[self._media_parameters()[index]] * self._to_incremental[index]
+            values.setdefault(f"share_of_outcome[{channel.name}]", incremental / self.design.total_outcome)
+            values[f"incremental_outcome[{channel.name}]"] = incremental
+            if channel.spend is not None:
+                values.setdefault(f"roi[{channel.name}]", incremental / self.design.spend[index])
+            total = total + incremental
+        if len(self.spec.channels) > 1:
+            for channel in self.spec.channels:
+                name = channel.name
+                values[f"share_of_media[{name}]"] = values[f"incremental_outcome[{name}]"] / total
+            values[_TOTAL] = total / self.design.total_outcome
+        values[LOG_LIKELIHOOD] = log_likelihood(y, self.expected(parameters), self.design.kpi_sd * parameters["sigma"])
+        values[LOG_PRIOR] = np.sum([prior.logpdf(parameters[name]) for name, prior in self.priors.items()], axis=0)
+        return {name: np.asarray(values[name]) for name in self.quantity_names}
+
+    @cached_property
+    def target(self) -> AdditiveTarget:
+        """The posterior in JAX, over standard normal coordinates."""
+        design = self.design
+        block = [self.priors[name] for name in design.block_names]
+        active = np.arange(design.exposure.shape[2])[:, None] < design.n_weights
+        return AdditiveTarget(
+            prior_map=tabulate([self.priors[name] for name in self._sampled_names]),
+            block=LinearBlock.of(
+                design.block, np.asarray([law.mean for law in block]), np.asarray([law.sd for law in block])
+            ),
+            exposure=jnp.asarray(np.transpose(design.exposure, (1, 0, 2))),
+            active=jnp.asarray(active.astype(np.float64)),
+            weights=jnp.asarray(design.weights),
+            to_incremental=jnp.asarray(self._to_incremental),
+            to_share=jnp.asarray(self._to_incremental / design.total_outcome),
+            to_roi=jnp.asarray(self._to_incremental / design.spend),
+            kpi_sd=jnp.asarray(design.kpi_sd),
+            row_names=(*self.parameter_names, *self._estimand_rows, LOG_LIKELIHOOD, LOG_PRIOR),
+            parameter_names=self.parameter_names,
+            has_spend=tuple(bool(np.isfinite(spend)) for spend in design.spend),
+            saturation=design.saturation,
+        )
+
+    @property
+    def _sampled_names(self) -> tuple[str, ...]:
+        return (*self.parameter_names[: 3 * len(self.spec.channels)], "sigma")
+
+    def coordinates(self, parameters: Mapping[str, Floats]) -> Floats:
+        """Sampled coordinates z [D, S] of parameters [S]."""
+        return np.stack([coordinate(self.priors[name], parameters[name]) for name in self._sampled_names])
+
+    def target_units(self, y: Floats) -> Floats:
+        """y in the units of `target`: centred and divided by the real data's sd."""
+        return np.asarray((y - self.design.kpi_mean) / self.design.kpi_sd)
+
+    def fit(self, y: Floats, seed: Seed, simulations: Integers, settings: FitSettings) -> BatchFit:
+        """Posterior draws of every quantity for KPI series y [T, S] in original units."""
+        series = np.asarray(y, dtype=np.float64)
+        if series.ndim != 2 or series.shape[0] != self.n_observations:
+            raise InvalidInput("y", f"must be [{self.n_observations}, S]")
+        return fit_batch(self.target, self.target_units(series), seed, simulations, settings)
+
+
+def _check_support(parameter: str, prior: Distribution) -> None:
+    support = prior.support
+    if parameter.startswith("retention[") and (support.lower < 0.0 or support.upper > 1.0):
+        raise InvalidInput(f"priors[{parameter}]", "must live inside [0, 1]")
+    if (parameter.startswith("half_saturation[") or parameter == "sigma") and support.lower < 0.0:
+        raise InvalidInput(f"priors[{parameter}]", "must live on positive numbers")

@@ -1,0 +1,121 @@
+"""What a caller says about an additive marketing-mix model: channels, controls, seasonality and priors."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from engine.errors import InvalidInput
+from engine.priors.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
+
+
+class Parameterisation(enum.Enum):
+    """The business quantity that is sampled, so that its prior is exactly what the client said."""
+
+    SHARE_OF_OUTCOME = "share_of_outcome"
+    ROI = "roi"
+
+
+class Saturation(enum.Enum):
+    """Form of the saturation curve of adstocked exposure x; k is the exposure at half the maximum in both.
+
+    HILL is x / (x + k), slope 1 (Michaelis-Menten). LOGISTIC is (1 - e^(-λx)) / (1 + e^(-λx)) with λ = ln 3 / k,
+    which is nearly linear below k. The share of a channel whose exposure never came near zero rests on this choice.
+    """
+
+    HILL = "hill"
+    LOGISTIC = "logistic"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One media channel.
+
+    `prior` is that of the parametrising quantity in original units: incremental outcome over the observed total
+    outcome of the window, or over the window's spend. `half_saturation_prior` is in units of the mean positive
+    exposure. `n_weights` counts the adstock weights, the current period included.
+    """
+
+    name: str
+    exposure: str
+    prior: Distribution
+    spend: str | None = None
+    parameterise_by: Parameterisation = Parameterisation.SHARE_OF_OUTCOME
+    retention_prior: Distribution = field(default_factory=lambda: Beta(2.0, 3.0))
+    half_saturation_prior: Distribution = field(default_factory=lambda: LogNormal(0.0, 0.7))
+    n_weights: int = 8
+    saturation: Saturation = Saturation.HILL
+
+    def __post_init__(self) -> None:
+        path = f"channels[{self.name}]"
+        if not self.name:
+            raise InvalidInput("channels.name", "must not be empty")
+        if self.parameterise_by is Parameterisation.ROI and self.spend is None:
+            raise InvalidInput(f"{path}.spend", "is needed to parametrise by ROI")
+        if self.n_weights < 1:
+            raise InvalidInput(f"{path}.n_weights", "must be at least 1")
+        retention, half = self.retention_prior.support, self.half_saturation_prior.support
+        if retention.lower < 0.0 or retention.upper > 1.0:
+            raise InvalidInput(f"{path}.retention_prior", "must live inside [0, 1]")
+        if half.lower < 0.0:
+            raise InvalidInput(f"{path}.half_saturation_prior", "must live on positive numbers")
+
+
+@dataclass(frozen=True)
+class Control:
+    """A linear control column; `prior` is that of its coefficient, in KPI sds per sd of the column."""
+
+    name: str
+    column: str
+    prior: Normal = field(default_factory=lambda: Normal(0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class BaselinePriors:
+    """Priors of everything that is not media, in scaled units (KPI centred, unit standard deviation).
+
+    The intercept is the KPI's mean level with media at their mean effect, not the level without media: a share of
+    30 % of a KPI with mean/sd = 5 would otherwise need an intercept of -1.5 and a N(0, 1) prior would pull every
+    share towards zero, harder the steadier the KPI. The trend's coefficient is half its change over the window.
+    """
+
+    intercept: Normal = field(default_factory=lambda: Normal(0.0, 1.0))
+    trend: Normal = field(default_factory=lambda: Normal(0.0, 1.0))
+    seasonality: Normal = field(default_factory=lambda: Normal(0.0, 0.5))
+    sigma: Distribution = field(default_factory=lambda: HalfNormal(1.0))
+
+    def __post_init__(self) -> None:
+        if self.sigma.support.lower < 0.0:
+            raise InvalidInput("priors.sigma", "must live on positive numbers")
+
+
+@dataclass(frozen=True)
+class AdditiveMmmSpec:
+    """National additive MMM with geometric adstock, a two-parameter saturation and a normal likelihood.
+
+    There are 3C + K + 2F + 3 parameters for C channels, K controls and F Fourier pairs (one fewer without a trend).
+    `revenue_per_kpi` names a column that turns KPI units into outcome units; without it they are the same.
+    """
+
+    kpi: str
+    channels: tuple[Channel, ...]
+    controls: tuple[Control, ...] = ()
+    fourier_pairs: int = 2
+    season_days: float = 365.25
+    trend: bool = True
+    revenue_per_kpi: str | None = None
+    baseline: BaselinePriors = field(default_factory=BaselinePriors)
+
+    def __post_init__(self) -> None:
+        if not self.channels:
+            raise InvalidInput("channels", "must hold at least one channel")
+        for what, names in (
+            ("channels", [c.name for c in self.channels]),
+            ("controls", [c.name for c in self.controls]),
+        ):
+            if len(set(names)) != len(names):
+                raise InvalidInput(what, "names must differ")
+        if self.fourier_pairs < 0:
+            raise InvalidInput("fourier_pairs", "must not be negative")
+        if not self.season_days > 0.0:
+            raise InvalidInput("season_days", "must be above 0")

@@ -1,0 +1,164 @@
+"""The main job on the example data set, through the client, with its figures checked against the known truth."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from liftos.bayes import Client, FailedPrecondition, share_of_outcome
+from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
+from scipy import stats
+
+DATA = Path(__file__).parents[2] / "examples" / "pymc_mmm_example.csv"
+TRUE_SHARE = 0.2905  # of x1 over all 179 weeks: README of the development data sets
+MONTHS = 42  # more than the data set has, so all of it
+
+
+@pytest.fixture(scope="module")
+def analysed(service: Any) -> Any:
+    """Data set, model, belief of 50 % ± 10 % and its conflict analysis, once for the module."""
+    with Client.connect(service.address, client_id="main-flow") as client:
+        client.datasets.upload_csv(
+            "weekly", DATA, time="date_week", kpi="y", exposures=["x1", "x2"], controls=["event_1", "event_2"]
+        )
+        client.models.register_mmm(
+            "mmm",
+            dataset_id="weekly",
+            channels=["x1", "x2"],
+            parameterise_by="share_of_outcome",
+            controls=["event_1", "event_2"],
+            fourier_pairs=2,
+        )
+        client.elicitation.create("beliefs", model_id="mmm", client_confidence=0.7)
+        client.elicitation.add_belief(
+            "beliefs", "x1-half", share_of_outcome("x1"), mean=0.5, plus_minus=0.1, meaning="sd", wording="half"
+        )
+        client.elicitation.confirm("beliefs")
+        analysis = client.conflicts.analyze("beliefs", data_period_months=MONTHS, timeout=240)
+        yield client, analysis
+
+
+def interval(estimate: common_pb2.Estimate, level: float = 0.95) -> tuple[float, float]:
+    found = next(i for i in estimate.intervals if i.level == pytest.approx(level))
+    return found.lower, found.upper
+
+
+def test_the_model_has_fifteen_parameters(analysed: Any) -> None:
+    client, _ = analysed
+    assert client.models.get("mmm").parameter_count == 15  # 3·2 channels + 2 controls + 2·2 Fourier + 3
+
+
+def test_the_data_side_covers_the_known_truth_and_contradicts_the_belief(analysed: Any) -> None:
+    _, analysis = analysed
+    (belief,) = analysis.beliefs
+    lower, upper = interval(belief.data_side)
+    assert lower <= TRUE_SHARE <= upper
+    assert upper - lower < 0.25, "an interval that covers everything proves nothing"
+    assert belief.client.mean == pytest.approx(0.5)
+    assert belief.prior.beta.alpha == pytest.approx(12.0)
+    assert belief.p_value < 0.1
+    assert belief.client_posterior.mean < belief.client.mean
+    assert analysis.diagnostics.converged, analysis.diagnostics
+
+
+def test_every_figure_can_be_recomputed_by_hand_from_the_stored_curve(analysed: Any) -> None:
+    client, analysis = analysed
+    (belief,) = analysis.beliefs
+    curve = client.conflicts.curve(belief.curve_id)
+
+    def values(array: common_pb2.NumericArray) -> np.ndarray:
+        return np.frombuffer(array.data, "<f8").reshape(tuple(array.shape))
+
+    # By hand: a share lives on (0, 1), so the grid is on the logit scale; trapezoid rule in that coordinate.
+    u, log_likelihood = values(curve.grid), values(curve.log_likelihood)
+    share = 1 / (1 + np.exp(-u))
+    jacobian = share * (1 - share)
+    likelihood = np.exp(log_likelihood)
+    client_density = stats.beta(12, 12).pdf(share) * jacobian
+    reference = stats.beta(curve.reference.beta.alpha, curve.reference.beta.beta).pdf(share) * jacobian
+    m_client = np.trapezoid(client_density * likelihood, u)
+    m_reference = np.trapezoid(reference * likelihood, u)
+
+    def log_bf(alternative: int) -> float:
+        return next(f.log_bayes_factor for f in belief.bayes_factors if f.alternative == alternative)
+
+    def mcse(alternative: int) -> float:
+        return next(f.mcse for f in belief.bayes_factors if f.alternative == alternative)
+
+    expected = math.log(m_reference / m_client)
+    found = log_bf(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_REFERENCE)
+    assert found == pytest.approx(expected, abs=2e-3)
+    expected = math.log(likelihood.max() / m_client)
+    assert log_bf(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_POINT_MLE) == pytest.approx(expected, abs=2e-3)
+
+    def shifted(delta: float) -> float:
+        moved = 1 / (1 + np.exp(-(u - delta)))
+        return float(np.trapezoid(stats.beta(12, 12).pdf(moved) * moved * (1 - moved) * likelihood, u))
+
+    best = max(shifted(delta) for delta in np.linspace(-3, 1, 2001))
+    expected = math.log(best / m_client)
+    assert log_bf(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_RECENTRED) == pytest.approx(expected, abs=2e-3)
+    assert mcse(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_RECENTRED) < 0.5
+    assert log_bf(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_POINT_MLE) >= max(
+        f.log_bayes_factor for f in belief.bayes_factors
+    )
+
+
+def test_the_decision_says_that_sbc_is_essential_and_why(analysed: Any) -> None:
+    _, analysis = analysed
+    necessity = analysis.sbc_necessity
+    assert necessity.decision == sbc_pb2.NECESSITY_DECISION_ESSENTIAL
+    fired = {rule.input for rule in necessity.rules if rule.fired}
+    assert "model_complexity" in fired
+    assert "business_impact" in necessity.missing_inputs
+
+
+def test_an_update_is_blocked_without_calibration_and_attribution_shows_all_sides(analysed: Any) -> None:
+    client, _ = analysed
+    update = client.updates.propose("beliefs", update_strategy="full_bayesian")
+    assert not update.releasable
+    with pytest.raises(FailedPrecondition):
+        client.updates.accept(update, decided_by="Ann")
+    attribution = client.attribution.analyze(
+        "mmm", session_id="beliefs", include_bayesian_validation=True, data_period_months=MONTHS, timeout=240
+    )
+    first = attribution.channels[0]
+    share = next(q for q in first.quantities if q.quantity == common_pb2.QUANTITY_SHARE_OF_OUTCOME)
+    lower, upper = interval(share.data_side)
+    assert lower <= TRUE_SHARE <= upper
+    assert share.prior.mean == pytest.approx(0.5)
+    assert share.data_side.mean < share.client_posterior.mean < share.prior.mean
+    # The share times the observed total is the incremental outcome.
+    incremental = next(q for q in first.quantities if q.quantity == common_pb2.QUANTITY_INCREMENTAL_OUTCOME)
+    assert incremental.data_side.mean == pytest.approx(share.data_side.mean * attribution.total_outcome, rel=1e-9)
+    assert [belief.belief_id for belief in attribution.validation.conflicts] == ["x1-half"]
+    assert any("essential" in sentence for sentence in attribution.validation.summary)
+
+
+def test_a_second_belief_on_the_same_quantity_costs_no_second_fit(analysed: Any) -> None:
+    client, analysis = analysed
+    client.elicitation.create("second", model_id="mmm")
+    client.elicitation.add_belief("second", "x1", share_of_outcome("x1"), mean=0.3, plus_minus=0.03, meaning="sd")
+    client.elicitation.confirm("second")
+    again = client.conflicts.analyze("second", data_period_months=MONTHS, timeout=60)
+    assert again.beliefs[0].curve_id == analysis.beliefs[0].curve_id
+    assert again.provenance.compute_time == analysis.provenance.compute_time
+    assert not again.beliefs[0].conflict  # the belief of 30 ± 3 % agrees: README of the development data sets
+    assert again.beliefs[0].finding == conflict_pb2.FINDING_AGREES
+    update = client.updates.propose("second", update_strategy="evidence_weighted")
+    assert update.beliefs[0].action == prior_update_pb2.UPDATE_ACTION_KEEP
+    assert not update.beliefs[0].changed
+
+
+def test_sbc_of_the_model_streams_and_counts_every_simulation(analysed: Any) -> None:
+    client, _ = analysed
+    run = client.sbc.run(model_id="mmm", num_simulations=32, data_period_months=MONTHS, seed=5)
+    events = list(run.events())
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    verdict = run.result(timeout=240).verdict
+    assert verdict.n_simulations == 32
+    assert verdict.kind == sbc_pb2.VERDICT_KIND_INCONCLUSIVE  # 32 simulations can find errors but not certify
+    assert {"log_likelihood", "share_of_outcome[x1]", "sigma"} <= {q.quantity for q in verdict.quantities}

@@ -1,0 +1,266 @@
+"""The additive MMM: definitions against hand-made numbers, the collapse, recovery on the example, batch independence."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from engine.errors import InvalidInput, UnsupportedQuantity
+from engine.inference.precision import enable_float64
+from engine.inference.settings import FitSettings
+from engine.models.additive_mmm import (
+    AdditiveMmm,
+    AdditiveMmmSpec,
+    Channel,
+    Control,
+    Parameterisation,
+    Saturation,
+    Table,
+    Window,
+    prepare,
+)
+from engine.models.conformance import check
+from engine.models.protocol import Seed
+from engine.priors.distribution import Beta, LogNormal, Mixture, Normal
+
+enable_float64()
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "pymc_mmm_example.csv"
+SEED = Seed.of(20240501)
+
+
+def example_table() -> Table:
+    with EXAMPLE.open() as file:
+        rows = list(csv.DictReader(file))
+    names = ("y", "x1", "x2", "event_1", "event_2")
+    dates = np.array([row["date_week"] for row in rows], dtype="datetime64[D]")
+    return Table(dates, {name: np.array([float(row[name]) for row in rows]) for name in names})
+
+
+def example_spec(saturation: Saturation = Saturation.LOGISTIC) -> AdditiveMmmSpec:
+    # The file was simulated with logistic saturation (data README).
+    channels = tuple(Channel(name, name, Beta(1.0, 3.0), saturation=saturation) for name in ("x1", "x2"))
+    return AdditiveMmmSpec("y", channels, (Control("event_1", "event_1"), Control("event_2", "event_2")))
+
+
+def small_table(rows: int = 60) -> Table:
+    rng = np.random.default_rng(3)
+    dates = np.datetime64("2020-01-06") + 7 * np.arange(rows)
+    tv = np.where(rng.random(rows) < 0.6, 0.0, rng.gamma(2.0, 50.0, rows))
+    return Table(
+        dates,
+        {
+            "sales": rng.normal(1000.0, 100.0, rows),
+            "tv": tv,
+            "tv_spend": 3.0 * tv,
+            "search": rng.gamma(3.0, 10.0, rows),
+            "price": rng.normal(size=rows),
+            "margin": rng.uniform(1.0, 3.0, rows),
+            "zero": np.zeros(rows),
+        },
+    )
+
+
+def small_model(**changes: object) -> AdditiveMmm:
+    roi = Parameterisation.ROI
+    channels = (
+        Channel("tv", "tv", LogNormal(0.0, 0.5), spend="tv_spend", parameterise_by=roi, n_weights=4),
+        Channel("search", "search", Beta(2.0, 8.0), n_weights=3, saturation=Saturation.LOGISTIC),
+    )
+    spec = AdditiveMmmSpec("sales", channels, (Control("price", "price"),), fourier_pairs=1)
+    return prepare(small_table(), replace(spec, **changes))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        small_model(),
+        small_model(revenue_per_kpi="margin", trend=False, fourier_pairs=0),
+        prepare(example_table(), example_spec()),
+    ],
+    ids=["mixed", "revenue", "example"],
+)
+def test_the_family_passes_the_conformance_test(model: AdditiveMmm) -> None:
+    report = check(model, simulations=100)
+    assert report.ok, report.failures
+
+
+def test_there_are_3c_plus_k_plus_2f_plus_3_parameters() -> None:
+    # methods/mmm.md §4: C = 2, K = 2, F = 2
+    model = prepare(example_table(), example_spec())
+    assert len(model.parameter_names) == 3 * 2 + 2 + 2 * 2 + 3 == 15
+
+
+def test_the_marginal_likelihood_is_that_of_the_joint_normal() -> None:
+    model = small_model()
+    target, rng = model.target, np.random.default_rng(0)
+    z = jnp.asarray(rng.normal(size=(target.dimension, 5)))
+    y = jnp.asarray(rng.normal(size=(model.n_observations, 5)))
+    theta = target.prior_map.parameters(z)
+    media = np.asarray(target.media_mean(theta))
+    sd = np.array([model.priors[name].sd for name in model.design.block_names])
+    scaled = model.design.block * sd
+    for lane in range(5):
+        covariance = float(theta[-1, lane]) ** 2 * np.eye(model.n_observations) + scaled @ scaled.T
+        exact = stats.multivariate_normal(media[:, lane], covariance).logpdf(np.asarray(y)[:, lane])
+        constant = -0.5 * model.n_observations * np.log(2 * np.pi)
+        assert float(target.log_likelihood(z, y)[lane]) + constant == pytest.approx(exact, abs=1e-8)
+
+
+def test_the_block_draws_have_the_conditional_mean_and_covariance() -> None:
+    model = small_model().with_priors({"intercept": Normal(0.4, 0.7)})
+    target, rng = model.target, np.random.default_rng(0)
+    lanes = 40_000
+    z = jnp.asarray(np.tile(rng.normal(size=(target.dimension, 1)), (1, lanes)))
+    y = np.tile(rng.normal(size=(model.n_observations, 1)), (1, lanes))
+    noise = rng.standard_normal((target.noise_dimension, lanes))
+    rows = dict(zip(target.quantity_names, np.asarray(target.quantities(z, jnp.asarray(y), noise)), strict=True))
+    draws = np.stack([rows[name] for name in model.design.block_names])
+    mean0 = np.array([model.priors[name].mean for name in model.design.block_names])
+    sd0 = np.array([model.priors[name].sd for name in model.design.block_names])
+    theta = np.asarray(target.prior_map.parameters(z))[:, 0]
+    residual = y[:, 0] - np.asarray(target.media_mean(jnp.asarray(theta[:, None])))[:, 0]
+    design = model.design.block
+    covariance = np.linalg.inv(design.T @ design / theta[-1] ** 2 + np.diag(sd0**-2))
+    mean = covariance @ (design.T @ residual / theta[-1] ** 2 + mean0 / sd0**2)
+    error = np.sqrt(np.diag(covariance) / lanes)
+    np.testing.assert_array_less(np.abs(draws.mean(axis=1) - mean), 4.5 * error)
+    np.testing.assert_allclose(np.cov(draws), covariance, atol=0.03 * np.diag(covariance).max())
+
+
+def test_the_gradient_agrees_with_finite_differences() -> None:
+    target, rng = small_model().target, np.random.default_rng(0)
+    z = rng.normal(size=(target.dimension, 3))
+    y = jnp.asarray(rng.normal(size=(60, 3)))
+    gradient = np.asarray(jax.grad(lambda p: jnp.sum(target.log_likelihood(p, y)))(jnp.asarray(z)))
+    for row in range(target.dimension):
+        step = np.zeros_like(z)
+        step[row] = 1e-5
+        up, down = (np.asarray(target.log_likelihood(jnp.asarray(z + s), y)) for s in (step, -step))
+        np.testing.assert_allclose(gradient[row], (up - down) / 2e-5, rtol=1e-5, atol=1e-5)
+
+
+def test_the_curvature_is_the_variance_of_the_score() -> None:
+    target, rng = small_model().target, np.random.default_rng(0)
+    lanes = 30_000
+    z = jnp.asarray(np.tile(rng.normal(size=(target.dimension, 1)) * 0.5, (1, lanes)))
+    theta = target.prior_map.parameters(z[:, :1])
+    block = target.block
+    spread = np.asarray(block.basis * np.sqrt(block.eigenvalues)) @ rng.standard_normal((len(block.eigenvalues), lanes))
+    noise = spread + float(theta[-1, 0]) * rng.standard_normal((60, lanes))
+    y = jnp.asarray(np.asarray(target.media_mean(theta) + block.design_mean[:, None]) + noise)
+    score = np.asarray(jax.grad(lambda p: jnp.sum(target.log_likelihood(p, y)))(z))
+    fisher = np.asarray(target.curvature(z[:, :1], y[:, :1]))[0]
+    scale = np.sqrt(np.diag(fisher) + 1e-12)
+    np.testing.assert_allclose(np.cov(score) / np.outer(scale, scale), fisher / np.outer(scale, scale), atol=0.05)
+
+
+def test_share_and_roi_follow_their_definitions() -> None:
+    # ROI = incremental outcome / spend and share = incremental outcome / observed total (methods/mmm.md §3.3)
+    model = small_model(revenue_per_kpi="margin")
+    table = small_table()
+    sample = model.sample_prior(SEED, np.arange(3))
+    removed = dict(sample.parameters)
+    removed["roi[tv]"] = np.full(3, 1e-300)
+    change = model.expected(sample.parameters) - model.expected(removed)
+    # Media enter around their mean effect, so a removed channel keeps the KPI's mean: its own curve gives the rest.
+    curve = change - change.min(axis=0)
+    assert np.allclose(change.mean(axis=0), 0.0, atol=1e-9)
+    total = float(table.columns["margin"] @ table.columns["sales"])
+    spend = float(table.columns["tv_spend"].sum())
+    q = sample.quantities
+    np.testing.assert_allclose(q["incremental_outcome[tv]"], q["roi[tv]"] * spend)
+    np.testing.assert_allclose(q["share_of_outcome[tv]"] * total, q["incremental_outcome[tv]"])
+    assert np.all(table.columns["margin"] @ curve <= q["incremental_outcome[tv]"] + 1e-6)
+    np.testing.assert_allclose(q["share_of_media[tv]"] + q["share_of_media[search]"], 1.0)
+
+
+def test_a_linked_prior_is_the_multiple_of_the_parameter() -> None:
+    model = small_model()
+    spend, total = model.scalers["spend[tv]"], model.scalers["total_outcome"]
+    prior = model.prior_of("share_of_outcome[tv]")
+    np.testing.assert_allclose(prior.mean, LogNormal(0.0, 0.5).mean * spend / total)
+    changed = model.with_priors({"share_of_outcome[tv]": LogNormal(-2.0, 0.3)})
+    np.testing.assert_allclose(changed.priors["roi[tv]"].mean, LogNormal(-2.0, 0.3).mean * total / spend)
+    np.testing.assert_allclose(changed.prior_of("share_of_outcome[tv]").mean, LogNormal(-2.0, 0.3).mean)
+    assert model.prior_of("sigma") == model.priors["sigma"]
+
+
+@pytest.mark.parametrize("quantity", ["share_of_media[tv]", "total_media_share_of_outcome", "roi[search]", "nonsense"])
+def test_other_quantities_have_no_prior_in_closed_form(quantity: str) -> None:
+    with pytest.raises(UnsupportedQuantity):
+        small_model().prior_of(quantity)
+
+
+def test_the_linear_part_takes_normal_priors_only() -> None:
+    with pytest.raises(InvalidInput, match="must be Normal"):
+        small_model().with_priors({"trend": LogNormal(0.0, 1.0)})
+
+
+def test_a_channel_cannot_be_given_two_priors() -> None:
+    with pytest.raises(InvalidInput, match="twice"):
+        small_model().with_priors({"roi[tv]": LogNormal(0.0, 1.0), "share_of_outcome[tv]": LogNormal(0.0, 1.0)})
+
+
+def test_24_months_of_weeks_are_104_rows_with_lead_in_for_the_adstock() -> None:
+    model = prepare(example_table(), example_spec(), Window(24))
+    report = model.window
+    assert (report.rows, report.lead_in_rows, report.edge_affected_rows) == (104, 7, 0)
+    assert report.constant_controls == ("event_1",)  # its only week is 2019-05-13
+    assert str(report.first_date) == "2019-09-09"
+    whole = prepare(example_table(), example_spec()).window
+    assert (whole.rows, whole.lead_in_rows, whole.edge_affected_rows) == (179, 0, 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"kpi": "absent"}, "kpi"),
+        ({"kpi": "zero"}, "kpi"),
+        ({"channels": (Channel("z", "zero", Beta(1, 3)),)}, "channels[z].exposure"),
+        ({"channels": (Channel("p", "price", Beta(1, 3)),)}, "channels[p].exposure"),
+        ({"controls": (Control("c", "absent"),)}, "controls[c].column"),
+    ],
+)
+def test_unusable_columns_are_refused_with_their_field(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        small_model(**changes)
+    assert error.value.field == field
+
+
+def test_a_fit_does_not_depend_on_the_batch() -> None:
+    model, settings = small_model(), replace(FitSettings.simulation(), warmup=50, draws=50, chunk=8, max_escalations=1)
+    ids = np.arange(8)
+    y = model.sample_prior(SEED, ids).y
+    together = model.fit(y, SEED, ids, settings)
+    halves = [model.fit(y[:, part], SEED, ids[part], settings) for part in (slice(0, 4), slice(4, 8))]
+    backwards = model.fit(y[:, ::-1], SEED, ids[::-1], settings)
+    for name, draws in together.draws.items():
+        apart = np.concatenate([half.draws[name] for half in halves])
+        np.testing.assert_allclose(apart, draws, rtol=1e-9, err_msg=name)
+        np.testing.assert_allclose(backwards.draws[name][::-1], draws, rtol=1e-9, err_msg=name)
+
+
+def test_the_posterior_covers_the_true_shares_of_the_example() -> None:
+    # Data README: true shares of the KPI over all 179 weeks are 29.05 % and 6.97 %.
+    model = prepare(example_table(), example_spec())
+    fit = model.fit(model.observed[:, None], SEED, np.array([0]), FitSettings.single())
+    assert fit.diagnostics.ok[0]
+    for name, truth, widest in (("share_of_outcome[x1]", 0.2905, 0.03), ("share_of_outcome[x2]", 0.0697, 0.006)):
+        draws = fit.draws[name].ravel()
+        low, high = np.quantile(draws, [0.025, 0.975])
+        assert low < truth < high
+        assert draws.std() < widest
+
+
+def test_a_mixture_prior_needs_no_code_of_its_own() -> None:
+    prior = Mixture((0.5, 0.5), (Beta(30.0, 70.0), Beta(60.0, 40.0)))
+    model = prepare(example_table(), example_spec()).with_priors({"share_of_outcome[x1]": prior})
+    fit = model.fit(model.observed[:, None], SEED, np.array([0]), FitSettings.single())
+    # Data at 29 % choose the component at 30 %.
+    assert fit.draws["share_of_outcome[x1]"].mean() == pytest.approx(0.297, abs=0.02)
