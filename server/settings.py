@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     """Longest wait of a unary call, whatever its deadline."""
     drain_seconds: float = Field(default=10.0, ge=0)
     """Grace of running calls when the server stops."""
-    shard_size: int = Field(default=32, ge=1, le=4096)
+    shard_size: int = Field(default=64, ge=1, le=4096)
     """Simulations per shard of an SBC run."""
     lease_seconds: float = Field(default=15.0, gt=1)
     """How long a worker that stopped renewing its lease is believed to live."""

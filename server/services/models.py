@@ -12,7 +12,7 @@ from persistence import requests
 from persistence.database import Database
 from persistence.lookup import ensure_client, get_owned
 from persistence.paging import list_page
-from persistence.tables import Dataset, Model, SbcValidation, Session
+from persistence.tables import Attribution, Dataset, Model, SbcValidation, Session
 from server.errors import ServiceError, already_exists, invalid_field, unimplemented
 from server.resources import model_message, owned
 from server.services.datasets import sealed_dataset, stored_columns
@@ -107,7 +107,12 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
             )
             if replay is None:
                 row = await owned(session, Model, request.client_id, request.model_id, for_update=True)
-                for entity, kind in ((Session, "an elicitation session"), (SbcValidation, "an SBC run")):
+                users = (
+                    (Session, "an elicitation session"),
+                    (SbcValidation, "an SBC run"),
+                    (Attribution, "an attribution"),
+                )
+                for entity, kind in users:
                     used = await session.scalar(select(entity.pk).where(entity.model_pk == row.pk).limit(1))
                     if used is not None:
                         raise ServiceError("IN_USE", f"{kind} refers to the model")

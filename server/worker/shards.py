@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, sbc_pb2
 
-from engine.errors import EngineError
+from engine.errors import EngineError, UnsupportedQuantity
 from engine.inference.settings import FitSettings
 from engine.models.protocol import Model as EngineModel
 from engine.models.protocol import Seed
@@ -78,7 +78,13 @@ async def _compute(context: WorkerContext, run: SbcValidation, shard: SbcShard) 
         begin = time.monotonic()
         simulations = np.arange(shard.first_simulation, shard.first_simulation + shard.n_simulations)
         ledger = await asyncio.to_thread(
-            simulate_shard, model, Seed.of(run.seed), simulations, FitSettings.simulation(), MAX_DRAWS
+            simulate_shard,
+            model,
+            Seed.of(run.seed),
+            simulations,
+            FitSettings.simulation(),
+            MAX_DRAWS,
+            ranked_quantities(model),
         )
         seconds = time.monotonic() - begin
     finally:
@@ -160,6 +166,20 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID) -> None:
             run.verdict = to_json(judged)
             await append_event(session, run, job, verdict=judged)
             await finish_run(session, run, job, "SUCCEEDED", sbc_pb2.VerdictKind.Name(judged.kind).rpartition("_")[2])
+
+
+def ranked_quantities(model: EngineModel) -> tuple[str, ...]:
+    """What is ranked: all that a fit returns but fixed multiples of a parameter, whose ranks are the same."""
+    ranked = []
+    for name in model.quantity_names:
+        if name not in model.parameter_names:
+            try:
+                model.prior_of(name)
+            except UnsupportedQuantity:
+                ranked.append(name)
+        else:
+            ranked.append(name)
+    return tuple(ranked)
 
 
 def rows_of(ledger: RankLedger) -> list[sbc.SbcRow]:

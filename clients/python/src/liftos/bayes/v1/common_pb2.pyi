@@ -316,7 +316,7 @@ class StudentT(_message.Message):
     LOCATION_FIELD_NUMBER: _builtins.int
     SCALE_FIELD_NUMBER: _builtins.int
     df: _builtins.float
-    """Degrees of freedom."""
+    """Degrees of freedom; above 2, so that the standard deviation exists."""
     location: _builtins.float
     """Location (median), in the units of the quantity."""
     scale: _builtins.float
