@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from liftos.bayes import Client, share_of_outcome
+from liftos.bayes import Client, channel, share_of_outcome
 from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.rule import Rule
@@ -22,6 +22,11 @@ from server.wire import label
 
 START_SECONDS = 120.0
 MONTHS = 42
+"""More than the data set has, so the window is all of it."""
+CONFIDENCE = 0.95
+"""The client wants to hear of a conflict from p <= .05 on; the default rule, a Bayes factor of 10, is a little stricter."""
+ENOUGH_EVIDENCE = 3.0
+"""Odds granted to the belief: moderate evidence suffices to widen it."""
 TRUE_SHARE = 0.2905
 """Share of the KPI that channel x1 really has over all 179 weeks: the data set is simulated (examples/)."""
 
@@ -52,7 +57,7 @@ def play(client: Client, data: Path, simulations: int) -> None:
     model = client.models.register_mmm(
         "mmm",
         dataset_id="weekly",
-        channels=["x1", "x2"],
+        channels=[channel("x1", saturation="logistic"), channel("x2", saturation="logistic")],
         parameterise_by="share_of_outcome",
         controls=["event_1", "event_2"],
         fourier_pairs=2,
@@ -77,22 +82,24 @@ def play(client: Client, data: Path, simulations: int) -> None:
     client.elicitation.confirm("beliefs")
 
     console.print(Rule("3. Can the data challenge the belief?"))
-    analysis = client.conflicts.analyze("beliefs", data_period_months=MONTHS, timeout=300)
+    analysis = client.conflicts.analyze(
+        "beliefs", data_period_months=MONTHS, confidence_threshold=CONFIDENCE, timeout=300
+    )
     print_conflict(analysis)
 
     console.print(Rule("4. Is the model behind the answer calibrated?"))
     if analysis.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_ESSENTIAL:
-        proposed = client.updates.propose("beliefs", update_strategy="evidence_weighted")
+        proposed = _propose(client)
         for blocker in proposed.release_blockers:
             console.print(f"Until then no update is released: {blocker}")
     finished = _calibrate(client, simulations)
     print_sbc(finished)
 
     console.print(Rule("5. What the belief should become"))
-    update = client.updates.propose("beliefs", update_strategy="evidence_weighted")
+    update = _propose(client)
     if update.releasable and any(belief.changed for belief in update.beliefs):
         update = client.updates.accept(
-            update, decided_by="analyst", reason="the conflict is strong, the model calibrated"
+            update, decided_by="analyst", reason="contradicted by the data; the model is calibrated"
         )
     print_update(update)
 
@@ -117,6 +124,10 @@ def play(client: Client, data: Path, simulations: int) -> None:
         f"calibration {label(sbc_pb2.VerdictKind, finished.verdict.kind)}; "
         f"update {label(prior_update_pb2.UpdateState, update.state)}."
     )
+
+
+def _propose(client: Client) -> prior_update_pb2.PriorUpdate:
+    return client.updates.propose("beliefs", update_strategy="evidence_weighted", min_evidence_strength=ENOUGH_EVIDENCE)
 
 
 def _calibrate(client: Client, simulations: int) -> sbc_pb2.SbcRun:

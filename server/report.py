@@ -13,7 +13,8 @@ from rich.table import Table
 from server.formats import estimand, number, shown
 from server.wire import label
 
-console = Console(highlight=False)
+# No markup: names of quantities hold square brackets.
+console = Console(highlight=False, markup=False)
 
 
 def estimate(message: common_pb2.Estimate, quantity: int) -> str:

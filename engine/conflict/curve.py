@@ -382,9 +382,14 @@ class EvidenceCurve:
         base = power * log_reference[kept] if power > 0.0 else 0.0
         return law_from_nodes(self.support, nodes, self.rows_at(nodes)[0] + base)
 
-    @cached_property
+    @property
     def contraction(self) -> float:
         """1 - var(reference posterior)/var(reference) on the unconstrained scale of the reference."""
+        return self._movement[0]
+
+    @cached_property
+    def _movement(self) -> tuple[float, float]:
+        """(contraction, distance of the means in reference sds) from reference to reference posterior."""
         nodes, log_weights, log_reference = self._reference_nodes
         moments = []
         u = nodes
@@ -396,13 +401,19 @@ class EvidenceCurve:
             mass = np.exp(log_density + log_weights)
             mass = mass / mass.sum()
             mean = float(mass @ u)
-            moments.append(float(mass @ (u - mean) ** 2))
-        return 1.0 - moments[1] / moments[0]
+            moments.append((mean, float(mass @ (u - mean) ** 2)))
+        (before, wide), (after, narrow) = moments
+        return 1.0 - narrow / wide, abs(after - before) / math.sqrt(wide)
 
     @property
     def is_silent(self) -> bool:
-        """Whether the data hardly moved the reference prior: contraction below 0.2."""
-        return self.contraction < 0.2
+        """Whether the data left the reference prior where it was: contraction below 0.2 and mean within half an sd.
+
+        The second condition is for data that push a quantity towards the end of its range: there a law on the log
+        scale need not get narrower to have said a lot.
+        """
+        contraction, moved = self._movement
+        return contraction < 0.2 and moved < 0.5
 
     @cached_property
     def rises_at_edge(self) -> bool:

@@ -61,6 +61,7 @@ def information_gain(overlay: Overlay) -> Estimate:
 
 def wasserstein(overlay: Overlay) -> Wasserstein:
     """W1 = ∫|F_data - F_client| dx, and W2² = E_data (x - F_client⁻¹(F_data(x)))² (conflict.md §6)."""
+    overlay = overlay.wide
     x, client = overlay.x, overlay.prior
     mass = np.exp(overlay.log_reference_posterior + overlay.log_weights)
     mass = mass / mass.sum(axis=1, keepdims=True)
@@ -88,10 +89,14 @@ def prior_ess_months(overlay: Overlay) -> float:
     pair = overlay.normal_pair
     if pair is not None:
         return overlay.curve.months * (pair.s / pair.tau) ** 2
-    log_mass = overlay.log_data_side[0] + overlay.log_weights
-    mass = special.softmax(log_mass)
-    v = np.where(mass > 0.0, overlay.client_coordinate(overlay.nodes), 0.0)
-    finite = np.isfinite(v)
-    v, mass = v[finite], mass[finite]
-    mean = float(mass @ v)
-    return overlay.curve.months * float(mass @ (v - mean) ** 2) / overlay.client_scale[1] ** 2
+    wide = overlay.wide
+    mass = special.softmax(wide.log_data_side[0] + wide.log_weights)
+    if overlay is wide:
+        at, variance = wide.client_coordinate(wide.nodes), overlay.client_scale[1] ** 2
+    else:
+        # A client narrower than the quantity: both on the quantity's scale, the client by its quantiles.
+        at = wide.nodes
+        variance = float(np.var(wide.support.to_unconstrained(overlay.prior.ppf((np.arange(2000) + 0.5) / 2000))))
+    used = (mass > 0.0) & np.isfinite(at)
+    mean = float(mass[used] @ at[used])
+    return overlay.curve.months * float(mass[used] @ (at[used] - mean) ** 2) / variance

@@ -53,6 +53,7 @@ class Overlay:
 
     prior: Distribution
     curve: EvidenceCurve
+    frame: Support | None = None
 
     def __post_init__(self) -> None:
         if not (_inside(self.prior.support, self.curve.support) or _inside(self.curve.support, self.prior.support)):
@@ -61,11 +62,22 @@ class Overlay:
                 f"lives on ({self.prior.support.lower}, {self.prior.support.upper}), which neither contains the range "
                 f"of the quantity, ({self.curve.support.lower}, {self.curve.support.upper}), nor lies in it",
             )
+        if self._kept_mass(0.0, 1.0) < 0.5:
+            raise InvalidInput("prior", "has most of its mass outside the range of the quantity")
 
     @property
     def support(self) -> Support:
-        """The narrower of the two supports; t is its unconstrained coordinate."""
+        """The support whose unconstrained coordinate is t: `frame`, by default the narrower of the two."""
+        if self.frame is not None:
+            return self.frame
         return self.prior.support if _inside(self.prior.support, self.curve.support) else self.curve.support
+
+    @cached_property
+    def wide(self) -> Overlay:
+        """The same overlay on the quantity's own coordinate, for figures that need all of the data side."""
+        if self.support == self.curve.support:
+            return self
+        return Overlay(self.prior, self.curve, self.curve.support)
 
     @cached_property
     def normal_pair(self) -> NormalPair | None:
@@ -107,6 +119,10 @@ class Overlay:
         v = self.prior.support.to_unconstrained(quantile_breaks(self.prior))
         return np.unique(v[np.isfinite(v)])
 
+    @property
+    def _client_ends(self) -> Array:
+        return np.array([self.prior.support.lower, self.prior.support.upper])
+
     @cached_property
     def _curve_breaks(self) -> Array:
         t = self._convert(self.curve.reference_breaks, self.curve.support, self.support)
@@ -118,10 +134,13 @@ class Overlay:
         own = own[np.isfinite(own)]
         grid = self._convert(self.curve.grid, self.curve.support, self.support)
         grid = grid[np.isfinite(grid)]
-        low, high = min(own.min(), grid.min()), max(own.max(), grid.max())
-        width = 0.5 * min(float(np.ptp(own)) / 14.0, float(np.ptp(grid)) / 24.0)
-        filler = np.linspace(low, high, int(np.clip(float(high - low) / width, 2, 4000)))
-        return np.unique(np.concatenate([own, self._curve_breaks, filler]))
+        # Few client quantiles are left of a client far wider than the range, no grid for a curve outside a narrow one.
+        ends = self.support.to_unconstrained(np.clip(self._client_ends, self.support.lower, self.support.upper))
+        both = np.concatenate([own, grid])
+        spreads = [float(np.ptp(part)) / sds for part, sds in ((own, 14.0), (grid, 24.0)) if part.size > 2]
+        count = int(np.clip(float(np.ptp(both)) / (0.5 * min(spreads)), 2, 4000))
+        filler = np.linspace(both.min(), both.max(), count)
+        return np.unique(np.concatenate([own, ends[np.isfinite(ends)], self._curve_breaks, filler]))
 
     # -- the shared nodes --------------------------------------------------------------------------------------
 
@@ -172,27 +191,26 @@ class Overlay:
     @property
     def log_kept_mass(self) -> float:
         """Log of the client's mass on the narrower support; 0 unless the client had to be truncated."""
-        return self._log_mass_inside(0.0, 1.0)
+        return math.log(self._kept_mass(0.0, 1.0))
 
     def _log_client(self, t: Array, shift: float, factor: float) -> Array:
         """Log density in t of the client after v → median + factor (v - median) + shift."""
         v = self.client_coordinate(t)
         median = self.client_scale[2]
-        return (
-            self.prior.unconstrained_logpdf(median + (v - median - shift) / factor)
-            - math.log(factor)
-            + self._log_dv_dt(t, v)
-        )
+        # x(t) may round to an end of the support, where v is infinite and holds no mass.
+        usable = np.isfinite(v)
+        at = np.where(usable, v, median)
+        log_density = self.prior.unconstrained_logpdf(median + (at - median - shift) / factor)
+        return np.where(usable, log_density - math.log(factor) + self._log_dv_dt(t, at), -np.inf)
 
-    def _log_mass_inside(self, shift: float, factor: float) -> float:
+    def _kept_mass(self, shift: float, factor: float) -> float:
         prior, narrow = self.prior.support, self.support
-        if prior == narrow:
-            return 0.0
+        if _inside(prior, narrow):
+            return 1.0
         median = self.client_scale[2]
         ends = prior.to_unconstrained([narrow.lower, narrow.upper])
         x = prior.from_unconstrained(median + (ends - median - shift) / factor)
-        # one minus two tails: the law is truncated, not far outside
-        return math.log(max(1.0 - float(self.prior.cdf(x[0])) - float(self.prior.sf(x[1])), 1e-300))
+        return 1.0 - float(self.prior.cdf(x[0])) - float(self.prior.sf(x[1]))
 
     # -- marginal likelihoods relative to the reference ----------------------------------------------------------
 
@@ -205,7 +223,7 @@ class Overlay:
         """Nodes t and log masses there of the client moved and widened."""
         median = self.client_scale[2]
         nodes, log_weights = cells(self._breaks(median + factor * (self._client_breaks - median) + shift))
-        log_mass = self._log_client(nodes, shift, factor) - self._log_mass_inside(shift, factor) + log_weights
+        log_mass = self._log_client(nodes, shift, factor) - math.log(self._kept_mass(shift, factor)) + log_weights
         kept = log_mass > log_mass.max() - 700.0
         return nodes[kept], log_mass[kept]
 
@@ -253,12 +271,15 @@ class Overlay:
     def log_data_side(self) -> Array:
         """Log density of t, unnormalised, of the data side without the reference's influence [2 + R, m].
 
-        L is flat against the client's unconstrained scale and kept to `EvidenceCurve.data_side_range`; where it has
-        no finite mass the reference stays in it to the power `EvidenceCurve.reference_kept`.
+        L is flat against the unconstrained scale of the client, or of the quantity when the client's is narrower, and
+        kept to `EvidenceCurve.data_side_range`; where it has no finite mass the reference stays in it to the power
+        `EvidenceCurve.reference_kept`.
         """
         low, high = self.curve.data_side_range
         u = self._convert(self.nodes, self.support, self.curve.support)
-        flat = self._log_dv_dt(self.nodes, self.client_coordinate(self.nodes))
+        flat = np.zeros_like(self.nodes)
+        if not _inside(self.prior.support, self.support):
+            flat = self._log_dv_dt(self.nodes, self.client_coordinate(self.nodes))
         kept = self.curve.reference_kept[:, None]
         with np.errstate(invalid="ignore"):
             base = np.where(kept > 0.0, kept * self._log_reference, 0.0) + (1.0 - kept) * flat
@@ -266,8 +287,8 @@ class Overlay:
 
     @cached_property
     def data_side(self) -> Distribution:
-        """What the data say without the reference, flat against the client's own unconstrained scale."""
-        if self.prior.support == self.curve.support:
+        """What the data say without the reference, flat against the scale that `log_data_side` names."""
+        if _inside(self.prior.support, self.curve.support):
             return self.curve.data_side
         return law_from_nodes(self.support, self.nodes, self.log_data_side[0])
 
@@ -304,11 +325,9 @@ class Overlay:
         if isinstance(self.prior, Normal):
             return Overlay(StudentT(4.0, mean, sd), self.curve)
         tail = StudentT(4.0, 0.0, 1.0)
-        # In t's own quantiles up to e-notation 1e-9 tails; on a log scale anything farther overflows.
-        scores = np.unique(
-            np.concatenate([tail.ppf(np.geomspace(1e-9, 0.5, 400)), tail.isf(np.geomspace(1e-9, 0.5, 400))])
-        )
-        scores = scores[np.abs(sd * scores) < 300.0]
+        half = tail.isf(np.geomspace(1e-9, 0.499, 400))
+        scores = np.concatenate([-half, half[::-1]])
+        scores = scores[np.abs(sd * scores) < 300.0]  # farther out exp() overflows on a log scale
         grid = mean + sd * scores
         law = Gridded(self.prior.support.lower, self.prior.support.upper, tuple(grid), tuple(tail.logpdf(scores)))
         return Overlay(law, self.curve)

@@ -37,6 +37,7 @@ def node_split(overlay: Overlay) -> PValue:
     pair = overlay.normal_pair
     if pair is not None:
         return PValue(PValueKind.NODE_SPLIT, float(2.0 * special.ndtr(-pair.z)), 0.0)
+    overlay = overlay.wide
     log_data = overlay.log_data_side
     mass = np.exp(log_data + overlay.log_weights - (log_data + overlay.log_weights).max(axis=1, keepdims=True))
     mass = mass / mass.sum(axis=1, keepdims=True)

@@ -54,7 +54,9 @@ def _run(
 ) -> tuple[Floats, Integers]:
     """Values [Q, S, chains, draws] and divergences [S] of one schedule, chunk by chunk."""
     count = ids.size
-    chunks = [_run_chunk(target, y, seed, ids, settings, level, first) for first in range(0, count, settings.chunk)]
+    chunks = [
+        _run_chunk(target, y, seed, ids, settings, level, first) for first in range(0, count, _chunk(settings, level))
+    ]
     if not chunks:
         empty = (len(target.quantity_names), 0, settings.chains, settings.draws)
         return np.empty(empty), np.empty(0, dtype=np.int64)
@@ -67,7 +69,7 @@ def _run_chunk(
     target: Target, y: Floats, seed: Seed, ids: Integers, settings: FitSettings, level: int, first: int
 ) -> tuple[Array, Array]:
     """Quantities [draws, Q, chains, chunk] and divergences [chunk]; a short chunk is padded with its last column."""
-    columns = np.minimum(np.arange(first, first + settings.chunk), ids.size - 1)
+    columns = np.minimum(np.arange(first, first + _chunk(settings, level)), ids.size - 1)
     data = jnp.asarray(y[:, columns])
     start_keys = _level_keys(seed.keys(ids[columns], Purpose.INIT), level)
     keys = _level_keys(seed.keys(ids[columns], Purpose.MCMC), level)
@@ -81,12 +83,12 @@ def _run_chunk(
     blocks = settings.warmup * longer // BLOCK
     index = 0
     pilot: list[Array] = []
-    step = initial_step(settings.chunk, target.dimension, leapfrog)
+    step = initial_step(columns.size, target.dimension, leapfrog)
     for block in range(blocks):
         if block == blocks // 2:
             # The first quarter of the warm-up is still on its way from the over-dispersed starts.
             factor = pooled_factor(jnp.concatenate(pilot[len(pilot) // 2 :]), laplace)
-            step = initial_step(settings.chunk, target.dimension, leapfrog)
+            step = initial_step(columns.size, target.dimension, leapfrog)
         chains, step, positions = advance(
             target, data, factor, chains, step, keys, jnp.asarray(index), leapfrog, accept, jnp.asarray(True)
         )
@@ -101,6 +103,10 @@ def _run_chunk(
         index += BLOCK
     positions = jnp.concatenate(kept)[longer - 1 :: longer]
     return draw_quantities(target, data, positions, keys), chains.divergences
+
+
+def _chunk(settings: FitSettings, level: int) -> int:
+    return settings.chunk if level == 0 else settings.escalation_chunk
 
 
 def _level_keys(keys: Array, level: int) -> Array:
@@ -130,6 +136,9 @@ def draw_quantities(target: Target, y: Array, positions: Array, keys: Array) -> 
 
 def _diagnose(target: Target, values: Floats, divergences: Integers, settings: FitSettings) -> FitDiagnostics:
     names = target.quantity_names
+    if divergences.size == 0:
+        none = np.empty(0)
+        return FitDiagnostics(none, none, none, divergences, divergences, none.astype(bool), none.astype(bool))
     nonfinite = ~np.all(np.isfinite(values), axis=(0, 2, 3))
     judged = np.where(nonfinite[:, None, None], 0.0, values[[names.index(name) for name in target.parameter_names]])
     r_hat = rank_r_hat(judged).max(axis=0)

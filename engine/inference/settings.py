@@ -17,8 +17,9 @@ class FitSettings:
     `warmup` is split into a pilot phase (which re-estimates the preconditioner) and a step-size phase. A simulation
     that misses a threshold is re-run at escalation level e with `escalation_factor`**e times the warm-up, the draws
     (thinned back to `draws`) and `escalation_leapfrog`**e times the leapfrog steps: a schedule that is fixed in
-    advance and chosen from draws only (Modrák et al. 2023). `chunk` simulations share one compiled call; it is part
-    of the result's identity, because shapes decide rounding.
+    advance and chosen from draws only (Modrák et al. 2023). `chunk` simulations (`escalation_chunk` in a
+    re-run, where few are left) share one compiled call; both are part of the result's identity, because shapes decide
+    rounding.
     """
 
     chains: int = 4
@@ -32,6 +33,7 @@ class FitSettings:
     r_hat_limit: float = 1.05
     ess_limit: float = 100.0
     chunk: int = 64
+    escalation_chunk: int = 8
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -51,7 +53,9 @@ class FitSettings:
         Eight chains: R-hat of an exact sampler is about sqrt(1 + chains / ESS), so that more and shorter chains
         would miss 1.01 by noise alone.
         """
-        return cls(chains=8, warmup=200, draws=750, leapfrog=8, r_hat_limit=1.01, ess_limit=400.0, chunk=1)
+        return cls(
+            chains=8, warmup=200, draws=750, leapfrog=8, r_hat_limit=1.01, ess_limit=400.0, chunk=1, escalation_chunk=1
+        )
 
     @classmethod
     def simulation(cls) -> FitSettings:

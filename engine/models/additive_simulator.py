@@ -11,18 +11,18 @@ from engine.models.additive_spec import Saturation
 Floats = NDArray[np.float64]
 
 
-def adstock(exposure: Floats, retention: Floats) -> Floats:
-    """Normalised geometric adstock: exposure [T, W] at lags 0 … W-1 and retention [S] → [T, S]."""
-    weights = retention[None, :] ** np.arange(exposure.shape[1])[:, None]
-    return np.asarray(exposure @ (weights / weights.sum(axis=0)))
+def adstock(exposure: Floats, retention: float) -> Floats:
+    """Normalised geometric adstock [T] of exposure [T, W] at lags 0 … W-1."""
+    weights = retention ** np.arange(exposure.shape[1])
+    return np.asarray(exposure @ (weights / weights.sum()))
 
 
-def hill(adstocked: Floats, half_saturation: Floats) -> Floats:
-    """Hill saturation of slope 1, x/(x + k), for [T, S] and [S]."""
+def hill(adstocked: Floats, half_saturation: float) -> Floats:
+    """Hill saturation of slope 1, x/(x + k)."""
     return np.asarray(adstocked / (adstocked + half_saturation))
 
 
-def logistic(adstocked: Floats, half_saturation: Floats) -> Floats:
+def logistic(adstocked: Floats, half_saturation: float) -> Floats:
     """Logistic saturation (1 - e^(-λx)) / (1 + e^(-λx)) with λ = ln 3 / k, so that it is 1/2 at x = k."""
     decay = np.exp(-np.log(3.0) / half_saturation * adstocked)
     return np.asarray((1.0 - decay) / (1.0 + decay))
@@ -36,15 +36,20 @@ def expected_kpi(
     incremental [C, S] is each channel's incremental outcome over the window, which fixes its coefficient as
     beta = incremental / Σ_t u_t H_t (Meridian's `calculate_beta_x`, national case); coefficients [q, S] are those of
     the linear part in scaled units. Media enter around their mean effect, so that the intercept is the mean level.
+    Simulations are computed one by one: a matrix product over all of them would round differently in other batches.
     """
-    kpi = design.kpi_mean + design.kpi_sd * (design.block @ coefficients)
-    for index in range(incremental.shape[0]):
-        lags = design.exposure[:, index, : design.n_weights[index]]
-        saturate = logistic if design.saturation[index] is Saturation.LOGISTIC else hill
-        curve = saturate(adstock(lags, retention[index]), half_saturation[index])
-        contribution = incremental[index] * curve / (design.weights @ curve)
-        kpi = kpi + contribution - contribution.mean(axis=0)
-    return np.asarray(kpi)
+    kpi = np.empty((design.kpi.size, incremental.shape[1]))
+    for simulation in range(incremental.shape[1]):
+        series = design.kpi_mean + design.kpi_sd * (design.block @ coefficients[:, simulation].copy())
+        for channel in range(incremental.shape[0]):
+            lags = design.exposure[:, channel, : design.n_weights[channel]]
+            saturate = logistic if design.saturation[channel] is Saturation.LOGISTIC else hill
+            adstocked = adstock(lags, float(retention[channel, simulation]))
+            curve = saturate(adstocked, float(half_saturation[channel, simulation]))
+            contribution = incremental[channel, simulation] * curve / (design.weights @ curve)
+            series = series + contribution - contribution.mean()
+        kpi[:, simulation] = series
+    return kpi
 
 
 def log_likelihood(kpi: Floats, expected: Floats, sd: Floats) -> Floats:

@@ -126,7 +126,7 @@ def _priors(model: Model, sample: PriorSample) -> list[Check]:
 def _frozen(model: Model, sample: PriorSample) -> list[Check]:
     before = dict(getattr(model, "scalers", {}))
     observed = model.observed.copy()
-    settings = replace(FitSettings.simulation(), warmup=2 * BLOCK, draws=BLOCK, max_escalations=0, chunk=2)
+    settings = replace(FitSettings.simulation(), warmup=2 * BLOCK, draws=BLOCK, max_escalations=0, chunk=8)
     fit = model.fit(sample.y[:, :2], _SEED, np.arange(2, dtype=np.int64), settings)
     shape = (2, settings.chains, settings.draws)
     shaped = all(fit.draws[name].shape == shape for name in model.quantity_names)
@@ -144,10 +144,10 @@ def _density(model: DensityModel, sample: PriorSample) -> list[Check]:
     target = model.target
     z = jnp.asarray(model.coordinates(sample.parameters))
     y = jnp.asarray(model.target_units(sample.y))
-    value = target.log_likelihood(z, y)
-    gradient = jax.grad(lambda position: jnp.sum(target.log_likelihood(position, y)))(z)
+    value = jax.jit(target.log_likelihood)(z, y)
+    gradient = jax.jit(jax.grad(lambda position: jnp.sum(target.log_likelihood(position, y))))(z)
     noise = np.random.default_rng(0).standard_normal((target.noise_dimension, z.shape[1]))
-    rows = np.asarray(target.quantities(z, y, jnp.asarray(noise)))
+    rows = np.asarray(jax.jit(target.quantities)(z, y, jnp.asarray(noise)))
     jax_side = dict(zip(target.quantity_names, rows, strict=True))
     numpy_side = model.evaluate({name: jax_side[name] for name in sample.parameters}, sample.y)
     checks = [

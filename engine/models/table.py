@@ -68,8 +68,10 @@ class Window:
         """Index of the first row inside."""
         if self.data_period_months is None:
             return 0
-        spacing = np.median(np.diff(dates).astype(np.int64)).astype(np.int64)
-        end = dates[-1] + np.timedelta64(int(spacing), "D")
+        spacing = int(np.median(np.diff(dates).astype(np.int64)))
+        # Months differ in length, so that the end of a monthly (or quarterly) period is found by the calendar.
+        months = round(spacing / 30.44) if spacing >= 28 else 0
+        end = months_before(dates[-1], -months) if months else dates[-1] + np.timedelta64(spacing, "D")
         return int(np.searchsorted(dates, months_before(end, self.data_period_months), side="left"))
 
 

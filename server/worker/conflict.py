@@ -255,7 +255,8 @@ def _evidence(row: Conflict, one: Examined) -> ConflictEvidence:
         log_bf_point=log_factor(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_POINT_MLE),
         mcse=headline.mcse if headline else None,
         p_value=one.message.p_value,
-        kl_nats=one.message.kl_divergence_nats,
+        # Infinite when the belief excludes values that the data side does not; a column holds numbers only.
+        kl_nats=one.message.kl_divergence_nats if math.isfinite(one.message.kl_divergence_nats) else None,
         wasserstein_1=one.message.wasserstein_1,
         wasserstein_2=one.message.wasserstein_2,
         severity=None if severity == "UNSPECIFIED" else severity,

@@ -24,6 +24,8 @@ INPUTS = {
 }
 """The contract's names of the policy's inputs."""
 
+CENTS = 100
+
 # A label stands for its band; the geometric middle of the band is compared with the threshold.
 LABELLED = {
     sbc_pb2.CONFLICT_SEVERITY_WEAK: math.sqrt(3.0),
@@ -56,11 +58,12 @@ def necessity_message(
     if found.simulations and kind not in DEFAULT_SIMULATIONS:
         message.evidence.append("RECOMMENDED_TYPE_NOT_IMPLEMENTED: until it is, STANDARD is the run to start")
     for rule in found.rules:
+        unit = CENTS if rule.field == "business_impact_minor_units" else 1
         entry = message.rules.add(
-            input=INPUTS[rule.field], operator=rule.operator, threshold=rule.threshold, near_miss=rule.near_miss
+            input=INPUTS[rule.field], operator=rule.operator, threshold=rule.threshold / unit, near_miss=rule.near_miss
         )
         if rule.observed is not None:
-            entry.observed = rule.observed
+            entry.observed = rule.observed / unit
         if rule.triggered is not None:
             entry.fired = rule.triggered
     return message

@@ -17,7 +17,7 @@ for absent in ("jax", "numpy", "server", "engine", "persistence", "sqlalchemy"):
     assert importlib.util.find_spec(absent) is None, absent
 with Client.connect(sys.argv[1], client_id="wheel") as client:
     client.models.register_summary(
-        "tv", share_of_outcome("TV"), estimate=0.25, standard_error=0.05, n_months=24,
+        "tv", estimand=share_of_outcome("TV"), estimate=0.25, standard_error=0.05, n_months=24,
         reference_prior=common_pb2.Distribution(normal=common_pb2.Normal(mean=0.5, sd=1.0)),
     )
     client.elicitation.create("beliefs", model_id="tv", client_confidence=0.7)

@@ -34,7 +34,7 @@ def test_a_run_survives_the_death_of_server_and_workers(own_service: Any) -> Non
     with Client.connect(own_service.address, client_id="crash") as client:
         client.models.register_summary(
             "tv",
-            share_of_outcome("TV"),
+            estimand=share_of_outcome("TV"),
             estimate=0.25,
             standard_error=0.05,
             n_months=24,

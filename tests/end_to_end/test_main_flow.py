@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from liftos.bayes import Client, FailedPrecondition, share_of_outcome
+from liftos.bayes import Client, FailedPrecondition, channel, share_of_outcome
 from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
 from scipy import stats
 
@@ -27,7 +27,7 @@ def analysed(service: Any) -> Any:
         client.models.register_mmm(
             "mmm",
             dataset_id="weekly",
-            channels=["x1", "x2"],
+            channels=[channel("x1", saturation="logistic"), channel("x2", saturation="logistic")],
             parameterise_by="share_of_outcome",
             controls=["event_1", "event_2"],
             fourier_pairs=2,

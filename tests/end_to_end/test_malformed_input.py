@@ -54,7 +54,7 @@ def models(service: Any) -> None:
         )
         client.models.register_summary(
             "summary",
-            common_pb2.Estimand(quantity=SHARE, channel="TV"),
+            estimand=common_pb2.Estimand(quantity=SHARE, channel="TV"),
             estimate=0.25,
             standard_error=0.05,
             n_months=24,

@@ -14,7 +14,12 @@ WIDE = common_pb2.Distribution(normal=common_pb2.Normal(mean=0.5, sd=10.0))
 
 def register(client: Client, reference: common_pb2.Distribution = WIDE) -> None:
     client.models.register_summary(
-        "tv", share_of_outcome("TV"), estimate=0.25, standard_error=0.05, n_months=24, reference_prior=reference
+        "tv",
+        estimand=share_of_outcome("TV"),
+        estimate=0.25,
+        standard_error=0.05,
+        n_months=24,
+        reference_prior=reference,
     )
 
 
@@ -111,7 +116,7 @@ def test_a_run_streams_gapless_events_and_can_be_resumed_from_any_of_them(client
     assert done[-1] == 160
     assert any(event.HasField("interim") for event in events)
     assert any(event.progress.HasField("rate_per_second") for event in events)
-    resumed = list(client.sbc.attach(handle.run_id, after_sequence=3).events())
+    resumed = list(client.sbc.attach(handle.run_id).events(after_sequence=3))
     assert [event.sequence for event in resumed] == list(range(4, len(events) + 1))
 
 

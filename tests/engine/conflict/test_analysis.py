@@ -333,3 +333,35 @@ def test_right_beliefs_are_called_wrong_as_often_as_stated() -> None:
     assert np.mean(recentred >= 10.0) == pytest.approx(0.0319, abs=0.008)
     assert stats.kstest(p, "uniform").pvalue > 0.01
     assert widened.mean() == pytest.approx(1.0, abs=4.0 * widened.std() / math.sqrt(n))
+
+
+def test_data_outside_a_narrow_belief_count_in_p_and_distance() -> None:
+    # the belief Uniform(.5, .7) excludes everything that the data say, N(.25, .05)
+    result = analyse_belief(Uniform(0.5, 0.7), TV_CURVE)
+    assert result.kl.value == math.inf
+    assert result.p.value < 1e-4
+    assert result.wasserstein.w1 == pytest.approx(0.6 - 0.25, abs=1e-4)
+    assert result.conflict
+
+
+def test_a_belief_outside_the_range_of_the_quantity_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="outside the range"):
+        analyse_belief(Normal(3.0, 0.5), EvidenceCurve.normal(0.0, 0.3, Uniform(0.0, 1.0), 24.0))
+
+
+def test_a_normal_belief_on_a_share_is_cut_off_with_a_note() -> None:
+    result = analyse_belief(Normal(0.1, 0.06), EvidenceCurve.normal(-1.5, 0.3, Uniform(0.0, 1.0), 24.0))
+    assert any("cut off" in reason for reason in result.reasons)
+    assert math.isfinite(result.recentred.log_bf)
+
+
+@pytest.mark.parametrize(("lift", "status"), [(1.0, Status.BORDERLINE), (50.0, Status.UNRELIABLE)])
+def test_a_label_that_hangs_on_tails_without_draws_is_open_or_refused(lift: float, status: Status) -> None:
+    # lift raises the tail twin of L above 0.3, where the client is: strong becomes moderate, then weak
+    draws = np.random.default_rng(1).normal(0.25, 0.05, (8, 500))
+    curve = EvidenceCurve.from_draws(draws, Normal(0.5, 100.0), 24.0)
+    twin = curve.log_likelihood + lift * np.clip((curve.grid - 0.3) / 0.05, 0.0, 1.0)
+    twin = np.minimum(twin, curve.log_likelihood.max())
+    result = analyse_belief(TV, dataclasses.replace(curve, heavy_tail_log_likelihood=twin))
+    assert result.status is status
+    assert (result.severity is None) is (status is Status.UNRELIABLE)

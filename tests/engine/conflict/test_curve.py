@@ -101,6 +101,14 @@ def test_the_curve_never_rises_beyond_its_grid() -> None:
     assert np.all(np.diff(far) < 0.0)
 
 
+def test_data_that_push_a_share_to_its_end_are_not_silent() -> None:
+    # Beta(1, 4) reference, posterior Beta(.8, 40): no narrower on the logit scale, but far away
+    draws = np.random.default_rng(1).beta(0.8, 40.0, (8, 500))
+    curve = EvidenceCurve.from_draws(draws, Beta(1.0, 4.0), 24.0)
+    assert curve.contraction < 0.2
+    assert not curve.is_silent
+
+
 def test_data_that_leave_the_reference_as_it_was_are_silent() -> None:
     silent = EvidenceCurve.from_draws(
         Uniform(0.0, 1.0).sample(np.random.default_rng(1), (8, 500)), Uniform(0.0, 1.0), 24.0

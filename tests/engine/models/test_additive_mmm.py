@@ -1,4 +1,4 @@
-"""The additive MMM: definitions against hand-made numbers, the collapse, recovery on the example, batch independence."""
+"""The additive MMM: definitions, the collapsed linear part, recovery on the example, batch independence."""
 
 import csv
 from dataclasses import replace
@@ -80,8 +80,8 @@ def small_model(**changes: object) -> AdditiveMmm:
     "model",
     [
         small_model(),
-        small_model(revenue_per_kpi="margin", trend=False, fourier_pairs=0),
-        prepare(example_table(), example_spec()),
+        pytest.param(small_model(revenue_per_kpi="margin", trend=False, fourier_pairs=0), marks=pytest.mark.slow),
+        pytest.param(prepare(example_table(), example_spec()), marks=pytest.mark.slow),
     ],
     ids=["mixed", "revenue", "example"],
 )
@@ -105,11 +105,12 @@ def test_the_marginal_likelihood_is_that_of_the_joint_normal() -> None:
     media = np.asarray(target.media_mean(theta))
     sd = np.array([model.priors[name].sd for name in model.design.block_names])
     scaled = model.design.block * sd
+    value = np.asarray(jax.jit(target.log_likelihood)(z, y))
     for lane in range(5):
         covariance = float(theta[-1, lane]) ** 2 * np.eye(model.n_observations) + scaled @ scaled.T
         exact = stats.multivariate_normal(media[:, lane], covariance).logpdf(np.asarray(y)[:, lane])
         constant = -0.5 * model.n_observations * np.log(2 * np.pi)
-        assert float(target.log_likelihood(z, y)[lane]) + constant == pytest.approx(exact, abs=1e-8)
+        assert value[lane] + constant == pytest.approx(exact, abs=1e-8)
 
 
 def test_the_block_draws_have_the_conditional_mean_and_covariance() -> None:
@@ -119,7 +120,9 @@ def test_the_block_draws_have_the_conditional_mean_and_covariance() -> None:
     z = jnp.asarray(np.tile(rng.normal(size=(target.dimension, 1)), (1, lanes)))
     y = np.tile(rng.normal(size=(model.n_observations, 1)), (1, lanes))
     noise = rng.standard_normal((target.noise_dimension, lanes))
-    rows = dict(zip(target.quantity_names, np.asarray(target.quantities(z, jnp.asarray(y), noise)), strict=True))
+    rows = dict(
+        zip(target.quantity_names, np.asarray(jax.jit(target.quantities)(z, jnp.asarray(y), noise)), strict=True)
+    )
     draws = np.stack([rows[name] for name in model.design.block_names])
     mean0 = np.array([model.priors[name].mean for name in model.design.block_names])
     sd0 = np.array([model.priors[name].sd for name in model.design.block_names])
@@ -137,11 +140,12 @@ def test_the_gradient_agrees_with_finite_differences() -> None:
     target, rng = small_model().target, np.random.default_rng(0)
     z = rng.normal(size=(target.dimension, 3))
     y = jnp.asarray(rng.normal(size=(60, 3)))
-    gradient = np.asarray(jax.grad(lambda p: jnp.sum(target.log_likelihood(p, y)))(jnp.asarray(z)))
+    value = jax.jit(target.log_likelihood)
+    gradient = np.asarray(jax.jit(jax.grad(lambda p: jnp.sum(target.log_likelihood(p, y))))(jnp.asarray(z)))
     for row in range(target.dimension):
         step = np.zeros_like(z)
         step[row] = 1e-5
-        up, down = (np.asarray(target.log_likelihood(jnp.asarray(z + s), y)) for s in (step, -step))
+        up, down = (np.asarray(value(jnp.asarray(z + s), y)) for s in (step, -step))
         np.testing.assert_allclose(gradient[row], (up - down) / 2e-5, rtol=1e-5, atol=1e-5)
 
 
@@ -154,8 +158,8 @@ def test_the_curvature_is_the_variance_of_the_score() -> None:
     spread = np.asarray(block.basis * np.sqrt(block.eigenvalues)) @ rng.standard_normal((len(block.eigenvalues), lanes))
     noise = spread + float(theta[-1, 0]) * rng.standard_normal((60, lanes))
     y = jnp.asarray(np.asarray(target.media_mean(theta) + block.design_mean[:, None]) + noise)
-    score = np.asarray(jax.grad(lambda p: jnp.sum(target.log_likelihood(p, y)))(z))
-    fisher = np.asarray(target.curvature(z[:, :1], y[:, :1]))[0]
+    score = np.asarray(jax.jit(jax.grad(lambda p: jnp.sum(target.log_likelihood(p, y))))(z))
+    fisher = np.asarray(jax.jit(target.curvature)(z[:, :1], y[:, :1]))[0]
     scale = np.sqrt(np.diag(fisher) + 1e-12)
     np.testing.assert_allclose(np.cov(score) / np.outer(scale, scale), fisher / np.outer(scale, scale), atol=0.05)
 
@@ -258,6 +262,7 @@ def test_the_posterior_covers_the_true_shares_of_the_example() -> None:
         assert draws.std() < widest
 
 
+@pytest.mark.slow
 def test_a_mixture_prior_needs_no_code_of_its_own() -> None:
     prior = Mixture((0.5, 0.5), (Beta(30.0, 70.0), Beta(60.0, 40.0)))
     model = prepare(example_table(), example_spec()).with_priors({"share_of_outcome[x1]": prior})

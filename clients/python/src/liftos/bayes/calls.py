@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 from liftos.bayes.errors import DeadlineExceeded, LiftosBayesError, invalid_argument, of_code
@@ -54,8 +54,6 @@ class Tls:
     server_name: str | None = None
     """Name that the server's certificate must bear; None: the host of the target."""
 
-    default: ClassVar[Tls]
-
     @classmethod
     def from_files(
         cls,
@@ -65,15 +63,14 @@ class Tls:
         server_name: str | None = None,
     ) -> Tls:
         """Read the PEM files."""
-        files = (root_certificates, private_key, certificate_chain)
-        return cls(*(None if file is None else Path(file).read_bytes() for file in files), server_name)
+        read = [
+            None if f is None else Path(f).read_bytes() for f in (root_certificates, private_key, certificate_chain)
+        ]
+        return cls(read[0], read[1], read[2], server_name)
 
     def credentials(self) -> grpc.ChannelCredentials:
         """The credentials of a channel."""
         return grpc.ssl_channel_credentials(self.root_certificates, self.private_key, self.certificate_chain)
-
-
-Tls.default = Tls()
 
 
 def is_loopback(target: str) -> bool:
@@ -132,7 +129,11 @@ def channel_options(target: str, tls: Tls | None) -> list[tuple[str, Any]]:
 
 def headers(token: str | None) -> tuple[tuple[str, str], ...]:
     """Metadata that every call carries."""
-    sent = [("x-liftos-client", f"liftos-bayes-client/{importlib.metadata.version('liftos-bayes')}")]
+    try:
+        version = importlib.metadata.version("liftos-bayes")
+    except importlib.metadata.PackageNotFoundError:  # used from a source tree that was not installed
+        version = "unknown"
+    sent = [("x-liftos-client", f"liftos-bayes-client/{version}")]
     if token is not None:
         sent.append(("authorization", f"Bearer {token}"))
     return tuple(sent)
@@ -179,7 +180,7 @@ class _Callable:
 
 @dataclass(frozen=True)
 class Stubs:
-    """The generated stubs, for whoever needs the contract as it is; they carry the headers but check and retry nothing."""
+    """The generated stubs, for whoever needs the contract as it is: with the headers, without checks and retries."""
 
     datasets: dataset_pb2_grpc.DatasetServiceStub
     models: model_pb2_grpc.ModelServiceStub
@@ -361,7 +362,28 @@ def upload_timeout(timeout: float, size: int) -> float:
     return timeout + size / UPLOAD_BYTES_PER_SECOND
 
 
-def resumable_upload(error: LiftosBayesError) -> bool:
+class UploadRetry:
+    """The life of one upload, which goes on from the committed offset after a failure."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self._backoff = Backoff()
+
+    def after(self, error: LiftosBayesError) -> float:
+        """Seconds to wait before the next attempt; raises `error` if there shall be none."""
+        delay = self._backoff.next(error)
+        if not _resumable(error) or self._backoff.attempts >= MAX_ATTEMPTS:
+            raise error
+        return delay
+
+    def resume(self, offset: int) -> None:
+        """Go on from an offset; progress allows further attempts."""
+        if offset > self.offset:
+            self._backoff.reset()
+        self.offset = offset
+
+
+def _resumable(error: LiftosBayesError) -> bool:
     """Whether an upload goes on from the committed offset after this error.
 
     Beside a broken stream: an earlier upload of the same data set was left unfinished (the server names the offset it

@@ -88,6 +88,7 @@ def channel(
     retention_prior: common_pb2.Distribution | None = None,
     half_saturation_prior: common_pb2.Distribution | None = None,
     n_weights: int = 0,
+    saturation: Name = None,
 ) -> model_pb2.Channel:
     """A media channel for `models.register_mmm`; its exposure is the column of the same name unless said otherwise."""
     with python_values():
@@ -100,6 +101,7 @@ def channel(
             retention_prior=retention_prior,
             half_saturation_prior=half_saturation_prior,
             n_weights=n_weights,
+            saturation=model_pb2.Saturation.ValueType(enum_value(model_pb2.Saturation, saturation, "saturation")),
         )
 
 
@@ -483,6 +485,13 @@ def list_updates(client_id: str, session_id: str, page_size: int) -> prior_updat
     """Ask for the first page of recommendations."""
     with python_values():
         return prior_update_pb2.ListPriorUpdatesRequest(client_id=client_id, session_id=session_id, page_size=page_size)
+
+
+def version_of(update: prior_update_pb2.PriorUpdate | str, etag: str | None) -> tuple[str, str]:
+    """Identifier and version of a recommendation that is at hand, or was named together with its etag."""
+    if isinstance(update, str):
+        return update, etag or ""
+    return update.update_id, update.etag if etag is None else etag
 
 
 def accept_update(

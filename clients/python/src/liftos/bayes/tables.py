@@ -188,7 +188,7 @@ def read_csv(path: Path, roles: Roles, *, encoding: str = "utf-8-sig", delimiter
     """Read the columns that `roles` names from a CSV file with a header line.
 
     Dates must be ISO 8601. An empty or non-numeric cell is refused by `upload` with its row; rows count from 0 without
-    the header. Raises InvalidArgument for a missing column and for a row with too few or too many cells.
+    the header. Raises InvalidArgument for a missing or ambiguous column and for a row with too few or too many cells.
     """
     names = [name for name, _ in roles.columns()]
     with open(path, newline="", encoding=encoding) as file:
@@ -197,6 +197,8 @@ def read_csv(path: Path, roles: Roles, *, encoding: str = "utf-8-sig", delimiter
         if missing := [name for name in names if name not in head]:
             problem = f"{os.fspath(path)} has no column {missing[0]!r}, only {', '.join(head[:20])}"
             raise invalid_argument([Violation("columns", problem)])
+        if twice := [name for name in names if head.count(name) > 1]:
+            raise invalid_argument([Violation("columns", f"{os.fspath(path)} has column {twice[0]!r} twice")])
         positions = {name: head.index(name) for name in names}
         cells: dict[str, list[str]] = {name: [] for name in names}
         row = 0

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from liftos.bayes.errors import InvalidArgument, invalid_argument
 from liftos.bayes.rules import Violation
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
@@ -17,11 +18,11 @@ def python_values() -> Iterator[None]:
     """Turn what protobuf raises for a value that its type cannot hold into InvalidArgument.
 
     An integer beyond 32 or 64 bits raises ValueError in the message's constructor, a lone surrogate
-    UnicodeEncodeError; neither names the field.
+    UnicodeEncodeError, a message nested 100 deep DecodeError; none names the field.
     """
     try:
         yield
-    except ValueError as error:  # UnicodeEncodeError is one
+    except (ValueError, DecodeError) as error:  # UnicodeEncodeError is a ValueError
         raise InvalidArgument(f"a value does not fit its field: {error}", reason="INVALID_FIELD") from error
 
 

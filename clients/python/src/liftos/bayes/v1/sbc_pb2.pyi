@@ -1128,9 +1128,9 @@ class NecessityRule(_message.Message):
     operator: _builtins.str
     """Comparison that fires the rule, `>` or `<`; always strict."""
     threshold: _builtins.float
-    """Threshold of the policy."""
+    """Threshold of the policy; for `business_impact` in US dollars."""
     observed: _builtins.float
-    """Value that was compared; absent when the input is missing."""
+    """Value that was compared, in the unit of the threshold; absent when the input is missing."""
     fired: _builtins.bool
     """Whether the rule fired; absent when the input is missing."""
     near_miss: _builtins.bool

@@ -1,0 +1,882 @@
+"""The asyncio client: the namespaces and methods of the synchronous one, awaited."""
+
+# ruff: noqa: ASYNC109 - a timeout here is the deadline of an RPC, which the server must learn
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from liftos.bayes import calls, requests, tables
+from liftos.bayes.calls import AsyncStubs, Tls
+from liftos.bayes.errors import Cancelled, DeadlineExceeded, NotFound, Unavailable, from_rpc_error
+from liftos.bayes.requests import Name, checked
+from liftos.bayes.v1 import (
+    attribution_pb2,
+    common_pb2,
+    conflict_pb2,
+    dataset_pb2,
+    elicitation_pb2,
+    model_pb2,
+    prior_update_pb2,
+    sbc_pb2,
+    system_pb2,
+)
+from liftos.bayes.values import statement
+
+Req = TypeVar("Req", bound=Message)
+Res = TypeVar("Res", bound=Message)
+
+
+class _Connection:
+    """What all namespaces share: channel, stubs, identity and the way a call is made."""
+
+    def __init__(self, channel: grpc.aio.Channel, stubs: AsyncStubs, client_id: str, timeout: float) -> None:
+        self.channel = channel
+        self.stubs = stubs
+        self.client_id = client_id
+        self.timeout = timeout
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+        await self.channel.close()
+
+    def check_open(self) -> None:
+        if self.closed:
+            raise Cancelled("the client is closed")
+
+    def why_cancelled(self, error: asyncio.CancelledError) -> BaseException:
+        """What to raise for a cancellation: Cancelled if it is not the task's, but the client was closed meanwhile."""
+        task = asyncio.current_task()
+        if self.closed and task is not None and not task.cancelling():
+            return Cancelled("the client is closed")
+        return error
+
+    async def unary(
+        self, method: grpc.aio.UnaryUnaryMultiCallable[Req, Res], request: Req, timeout: float | None
+    ) -> Res:
+        """Check a request, send it and repeat it while that helps and the timeout allows."""
+        checked(request)
+        retry = calls.Retry(self.timeout if timeout is None else timeout)
+        while True:
+            self.check_open()
+            try:
+                return await method(request, timeout=retry.remaining())
+            except grpc.RpcError as error:
+                delay = retry.after(from_rpc_error(error))
+            except asyncio.CancelledError as error:
+                raise self.why_cancelled(error) from None
+            await asyncio.sleep(delay)
+
+    async def pages(
+        self, method: grpc.aio.UnaryUnaryMultiCallable[Req, Res], request: Any, timeout: float | None
+    ) -> AsyncIterator[Res]:
+        """Every page of a list, each fetched when it is needed."""
+        while True:
+            page: Any = await self.unary(method, request, timeout)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+
+class _Namespace:
+    def __init__(self, connection: _Connection) -> None:
+        self._on = connection
+        self._stubs = connection.stubs
+
+    @property
+    def _id(self) -> str:
+        return self._on.client_id
+
+
+class AsyncDatasets(_Namespace):
+    """Data sets: upload, read, list, delete."""
+
+    async def upload(
+        self,
+        dataset_id: str,
+        columns: tables.Columns,
+        *,
+        time: str,
+        kpi: str,
+        exposures: Sequence[str] = (),
+        spend: Sequence[str] = (),
+        controls: Sequence[str] = (),
+        revenue_per_kpi: str | None = None,
+        population: str | None = None,
+        units: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> dataset_pb2.Dataset:
+        """Upload the named columns of a table (a mapping of names to sequences, or a data frame) and seal it.
+
+        Dates are ISO strings, `date`, `datetime` or `datetime64`; numbers anything that is a float. A broken stream is
+        resumed where the server has stored it. The same data set again is returned; other values under the same id
+        raise AlreadyExists. Data that break a rule raise InvalidArgument with reason INVALID_DATA and the cell.
+        The timeout grows by a second for each MiB.
+        """
+        roles = tables.Roles(time, kpi, exposures, spend, controls, revenue_per_kpi, population)
+        return await self._upload(dataset_id, columns, roles, units, timeout, request_id)
+
+    async def upload_csv(
+        self,
+        dataset_id: str,
+        path: tables.Path,
+        *,
+        time: str,
+        kpi: str,
+        exposures: Sequence[str] = (),
+        spend: Sequence[str] = (),
+        controls: Sequence[str] = (),
+        revenue_per_kpi: str | None = None,
+        population: str | None = None,
+        units: Mapping[str, str] | None = None,
+        encoding: str = "utf-8-sig",
+        delimiter: str = ",",
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> dataset_pb2.Dataset:
+        """Upload the named columns of a CSV file with a header line and ISO dates; see `upload`."""
+        roles = tables.Roles(time, kpi, exposures, spend, controls, revenue_per_kpi, population)
+        columns = await asyncio.to_thread(tables.read_csv, path, roles, encoding=encoding, delimiter=delimiter)
+        return await self._upload(dataset_id, columns, roles, units, timeout, request_id)
+
+    async def _upload(
+        self,
+        dataset_id: str,
+        columns: tables.Columns,
+        roles: tables.Roles,
+        units: Mapping[str, str] | None,
+        timeout: float | None,
+        request_id: str | None,
+    ) -> dataset_pb2.Dataset:
+        # Encoding and hashing many rows takes longer than an event loop may stand still.
+        upload = await asyncio.to_thread(
+            tables.upload, self._id, dataset_id, columns, roles, units=units, request_id=requests.fresh(request_id)
+        )
+        checked(dataset_pb2.UploadDatasetRequest(header=upload.header))
+        seconds = calls.upload_timeout(self._on.timeout if timeout is None else timeout, upload.content.size)
+        retry = calls.UploadRetry()
+        while True:
+            self._on.check_open()
+            try:
+                call = self._stubs.datasets.UploadDataset(upload.messages(retry.offset), timeout=seconds)
+                response = await call
+            except grpc.RpcError as error:
+                delay = retry.after(from_rpc_error(error))
+            except asyncio.CancelledError as error:
+                raise self._on.why_cancelled(error) from None
+            else:
+                return await asyncio.to_thread(upload.verify, response.dataset)
+            await asyncio.sleep(delay)
+            request = requests.get_upload(self._id, dataset_id)
+            try:
+                retry.resume((await self._on.unary(self._stubs.datasets.GetUpload, request, timeout)).committed_offset)
+            except NotFound:  # the stream broke before anything was stored
+                retry.resume(0)
+
+    async def get(self, dataset_id: str, *, timeout: float | None = None) -> dataset_pb2.Dataset:
+        """Description of a sealed data set."""
+        request = requests.get_dataset(self._id, dataset_id)
+        return (await self._on.unary(self._stubs.datasets.GetDataset, request, timeout)).dataset
+
+    async def list(self, *, page_size: int = 0, timeout: float | None = None) -> AsyncIterator[dataset_pb2.Dataset]:
+        """All data sets, newest first, fetched page by page."""
+        request = requests.list_datasets(self._id, page_size)
+        async for page in self._on.pages(self._stubs.datasets.ListDatasets, request, timeout):
+            for item in page.datasets:
+                yield item
+
+    async def read(self, dataset_id: str, *, timeout: float | None = None) -> dict[str, Any]:
+        """Columns of a sealed data set: dates as a list of `datetime.date`, the others as `array.array`.
+
+        A broken stream is resumed; checksums of the chunks and the digest of the whole are verified.
+        """
+        dataset = await self.get(dataset_id, timeout=timeout)
+        reader = tables.Reader(dataset)
+        retry = calls.StreamRetry(timeout)
+        while True:
+            self._on.check_open()
+            request = checked(requests.read_dataset(self._id, dataset_id, reader.offset))
+            call: Any = self._stubs.datasets.ReadDataset(request, timeout=retry.remaining())
+            try:
+                async for response in call:
+                    reader.add(response.chunk)
+                    retry.alive()
+                return await asyncio.to_thread(reader.columns)
+            except grpc.RpcError as error:
+                delay = retry.after(from_rpc_error(error))
+            except asyncio.CancelledError as error:
+                raise self._on.why_cancelled(error) from None
+            finally:
+                call.cancel()
+            await asyncio.sleep(delay)
+
+    async def delete(self, dataset_id: str, *, timeout: float | None = None, request_id: str | None = None) -> None:
+        """Delete a data set that no model uses, or an unfinished upload."""
+        request = requests.delete_dataset(self._id, dataset_id, request_id=request_id)
+        await self._on.unary(self._stubs.datasets.DeleteDataset, request, timeout)
+
+
+class AsyncModels(_Namespace):
+    """Models: registration, reading, listing, deletion."""
+
+    async def register(
+        self,
+        model_id: str,
+        spec: model_pb2.ModelSpec,
+        *,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> model_pb2.Model:
+        """Register a model by its specification as a message of the contract."""
+        request = requests.register_model(self._id, model_id, spec, request_id=request_id)
+        return (await self._on.unary(self._stubs.models.RegisterModel, request, timeout)).model
+
+    async def register_mmm(
+        self,
+        model_id: str,
+        *,
+        dataset_id: str,
+        channels: Sequence[str | model_pb2.Channel],
+        parameterise_by: Name = None,
+        controls: Sequence[str | model_pb2.Control] = (),
+        fourier_pairs: int = 0,
+        trend: bool = True,
+        sigma_prior_scale: float | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> model_pb2.Model:
+        """Register a national additive marketing-mix model on a data set.
+
+        A channel is the name of its exposure column or a `channel(...)`, a control the name of its column or a
+        `control(...)`. `parameterise_by` (`"share_of_outcome"` or `"roi"`) is for the channels that do not say
+        themselves; it has no default.
+        """
+        spec = requests.mmm_spec(
+            dataset_id=dataset_id,
+            channels=channels,
+            parameterise_by=parameterise_by,
+            controls=controls,
+            fourier_pairs=fourier_pairs,
+            trend=trend,
+            sigma_prior_scale=sigma_prior_scale,
+        )
+        return await self.register(model_id, spec, timeout=timeout, request_id=request_id)
+
+    async def register_summary(
+        self,
+        model_id: str,
+        *,
+        estimand: common_pb2.Estimand,
+        estimate: float,
+        standard_error: float,
+        n_months: int,
+        reference_prior: common_pb2.Distribution,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> model_pb2.Model:
+        """Register a summary-level model: an estimate with its standard error stands for the data."""
+        spec = requests.summary_spec(
+            estimand=estimand,
+            estimate=estimate,
+            standard_error=standard_error,
+            n_months=n_months,
+            reference_prior=reference_prior,
+        )
+        return await self.register(model_id, spec, timeout=timeout, request_id=request_id)
+
+    async def get(self, model_id: str, *, timeout: float | None = None) -> model_pb2.Model:
+        """A model."""
+        request = requests.get_model(self._id, model_id)
+        return (await self._on.unary(self._stubs.models.GetModel, request, timeout)).model
+
+    async def list(self, *, page_size: int = 0, timeout: float | None = None) -> AsyncIterator[model_pb2.Model]:
+        """All models, newest first, fetched page by page."""
+        request = requests.list_models(self._id, page_size)
+        async for page in self._on.pages(self._stubs.models.ListModels, request, timeout):
+            for item in page.models:
+                yield item
+
+    async def delete(self, model_id: str, *, timeout: float | None = None, request_id: str | None = None) -> None:
+        """Delete a model that nothing refers to."""
+        request = requests.delete_model(self._id, model_id, request_id=request_id)
+        await self._on.unary(self._stubs.models.DeleteModel, request, timeout)
+
+
+class AsyncElicitation(_Namespace):
+    """Sessions in which beliefs are stated and confirmed."""
+
+    async def create(
+        self,
+        session_id: str,
+        *,
+        model_id: str,
+        client_confidence: float | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> elicitation_pb2.ElicitationSession:
+        """Open a session about a model."""
+        request = requests.create_session(
+            self._id, session_id, model_id=model_id, client_confidence=client_confidence, request_id=request_id
+        )
+        return (await self._on.unary(self._stubs.elicitation.CreateElicitationSession, request, timeout)).session
+
+    async def add_belief(
+        self,
+        session_id: str,
+        belief_id: str,
+        estimand: common_pb2.Estimand,
+        *,
+        mean: float | None = None,
+        plus_minus: float | None = None,
+        meaning: str | int | None = None,
+        level: float | None = None,
+        quantiles: Mapping[float, float] | None = None,
+        distribution: common_pb2.Distribution | None = None,
+        wording: str = "",
+        stated_by: str = "",
+        role: Name = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> elicitation_pb2.Belief:
+        """Add a belief and return it as compiled.
+
+        It is stated as `mean` ± `plus_minus` with its `meaning` (`"sd"`, or `"interval_half_width"` with `level`), as
+        `quantiles` {probability: value}, or as a `distribution`; see `statement`.
+        """
+        stated = statement(
+            mean=mean,
+            plus_minus=plus_minus,
+            meaning=meaning,
+            level=level,
+            quantiles=quantiles,
+            distribution=distribution,
+        )
+        request = requests.add_belief(
+            self._id,
+            session_id,
+            belief_id,
+            estimand,
+            stated,
+            wording=wording,
+            stated_by=stated_by,
+            role=role,
+            request_id=request_id,
+        )
+        return (await self._on.unary(self._stubs.elicitation.AddBelief, request, timeout)).belief
+
+    async def remove_belief(
+        self,
+        session_id: str,
+        belief_id: str,
+        *,
+        etag: str | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> elicitation_pb2.ElicitationSession:
+        """Remove a belief; without an etag from the current version."""
+        version = (await self.get(session_id, timeout=timeout)).etag if etag is None else etag
+        request = requests.remove_belief(self._id, session_id, belief_id, etag=version, request_id=request_id)
+        return (await self._on.unary(self._stubs.elicitation.RemoveBelief, request, timeout)).session
+
+    async def update(
+        self,
+        session_id: str,
+        *,
+        client_confidence: float | None,
+        etag: str | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> elicitation_pb2.ElicitationSession:
+        """Change the client's confidence, None for none; without an etag of the current version."""
+        version = (await self.get(session_id, timeout=timeout)).etag if etag is None else etag
+        request = requests.update_session(
+            self._id, session_id, client_confidence=client_confidence, etag=version, request_id=request_id
+        )
+        return (await self._on.unary(self._stubs.elicitation.UpdateElicitationSession, request, timeout)).session
+
+    async def confirm(
+        self,
+        session_id: str,
+        *,
+        etag: str | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> elicitation_pb2.ElicitationSession:
+        """Confirm a session, which makes it immutable; without an etag its current version."""
+        version = (await self.get(session_id, timeout=timeout)).etag if etag is None else etag
+        request = requests.confirm_session(self._id, session_id, etag=version, request_id=request_id)
+        return (await self._on.unary(self._stubs.elicitation.ConfirmElicitationSession, request, timeout)).session
+
+    async def get(self, session_id: str, *, timeout: float | None = None) -> elicitation_pb2.ElicitationSession:
+        """A session with its beliefs."""
+        request = requests.get_session(self._id, session_id)
+        return (await self._on.unary(self._stubs.elicitation.GetElicitationSession, request, timeout)).session
+
+    async def list(
+        self, *, page_size: int = 0, timeout: float | None = None
+    ) -> AsyncIterator[elicitation_pb2.ElicitationSession]:
+        """All sessions, newest first, fetched page by page."""
+        request = requests.list_sessions(self._id, page_size)
+        async for page in self._on.pages(self._stubs.elicitation.ListElicitationSessions, request, timeout):
+            for item in page.sessions:
+                yield item
+
+    async def fit_prior(
+        self,
+        quantity: str | int,
+        *,
+        mean: float | None = None,
+        plus_minus: float | None = None,
+        meaning: str | int | None = None,
+        level: float | None = None,
+        quantiles: Mapping[float, float] | None = None,
+        distribution: common_pb2.Distribution | None = None,
+        timeout: float | None = None,
+    ) -> elicitation_pb2.FitPriorResponse:
+        """Compile a statement about a quantity (`"roi"`, …) without storing it; the statement is as in `add_belief`."""
+        stated = statement(
+            mean=mean,
+            plus_minus=plus_minus,
+            meaning=meaning,
+            level=level,
+            quantiles=quantiles,
+            distribution=distribution,
+        )
+        request = requests.fit_prior(self._id, quantity, stated)
+        return await self._on.unary(self._stubs.elicitation.FitPrior, request, timeout)
+
+
+class AsyncConflicts(_Namespace):
+    """Conflict of beliefs and data."""
+
+    async def analyze(
+        self,
+        session_id: str,
+        *,
+        data_period_months: int | None = None,
+        confidence_threshold: float | None = None,
+        business_impact: common_pb2.Money | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> conflict_pb2.ConflictAnalysis:
+        """Compare every belief of a confirmed session with the data and wait for the result.
+
+        When the timeout is over, DeadlineExceeded has reason STILL_RUNNING; the same `request_id` finds the analysis.
+        """
+        request = requests.analyze_conflict(
+            self._id,
+            session_id,
+            data_period_months=data_period_months,
+            confidence_threshold=confidence_threshold,
+            business_impact=business_impact,
+            request_id=request_id,
+        )
+        return (await self._on.unary(self._stubs.conflicts.AnalyzeConflict, request, timeout)).analysis
+
+    async def get(self, analysis_id: str, *, timeout: float | None = None) -> conflict_pb2.ConflictAnalysis:
+        """An analysis."""
+        request = requests.get_conflict(self._id, analysis_id)
+        return (await self._on.unary(self._stubs.conflicts.GetConflict, request, timeout)).analysis
+
+    async def list(
+        self, *, session_id: str = "", page_size: int = 0, timeout: float | None = None
+    ) -> AsyncIterator[conflict_pb2.ConflictAnalysis]:
+        """All analyses, or those of a session, newest first, fetched page by page."""
+        request = requests.list_conflicts(self._id, session_id, page_size)
+        async for page in self._on.pages(self._stubs.conflicts.ListConflicts, request, timeout):
+            for item in page.analyses:
+                yield item
+
+    async def curve(self, curve_id: str, *, timeout: float | None = None) -> conflict_pb2.EvidenceCurve:
+        """A stored evidence curve."""
+        request = requests.get_curve(self._id, curve_id)
+        return (await self._on.unary(self._stubs.conflicts.GetEvidenceCurve, request, timeout)).curve
+
+
+class AsyncSbcRunHandle:
+    """A run of simulation-based calibration. The run belongs to the service; dropping the handle does not touch it."""
+
+    def __init__(self, connection: _Connection, run_id: str) -> None:
+        self._on = connection
+        self.run_id = run_id
+
+    def __repr__(self) -> str:
+        return f"AsyncSbcRunHandle({self.run_id!r})"
+
+    async def get(self, *, timeout: float | None = None) -> sbc_pb2.SbcRun:
+        """The run as it stands."""
+        request = requests.get_run(self._on.client_id, self.run_id)
+        return (await self._on.unary(self._on.stubs.sbc.GetSbcRun, request, timeout)).run
+
+    async def events(
+        self, *, after_sequence: int = 0, heartbeats: bool = False, timeout: float | None = None
+    ) -> AsyncIterator[sbc_pb2.SbcEvent]:
+        """The events of the run after a sequence number, until its end.
+
+        Re-attaches by itself when the stream breaks, so that no event is missed or seen twice; raises Unavailable after
+        five minutes without a sign of life. Without a timeout it waits as long as the run takes.
+        """
+        cursor = calls.Cursor(after_sequence, heartbeats=heartbeats)
+        retry = calls.StreamRetry(timeout)
+        while not cursor.ended:
+            self._on.check_open()
+            request = checked(requests.watch_run(self._on.client_id, self.run_id, cursor.sequence))
+            call: Any = self._on.stubs.sbc.WatchSbcRun(request, timeout=retry.remaining())
+            try:
+                async for response in call:
+                    retry.alive()
+                    if cursor.take(response.event):
+                        yield response.event
+                    if cursor.ended:
+                        return
+                if cursor.ended_with(await self.get()):
+                    return
+                delay = retry.after(Unavailable("the stream ended before the run did"))
+            except grpc.RpcError as error:
+                self._on.check_open()
+                delay = retry.after(from_rpc_error(error))
+            except asyncio.CancelledError as error:
+                raise self._on.why_cancelled(error) from None
+            finally:
+                call.cancel()
+            await asyncio.sleep(delay)
+
+    async def result(self, *, timeout: float | None = None) -> sbc_pb2.SbcRun:
+        """Wait for the end and return the run with its verdict; a cancelled run has the verdict CANCELLED.
+
+        Raises FailedPrecondition with the run's own reason if it failed, and DeadlineExceeded with reason STILL_RUNNING
+        when the timeout is over. Without a timeout it waits as long as the run takes.
+        """
+        begun = time.monotonic()
+        run = await self.get(timeout=timeout)
+        if run.state not in calls.TERMINAL_STATES:
+            left = None if timeout is None else max(timeout - (time.monotonic() - begun), 0.0)
+            try:
+                async for _ in self.events(after_sequence=run.last_sequence, timeout=left):
+                    pass
+            except DeadlineExceeded:
+                raise calls.still_running(self.run_id) from None
+            run = await self.get()
+        return calls.finished(run)
+
+    async def cancel(self, *, timeout: float | None = None, request_id: str | None = None) -> sbc_pb2.SbcRun:
+        """Cancel the run; what is finished stays in the ledger."""
+        request = requests.cancel_run(self._on.client_id, self.run_id, request_id=request_id)
+        return (await self._on.unary(self._on.stubs.sbc.CancelSbcRun, request, timeout)).run
+
+
+class AsyncSbc(_Namespace):
+    """Simulation-based calibration: the decision, runs and their events."""
+
+    async def start(
+        self,
+        *,
+        model_id: str,
+        session_id: str = "",
+        validation_type: Name = None,
+        num_simulations: int | None = None,
+        data_period_months: int | None = None,
+        seed: int | None = None,
+        stop_on_fail: bool = False,
+        alpha: float | None = None,
+        validate_only: bool = False,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> sbc_pb2.SbcRun:
+        """Start a run and return it at once; with `validate_only` only check whether it could be started."""
+        spec = requests.run_spec(
+            model_id=model_id,
+            session_id=session_id,
+            validation_type=validation_type,
+            num_simulations=num_simulations,
+            data_period_months=data_period_months,
+            seed=seed,
+            stop_on_fail=stop_on_fail,
+            alpha=alpha,
+        )
+        request = requests.start_run(self._id, spec, validate_only=validate_only, request_id=request_id)
+        return (await self._on.unary(self._stubs.sbc.StartSbcRun, request, timeout)).run
+
+    async def run(
+        self,
+        *,
+        model_id: str,
+        session_id: str = "",
+        validation_type: Name = None,
+        num_simulations: int | None = None,
+        data_period_months: int | None = None,
+        seed: int | None = None,
+        stop_on_fail: bool = False,
+        alpha: float | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> AsyncSbcRunHandle:
+        """Start a run and return a handle on its events and its result; the timeout is for the start alone."""
+        run = await self.start(
+            model_id=model_id,
+            session_id=session_id,
+            validation_type=validation_type,
+            num_simulations=num_simulations,
+            data_period_months=data_period_months,
+            seed=seed,
+            stop_on_fail=stop_on_fail,
+            alpha=alpha,
+            timeout=timeout,
+            request_id=request_id,
+        )
+        return self.attach(run.run_id)
+
+    def attach(self, run_id: str) -> AsyncSbcRunHandle:
+        """A handle on a run that was started before, here or elsewhere; sends nothing."""
+        checked(requests.get_run(self._id, run_id))
+        return AsyncSbcRunHandle(self._on, run_id)
+
+    async def get(self, run_id: str, *, timeout: float | None = None) -> sbc_pb2.SbcRun:
+        """A run as it stands."""
+        request = requests.get_run(self._id, run_id)
+        return (await self._on.unary(self._stubs.sbc.GetSbcRun, request, timeout)).run
+
+    async def list(
+        self, *, model_id: str = "", page_size: int = 0, timeout: float | None = None
+    ) -> AsyncIterator[sbc_pb2.SbcRun]:
+        """All runs, or those of a model, newest first, fetched page by page."""
+        request = requests.list_runs(self._id, model_id, page_size)
+        async for page in self._on.pages(self._stubs.sbc.ListSbcRuns, request, timeout):
+            for item in page.runs:
+                yield item
+
+    async def cancel(
+        self, run_id: str, *, timeout: float | None = None, request_id: str | None = None
+    ) -> sbc_pb2.SbcRun:
+        """Cancel a run."""
+        request = requests.cancel_run(self._id, run_id, request_id=request_id)
+        return (await self._on.unary(self._stubs.sbc.CancelSbcRun, request, timeout)).run
+
+    async def extend(
+        self,
+        run_id: str,
+        additional_simulations: int,
+        *,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> sbc_pb2.SbcRun:
+        """Add simulations of the same seed stream to a finished run."""
+        request = requests.extend_run(self._id, run_id, additional_simulations, request_id=request_id)
+        return (await self._on.unary(self._stubs.sbc.ExtendSbcRun, request, timeout)).run
+
+    async def check_necessity(
+        self,
+        *,
+        model_complexity: int | None = None,
+        bayes_factor: float | None = None,
+        conflict_severity: Name = None,
+        business_impact: common_pb2.Money | None = None,
+        client_confidence: float | None = None,
+        model_id: str = "",
+        timeout: float | None = None,
+    ) -> sbc_pb2.SbcNecessity:
+        """Decide whether simulation-based calibration is essential; an input that is not given is missing, not zero."""
+        request = requests.check_necessity(
+            self._id,
+            model_complexity=model_complexity,
+            bayes_factor=bayes_factor,
+            conflict_severity=conflict_severity,
+            business_impact=business_impact,
+            client_confidence=client_confidence,
+            model_id=model_id,
+        )
+        return (await self._on.unary(self._stubs.sbc.CheckSbcNecessity, request, timeout)).necessity
+
+
+class AsyncUpdates(_Namespace):
+    """Recommended prior updates and the decisions on them."""
+
+    async def propose(
+        self,
+        session_id: str,
+        *,
+        update_strategy: Name = None,
+        min_evidence_strength: float | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> prior_update_pb2.PriorUpdate:
+        """Recommend an update for every belief of a session, from its latest conflict analysis."""
+        request = requests.update_priors(
+            self._id,
+            session_id,
+            update_strategy=update_strategy,
+            min_evidence_strength=min_evidence_strength,
+            request_id=request_id,
+        )
+        return (await self._on.unary(self._stubs.updates.UpdatePriors, request, timeout)).update
+
+    async def get(self, update_id: str, *, timeout: float | None = None) -> prior_update_pb2.PriorUpdate:
+        """A recommendation."""
+        request = requests.get_update(self._id, update_id)
+        return (await self._on.unary(self._stubs.updates.GetPriorUpdate, request, timeout)).update
+
+    async def list(
+        self, *, session_id: str = "", page_size: int = 0, timeout: float | None = None
+    ) -> AsyncIterator[prior_update_pb2.PriorUpdate]:
+        """All recommendations, or those of a session, newest first, fetched page by page."""
+        request = requests.list_updates(self._id, session_id, page_size)
+        async for page in self._on.pages(self._stubs.updates.ListPriorUpdates, request, timeout):
+            for item in page.updates:
+                yield item
+
+    async def accept(
+        self,
+        update: prior_update_pb2.PriorUpdate | str,
+        *,
+        decided_by: str,
+        reason: str = "",
+        etag: str | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> prior_update_pb2.PriorUpdate:
+        """Accept a recommendation: the version at hand, or the current one when only its id is given."""
+        seen = await self.get(update, timeout=timeout) if isinstance(update, str) and etag is None else update
+        update_id, version = requests.version_of(seen, etag)
+        request = requests.accept_update(
+            self._id, update_id, etag=version, decided_by=decided_by, reason=reason, request_id=request_id
+        )
+        return (await self._on.unary(self._stubs.updates.AcceptPriorUpdate, request, timeout)).update
+
+    async def reject(
+        self,
+        update: prior_update_pb2.PriorUpdate | str,
+        *,
+        decided_by: str,
+        reason: str = "",
+        etag: str | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> prior_update_pb2.PriorUpdate:
+        """Reject a recommendation: the version at hand, or the current one when only its id is given."""
+        seen = await self.get(update, timeout=timeout) if isinstance(update, str) and etag is None else update
+        update_id, version = requests.version_of(seen, etag)
+        request = requests.reject_update(
+            self._id, update_id, etag=version, decided_by=decided_by, reason=reason, request_id=request_id
+        )
+        return (await self._on.unary(self._stubs.updates.RejectPriorUpdate, request, timeout)).update
+
+
+class AsyncAttribution(_Namespace):
+    """What each channel brought."""
+
+    async def analyze(
+        self,
+        model_id: str,
+        *,
+        session_id: str = "",
+        include_bayesian_validation: bool = False,
+        data_period_months: int | None = None,
+        business_impact: common_pb2.Money | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> attribution_pb2.Attribution:
+        """Attribute the outcome of the window to the channels and wait for the result, as `conflicts.analyze` does."""
+        request = requests.analyze_attribution(
+            self._id,
+            model_id,
+            session_id=session_id,
+            include_bayesian_validation=include_bayesian_validation,
+            data_period_months=data_period_months,
+            business_impact=business_impact,
+            request_id=request_id,
+        )
+        return (await self._on.unary(self._stubs.attribution.AnalyzeAttribution, request, timeout)).attribution
+
+    async def get(self, attribution_id: str, *, timeout: float | None = None) -> attribution_pb2.Attribution:
+        """An attribution."""
+        request = requests.get_attribution(self._id, attribution_id)
+        return (await self._on.unary(self._stubs.attribution.GetAttribution, request, timeout)).attribution
+
+    async def list(
+        self, *, model_id: str = "", page_size: int = 0, timeout: float | None = None
+    ) -> AsyncIterator[attribution_pb2.Attribution]:
+        """All attributions, or those of a model, newest first, fetched page by page."""
+        request = requests.list_attributions(self._id, model_id, page_size)
+        async for page in self._on.pages(self._stubs.attribution.ListAttributions, request, timeout):
+            for item in page.attributions:
+                yield item
+
+
+class AsyncSystem(_Namespace):
+    """The service about itself."""
+
+    async def info(self, *, timeout: float | None = None) -> system_pb2.GetServerInfoResponse:
+        """Versions and limits."""
+        return await self._on.unary(self._stubs.system.GetServerInfo, system_pb2.GetServerInfoRequest(), timeout)
+
+
+class AsyncClient:
+    """Client of the service for one client id; for the event loop that it is made in.
+
+    Every method takes `timeout` in seconds (None: the client's own), every method that changes something `request_id`
+    (None: a new one). Requests are checked against the contract before they are sent; failures are LiftosBayesError.
+    """
+
+    def __init__(
+        self, channel: grpc.aio.Channel, *, client_id: str, token: str | None = None, timeout: float = 60.0
+    ) -> None:
+        """Use a channel of your own; `connect` is the usual way."""
+        self.stubs = calls.stubs(AsyncStubs, channel, calls.headers(token))
+        self._connection = _Connection(channel, self.stubs, client_id, timeout)
+        self.datasets = AsyncDatasets(self._connection)
+        self.models = AsyncModels(self._connection)
+        self.elicitation = AsyncElicitation(self._connection)
+        self.conflicts = AsyncConflicts(self._connection)
+        self.sbc = AsyncSbc(self._connection)
+        self.updates = AsyncUpdates(self._connection)
+        self.attribution = AsyncAttribution(self._connection)
+        self.system = AsyncSystem(self._connection)
+
+    @classmethod
+    def connect(
+        cls,
+        target: str,
+        *,
+        client_id: str,
+        token: str | None = None,
+        tls: Tls | None = None,
+        insecure: bool = False,
+        timeout: float = 60.0,
+    ) -> AsyncClient:
+        """Connect to `host:port`, in plain text unless `tls` is given; the connection is made by the first call.
+
+        A token is refused in plain text, except to this machine or with `insecure=True`.
+        """
+        calls.check_target(target, token=token, tls=tls, insecure=insecure)
+        options = calls.channel_options(target, tls)
+        if tls is None:
+            channel = grpc.aio.insecure_channel(target, options=options)
+        else:
+            channel = grpc.aio.secure_channel(target, tls.credentials(), options=options)
+        return cls(channel, client_id=client_id, token=token, timeout=timeout)
+
+    @property
+    def client_id(self) -> str:
+        """The client on whose behalf calls are made."""
+        return self._connection.client_id
+
+    async def close(self) -> None:
+        """Close the connection; calls under way end with Cancelled, runs of the service go on."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,29 @@
+"""The client as a package: light, typed, and one of several below `liftos`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import liftos.bayes
+
+SOURCE = Path(__file__).parents[2] / "clients" / "python" / "src" / "liftos"
+HEAVY = ("numpy", "jax", "scipy", "sqlalchemy", "grpc_status", "server", "engine", "persistence")
+
+
+def test_the_client_imports_nothing_heavy() -> None:
+    code = f"import sys, liftos.bayes; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_liftos_is_a_namespace_that_other_packages_share() -> None:
+    assert not (SOURCE / "__init__.py").exists()
+    assert (SOURCE / "bayes" / "py.typed").exists()
+
+
+def test_what_is_exported_exists() -> None:
+    assert len(set(liftos.bayes.__all__)) == len(liftos.bayes.__all__)
+    for name in liftos.bayes.__all__:
+        assert hasattr(liftos.bayes, name)

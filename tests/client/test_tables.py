@@ -1,0 +1,147 @@
+"""Tables from Python values and CSV files to bytes."""
+
+from __future__ import annotations
+
+import array
+import datetime
+from pathlib import Path
+from typing import Any
+
+import liftos.bayes as lb
+import numpy as np
+import pytest
+from liftos.bayes import tables
+
+UUID = "01234567-89ab-cdef-0123-456789abcdef"
+ROLES = tables.Roles("t", "y")
+DAYS = ["2024-01-01", "2024-01-08"]
+# 2024-01-01 is day 19,723 and 2024-01-08 day 19,730 since 1970-01-01.
+EXPECTED = np.array([19723, 19730], "<i4").tobytes() + np.array([1.0, 2.0], "<f8").tobytes()
+
+
+def _bytes(columns: tables.Columns, roles: tables.Roles = ROLES) -> bytes:
+    ready = tables.upload("acme", "d", columns, roles, request_id=UUID)
+    return b"".join(chunk.data for chunk in ready.content.chunks())
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        DAYS,
+        tuple(DAYS),
+        [datetime.date(2024, 1, 1), datetime.date(2024, 1, 8)],
+        [datetime.datetime(2024, 1, 1, 23, 59), "2024-01-08T12:00:00+02:00"],
+        np.array(DAYS, "datetime64[D]"),
+        np.array(DAYS, "datetime64[ns]"),
+        np.array(DAYS),
+    ],
+)
+def test_dates_may_come_in_any_usual_form(dates: Any) -> None:
+    assert _bytes({"t": dates, "y": [1.0, 2.0]}) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [1, 2],
+        (1.0, 2.0),
+        range(1, 3),
+        ["1", " 2.0"],
+        array.array("d", [1, 2]),
+        array.array("f", [1, 2]),
+        np.array([1.0, 2.0]),
+        np.array([1, 2], dtype=np.int32),
+        np.array([1.0, 2.0], dtype=">f8"),
+        np.array([1.0, 9.0, 2.0, 9.0])[::2],
+        np.array([1.0, 2.0], dtype=np.float32),
+        np.array([True, 2], dtype=object),
+    ],
+)
+def test_numbers_may_come_in_any_usual_form(numbers: Any) -> None:
+    assert _bytes({"t": DAYS, "y": numbers}) == EXPECTED
+
+
+def test_a_column_with_to_numpy_is_taken_through_it() -> None:
+    class Series:
+        def __init__(self, values: Any) -> None:
+            self.values = values
+
+        def to_numpy(self) -> Any:
+            return self.values
+
+        def __len__(self) -> int:
+            return len(self.values)
+
+        def __iter__(self) -> Any:
+            raise AssertionError("the array is at hand")
+
+    columns = {"t": Series(np.array(DAYS, "datetime64[ns]")), "y": Series(np.array([1.0, 2.0]))}
+    assert _bytes(columns) == EXPECTED  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("columns", "field"),
+    [
+        ({"t": ["yesterday", DAYS[1]], "y": [1, 2]}, "columns[0].values[0]"),
+        ({"t": [DAYS[0], None], "y": [1, 2]}, "columns[0].values[1]"),
+        ({"t": np.array([DAYS[0], "NaT"], "datetime64[D]"), "y": [1, 2]}, "columns[0].values[1]"),
+        ({"t": [1, 2], "y": [1, 2]}, "columns[0].values[0]"),
+        ({"t": DAYS, "y": [1, "n/a"]}, "columns[1].values[1]"),
+        ({"t": DAYS, "y": [1, ""]}, "columns[1].values[1]"),
+        ({"t": DAYS, "y": [None, 1]}, "columns[1].values[0]"),
+        ({"t": DAYS, "y": [1, 10**400]}, "columns[1].values[1]"),
+        ({"t": DAYS, "y": [1, 2, 3]}, "columns[1]"),
+        ({"t": DAYS}, "columns[1].name"),
+    ],
+)
+def test_a_bad_cell_is_named(columns: Any, field: str) -> None:
+    with pytest.raises(lb.InvalidArgument) as caught:
+        _bytes(columns)
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
+def test_a_string_is_not_a_list_of_columns() -> None:
+    with pytest.raises(lb.InvalidArgument, match="exposures: must be a list"):
+        _bytes({"t": DAYS, "y": [1, 2]}, tables.Roles("t", "y", exposures="xy"))
+
+
+def test_doubles_are_sent_from_where_they_lie() -> None:
+    values = np.arange(100_000, dtype=float)
+    part = tables._numbers(values, "columns[0]")
+    assert np.shares_memory(np.frombuffer(part), values)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 262_143, 262_144, 799_999, 800_000, 800_002, 800_003])
+def test_chunks_can_begin_at_any_byte(offset: int) -> None:
+    values = np.arange(100_000, dtype=float)
+    content = tables.Content([memoryview(values).cast("B"), memoryview(b"abc")])
+    whole = values.tobytes() + b"abc"
+    chunks = list(content.chunks(offset))
+    assert b"".join(chunk.data for chunk in chunks) == whole[offset:]
+    assert all(0 < len(chunk.data) <= tables.CHUNK_BYTES for chunk in chunks)
+    starts = [chunk.offset for chunk in chunks]
+    assert starts == list(range(offset, len(whole), tables.CHUNK_BYTES))
+
+
+def test_a_csv_file_is_read_by_column_names(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text('\ufefft, y ,"other, one"\n2024-01-01,1,a\n2024-01-08,2,"b,c"\n\n', encoding="utf-8")
+    assert _bytes(tables.read_csv(path, ROLES)) == EXPECTED
+    path.write_text("t;y\n2024-01-01;1\n2024-01-08;2\n")
+    assert _bytes(tables.read_csv(path, ROLES, delimiter=";")) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "has no column 't'"),
+        ("t,z\n", "has no column 'y', only t, z"),
+        ("t,y\n2024-01-01,1\n2024-01-08\n", r"row 1 \(line 3\) has 1 cells, the header has 2"),
+        ("t,y,y\n", "column 'y' twice"),
+    ],
+)
+def test_a_csv_file_of_another_shape_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+    with pytest.raises(lb.InvalidArgument, match=problem):
+        tables.read_csv(path, ROLES)
