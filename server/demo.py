@@ -24,7 +24,7 @@ START_SECONDS = 120.0
 MONTHS = 42
 """More than the data set has, so the window is all of it."""
 CONFIDENCE = 0.95
-"""The client wants to hear of a conflict from p <= .05 on; the default rule, a Bayes factor of 10, is a little stricter."""
+"""The client wants to hear of a conflict from p <= .05 on; the default, a Bayes factor of 10, is a little stricter."""
 ENOUGH_EVIDENCE = 3.0
 """Odds granted to the belief: moderate evidence suffices to widen it."""
 TRUE_SHARE = 0.2905

@@ -129,7 +129,7 @@ def service() -> Service:
 
 @pytest.fixture
 def target(service: Service) -> Iterator[str]:
-    server = grpc.server(futures.ThreadPoolExecutor(8), handlers=(service,))
+    server = grpc.server(futures.ThreadPoolExecutor(8), handlers=[service])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"
@@ -488,6 +488,22 @@ async def test_the_timeout_ends_the_asking_and_says_that_the_work_goes_on(served
     assert (caught.value.reason, caught.value.metadata) == ("STILL_RUNNING", {"job_id": "j"})
 
 
+async def test_a_deadline_that_strikes_on_the_way_does_not_lose_the_reason(served: Served) -> None:
+    release = threading.Event()
+
+    def handler(*_: Any) -> Any:
+        if len(served.service.seen) > 1:
+            release.wait(5)
+        raise Refusal(Code.DEADLINE_EXCEEDED, "STILL_RUNNING", metadata={"job_id": "j"})
+
+    served.service.on["AnalyzeConflict"] = handler
+    with pytest.raises(lb.DeadlineExceeded) as caught:
+        await done(served.client.conflicts.analyze("s", timeout=0.5))
+    release.set()
+    assert caught.value.reason == "STILL_RUNNING"
+    assert len(served.service.seen) == 2
+
+
 async def test_the_server_learns_what_is_left_of_the_timeout(served: Served) -> None:
     left: list[float] = []
 
@@ -622,7 +638,7 @@ async def test_tls_with_a_private_authority(service: Service, tmp_path: Path) ->
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=bayes.test"
     command += f" -addext subjectAltName=DNS:bayes.test -keyout {key} -out {certificate}"
     await asyncio.to_thread(subprocess.run, command.split(), check=True, capture_output=True)
-    server = grpc.server(futures.ThreadPoolExecutor(2), handlers=(service,))
+    server = grpc.server(futures.ThreadPoolExecutor(2), handlers=[service])
     credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
     port = server.add_secure_port("127.0.0.1:0", credentials)
     server.start()

@@ -94,6 +94,7 @@ def test_draws_have_the_mean_and_covariance_of_the_exact_posterior() -> None:
         np.testing.assert_allclose(ratio, 0.0, atol=0.12)
 
 
+@pytest.mark.slow
 def test_a_curved_posterior_agrees_with_quadrature() -> None:
     target, y = Banana(jnp.zeros((1, 2))), np.array([[1.0, 0.2]])
     settings = replace(FitSettings.simulation(), warmup=200, draws=2000, chunk=2, leapfrog=15)
@@ -110,7 +111,7 @@ def test_a_curved_posterior_agrees_with_quadrature() -> None:
 
 def test_failures_are_run_again_longer_and_never_dropped() -> None:
     target, y = regression()
-    settings = replace(FitSettings.simulation(), warmup=50, draws=50, chunk=6, max_escalations=2)
+    settings = replace(FitSettings.simulation(), warmup=50, draws=50, chunk=6, escalation_chunk=6, max_escalations=2)
     impossible = fit_batch(target, y, SEED, np.arange(6), replace(settings, ess_limit=1e9))
     assert not np.any(impossible.diagnostics.ok)
     assert np.all(impossible.diagnostics.escalations == 2)
@@ -123,7 +124,7 @@ def test_failures_are_run_again_longer_and_never_dropped() -> None:
 
 def test_only_failures_are_run_again() -> None:
     target, y = regression()
-    settings = replace(FitSettings.simulation(), warmup=50, draws=50, chunk=6, max_escalations=1)
+    settings = replace(FitSettings.simulation(), warmup=50, draws=50, chunk=6, escalation_chunk=6, max_escalations=1)
     first = fit_batch(target, y, SEED, np.arange(6), replace(settings, max_escalations=0))
     limit = float(np.median(np.minimum(first.diagnostics.ess_bulk, first.diagnostics.ess_tail)))
     both = fit_batch(target, y, SEED, np.arange(6), replace(settings, ess_limit=limit, r_hat_limit=10.0))

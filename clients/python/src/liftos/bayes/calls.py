@@ -259,6 +259,7 @@ class Retry:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._outage = Backoff()
         self._pending = Backoff(limit=2.0)
+        self._still_running: LiftosBayesError | None = None
 
     def remaining(self) -> float | None:
         """Seconds until the deadline; None without one."""
@@ -271,7 +272,11 @@ class Retry:
             if self._outage.attempts >= MAX_ATTEMPTS:
                 raise error
         elif isinstance(error, DeadlineExceeded) and error.reason == "STILL_RUNNING":
+            self._still_running = error
             delay = self._pending.next(error)
+        elif isinstance(error, DeadlineExceeded) and self._still_running is not None:
+            # The caller's own deadline struck in a later attempt; what the service said before is the better answer.
+            raise self._still_running
         else:
             raise error
         left = self.remaining()
