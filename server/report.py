@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from liftos.bayes import Client
 from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
@@ -140,44 +141,28 @@ def print_attribution(attribution: attribution_pb2.Attribution) -> None:
         console.print(sentence, style="bold")
 
 
-def print_overview(client: Client) -> None:
+def print_overview(client: Client, options: str) -> None:
     """Everything of a client that can be read again, newest first, with the command that shows it whole."""
     console.print(Panel("Stored results", expand=False))
-    table = Table()
-    for column in ("what", "when", "state", "read again with"):
-        table.add_column(column, overflow="fold")
     for analysis in client.conflicts.list():
-        table.add_row(
-            f"conflict of session {analysis.session_id}",
-            _when(analysis),
-            label(common_pb2.JobState, analysis.state),
-            f"liftos-bayes show conflict {analysis.analysis_id}",
-        )
+        state = label(common_pb2.JobState, analysis.state)
+        what = f"conflict analysis of session {analysis.session_id}: {state}"
+        _entry(analysis, what, f"conflict {analysis.analysis_id} {options}")
     for run in client.sbc.list():
-        table.add_row(
-            f"SBC of model {run.model_id}",
-            _when(run),
-            label(sbc_pb2.VerdictKind, run.verdict.kind)
-            if run.HasField("verdict")
-            else label(common_pb2.JobState, run.state),
-            f"liftos-bayes show sbc {run.run_id}",
-        )
+        state = label(common_pb2.JobState, run.state)
+        verdict = f", {label(sbc_pb2.VerdictKind, run.verdict.kind)}" if run.HasField("verdict") else ""
+        _entry(run, f"SBC of model {run.model_id}: {state}{verdict}", f"sbc {run.run_id} {options}")
     for update in client.updates.list():
-        table.add_row(
-            f"update of session {update.session_id}",
-            _when(update),
-            label(prior_update_pb2.UpdateState, update.state),
-            f"liftos-bayes show update {update.update_id}",
-        )
+        state = label(prior_update_pb2.UpdateState, update.state)
+        _entry(update, f"prior update of session {update.session_id}: {state}", f"update {update.update_id} {options}")
     for attribution in client.attribution.list():
-        table.add_row(
-            f"attribution of model {attribution.model_id}",
-            _when(attribution),
-            label(common_pb2.JobState, attribution.state),
-            f"liftos-bayes show attribution {attribution.attribution_id}",
-        )
-    console.print(table)
+        state = label(common_pb2.JobState, attribution.state)
+        what = f"attribution of model {attribution.model_id}: {state}"
+        _entry(attribution, what, f"attribution {attribution.attribution_id} {options}")
 
 
-def _when(message: object) -> str:
-    return str(message.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S"))  # type: ignore[attr-defined]
+def _entry(message: Any, what: str, command: str) -> None:
+    when = message.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
+    console.print(f"{when}  {what}", soft_wrap=True)
+    # On a line of its own and never wrapped, so that it can be copied.
+    console.print(f"    liftos-bayes show {command}", soft_wrap=True)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import UnsupportedQuantity
-from persistence.tables import Attribution, ClientPrior, Job, Model, PriorUpdate, Session
+from persistence.tables import Attribution, ClientPrior, Conflict, Job, Model, PriorUpdate, Session
 from server.resources import attribution_message, beliefs_of
 from server.services.conflicts import quantity_name
 from server.wire import from_json, to_json, value_of
@@ -40,6 +40,7 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         beliefs = await beliefs_of(session, elicited.pk) if elicited else []
         accepted = await _accepted(session, elicited) if elicited else {}
         certified = await reference_certificate(session, model_row, row.data_period_months)
+        threshold = await _threshold(session, elicited, row.data_period_months)
     reference = await stored_fit(context, model_row, row.data_period_months)
     believed = await stored_fit(context, model_row, row.data_period_months, beliefs) if beliefs else None
     spec = from_json(model_row.spec, model_pb2.ModelSpec()).additive_mmm
@@ -52,7 +53,7 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
     )
     message.summary.extend(explain_attribution(message))
     if request.include_bayesian_validation:
-        examined = await examine(context, reference, beliefs, None)
+        examined = await examine(context, reference, beliefs, threshold)
         conflicts = [one.message for one in examined]
         validation = attribution_pb2.BayesianValidation(
             conflicts=conflicts,
@@ -73,6 +74,24 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         return attribution_pb2.AnalyzeAttributionResponse(attribution=response)
 
     return commit
+
+
+async def _threshold(session: AsyncSession, elicited: Session | None, months: int) -> float | None:
+    """The confidence threshold of the session's latest analysis of this window: one belief gets one verdict."""
+    if elicited is None:
+        return None
+    statement = (
+        select(Conflict.confidence_threshold)
+        .join(Job, Job.pk == Conflict.job_pk)
+        .where(
+            Conflict.session_pk == elicited.pk,
+            Conflict.data_period_months == months,
+            Job.state == "SUCCEEDED",
+        )
+        .order_by(Conflict.create_time.desc())
+        .limit(1)
+    )
+    return await session.scalar(statement)
 
 
 async def _accepted(session: AsyncSession, elicited: Session) -> Mapping[str, common_pb2.Estimate]:

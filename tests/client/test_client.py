@@ -516,8 +516,8 @@ async def test_the_server_learns_what_is_left_of_the_timeout(served: Served) -> 
 
     served.service.on["GetModel"] = handler
     await done(served.client.models.get("m", timeout=5))
-    assert left[0] <= 5
-    assert left[1] < left[0] - 0.15
+    assert left[0] < 5.5  # gRPC rounds a deadline up on its way
+    assert left[1] < left[0] - 0.1
 
 
 def test_the_backoff_doubles_within_its_limit_and_honours_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -712,6 +712,7 @@ class Uploads:
         self.breaks: list[int] = []
         self.received = 0
         self.lose_answer = False
+        self.broken = Refusal(Code.UNAVAILABLE)
         service.on |= {"UploadDataset": self.upload, "GetUpload": self.offset}
 
     def upload(self, requests: Iterator[Any], _: Any) -> Any:
@@ -724,7 +725,7 @@ class Uploads:
             chunk = request.chunk
             if self.breaks and self.breaks[0] <= len(self.stored):
                 self.breaks.pop(0)
-                raise Refusal(Code.UNAVAILABLE)
+                raise self.broken
             if chunk.offset != len(self.stored):
                 raise Refusal(Code.INVALID_ARGUMENT, "INVALID_FIELD", violations=(("chunk.offset", "go on"),))
             assert zlib.crc32(chunk.data) == chunk.crc32
@@ -803,6 +804,25 @@ async def test_an_upload_whose_answer_was_lost_is_found_sealed(served: Served) -
     assert dataset.row_count == 1
     assert uploads.received == 1
     assert len(uploads.headers) == 2
+
+
+async def test_an_upload_waits_for_the_handler_of_its_broken_stream_to_let_go(served: Served) -> None:
+    uploads = Uploads(served.service)
+    uploads.breaks = [tables.CHUNK_BYTES]
+    state = {"state": "UPLOADING", "committed_offset": "262144"}  # another stream is writing the same upload
+    uploads.broken = Refusal(Code.FAILED_PRECONDITION, "INVALID_STATE", metadata=state)
+    n = 40_000
+    await done(served.client.datasets.upload("d", {"t": _weeks(n), "y": range(n)}, time="t", kpi="y"))
+    assert uploads.sealed
+    assert len(uploads.headers) == 2
+
+
+async def test_an_upload_that_makes_no_progress_is_given_up(served: Served) -> None:
+    uploads = Uploads(served.service)
+    uploads.breaks = [0] * 99
+    with pytest.raises(lb.Unavailable):
+        await done(served.client.datasets.upload("d", {"t": ["2024-01-01"], "y": [1]}, time="t", kpi="y"))
+    assert len(uploads.headers) == calls.MAX_ATTEMPTS
 
 
 async def test_an_upload_that_an_earlier_process_left_unfinished_is_finished(served: Served) -> None:

@@ -69,7 +69,7 @@ class _Connection:
             yield page
             if not page.next_page_token:
                 return
-            request.page_token = "" + "1"
+            request.page_token = page.next_page_token
 
 
 class _Namespace:
