@@ -108,6 +108,8 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 # Decoding millions of rows takes longer than an event loop may stand still.
                 table = await asyncio.to_thread(decode, header.columns, header.row_count, content)
                 sha256 = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
+                if sha256 != header.sha256:
+                    raise invalid_data("header.sha256", f"the digest of the content is {sha256}")
             except ServiceError as error:
                 refused = error
             else:

@@ -836,11 +836,19 @@ async def test_an_upload_that_an_earlier_process_left_unfinished_is_finished(ser
     assert bytes(uploads.stored) == b"".join(chunk.data for chunk in ready.content.chunks())
 
 
-async def test_other_values_under_the_same_id_are_not_taken_for_stored(served: Served) -> None:
-    other = dataset_pb2.Dataset(dataset_id="d", sha256="0" * 64)
-    served.service.on["UploadDataset"] = lambda *_: dataset_pb2.UploadDatasetResponse(dataset=other)
-    with pytest.raises(lb.AlreadyExists, match="other values"):
-        await done(served.client.datasets.upload("d", {"t": ["2024-01-01"], "y": [1]}, time="t", kpi="y"))
+async def test_an_upload_announces_the_digest_of_its_content(served: Served) -> None:
+    # The server tells a retry from other values of the same shape by it.
+    announced = []
+
+    def take(requests: Any, _: Any) -> dataset_pb2.UploadDatasetResponse:
+        sent = list(requests)
+        content = b"".join(request.chunk.data for request in sent[1:])
+        announced.append((sent[0].header.sha256, hashlib.sha256(content).hexdigest()))
+        return dataset_pb2.UploadDatasetResponse()
+
+    served.service.on["UploadDataset"] = take
+    await done(served.client.datasets.upload("d", {"t": ["2024-01-01"], "y": [1]}, time="t", kpi="y"))
+    assert [header == content for header, content in announced] == [True]
 
 
 async def test_refused_data_are_reported_and_not_sent_again(served: Served) -> None:

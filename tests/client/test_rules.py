@@ -87,7 +87,7 @@ def test_an_unset_optional_number_is_not_checked_but_an_explicit_zero_is() -> No
 
 
 def test_a_number_that_cannot_be_absent_is_always_checked() -> None:
-    header = dataset_pb2.DatasetHeader(client_id="a", dataset_id="d", request_id=UUID)
+    header = dataset_pb2.DatasetHeader(client_id="a", dataset_id="d", request_id=UUID, sha256="0" * 64)
     header.columns.add(name="t", role=1, element_type=4)  # type: ignore[arg-type]
     header.columns.add(name="y", role=3, element_type=1)  # type: ignore[arg-type]
     assert _fields(header) == ["row_count"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -108,6 +109,7 @@ def parts(
         request_id=rid(),
         columns=described,
         row_count=len(dates) if rows is None else rows,
+        sha256=hashlib.sha256(content).hexdigest(),
     )
     yield dataset_pb2.UploadDatasetRequest(header=header)
     if content:
@@ -347,3 +349,23 @@ def test_an_analysis_of_an_unconfirmed_session(service: Any, models: None) -> No
     with Client.connect(service.address, client_id=CLIENT) as client, pytest.raises(FailedPrecondition) as caught:
         client.conflicts.analyze("open")
     assert caught.value.reason == "INVALID_STATE"
+
+
+def test_content_with_another_digest_is_refused_and_leaves_nothing_behind(channel: grpc.Channel) -> None:
+    sent = list(parts(weeks(), {"y": (KPI, kpi())}))
+    sent[0].header.sha256 = "0" * 64
+    assert upload(channel, iter(sent)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_DATA", ["header.sha256"])
+    sent[0].header.sha256 = hashlib.sha256(sent[1].chunk.data).hexdigest()
+    sent[0].header.request_id = rid()
+    stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+    assert stub.UploadDataset(iter(sent), timeout=30).dataset.sha256 == sent[0].header.sha256
+
+
+def test_other_content_of_the_same_shape_is_not_taken_for_the_data_set(channel: grpc.Channel) -> None:
+    first = list(parts(weeks(), {"y": (KPI, kpi())}))
+    stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+    stub.UploadDataset(iter(first), timeout=30)
+    other = list(parts(weeks(), {"y": (KPI, kpi() + 1)}))
+    other[0].header.dataset_id = first[0].header.dataset_id
+    found = upload(channel, iter(other))
+    assert found == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS", ["header.dataset_id"])

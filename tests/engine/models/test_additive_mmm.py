@@ -246,8 +246,9 @@ def test_a_fit_does_not_depend_on_the_batch() -> None:
     backwards = model.fit(y[:, ::-1], SEED, ids[::-1], settings)
     for name, draws in together.draws.items():
         apart = np.concatenate([half.draws[name] for half in halves])
-        np.testing.assert_allclose(apart, draws, rtol=1e-9, err_msg=name)
-        np.testing.assert_allclose(backwards.draws[name][::-1], draws, rtol=1e-9, err_msg=name)
+        # Lanes are independent; where a lane lies in the batch decides only how XLA rounds (4e-9 seen on jax 0.12).
+        np.testing.assert_allclose(apart, draws, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(backwards.draws[name][::-1], draws, rtol=1e-6, err_msg=name)
 
 
 def test_the_posterior_covers_the_true_shares_of_the_example() -> None:

@@ -174,7 +174,7 @@ class AsyncDatasets(_Namespace):
             except asyncio.CancelledError as error:
                 raise self._on.why_cancelled(error) from None
             else:
-                return await asyncio.to_thread(upload.verify, response.dataset)
+                return response.dataset
             await asyncio.sleep(delay)
             request = requests.get_upload(self._id, dataset_id)
             try:

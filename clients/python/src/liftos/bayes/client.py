@@ -154,7 +154,7 @@ class Datasets(_Namespace):
             except grpc.RpcError as error:
                 delay = retry.after(from_rpc_error(error))
             else:
-                return upload.verify(response.dataset)
+                return response.dataset
             time.sleep(delay)
             request = requests.get_upload(self._id, dataset_id)
             try:

@@ -122,21 +122,6 @@ class Upload:
         for chunk in self.content.chunks(offset):
             yield dataset_pb2.UploadDatasetRequest(chunk=chunk)
 
-    def verify(self, stored: dataset_pb2.Dataset) -> dataset_pb2.Dataset:
-        """Return what the server sealed, or raise AlreadyExists if it is not what was sent.
-
-        The server knows an upload by its header. A data set or an unfinished upload of the same shape and other values
-        would pass for this one there.
-        """
-        if stored.sha256 and stored.sha256 != self.content.sha256():
-            raise of_code(
-                grpc.StatusCode.ALREADY_EXISTS,
-                f"data set {stored.dataset_id!r} exists already, with the same columns and other values",
-                reason="ALREADY_EXISTS",
-                metadata={"resource_type": "dataset", "resource_id": stored.dataset_id},
-            )
-        return stored
-
 
 def upload(
     client_id: str,
@@ -177,11 +162,17 @@ def upload(
                     unit=(units or {}).get(name, ""),
                 )
             )
+    content = Content(parts)
     with python_values():
         header = dataset_pb2.DatasetHeader(
-            client_id=client_id, dataset_id=dataset_id, request_id=request_id, columns=described, row_count=rows or 0
+            client_id=client_id,
+            dataset_id=dataset_id,
+            request_id=request_id,
+            columns=described,
+            row_count=rows or 0,
+            sha256=content.sha256(),
         )
-    return Upload(header, Content(parts))
+    return Upload(header, content)
 
 
 def read_csv(path: Path, roles: Roles, *, encoding: str = "utf-8-sig", delimiter: str = ",") -> Columns:

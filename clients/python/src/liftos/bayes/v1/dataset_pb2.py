@@ -27,7 +27,7 @@ from liftos.bayes.v1 import common_pb2 as liftos_dot_bayes_dot_v1_dot_common__pb
 from liftos.bayes.v1 import options_pb2 as liftos_dot_bayes_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dliftos/bayes/v1/dataset.proto\x12\x0fliftos.bayes.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cliftos/bayes/v1/common.proto\x1a\x1dliftos/bayes/v1/options.proto\"\xc5\x01\n\x06\x43olumn\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x05\x12\x31\n\x04role\x18\x02 \x01(\x0e\x32\x1b.liftos.bayes.v1.ColumnRoleB\x06\xba\xe1\x18\x02\x08\x01\x12:\n\x0c\x65lement_type\x18\x03 \x01(\x0e\x32\x1c.liftos.bayes.v1.ElementTypeB\x06\xba\xe1\x18\x02\x08\x01\x12\x14\n\x04unit\x18\x04 \x01(\tB\x06\xba\xe1\x18\x02\x38@\x12\x1e\n\ncategories\x18\x05 \x03(\tB\n\xba\xe1\x18\x06\x38\x80\x01P\xe8\x07\"\x84\x02\n\x07\x44\x61taset\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12(\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x17.liftos.bayes.v1.Column\x12\x11\n\trow_count\x18\x04 \x01(\x03\x12)\n\x05\x64\x61tes\x18\x05 \x01(\x0b\x32\x1a.liftos.bayes.v1.DateRange\x12)\n\x05grain\x18\x06 \x01(\x0e\x32\x1a.liftos.bayes.v1.TimeGrain\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xca\x01\n\rDatasetHeader\x12\x1b\n\tclient_id\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\ndataset_id\x18\x02 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x02\x12\x35\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\x17.liftos.bayes.v1.ColumnB\x0b\xba\xe1\x18\x07\x08\x01H\x02P\x80\x02\x12)\n\trow_count\x18\x05 \x01(\x03\x42\x16\xba\xe1\x18\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\xd0\x12\x63\x41\"g\n\x0c\x44\x61tasetChunk\x12&\n\x06offset\x18\x01 \x01(\x03\x42\x16\xba\xe1\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\xa2\x94\x1amB\x12\x18\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\n\xba\xe1\x18\x06\x30\x01\x38\x80\x80@\x12\x15\n\x05\x63rc32\x18\x03 \x01(\rB\x06\xba\xe1\x18\x02h\x01\"\x86\x01\n\x14UploadDatasetRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32\x1e.liftos.bayes.v1.DatasetHeaderH\x00\x12.\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1d.liftos.bayes.v1.DatasetChunkH\x00\x42\x0c\n\x04part\x12\x04\xb8\xe1\x18\x01\"B\n\x15UploadDatasetResponse\x12)\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x18.liftos.bayes.v1.Dataset\"M\n\x10GetUploadRequest\x12\x1b\n\tclient_id\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\ndataset_id\x18\x02 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\"R\n\x11GetUploadResponse\x12\x18\n\x10\x63ommitted_offset\x18\x01 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sealed\x18\x03 \x01(\x08\"N\n\x11GetDatasetRequest\x12\x1b\n\tclient_id\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\ndataset_id\x18\x02 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\"?\n\x12GetDatasetResponse\x12)\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x18.liftos.bayes.v1.Dataset\"z\n\x13ListDatasetsRequest\x12\x1b\n\tclient_id\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12)\n\tpage_size\x18\x02 \x01(\x05\x42\x16\xba\xe1\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00@\x8f@\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xba\xe1\x18\x03\x38\x80\x08\"[\n\x14ListDatasetsResponse\x12*\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x18.liftos.bayes.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x14\x44\x65leteDatasetRequest\x12\x1b\n\tclient_id\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\ndataset_id\x18\x02 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x02\"\x17\n\x15\x44\x65leteDatasetResponse\"w\n\x12ReadDatasetRequest\x12\x1b\n\tclient_id\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\ndataset_id\x18\x02 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12&\n\x06offset\x18\x03 \x01(\x03\x42\x16\xba\xe1\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\xa2\x94\x1amB\"C\n\x13ReadDatasetResponse\x12,\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x1d.liftos.bayes.v1.DatasetChunk*\xf0\x01\n\nColumnRole\x12\x1b\n\x17\x43OLUMN_ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OLUMN_ROLE_TIME\x10\x01\x12\x13\n\x0f\x43OLUMN_ROLE_GEO\x10\x02\x12\x13\n\x0f\x43OLUMN_ROLE_KPI\x10\x03\x12\x18\n\x14\x43OLUMN_ROLE_EXPOSURE\x10\x04\x12\x15\n\x11\x43OLUMN_ROLE_SPEND\x10\x05\x12\x17\n\x13\x43OLUMN_ROLE_CONTROL\x10\x06\x12\x1f\n\x1b\x43OLUMN_ROLE_REVENUE_PER_KPI\x10\x07\x12\x1a\n\x16\x43OLUMN_ROLE_POPULATION\x10\x08*l\n\tTimeGrain\x12\x1a\n\x16TIME_GRAIN_UNSPECIFIED\x10\x00\x12\x14\n\x10TIME_GRAIN_DAILY\x10\x01\x12\x15\n\x11TIME_GRAIN_WEEKLY\x10\x02\x12\x16\n\x12TIME_GRAIN_MONTHLY\x10\x03\x32\xe6\x04\n\x0e\x44\x61tasetService\x12\x66\n\rUploadDataset\x12%.liftos.bayes.v1.UploadDatasetRequest\x1a&.liftos.bayes.v1.UploadDatasetResponse\"\x04\xb8\xe1\x18\x03(\x01\x12[\n\tGetUpload\x12!.liftos.bayes.v1.GetUploadRequest\x1a\".liftos.bayes.v1.GetUploadResponse\"\x07\x90\x02\x01\xb8\xe1\x18\x02\x12^\n\nGetDataset\x12\".liftos.bayes.v1.GetDatasetRequest\x1a#.liftos.bayes.v1.GetDatasetResponse\"\x07\x90\x02\x01\xb8\xe1\x18\x02\x12\x64\n\x0cListDatasets\x12$.liftos.bayes.v1.ListDatasetsRequest\x1a%.liftos.bayes.v1.ListDatasetsResponse\"\x07\x90\x02\x01\xb8\xe1\x18\x02\x12\x64\n\rDeleteDataset\x12%.liftos.bayes.v1.DeleteDatasetRequest\x1a&.liftos.bayes.v1.DeleteDatasetResponse\"\x04\xb8\xe1\x18\x03\x12\x63\n\x0bReadDataset\x12#.liftos.bayes.v1.ReadDatasetRequest\x1a$.liftos.bayes.v1.ReadDatasetResponse\"\x07\x90\x02\x01\xb8\xe1\x18\x02\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dliftos/bayes/v1/dataset.proto\x12\x0fliftos.bayes.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cliftos/bayes/v1/common.proto\x1a\x1dliftos/bayes/v1/options.proto\"\xc5\x01\n\x06\x43olumn\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x05\x12\x31\n\x04role\x18\x02 \x01(\x0e\x32\x1b.liftos.bayes.v1.ColumnRoleB\x06\xba\xe1\x18\x02\x08\x01\x12:\n\x0c\x65lement_type\x18\x03 \x01(\x0e\x32\x1c.liftos.bayes.v1.ElementTypeB\x06\xba\xe1\x18\x02\x08\x01\x12\x14\n\x04unit\x18\x04 \x01(\tB\x06\xba\xe1\x18\x02\x38@\x12\x1e\n\ncategories\x18\x05 \x03(\tB\n\xba\xe1\x18\x06\x38\x80\x01P\xe8\x07\"\x84\x02\n\x07\x44\x61taset\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12(\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x17.liftos.bayes.v1.Column\x12\x11\n\trow_count\x18\x04 \x01(\x03\x12)\n\x05\x64\x61tes\x18\x05 \x01(\x0b\x32\x1a.liftos.bayes.v1.DateRange\x12)\n\x05grain\x18\x06 \x01(\x0e\x32\x1a.liftos.bayes.v1.TimeGrain\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe6\x01\n\rDatasetHeader\x12\x1b\n\tclient_id\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\ndataset_id\x18\x02 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x02\x12\x35\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\x17.liftos.bayes.v1.ColumnB\x0b\xba\xe1\x18\x07\x08\x01H\x02P\x80\x02\x12)\n\trow_count\x18\x05 \x01(\x03\x42\x16\xba\xe1\x18\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\xd0\x12\x63\x41\x12\x1a\n\x06sha256\x18\x06 \x01(\tB\n\xba\xe1\x18\x06\x08\x01\x30@8@\"g\n\x0c\x44\x61tasetChunk\x12&\n\x06offset\x18\x01 \x01(\x03\x42\x16\xba\xe1\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\xa2\x94\x1amB\x12\x18\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\n\xba\xe1\x18\x06\x30\x01\x38\x80\x80@\x12\x15\n\x05\x63rc32\x18\x03 \x01(\rB\x06\xba\xe1\x18\x02h\x01\"\x86\x01\n\x14UploadDatasetRequest\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32\x1e.liftos.bayes.v1.DatasetHeaderH\x00\x12.\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x1d.liftos.bayes.v1.DatasetChunkH\x00\x42\x0c\n\x04part\x12\x04\xb8\xe1\x18\x01\"B\n\x15UploadDatasetResponse\x12)\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x18.liftos.bayes.v1.Dataset\"M\n\x10GetUploadRequest\x12\x1b\n\tclient_id\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\ndataset_id\x18\x02 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\"R\n\x11GetUploadResponse\x12\x18\n\x10\x63ommitted_offset\x18\x01 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sealed\x18\x03 \x01(\x08\"N\n\x11GetDatasetRequest\x12\x1b\n\tclient_id\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\ndataset_id\x18\x02 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\"?\n\x12GetDatasetResponse\x12)\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x18.liftos.bayes.v1.Dataset\"z\n\x13ListDatasetsRequest\x12\x1b\n\tclient_id\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12)\n\tpage_size\x18\x02 \x01(\x05\x42\x16\xba\xe1\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00@\x8f@\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xba\xe1\x18\x03\x38\x80\x08\"[\n\x14ListDatasetsResponse\x12*\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x18.liftos.bayes.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x14\x44\x65leteDatasetRequest\x12\x1b\n\tclient_id\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\ndataset_id\x18\x02 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\nrequest_id\x18\x03 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x02\"\x17\n\x15\x44\x65leteDatasetResponse\"w\n\x12ReadDatasetRequest\x12\x1b\n\tclient_id\x18\x01 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12\x1c\n\ndataset_id\x18\x02 \x01(\tB\x08\xba\xe1\x18\x04\x08\x01@\x01\x12&\n\x06offset\x18\x03 \x01(\x03\x42\x16\xba\xe1\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\xa2\x94\x1amB\"C\n\x13ReadDatasetResponse\x12,\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x1d.liftos.bayes.v1.DatasetChunk*\xf0\x01\n\nColumnRole\x12\x1b\n\x17\x43OLUMN_ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OLUMN_ROLE_TIME\x10\x01\x12\x13\n\x0f\x43OLUMN_ROLE_GEO\x10\x02\x12\x13\n\x0f\x43OLUMN_ROLE_KPI\x10\x03\x12\x18\n\x14\x43OLUMN_ROLE_EXPOSURE\x10\x04\x12\x15\n\x11\x43OLUMN_ROLE_SPEND\x10\x05\x12\x17\n\x13\x43OLUMN_ROLE_CONTROL\x10\x06\x12\x1f\n\x1b\x43OLUMN_ROLE_REVENUE_PER_KPI\x10\x07\x12\x1a\n\x16\x43OLUMN_ROLE_POPULATION\x10\x08*l\n\tTimeGrain\x12\x1a\n\x16TIME_GRAIN_UNSPECIFIED\x10\x00\x12\x14\n\x10TIME_GRAIN_DAILY\x10\x01\x12\x15\n\x11TIME_GRAIN_WEEKLY\x10\x02\x12\x16\n\x12TIME_GRAIN_MONTHLY\x10\x03\x32\xe6\x04\n\x0e\x44\x61tasetService\x12\x66\n\rUploadDataset\x12%.liftos.bayes.v1.UploadDatasetRequest\x1a&.liftos.bayes.v1.UploadDatasetResponse\"\x04\xb8\xe1\x18\x03(\x01\x12[\n\tGetUpload\x12!.liftos.bayes.v1.GetUploadRequest\x1a\".liftos.bayes.v1.GetUploadResponse\"\x07\x90\x02\x01\xb8\xe1\x18\x02\x12^\n\nGetDataset\x12\".liftos.bayes.v1.GetDatasetRequest\x1a#.liftos.bayes.v1.GetDatasetResponse\"\x07\x90\x02\x01\xb8\xe1\x18\x02\x12\x64\n\x0cListDatasets\x12$.liftos.bayes.v1.ListDatasetsRequest\x1a%.liftos.bayes.v1.ListDatasetsResponse\"\x07\x90\x02\x01\xb8\xe1\x18\x02\x12\x64\n\rDeleteDataset\x12%.liftos.bayes.v1.DeleteDatasetRequest\x1a&.liftos.bayes.v1.DeleteDatasetResponse\"\x04\xb8\xe1\x18\x03\x12\x63\n\x0bReadDataset\x12#.liftos.bayes.v1.ReadDatasetRequest\x1a$.liftos.bayes.v1.ReadDatasetResponse\"\x07\x90\x02\x01\xb8\xe1\x18\x02\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,6 +54,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETHEADER'].fields_by_name['columns']._serialized_options = b'\272\341\030\007\010\001H\002P\200\002'
   _globals['_DATASETHEADER'].fields_by_name['row_count']._loaded_options = None
   _globals['_DATASETHEADER'].fields_by_name['row_count']._serialized_options = b'\272\341\030\022\031\000\000\000\000\000\000\360?)\000\000\000\000\320\022cA'
+  _globals['_DATASETHEADER'].fields_by_name['sha256']._loaded_options = None
+  _globals['_DATASETHEADER'].fields_by_name['sha256']._serialized_options = b'\272\341\030\006\010\0010@8@'
   _globals['_DATASETCHUNK'].fields_by_name['offset']._loaded_options = None
   _globals['_DATASETCHUNK'].fields_by_name['offset']._serialized_options = b'\272\341\030\022\031\000\000\000\000\000\000\000\000)\000\000\000\242\224\032mB'
   _globals['_DATASETCHUNK'].fields_by_name['data']._loaded_options = None
@@ -100,42 +102,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETSERVICE'].methods_by_name['DeleteDataset']._serialized_options = b'\270\341\030\003'
   _globals['_DATASETSERVICE'].methods_by_name['ReadDataset']._loaded_options = None
   _globals['_DATASETSERVICE'].methods_by_name['ReadDataset']._serialized_options = b'\220\002\001\270\341\030\002'
-  _globals['_COLUMNROLE']._serialized_start=1976
-  _globals['_COLUMNROLE']._serialized_end=2216
-  _globals['_TIMEGRAIN']._serialized_start=2218
-  _globals['_TIMEGRAIN']._serialized_end=2326
+  _globals['_COLUMNROLE']._serialized_start=2004
+  _globals['_COLUMNROLE']._serialized_end=2244
+  _globals['_TIMEGRAIN']._serialized_start=2246
+  _globals['_TIMEGRAIN']._serialized_end=2354
   _globals['_COLUMN']._serialized_start=145
   _globals['_COLUMN']._serialized_end=342
   _globals['_DATASET']._serialized_start=345
   _globals['_DATASET']._serialized_end=605
   _globals['_DATASETHEADER']._serialized_start=608
-  _globals['_DATASETHEADER']._serialized_end=810
-  _globals['_DATASETCHUNK']._serialized_start=812
-  _globals['_DATASETCHUNK']._serialized_end=915
-  _globals['_UPLOADDATASETREQUEST']._serialized_start=918
-  _globals['_UPLOADDATASETREQUEST']._serialized_end=1052
-  _globals['_UPLOADDATASETRESPONSE']._serialized_start=1054
-  _globals['_UPLOADDATASETRESPONSE']._serialized_end=1120
-  _globals['_GETUPLOADREQUEST']._serialized_start=1122
-  _globals['_GETUPLOADREQUEST']._serialized_end=1199
-  _globals['_GETUPLOADRESPONSE']._serialized_start=1201
-  _globals['_GETUPLOADRESPONSE']._serialized_end=1283
-  _globals['_GETDATASETREQUEST']._serialized_start=1285
-  _globals['_GETDATASETREQUEST']._serialized_end=1363
-  _globals['_GETDATASETRESPONSE']._serialized_start=1365
-  _globals['_GETDATASETRESPONSE']._serialized_end=1428
-  _globals['_LISTDATASETSREQUEST']._serialized_start=1430
-  _globals['_LISTDATASETSREQUEST']._serialized_end=1552
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=1554
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=1645
-  _globals['_DELETEDATASETREQUEST']._serialized_start=1647
-  _globals['_DELETEDATASETREQUEST']._serialized_end=1758
-  _globals['_DELETEDATASETRESPONSE']._serialized_start=1760
-  _globals['_DELETEDATASETRESPONSE']._serialized_end=1783
-  _globals['_READDATASETREQUEST']._serialized_start=1785
-  _globals['_READDATASETREQUEST']._serialized_end=1904
-  _globals['_READDATASETRESPONSE']._serialized_start=1906
-  _globals['_READDATASETRESPONSE']._serialized_end=1973
-  _globals['_DATASETSERVICE']._serialized_start=2329
-  _globals['_DATASETSERVICE']._serialized_end=2943
+  _globals['_DATASETHEADER']._serialized_end=838
+  _globals['_DATASETCHUNK']._serialized_start=840
+  _globals['_DATASETCHUNK']._serialized_end=943
+  _globals['_UPLOADDATASETREQUEST']._serialized_start=946
+  _globals['_UPLOADDATASETREQUEST']._serialized_end=1080
+  _globals['_UPLOADDATASETRESPONSE']._serialized_start=1082
+  _globals['_UPLOADDATASETRESPONSE']._serialized_end=1148
+  _globals['_GETUPLOADREQUEST']._serialized_start=1150
+  _globals['_GETUPLOADREQUEST']._serialized_end=1227
+  _globals['_GETUPLOADRESPONSE']._serialized_start=1229
+  _globals['_GETUPLOADRESPONSE']._serialized_end=1311
+  _globals['_GETDATASETREQUEST']._serialized_start=1313
+  _globals['_GETDATASETREQUEST']._serialized_end=1391
+  _globals['_GETDATASETRESPONSE']._serialized_start=1393
+  _globals['_GETDATASETRESPONSE']._serialized_end=1456
+  _globals['_LISTDATASETSREQUEST']._serialized_start=1458
+  _globals['_LISTDATASETSREQUEST']._serialized_end=1580
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=1582
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=1673
+  _globals['_DELETEDATASETREQUEST']._serialized_start=1675
+  _globals['_DELETEDATASETREQUEST']._serialized_end=1786
+  _globals['_DELETEDATASETRESPONSE']._serialized_start=1788
+  _globals['_DELETEDATASETRESPONSE']._serialized_end=1811
+  _globals['_READDATASETREQUEST']._serialized_start=1813
+  _globals['_READDATASETREQUEST']._serialized_end=1932
+  _globals['_READDATASETRESPONSE']._serialized_start=1934
+  _globals['_READDATASETRESPONSE']._serialized_end=2001
+  _globals['_DATASETSERVICE']._serialized_start=2357
+  _globals['_DATASETSERVICE']._serialized_end=2971
 # @@protoc_insertion_point(module_scope)

@@ -208,6 +208,7 @@ class DatasetHeader(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     ROW_COUNT_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that will own the data set."""
     dataset_id: _builtins.str
@@ -216,6 +217,10 @@ class DatasetHeader(_message.Message):
     """Makes retries of the whole upload safe."""
     row_count: _builtins.int
     """Number of rows."""
+    sha256: _builtins.str
+    """SHA-256 of the content, 64 hexadecimal digits in lower case. It tells an upload from another of the same shape, so
+    that a retry or a resumed upload cannot mix the two; content with another digest is refused with INVALID_DATA.
+    """
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___Column]:
         """Columns in the order of the content. The content is column after column, each `row_count` elements, little-endian."""
@@ -228,10 +233,11 @@ class DatasetHeader(_message.Message):
         request_id: _builtins.str = ...,
         columns: _abc.Iterable[Global___Column] | None = ...,
         row_count: _builtins.int = ...,
+        sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "columns", b"columns", "dataset_id", b"dataset_id", "request_id", b"request_id", "row_count", b"row_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "columns", b"columns", "dataset_id", b"dataset_id", "request_id", b"request_id", "row_count", b"row_count", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
