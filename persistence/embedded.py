@@ -68,6 +68,19 @@ class EmbeddedPostgres:
         url: str = server.get_uri()
         return url
 
+    def ensure_running(self) -> bool:
+        """Start the server again if it has died since `start`; True if it had. Raises `EmbeddedPostgresError`."""
+        server = self._server
+        if server is None or server.get_postmaster_info().is_running():
+            return False
+        data = self.directory / "postgres"
+        try:
+            _settle_pidfile(data)
+            _start(server, data)
+        except (OSError, subprocess.SubprocessError, AssertionError) as error:
+            raise EmbeddedPostgresError(f"cannot start Postgres in {self.directory}: {error}") from error
+        return True
+
     def stop(self) -> None:
         """Stop the server, rolling back what is open, and give up the directory; does nothing when not started."""
         server, self._server = self._server, None

@@ -8,7 +8,7 @@ import datetime
 import hashlib
 import json
 import uuid
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Uuid, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import TIMESTAMP
@@ -49,7 +49,7 @@ async def list_page(
     used with others. Raises `InvalidPageToken`.
     """
     size = min(page_size, MAX_PAGE_SIZE) if page_size > 0 else DEFAULT_PAGE_SIZE
-    scope = hashlib.sha256(f"{entity.__tablename__}\0{filter_key}".encode()).hexdigest()[:16]
+    scope = _scope(entity, filter_key)
     query = select(entity).where(*filters)
     if page_token:
         create_time, pk = _decode(page_token, scope)
@@ -62,6 +62,15 @@ async def list_page(
     if len(items) <= size:
         return Page(items, "")
     return Page(items[:size], _encode(items[size - 1], scope))
+
+
+def token_after(last: Owned | AuditEntry, filter_key: str) -> str:
+    """The token of the page after `last`, for a page that is closed before `list_page` would close it."""
+    return _encode(last, _scope(type(last), filter_key))
+
+
+def _scope(entity: type[Any], filter_key: str) -> str:
+    return hashlib.sha256(f"{entity.__tablename__}\0{filter_key}".encode()).hexdigest()[:16]
 
 
 def _encode(last: Owned | AuditEntry, scope: str) -> str:

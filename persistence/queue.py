@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import psycopg
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import ConnectorException
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import conninfo, translated
@@ -58,3 +60,38 @@ async def retry_stalled(app: App, seconds_since_heartbeat: float = 30) -> int:
             else:
                 count += 1
     return count
+
+
+_LOST_CALLS = text("""
+    select j.pk from jobs j
+    where j.state = 'QUEUED' and j.kind <> 'SBC_RUN' and j.create_time < now() - make_interval(secs => :age)
+      and not exists (select 1 from procrastinate_jobs q where q.task_name = 'run_call'
+                      and q.status in ('todo', 'doing') and q.args->>'job' = j.pk::text)
+    order by j.create_time limit 100
+""")
+_LOST_SHARDS = text("""
+    select s.validation_pk, s.ordinal from sbc_shards s
+    join sbc_validations v on v.pk = s.validation_pk join jobs j on j.pk = v.job_pk
+    where j.state in ('QUEUED', 'RUNNING') and j.create_time < now() - make_interval(secs => :age)
+      -- An open shard that waits for delivery, or any shard of a run that only lacks its verdict.
+      and (s.state = 'QUEUED'
+           or s.ordinal = 0 and not exists (select 1 from sbc_shards o
+                                            where o.validation_pk = s.validation_pk and o.state <> 'DONE'))
+      and not exists (select 1 from procrastinate_jobs q where q.task_name = 'run_shard'
+                      and q.status in ('todo', 'doing') and q.args->>'validation' = s.validation_pk::text
+                      and (q.args->>'ordinal')::int = s.ordinal)
+    order by j.create_time, s.ordinal limit 1000
+""")
+
+
+async def lost_calls(session: AsyncSession, age_seconds: float) -> list[uuid.UUID]:
+    """Queued jobs, older than `age_seconds`, that no entry of the queue stands for: their delivery was lost."""
+    return [row[0] for row in await session.execute(_LOST_CALLS, {"age": age_seconds})]
+
+
+async def lost_shards(session: AsyncSession, age_seconds: float) -> list[tuple[uuid.UUID, int]]:
+    """Shards of open runs, older than `age_seconds`, that nobody computes and no entry of the queue stands for.
+
+    Includes the first shard of a run that is complete but for its verdict.
+    """
+    return [(row[0], row[1]) for row in await session.execute(_LOST_SHARDS, {"age": age_seconds})]

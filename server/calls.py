@@ -24,6 +24,9 @@ from server.wire import fingerprint
 R = TypeVar("R", bound=Message)
 Prepare = Callable[[AsyncSession, Job], Awaitable[None]]
 
+FITTING = frozenset({"ANALYZE_CONFLICT", "ANALYZE_ATTRIBUTION"})
+"""Kinds that may need a fit of many seconds; everything else goes before them in the queue."""
+
 POLL_SECONDS = 2.0
 """A notification can be lost with its connection; the job is looked at this often all the same."""
 
@@ -63,7 +66,8 @@ class Calls:
         job = await jobs.create(session, request.client_id, kind, request.SerializeToString())
         if prepare is not None:
             await prepare(session, job)
-        await queue.defer(session, "run_call", queue="calls", job=str(job.pk))
+        priority = 0 if kind in FITTING else 1
+        await queue.defer(session, "run_call", queue=queue.CALLS, priority=priority, job=str(job.pk))
         if request_id:
             await requests.attach(session, request.client_id, kind, request_id, job_pk=job.pk)
         return job.pk

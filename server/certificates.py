@@ -20,4 +20,5 @@ def fit_key(model: Model, dataset: Dataset | None, months: int, beliefs: Sequenc
     for row in beliefs:
         belief = from_json(row.belief, elicitation_pb2.Belief())
         priors.append([to_json(belief.estimand), to_json(belief.compiled)])
+    priors.sort(key=str)  # the order in which beliefs were added changes nothing
     return digest(model.model_hash, dataset.sha256 if dataset else "", months, priors, SERVER_VERSION)

@@ -13,8 +13,10 @@ from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from liftos.bayes import rules
 from liftos.bayes.v1 import options_pb2
+from sqlalchemy.exc import IntegrityError
 
 from persistence.database import StorageUnavailable
+from persistence.datasets import DatasetExists
 from persistence.paging import InvalidPageToken
 from persistence.requests import RequestIdReused
 from server.errors import ServiceError, invalid_fields
@@ -25,6 +27,8 @@ MAX_MESSAGE_BYTES = 4 << 20
 """Largest message. gRPC's own limit is set higher, so that the refusal can carry a reason."""
 HARD_MESSAGE_BYTES = 4 * MAX_MESSAGE_BYTES
 """gRPC's own limit: beyond it the transport refuses the message unread."""
+
+UNIQUE_VIOLATION, FOREIGN_KEY_VIOLATION = "23505", "23503"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -127,11 +131,24 @@ def translate(error: Exception) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, RequestIdReused):
-        return ServiceError("REQUEST_ID_REUSED", "request_id was used before with a different payload")
+        return ServiceError(
+            "REQUEST_ID_REUSED",
+            "request_id was used before with a different payload",
+            metadata={"request_id": error.request_id},
+        )
+    if isinstance(error, DatasetExists):
+        return ServiceError("ALREADY_EXISTS", "a data set of this name with other content exists already")
     if isinstance(error, InvalidPageToken):
         return ServiceError("INVALID_PAGE_TOKEN", "page_token does not belong to this list and filter")
     if isinstance(error, StorageUnavailable):
         return ServiceError("STORAGE_UNAVAILABLE", "the database cannot be reached; call again later")
+    if isinstance(error, IntegrityError):
+        # Two calls at the same moment: the one that came second finds what the first has just written.
+        state = getattr(error.orig, "sqlstate", None)
+        if state == UNIQUE_VIOLATION:
+            return ServiceError("ALREADY_EXISTS", "another call has just created this resource")
+        if state == FOREIGN_KEY_VIOLATION:
+            return ServiceError("IN_USE", "another call has just taken up or deleted a resource that this one needs")
     incident = uuid.uuid4().hex
     log.error("incident %s", incident, exc_info=error)
     return ServiceError("INTERNAL", f"internal error, incident {incident}", metadata={"incident_id": incident})

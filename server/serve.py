@@ -7,12 +7,13 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from persistence import migrate
-from persistence.embedded import EmbeddedPostgres
+from persistence.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from server.lifeline import LIFELINE
 from server.settings import Settings
 
@@ -20,6 +21,10 @@ log = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
 STOP_SECONDS = 30.0
+QUICK_SECONDS = 15.0
+"""A process that ends sooner never worked: a used port, a wrong configuration."""
+MAX_QUICK_DEATHS = 4
+POSTGRES_LOOK_SECONDS = 1.0
 
 
 def address_file(settings: Settings) -> Path:
@@ -34,6 +39,7 @@ class Child:
     name: str
     arguments: list[str]
     environment: dict[str, str]
+    give_up: Callable[[], None]
     process: asyncio.subprocess.Process | None = None
     stopping: bool = False
     _task: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -43,14 +49,22 @@ class Child:
         self._task = asyncio.create_task(self._watch(), name=self.name)
 
     async def _watch(self) -> None:
+        quick_deaths = 0
         while not self.stopping:
+            begin = time.monotonic()
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", *self.arguments, stdin=asyncio.subprocess.PIPE, env=self.environment
             )
             code = await self.process.wait()
-            if not self.stopping:
-                log.error("%s ended with code %d; starting it again", self.name, code)
-                await asyncio.sleep(RESTART_SECONDS)
+            if self.stopping:
+                return
+            quick_deaths = quick_deaths + 1 if time.monotonic() - begin < QUICK_SECONDS else 0
+            if quick_deaths >= MAX_QUICK_DEATHS:
+                log.critical("%s ended with code %d %d times in a row; giving up", self.name, code, quick_deaths)
+                self.give_up()
+                return
+            log.error("%s ended with code %d; starting it again", self.name, code)
+            await asyncio.sleep(RESTART_SECONDS)
 
     async def stop(self) -> None:
         """Ask the process to stop, and end it if it does not."""
@@ -68,7 +82,7 @@ class Child:
             await asyncio.gather(self._task, return_exceptions=True)
 
 
-def children(settings: Settings, database_url: str) -> list[Child]:
+def children(settings: Settings, database_url: str, give_up: Callable[[], None]) -> list[Child]:
     """The processes beside the database, in the order they are started."""
     environment = {
         **os.environ,
@@ -77,11 +91,14 @@ def children(settings: Settings, database_url: str) -> list[Child]:
         "LIFTOS_BAYES_DATA_DIR": str(settings.data_dir),
         "LIFTOS_BAYES_LISTEN": settings.listen,
     }
-    server = Child("server", ["server.cli", "server", "--address-file", str(address_file(settings))], environment)
+    server = Child(
+        "server", ["server.cli", "server", "--address-file", str(address_file(settings))], environment, give_up
+    )
     # Short calls have a worker of their own, so that they never wait behind a shard of a long run.
-    calls = Child("worker (calls)", ["server.worker", "calls"], environment)
+    calls = Child("worker (calls)", ["server.worker", "calls"], environment, give_up)
     shards = [
-        Child(f"worker (shards {index})", ["server.worker", "shards"], environment) for index in range(settings.workers)
+        Child(f"worker (shards {index})", ["server.worker", "shards"], environment, give_up)
+        for index in range(settings.workers)
     ]
     return [server, calls, *shards]
 
@@ -96,18 +113,44 @@ async def serve(settings: Settings, started: Callable[[], None] | None = None) -
     address_file(settings).unlink(missing_ok=True)
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir.resolve() / "postgres")
     running: list[Child] = []
+    failed = False
+    watch: asyncio.Task[None] | None = None
+
+    def give_up() -> None:
+        nonlocal failed
+        failed = True
+        stop.set()
+
     try:
         url = settings.database_url or await asyncio.to_thread(embedded.start)  # type: ignore[union-attr]
         await asyncio.to_thread(migrate.upgrade, url)
-        for child in children(settings, url):
+        for child in children(settings, url, give_up):
             child.start()
             running.append(child)
+        if embedded is not None:
+            watch = asyncio.create_task(_keep_postgres(embedded))
         if started is not None:
             started()
         await stop.wait()
     finally:
+        if watch is not None:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
         for child in reversed(running):
             await child.stop()
         address_file(settings).unlink(missing_ok=True)
         if embedded is not None:
             await asyncio.to_thread(embedded.stop)
+    if failed:
+        raise SystemExit(1)
+
+
+async def _keep_postgres(embedded: EmbeddedPostgres) -> None:
+    """Start the embedded Postgres again when it has died; servers and workers reconnect by themselves."""
+    while True:
+        await asyncio.sleep(POSTGRES_LOOK_SECONDS)
+        try:
+            if await asyncio.to_thread(embedded.ensure_running):
+                log.error("the embedded Postgres had died and was started again")
+        except EmbeddedPostgresError:
+            log.exception("the embedded Postgres has died and does not start; trying again")

@@ -93,7 +93,7 @@ def decode(columns: Sequence[dataset_pb2.Column], row_count: int, content: bytes
     for index, column in enumerate(columns):
         if index != time_index:
             _check_column(index, column, arrays[column.name], dates)
-    return Table(dates, {name: array.astype(np.float64) for name, array in arrays.items()}, grain)
+    return Table(dates, {name: array.astype(np.float64, copy=False) for name, array in arrays.items()}, grain)
 
 
 def _cell(column: int, row: int) -> str:

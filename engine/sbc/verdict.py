@@ -206,6 +206,8 @@ _SHAPE_WORDS = {
 }
 
 _REASON_WORDS = {
+    Reason.SEQUENTIAL_EVIDENCE: "the evidence against calibration crossed its threshold while the run went on",
+    Reason.BAND_TEST: "ranks leave their simultaneous band at the planned number of simulations",
     Reason.INCOMPLETE: "planned simulations are missing",
     Reason.FEW_SIMULATIONS: "a run of this size can find errors but not certify",
     Reason.FAILED_FITS: "too many fits failed",
@@ -214,6 +216,11 @@ _REASON_WORDS = {
     Reason.TIES: "posterior draws equal the truth too often, as stuck chains do",
     Reason.NO_DATA_DEPENDENT_QUANTITY: "no ranked quantity depends on the data",
 }
+
+
+def in_words(reason: Reason) -> str:
+    """Return a reason as a clause, without capital and full stop."""
+    return _REASON_WORDS[reason]
 
 
 def _sentence(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import grpc
@@ -9,10 +10,10 @@ from liftos.bayes.v1 import attribution_pb2, attribution_pb2_grpc
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
-from persistence.paging import list_page
 from persistence.tables import Attribution, Job, Model
 from server.calls import Calls
 from server.errors import ServiceError, invalid_field
+from server.pages import page_of
 from server.resources import attribution_message, confirmed_session, owned
 from server.services.conflicts import check_money, months
 
@@ -70,18 +71,10 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
     ) -> attribution_pb2.ListAttributionsResponse:
         """List the attributions of a client."""
         async with self.database.session() as session:
-            filters = [Attribution.client_id == request.client_id]
+            filters = []
             if request.model_id:
                 model = await owned(session, Model, request.client_id, request.model_id)
                 filters.append(Attribution.model_pk == model.pk)
-            rows, token = await list_page(
-                session,
-                Attribution,
-                *filters,
-                page_size=request.page_size,
-                page_token=request.page_token,
-                filter_key=f"attributions:{request.client_id}:{request.model_id}",
-            )
-            return attribution_pb2.ListAttributionsResponse(
-                attributions=[await attribution_message(session, row) for row in rows], next_page_token=token
-            )
+            build = partial(attribution_message, session)
+            found, token = await page_of(session, Attribution, request, request.model_id, build, *filters)
+            return attribution_pb2.ListAttributionsResponse(attributions=found, next_page_token=token)

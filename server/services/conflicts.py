@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import grpc
@@ -11,10 +12,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
-from persistence.paging import list_page
 from persistence.tables import Conflict, EvidenceCurve, FitDraws, Job, Session
 from server.calls import Calls
 from server.errors import invalid_field
+from server.pages import page_of
 from server.resources import DEFAULT_MONTHS, confirmed_session, conflict_message, owned
 from server.wire import from_json, label, to_array, value_of
 
@@ -67,21 +68,13 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
     ) -> conflict_pb2.ListConflictsResponse:
         """List the analyses of a client."""
         async with self.database.session() as session:
-            filters = [Conflict.client_id == request.client_id]
+            filters = []
             if request.session_id:
                 elicited = await owned(session, Session, request.client_id, request.session_id)
                 filters.append(Conflict.session_pk == elicited.pk)
-            rows, token = await list_page(
-                session,
-                Conflict,
-                *filters,
-                page_size=request.page_size,
-                page_token=request.page_token,
-                filter_key=f"conflicts:{request.client_id}:{request.session_id}",
-            )
-            return conflict_pb2.ListConflictsResponse(
-                analyses=[await conflict_message(session, row) for row in rows], next_page_token=token
-            )
+            build = partial(conflict_message, session)
+            found, token = await page_of(session, Conflict, request, request.session_id, build, *filters)
+            return conflict_pb2.ListConflictsResponse(analyses=found, next_page_token=token)
 
     async def GetEvidenceCurve(
         self, request: conflict_pb2.GetEvidenceCurveRequest, context: Context

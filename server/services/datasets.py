@@ -14,9 +14,10 @@ from liftos.bayes.v1 import dataset_pb2, dataset_pb2_grpc
 from persistence import datasets, requests
 from persistence.database import Database
 from persistence.lookup import ensure_client, get_owned
-from persistence.paging import list_page
 from persistence.tables import Dataset
 from server.errors import ServiceError, already_exists, invalid_data, invalid_field, not_found
+from server.idempotency import seen_before
+from server.pages import page_of
 from server.resources import dataset_message, owned
 from server.table import check_header, decode
 from server.wire import fingerprint, from_json, to_json
@@ -149,28 +150,19 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.ListDatasetsResponse:
         """List the sealed data sets of a client."""
         async with self.database.session() as session:
-            rows, token = await list_page(
-                session,
-                Dataset,
-                Dataset.client_id == request.client_id,
-                Dataset.state == "SEALED",
-                page_size=request.page_size,
-                page_token=request.page_token,
-                filter_key=f"datasets:{request.client_id}",
-            )
-            return dataset_pb2.ListDatasetsResponse(
-                datasets=[dataset_message(row) for row in rows], next_page_token=token
-            )
+
+            async def build(row: Dataset) -> dataset_pb2.Dataset:
+                return dataset_message(row)
+
+            found, token = await page_of(session, Dataset, request, "", build, Dataset.state == "SEALED")
+            return dataset_pb2.ListDatasetsResponse(datasets=found, next_page_token=token)
 
     async def DeleteDataset(
         self, request: dataset_pb2.DeleteDatasetRequest, context: Context
     ) -> dataset_pb2.DeleteDatasetResponse:
         """Delete a data set, or an unfinished upload."""
         async with self.database.session() as session:
-            await ensure_client(session, request.client_id)
-            replay = await requests.remember(
-                session, request.client_id, "DeleteDataset", request.request_id, fingerprint(request)
-            )
+            replay = await seen_before(session, "DeleteDataset", request)
             if replay is not None:
                 return dataset_pb2.DeleteDatasetResponse()
             row = await owned(session, Dataset, request.client_id, request.dataset_id, for_update=True)

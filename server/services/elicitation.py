@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -12,16 +13,16 @@ from liftos.bayes.v1 import common_pb2, elicitation_pb2, elicitation_pb2_grpc
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence import requests
 from persistence.database import Database
-from persistence.lookup import ensure_client, get_owned
-from persistence.paging import list_page
+from persistence.lookup import get_owned
 from persistence.tables import ClientPrior, Job, Model, Session
 from server.calls import Calls
 from server.errors import ServiceError, already_exists, invalid_field, not_found, unimplemented
+from server.idempotency import seen_before
+from server.pages import page_of
 from server.resources import belief_message, beliefs_of, owned, session_message
 from server.services.models import check_distribution
-from server.wire import fingerprint, label
+from server.wire import label
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _LATER_FORMS = frozenset({"range", "roulette", "mode_and_bounds"})
@@ -39,10 +40,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
     ) -> elicitation_pb2.CreateElicitationSessionResponse:
         """Open a session."""
         async with self.database.session() as session:
-            await ensure_client(session, request.client_id)
-            replay = await requests.remember(
-                session, request.client_id, "CreateElicitationSession", request.request_id, fingerprint(request)
-            )
+            replay = await seen_before(session, "CreateElicitationSession", request)
             if replay is None:
                 model = await owned(session, Model, request.client_id, request.model_id)
                 if await get_owned(session, Session, request.client_id, request.session_id) is not None:
@@ -76,17 +74,9 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
     ) -> elicitation_pb2.ListElicitationSessionsResponse:
         """List the sessions of a client."""
         async with self.database.session() as session:
-            rows, token = await list_page(
-                session,
-                Session,
-                Session.client_id == request.client_id,
-                page_size=request.page_size,
-                page_token=request.page_token,
-                filter_key=f"sessions:{request.client_id}",
-            )
-            return elicitation_pb2.ListElicitationSessionsResponse(
-                sessions=[await session_message(session, row) for row in rows], next_page_token=token
-            )
+            build = partial(session_message, session)
+            found, token = await page_of(session, Session, request, "", build)
+            return elicitation_pb2.ListElicitationSessionsResponse(sessions=found, next_page_token=token)
 
     async def UpdateElicitationSession(
         self, request: elicitation_pb2.UpdateElicitationSessionRequest, context: Context
@@ -96,10 +86,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
             if path != "client_confidence":
                 raise invalid_field(f"update_mask.paths[{index}]", f"{path!r} cannot be changed")
         async with self.database.session() as session:
-            await ensure_client(session, request.client_id)
-            replay = await requests.remember(
-                session, request.client_id, "UpdateElicitationSession", request.request_id, fingerprint(request)
-            )
+            replay = await seen_before(session, "UpdateElicitationSession", request)
             if replay is None:
                 row = await self._changeable(session, request.client_id, request.session_id, request.etag)
                 if request.update_mask.paths:
@@ -133,10 +120,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
     ) -> elicitation_pb2.RemoveBeliefResponse:
         """Remove a belief."""
         async with self.database.session() as session:
-            await ensure_client(session, request.client_id)
-            replay = await requests.remember(
-                session, request.client_id, "RemoveBelief", request.request_id, fingerprint(request)
-            )
+            replay = await seen_before(session, "RemoveBelief", request)
             if replay is None:
                 row = await self._changeable(session, request.client_id, request.session_id, request.etag)
                 statement = select(ClientPrior).where(
@@ -160,10 +144,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
     ) -> elicitation_pb2.ConfirmElicitationSessionResponse:
         """Make a session immutable."""
         async with self.database.session() as session:
-            await ensure_client(session, request.client_id)
-            replay = await requests.remember(
-                session, request.client_id, "ConfirmElicitationSession", request.request_id, fingerprint(request)
-            )
+            replay = await seen_before(session, "ConfirmElicitationSession", request)
             if replay is None:
                 row = await self._changeable(session, request.client_id, request.session_id, request.etag)
                 if row.state != "FEEDBACK":

@@ -8,17 +8,18 @@ import grpc
 from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2, model_pb2_grpc
 from sqlalchemy import select
 
-from persistence import requests
 from persistence.database import Database
-from persistence.lookup import ensure_client, get_owned
-from persistence.paging import list_page
+from persistence.lookup import get_owned
 from persistence.tables import Attribution, Dataset, Model, SbcValidation, Session
 from server.errors import ServiceError, already_exists, invalid_field, unimplemented
+from server.idempotency import seen_before
+from server.pages import page_of
 from server.resources import model_message, owned
 from server.services.datasets import sealed_dataset, stored_columns
-from server.wire import digest, fingerprint, label, to_json
+from server.wire import digest, label, to_json
 
 MAX_PARAMETERS = 50
+MAX_GRID = 4096
 FAMILIES = {"additive_mmm": "additive_mmm/1", "conjugate_normal": "conjugate_normal/1"}
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -34,10 +35,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     ) -> model_pb2.RegisterModelResponse:
         """Check a specification against itself and its data set's columns, and store it."""
         async with self.database.session() as session:
-            await ensure_client(session, request.client_id)
-            replay = await requests.remember(
-                session, request.client_id, "RegisterModel", request.request_id, fingerprint(request)
-            )
+            replay = await seen_before(session, "RegisterModel", request)
             if replay is None:
                 await self._register(session, request)
             row = await owned(session, Model, request.client_id, request.model_id)
@@ -86,25 +84,19 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     async def ListModels(self, request: model_pb2.ListModelsRequest, context: Context) -> model_pb2.ListModelsResponse:
         """List the models of a client."""
         async with self.database.session() as session:
-            rows, token = await list_page(
-                session,
-                Model,
-                Model.client_id == request.client_id,
-                page_size=request.page_size,
-                page_token=request.page_token,
-                filter_key=f"models:{request.client_id}",
-            )
-            return model_pb2.ListModelsResponse(models=[model_message(row) for row in rows], next_page_token=token)
+
+            async def build(row: Model) -> model_pb2.Model:
+                return model_message(row)
+
+            found, token = await page_of(session, Model, request, "", build)
+            return model_pb2.ListModelsResponse(models=found, next_page_token=token)
 
     async def DeleteModel(
         self, request: model_pb2.DeleteModelRequest, context: Context
     ) -> model_pb2.DeleteModelResponse:
         """Delete a model that nothing refers to."""
         async with self.database.session() as session:
-            await ensure_client(session, request.client_id)
-            replay = await requests.remember(
-                session, request.client_id, "DeleteModel", request.request_id, fingerprint(request)
-            )
+            replay = await seen_before(session, "DeleteModel", request)
             if replay is None:
                 row = await owned(session, Model, request.client_id, request.model_id, for_update=True)
                 users = (
@@ -191,6 +183,10 @@ def check_distribution(path: str, distribution: common_pb2.Distribution) -> None
         ends = getattr(distribution, kind)
         if not ends.lower < ends.upper:
             raise invalid_field(f"{path}.{kind}.upper", "must be above lower")
+    if kind == "gridded":
+        for name in ("grid", "log_density"):
+            if len(getattr(distribution.gridded, name).data) > 8 * MAX_GRID:
+                raise invalid_field(f"{path}.gridded.{name}", f"at most {MAX_GRID} points")
     if kind == "mixture":
         total = 0.0
         for index, component in enumerate(distribution.mixture.components):

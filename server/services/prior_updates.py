@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from functools import partial
 from typing import Any
 
 import grpc
@@ -10,16 +11,15 @@ from liftos.bayes.v1 import prior_update_pb2, prior_update_pb2_grpc, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence import requests
 from persistence.database import Database
-from persistence.lookup import ensure_client
-from persistence.paging import list_page
 from persistence.tables import AuditEntry, Conflict, Dataset, Job, Model, PriorUpdate, Session
 from server.calls import Calls
 from server.certificates import fit_key
 from server.errors import ServiceError, unimplemented
+from server.idempotency import seen_before
+from server.pages import page_of
 from server.resources import by_pk, certificate, confirmed_session, conflict_message, owned
-from server.wire import fingerprint, from_json, label, timestamp, value_of
+from server.wire import from_json, label, timestamp, value_of
 
 _IMPLEMENTED = frozenset(
     {
@@ -71,21 +71,13 @@ class PriorUpdateServicer(prior_update_pb2_grpc.PriorUpdateServiceServicer):
     ) -> prior_update_pb2.ListPriorUpdatesResponse:
         """List the recommendations of a client."""
         async with self.database.session() as session:
-            filters = [PriorUpdate.client_id == request.client_id]
+            filters = []
             if request.session_id:
                 elicited = await owned(session, Session, request.client_id, request.session_id)
                 filters.append(PriorUpdate.session_pk == elicited.pk)
-            rows, token = await list_page(
-                session,
-                PriorUpdate,
-                *filters,
-                page_size=request.page_size,
-                page_token=request.page_token,
-                filter_key=f"updates:{request.client_id}:{request.session_id}",
-            )
-            return prior_update_pb2.ListPriorUpdatesResponse(
-                updates=[await prior_update_message(session, row) for row in rows], next_page_token=token
-            )
+            build = partial(prior_update_message, session)
+            found, token = await page_of(session, PriorUpdate, request, request.session_id, build, *filters)
+            return prior_update_pb2.ListPriorUpdatesResponse(updates=found, next_page_token=token)
 
     async def AcceptPriorUpdate(
         self, request: prior_update_pb2.AcceptPriorUpdateRequest, context: Context
@@ -108,10 +100,7 @@ class PriorUpdateServicer(prior_update_pb2_grpc.PriorUpdateServiceServicer):
         state: str,
     ) -> prior_update_pb2.PriorUpdate:
         async with self.database.session() as session:
-            await ensure_client(session, request.client_id)
-            replay = await requests.remember(
-                session, request.client_id, method, request.request_id, fingerprint(request)
-            )
+            replay = await seen_before(session, method, request)
             row = await owned(session, PriorUpdate, request.client_id, request.update_id, for_update=True)
             if replay is None:
                 if row.state != "PROPOSED":
@@ -174,19 +163,22 @@ async def release_blockers(session: AsyncSession, row: PriorUpdate) -> list[str]
         return blockers
     conflict = await by_pk(session, Conflict, row.conflict_pk)
     analysis = await conflict_message(session, conflict)
-    if analysis.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_NOT_REQUIRED_BY_POLICY:
-        return blockers
     model = await by_pk(session, Model, conflict.model_pk)
     dataset = await by_pk(session, Dataset, model.dataset_pk) if model.dataset_pk else None
     key = fit_key(model, dataset, conflict.data_period_months, [])
     run = await certificate(session, row.client_id, model.pk, key)
+    verdict = run.verdict_kind if run is not None else None
+    optional = analysis.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_NOT_REQUIRED_BY_POLICY
+    # A model that is known to be miscalibrated releases nothing, whether or not policy asked for the check.
+    if verdict == "PASS" or (optional and verdict != "FAIL"):
+        return blockers
     window = f"over {conflict.data_period_months} months"
     if run is None:
         blockers.append(
             f"Model {model.model_id!r} has not been calibrated {window} yet: run SBC for it and let it pass."
         )
-    elif run.verdict_kind != "PASS":
-        blockers.append(f"The last SBC run of model {model.model_id!r} {window} ended with {run.verdict_kind}.")
+    else:
+        blockers.append(f"SBC run {run.pk} of model {model.model_id!r} {window} ended with {verdict}.")
     return blockers
 
 

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc
@@ -14,13 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence import jobs, queue, requests, sbc
 from persistence.database import Database
-from persistence.lookup import ensure_client
-from persistence.paging import list_page
 from persistence.tables import Dataset, Job, Model, SbcValidation, Session
 from server.calls import POLL_SECONDS, Calls
 from server.certificates import fit_key
 from server.errors import ServiceError, unimplemented
 from server.guard import Guard
+from server.idempotency import seen_before
+from server.pages import page_of
 from server.resources import (
     TERMINAL_STATES,
     beliefs_of,
@@ -32,7 +33,7 @@ from server.resources import (
 )
 from server.services.conflicts import check_money, months
 from server.settings import Settings
-from server.wire import fingerprint, label, timestamp, value_of
+from server.wire import label, timestamp, value_of
 
 MAX_SIMULATIONS = 100_000
 DEFAULT_SIMULATIONS = {sbc_pb2.VALIDATION_TYPE_QUICK: 100, sbc_pb2.VALIDATION_TYPE_STANDARD: 500}
@@ -163,8 +164,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     async def _start(
         self, session: AsyncSession, method: str, request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest
     ) -> SbcValidation:
-        await ensure_client(session, request.client_id)
-        replay = await requests.remember(session, request.client_id, method, request.request_id, fingerprint(request))
+        replay = await seen_before(session, method, request)
         if replay is not None and replay.resource_id is not None:
             return await owned(session, SbcValidation, request.client_id, replay.resource_id)
         run, _ = await self._plan(session, request.client_id, request.spec)
@@ -191,31 +191,20 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     async def ListSbcRuns(self, request: sbc_pb2.ListSbcRunsRequest, context: Context) -> sbc_pb2.ListSbcRunsResponse:
         """List the runs of a client."""
         async with self.database.session() as session:
-            filters = [SbcValidation.client_id == request.client_id]
+            filters = []
             if request.model_id:
                 model = await owned(session, Model, request.client_id, request.model_id)
                 filters.append(SbcValidation.model_pk == model.pk)
-            rows, token = await list_page(
-                session,
-                SbcValidation,
-                *filters,
-                page_size=request.page_size,
-                page_token=request.page_token,
-                filter_key=f"sbc:{request.client_id}:{request.model_id}",
-            )
-            return sbc_pb2.ListSbcRunsResponse(
-                runs=[await sbc_run_message(session, row) for row in rows], next_page_token=token
-            )
+            build = partial(sbc_run_message, session)
+            found, token = await page_of(session, SbcValidation, request, request.model_id, build, *filters)
+            return sbc_pb2.ListSbcRunsResponse(runs=found, next_page_token=token)
 
     async def CancelSbcRun(
         self, request: sbc_pb2.CancelSbcRunRequest, context: Context
     ) -> sbc_pb2.CancelSbcRunResponse:
         """End a run; a batch that a worker is computing finds the run ended and is dropped."""
         async with self.database.session() as session:
-            await ensure_client(session, request.client_id)
-            replay = await requests.remember(
-                session, request.client_id, "CancelSbcRun", request.request_id, fingerprint(request)
-            )
+            replay = await seen_before(session, "CancelSbcRun", request)
             row = await owned(session, SbcValidation, request.client_id, request.run_id)
             if replay is None:
                 job = await session.get_one(Job, row.job_pk, with_for_update=True)

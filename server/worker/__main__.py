@@ -8,11 +8,11 @@ import logging
 import sys
 import uuid
 
-from procrastinate import App
+from procrastinate import App, RetryStrategy
 
 from engine.inference.precision import enable_float64
 from persistence import jobs, queue, sbc
-from persistence.database import Database
+from persistence.database import Database, StorageUnavailable
 from server.lifeline import follow_parent
 from server.settings import Settings
 from server.worker.attribution import analyze_attribution
@@ -22,7 +22,7 @@ from server.worker.compilation import keep_compilations
 from server.worker.conflict import analyze_conflict
 from server.worker.models import ModelStore
 from server.worker.necessity import check_necessity
-from server.worker.shards import run_shard
+from server.worker.shards import OtherVersion, run_shard
 from server.worker.updates import update_priors
 
 log = logging.getLogger("server.worker")
@@ -43,11 +43,14 @@ async def work(settings: Settings, queues: list[str]) -> None:
     context = WorkerContext(database, settings, ModelStore())
     app = queue.make_app(settings.database_url)
 
-    @app.task(name="run_call", queue=queue.CALLS)
+    # A database that is away says nothing about the work; nor does a run of another version, whose workers may come.
+    again = RetryStrategy(max_attempts=1000, wait=3, retry_exceptions=[StorageUnavailable, OtherVersion])
+
+    @app.task(name="run_call", queue=queue.CALLS, retry=again)
     async def call(job: str) -> None:
         await run_call(context, HANDLERS, uuid.UUID(job))
 
-    @app.task(name="run_shard", queue=queue.SHARDS)
+    @app.task(name="run_shard", queue=queue.SHARDS, retry=again)
     async def shard(validation: str, ordinal: int) -> None:
         await run_shard(context, uuid.UUID(validation), ordinal)
 
@@ -77,20 +80,19 @@ async def _sweep(app: App, database: Database, stalled_seconds: float) -> None:
         try:
             count = await queue.retry_stalled(app, stalled_seconds)
             async with database.session() as session:
-                for job in await jobs.abandoned(session):
-                    await queue.defer(session, "run_call", queue=queue.CALLS, job=str(job.pk))
-                    count += 1
-                for shard in await sbc.abandoned_shards(session):
+                calls = [job.pk for job in await jobs.abandoned(session)]
+                calls += await queue.lost_calls(session, stalled_seconds)
+                shards = [(shard.validation_pk, shard.ordinal) for shard in await sbc.abandoned_shards(session)]
+                shards += await queue.lost_shards(session, stalled_seconds)
+                for job_pk in dict.fromkeys(calls):
+                    await queue.defer(session, "run_call", queue=queue.CALLS, job=str(job_pk))
+                for validation, ordinal in dict.fromkeys(shards):
                     await queue.defer(
-                        session,
-                        "run_shard",
-                        queue=queue.SHARDS,
-                        validation=str(shard.validation_pk),
-                        ordinal=shard.ordinal,
+                        session, "run_shard", queue=queue.SHARDS, validation=str(validation), ordinal=ordinal
                     )
-                    count += 1
+                count += len(calls) + len(shards)
             if count:
-                log.warning("delivered %d pieces of work of a dead worker again", count)
+                log.warning("delivered %d pieces of work again whose worker or delivery was lost", count)
         except Exception:  # a sweep that fails must not end the worker; the next one tries again
             log.exception("the sweep failed")
         await asyncio.sleep(stalled_seconds / 2)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import InvalidInput
 from engine.priors.belief import Meaning, compile_mean_plus_minus, fit_quantiles
 from engine.priors.distribution import POSITIVE, UNIT_INTERVAL, Distribution, Normal, Support, TruncatedNormal
 from persistence.tables import ClientPrior, Job, Model, Session
+from server.errors import ServiceError, already_exists
 from server.resources import DEFAULT_MONTHS, belief_message, beliefs_of, owned, session_message
 from server.services.elicitation import coherence_notes
 from server.wire import label, to_json
@@ -30,6 +32,7 @@ SUPPORTS: dict[int, Support] = {
 }
 """Where each quantity lives by its nature. A model may know better: its reference prior has the last word."""
 
+MAX_BELIEFS = 50
 MAX_OUTSIDE = 0.01
 """Largest probability outside the support with which a normal is truncated rather than refused."""
 
@@ -74,8 +77,12 @@ async def add_belief(context: WorkerContext, job: Job) -> Commit:
     distribution, notes = compile_statement(request.statement, support)
 
     async def commit(session: AsyncSession) -> elicitation_pb2.AddBeliefResponse:
+        # The session may have been confirmed, or got the same belief, while this one was being compiled.
         row = await owned(session, Session, request.client_id, request.session_id, for_update=True)
+        if row.state == "CONFIRMED":
+            raise ServiceError("INVALID_STATE", "a confirmed session is immutable", metadata={"state": row.state})
         existing = await beliefs_of(session, row.pk)
+        _refuse_twins(existing, request)
         belief = elicitation_pb2.Belief(
             belief_id=request.belief_id,
             estimand=request.estimand,
@@ -115,16 +122,22 @@ async def _support(context: WorkerContext, request: elicitation_pb2.AddBeliefReq
         model_row = await session.get_one(Model, row.model_pk)
         model = await context.models.prepared(session, model_row, DEFAULT_MONTHS)
         support = belief_support(model, request.estimand, "estimand")
-        twin = await session.scalar(
-            select(ClientPrior.belief_id).where(
-                ClientPrior.session_pk == row.pk,
-                ClientPrior.quantity == label(common_pb2.Quantity, request.estimand.quantity),
-                ClientPrior.channel == request.estimand.channel,
-            )
-        )
-    if twin is not None:
-        raise InvalidInput("estimand", f"belief {twin!r} is about the same quantity; remove it first")
+        _refuse_twins(await beliefs_of(session, row.pk), request)
     return support
+
+
+def _refuse_twins(existing: Sequence[ClientPrior], request: elicitation_pb2.AddBeliefRequest) -> None:
+    """Refuse a second belief with the same id, or about the same quantity."""
+    if len(existing) >= MAX_BELIEFS:
+        raise ServiceError(
+            "LIMIT_EXCEEDED", f"a session holds at most {MAX_BELIEFS} beliefs", metadata={"limit": "beliefs"}
+        )
+    quantity = label(common_pb2.Quantity, request.estimand.quantity)
+    for other in existing:
+        if other.belief_id == request.belief_id:
+            raise already_exists("belief", request.belief_id, "belief_id")
+        if (other.quantity, other.channel) == (quantity, request.estimand.channel):
+            raise InvalidInput("estimand", f"belief {other.belief_id!r} is about the same quantity; remove it first")
 
 
 async def fit_prior(context: WorkerContext, job: Job) -> Commit:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
@@ -14,13 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import EngineError, InvalidInput, UnsupportedQuantity
 from persistence import jobs
-from persistence.database import Database
+from persistence.database import Database, StorageUnavailable
 from persistence.tables import Job
 from server.errors import ServiceError
 from server.settings import Settings
 from server.worker.models import ModelStore
 
 log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 10
+"""How often work is tried whose workers die of it; once more would block everybody behind it for ever."""
+WORKERS_DIED = f"the workers that tried this died {MAX_ATTEMPTS} times"
 
 Commit = Callable[[AsyncSession], Awaitable[Message]]
 """Writes what was computed and returns the response; runs in the transaction that ends the job."""
@@ -47,6 +50,9 @@ async def run_call(context: WorkerContext, handlers: dict[str, Handler], job_pk:
     lease = context.settings.lease_seconds
     async with context.database.session() as session:
         job = await jobs.claim(session, job_pk, lease)
+        if job is not None and job.attempt > MAX_ATTEMPTS:
+            await jobs.fail(session, job.pk, job.attempt, "COMPUTATION_FAILED", WORKERS_DIED)
+            return
     if job is None:
         return
     renewal = asyncio.create_task(_renew(context, job, lease))
@@ -58,22 +64,34 @@ async def run_call(context: WorkerContext, handlers: dict[str, Handler], job_pk:
                 raise LostLease
     except LostLease:
         log.warning("job %s was taken over by another worker", job.pk)
+    except StorageUnavailable:
+        raise  # the database's trouble says nothing about the job: it is delivered again
     except Exception as error:
         reason, message, field = explained(error)
         async with context.database.session() as session:
             await jobs.fail(session, job.pk, job.attempt, reason, message, field)
     finally:
         renewal.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await renewal
+        await asyncio.gather(renewal, return_exceptions=True)
 
 
 async def _renew(context: WorkerContext, job: Job, lease: float) -> None:
+    async def renew(session: AsyncSession) -> bool:
+        return await jobs.renew(session, job.pk, job.attempt, lease)
+
+    await keep_lease(context, lease, renew)
+
+
+async def keep_lease(context: WorkerContext, lease: float, renew: Callable[[AsyncSession], Awaitable[bool]]) -> None:
+    """Renew a lease three times in its length until it is lost; a database that is away for a moment ends nothing."""
     while True:
         await asyncio.sleep(lease / 3)
-        async with context.database.session() as session:
-            if not await jobs.renew(session, job.pk, job.attempt, lease):
-                return
+        try:
+            async with context.database.session() as session:
+                if not await renew(session):
+                    return
+        except StorageUnavailable:
+            log.warning("a lease could not be renewed; trying again")
 
 
 def explained(error: Exception) -> tuple[str, str, str | None]:

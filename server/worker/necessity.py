@@ -11,7 +11,8 @@ from engine.sbc.decision import Change, NecessityEvidence, NecessityInputs
 from engine.sbc.decision import check_necessity as decide
 from persistence.tables import Dataset, Job, Model, SbcValidation
 from server.certificates import fit_key
-from server.resources import DEFAULT_MONTHS, by_pk, certificate, owned
+from server.resources import by_pk, certificate, owned
+from server.services.conflicts import months
 from server.services.sbc import DEFAULT_SIMULATIONS
 from server.wire import value_of
 from server.worker.calls import Commit, WorkerContext
@@ -103,7 +104,7 @@ async def check_necessity(context: WorkerContext, job: Job) -> Commit:
         if request.model_id:
             model = await owned(session, Model, request.client_id, request.model_id)
             complexity = model.parameter_count if complexity is None else complexity
-            certified = await reference_certificate(session, model, DEFAULT_MONTHS)
+            certified = await reference_certificate(session, model, months(request))
         factor = request.bayes_factor if request.HasField("bayes_factor") else LABELLED.get(request.conflict_severity)
         inputs = NecessityInputs(
             n_parameters=complexity,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, sbc_pb2
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import EngineError, UnsupportedQuantity
 from engine.inference.settings import FitSettings
@@ -24,17 +25,20 @@ from engine.sbc.interim import InterimReport, interim
 from engine.sbc.ledger import RankLedger, Status
 from engine.sbc.rules import VerdictRules
 from engine.sbc.shard import run_shard as simulate_shard
-from engine.sbc.verdict import Outcome, Verdict, verdict
+from engine.sbc.verdict import Outcome, Verdict, in_words, verdict
 from persistence import jobs, sbc
-from persistence.tables import Job, SbcResult, SbcShard, SbcValidation
-from server.resources import TERMINAL_STATES
-from server.services.sbc import append_event, finish_run
+from persistence.database import StorageUnavailable
+from persistence.tables import Dataset, Job, Model, SbcResult, SbcShard, SbcValidation
+from server.certificates import fit_key
+from server.resources import TERMINAL_STATES, beliefs_of, by_pk
+from server.services.sbc import DEFAULT_ALPHA, append_event, finish_run
 from server.wire import from_json, to_json, value_of
-from server.worker.calls import WorkerContext, explained
+from server.worker.calls import MAX_ATTEMPTS, WORKERS_DIED, WorkerContext, explained, keep_lease
 
 log = logging.getLogger(__name__)
 
 MAX_DRAWS = 99
+REPORT_GROWTH = 1.1
 ALPHA_SEQUENTIAL_SHARE = 0.2
 """Part of the run's error rate that is spent on announcing a FAIL early (methods: .01 of .05)."""
 
@@ -49,23 +53,42 @@ async def run_shard(context: WorkerContext, validation_pk: uuid.UUID, ordinal: i
         job = await session.get_one(Job, run.job_pk)
         if job.state in TERMINAL_STATES:
             return
+        if await run_key(session, run) != run.certificate_key:
+            raise OtherVersion(f"run {validation_pk} was started by another version")
         shard = await sbc.claim_shard(session, validation_pk, ordinal, context.settings.lease_seconds)
         if shard is not None and await jobs.set_state(session, job.pk, "RUNNING"):
             job = await jobs.lock(session, job.pk)
             running = sbc_pb2.StateChanged(state=common_pb2.JOB_STATE_RUNNING)
             await append_event(session, run, job, state_changed=running)
     try:
-        if shard is not None and not await _compute(context, run, shard):
-            return
+        if shard is not None:
+            if shard.attempt > MAX_ATTEMPTS:
+                raise EngineError(WORKERS_DIED)
+            if not await _compute(context, run, shard):
+                return
         await _report(context, validation_pk)
+    except StorageUnavailable:
+        raise  # the database's trouble says nothing about the run: the shard is delivered again
     except Exception as error:
         # A failure that repeats would be delivered again for ever: the run ends with the reason instead.
         reason, message, field = explained(error)
         async with context.database.session() as session:
             job = await jobs.lock(session, run.job_pk)
             if job.state not in TERMINAL_STATES:
-                run = await session.get_one(SbcValidation, validation_pk)
+                run = await session.get_one(SbcValidation, validation_pk, populate_existing=True)
                 await finish_run(session, run, job, "FAILED", None, reason=reason, message=message, field=field or "")
+
+
+class OtherVersion(Exception):
+    """The run belongs to another version of the code, whose workers must compute all of it."""
+
+
+async def run_key(session: AsyncSession, run: SbcValidation) -> str:
+    """The key that this version would give the run."""
+    model = await by_pk(session, Model, run.model_pk)
+    dataset = await by_pk(session, Dataset, model.dataset_pk) if model.dataset_pk else None
+    beliefs = await beliefs_of(session, run.session_pk) if run.session_pk else []
+    return fit_key(model, dataset, run.data_period_months, beliefs)
 
 
 async def _compute(context: WorkerContext, run: SbcValidation, shard: SbcShard) -> bool:
@@ -89,8 +112,7 @@ async def _compute(context: WorkerContext, run: SbcValidation, shard: SbcShard) 
         seconds = time.monotonic() - begin
     finally:
         renewal.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await renewal
+        await asyncio.gather(renewal, return_exceptions=True)
     finished = sbc_pb2.BatchFinished(
         first_simulation=shard.first_simulation,
         n_simulations=shard.n_simulations,
@@ -120,11 +142,10 @@ class _Dropped(Exception):
 
 
 async def _renew(context: WorkerContext, shard: SbcShard, lease: float) -> None:
-    while True:
-        await asyncio.sleep(lease / 3)
-        async with context.database.session() as session:
-            if not await sbc.renew_shard(session, shard.validation_pk, shard.ordinal, shard.attempt, lease):
-                return
+    async def renew(session: AsyncSession) -> bool:
+        return await sbc.renew_shard(session, shard.validation_pk, shard.ordinal, shard.attempt, lease)
+
+    await keep_lease(context, lease, renew)
 
 
 async def _report(context: WorkerContext, validation_pk: uuid.UUID) -> None:
@@ -136,13 +157,18 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID) -> None:
         run = await session.get_one(SbcValidation, validation_pk)
         model = await context.models.of_run(session, run)
         prefix = await sbc.contiguous_prefix(session, validation_pk)
+        complete = prefix >= run.num_simulations
+        # Every report reads the whole prefix: at sizes that grow by a tenth the sum of all reports stays linear.
+        if run.quantities is None or not (
+            complete or prefix >= REPORT_GROWTH * _reported(run) > 0 or not _reported(run)
+        ):
+            return
         stored = await sbc.load_results(session, validation_pk, stop=prefix)
-    if not stored or run.quantities is None:
+    if not stored:
         return
     rules = VerdictRules(alpha=run.alpha, alpha_sequential=run.alpha * ALPHA_SEQUENTIAL_SHARE)
-    ledger = ledger_of(stored, tuple(run.quantities))
+    ledger = await asyncio.to_thread(ledger_of, stored, tuple(run.quantities))
     report = await asyncio.to_thread(interim, ledger, run.num_simulations, rules)
-    complete = prefix >= run.num_simulations
     ends = complete or (run.stop_on_fail and report.detected)
     message = interim_message(report)
     judged = None
@@ -150,22 +176,40 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID) -> None:
         judged = verdict_message(
             await asyncio.to_thread(verdict, ledger, run.num_simulations, rules), ledger, report, model
         )
-        if run.validation_type == "QUICK" and judged.kind == sbc_pb2.VERDICT_KIND_PASS:
-            judged.kind = sbc_pb2.VERDICT_KIND_INCONCLUSIVE
-            judged.reasons.append("A QUICK run can find errors but never certifies.")
+        _withhold(run, judged)
     async with context.database.session() as session:
-        run = await session.get_one(SbcValidation, validation_pk)
         job = await jobs.lock(session, run.job_pk)
         if job.state in TERMINAL_STATES:
             return
-        known = from_json(run.interim, sbc_pb2.InterimReport()).n_simulations if run.interim else 0
-        if message.n_simulations > known:
+        # Read under the lock: another worker may have reported more meanwhile.
+        run = await session.get_one(SbcValidation, validation_pk, populate_existing=True)
+        if message.n_simulations > _reported(run):
             run.interim = to_json(message)
             await append_event(session, run, job, interim=message)
         if judged is not None:
             run.verdict = to_json(judged)
             await append_event(session, run, job, verdict=judged)
             await finish_run(session, run, job, "SUCCEEDED", sbc_pb2.VerdictKind.Name(judged.kind).rpartition("_")[2])
+
+
+def _reported(run: SbcValidation) -> int:
+    """Number of simulations behind the latest interim report; 0 before the first."""
+    return from_json(run.interim, sbc_pb2.InterimReport()).n_simulations if run.interim else 0
+
+
+def _withhold(run: SbcValidation, judged: sbc_pb2.SbcVerdict) -> None:
+    """Turn a PASS that must not certify into INCONCLUSIVE, with the reason."""
+    if judged.kind != sbc_pb2.VERDICT_KIND_PASS:
+        return
+    if run.validation_type == "QUICK":
+        reason = "A QUICK run can find errors but never certifies."
+    elif run.alpha < DEFAULT_ALPHA:
+        reason = f"A PASS at alpha {run.alpha:g} is easier than one at {DEFAULT_ALPHA:g}, so it does not certify."
+    else:
+        return
+    judged.kind = sbc_pb2.VERDICT_KIND_INCONCLUSIVE
+    judged.reasons.append(reason)
+    judged.explanation = f"{judged.explanation} {reason}"
 
 
 def ranked_quantities(model: EngineModel) -> tuple[str, ...]:
@@ -295,7 +339,7 @@ def verdict_message(
     }
     return sbc_pb2.SbcVerdict(
         kind=kinds[found.outcome],
-        reasons=[reason.value for reason in found.reasons],
+        reasons=[f"{in_words(reason)[0].upper()}{in_words(reason)[1:]}." for reason in found.reasons],
         quantities=quantities,
         n_simulations=found.done,
         n_failed=found.done - found.accepted,

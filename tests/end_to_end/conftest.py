@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,10 +67,18 @@ class Service:
         self.process.wait(30)
 
 
-@pytest.fixture(scope="session")
-def make_service() -> type[Service]:
-    """The class itself, for tests that need a service of their own."""
-    return Service
+@pytest.fixture
+def make_service() -> Iterator[Callable[..., Service]]:
+    """Makes services of a test's own and stops them at its end, however it ends."""
+    made: list[Service] = []
+
+    def make(directory: Path, environment: dict[str, str] | None = None) -> Service:
+        made.append(Service(directory, environment or {}))
+        return made[-1]
+
+    yield make
+    for running in made:
+        running.stop()
 
 
 @pytest.fixture(scope="session")

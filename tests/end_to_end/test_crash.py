@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,11 @@ SEED = 77
 
 
 @pytest.fixture
-def own_service(make_service: Any, tmp_path: Path) -> Iterator[Any]:
+def own_service(make_service: Any, tmp_path: Path) -> Any:
     """A service that may be killed, with leases short enough for a test."""
     running = make_service(tmp_path / "s", {"LIFTOS_BAYES_LEASE_SECONDS": "3", "LIFTOS_BAYES_STALLED_SECONDS": "4"})
     running.start()
-    try:
-        yield running
-    finally:
-        running.stop()
+    return running
 
 
 def verdict_of(client: Client, run_id: str, timeout: float = 240) -> sbc_pb2.SbcRun:

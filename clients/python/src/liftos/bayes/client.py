@@ -647,6 +647,7 @@ class Sbc(_Namespace):
         business_impact: common_pb2.Money | None = None,
         client_confidence: float | None = None,
         model_id: str = "",
+        data_period_months: int | None = None,
         timeout: float | None = None,
     ) -> sbc_pb2.SbcNecessity:
         """Decide whether simulation-based calibration is essential; an input that is not given is missing, not zero."""
@@ -658,6 +659,7 @@ class Sbc(_Namespace):
             business_impact=business_impact,
             client_confidence=client_confidence,
             model_id=model_id,
+            data_period_months=data_period_months,
         )
         return self._on.unary(self._stubs.sbc.CheckSbcNecessity, request, timeout).necessity
 

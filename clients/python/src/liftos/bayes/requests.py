@@ -435,6 +435,7 @@ def check_necessity(
     business_impact: common_pb2.Money | None,
     client_confidence: float | None,
     model_id: str,
+    data_period_months: int | None,
 ) -> sbc_pb2.CheckSbcNecessityRequest:
     """Ask whether simulation-based calibration is essential."""
     with python_values():

@@ -114,7 +114,7 @@ class BayesianValidation(_message.Message):
     CERTIFICATE_VERDICT_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     certificate_run_id: _builtins.str
-    """Run that certifies this model, window and priors; empty if there is none."""
+    """Run that decides whether the model is calibrated over this window under its reference priors; empty if there is none."""
     certificate_verdict: _sbc_pb2.VerdictKind.ValueType
     """Verdict of that run."""
     @_builtins.property

@@ -47,11 +47,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `state`.
     """
     ERROR_REASON_DATA_ALREADY_USED: _ErrorReason.ValueType  # 10
-    """FAILED_PRECONDITION: the prior was derived from rows that the request would use again. Metadata: `overlap`."""
+    """FAILED_PRECONDITION: the prior was derived from rows that the request would use again. Metadata: `overlap`. Not raised
+    yet: lineage is stored with every update, but not checked.
+    """
     ERROR_REASON_IN_USE: _ErrorReason.ValueType  # 11
     """FAILED_PRECONDITION: the data set is in use by a model and cannot be deleted."""
     ERROR_REASON_INSUFFICIENT_DATA: _ErrorReason.ValueType  # 12
-    """FAILED_PRECONDITION: the model's data do not suffice, for example fewer rows than parameters."""
+    """FAILED_PRECONDITION: the model's data do not suffice, for example fewer rows than parameters. Not raised yet: such a
+    model is registered with a warning.
+    """
     ERROR_REASON_NO_EVIDENCE: _ErrorReason.ValueType  # 13
     """FAILED_PRECONDITION: nothing to update from: no conflict analysis of this session has succeeded."""
     ERROR_REASON_UNIMPLEMENTED: _ErrorReason.ValueType  # 14
@@ -108,11 +112,15 @@ ERROR_REASON_INVALID_STATE: ErrorReason.ValueType  # 9
 Metadata: `state`.
 """
 ERROR_REASON_DATA_ALREADY_USED: ErrorReason.ValueType  # 10
-"""FAILED_PRECONDITION: the prior was derived from rows that the request would use again. Metadata: `overlap`."""
+"""FAILED_PRECONDITION: the prior was derived from rows that the request would use again. Metadata: `overlap`. Not raised
+yet: lineage is stored with every update, but not checked.
+"""
 ERROR_REASON_IN_USE: ErrorReason.ValueType  # 11
 """FAILED_PRECONDITION: the data set is in use by a model and cannot be deleted."""
 ERROR_REASON_INSUFFICIENT_DATA: ErrorReason.ValueType  # 12
-"""FAILED_PRECONDITION: the model's data do not suffice, for example fewer rows than parameters."""
+"""FAILED_PRECONDITION: the model's data do not suffice, for example fewer rows than parameters. Not raised yet: such a
+model is registered with a warning.
+"""
 ERROR_REASON_NO_EVIDENCE: ErrorReason.ValueType  # 13
 """FAILED_PRECONDITION: nothing to update from: no conflict analysis of this session has succeeded."""
 ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 14

@@ -441,7 +441,9 @@ class SbcRun(_message.Message):
     last_sequence: _builtins.int
     """Sequence number of the last stored event."""
     certificate_key: _builtins.str
-    """Digest of family, specification, priors, data, sampler and version; a certificate is valid for this key alone."""
+    """Digest of family, specification, priors, data, window and version of the code, sampler included; a certificate is
+    valid for this key alone.
+    """
     stop_on_fail: _builtins.bool
     """Whether the run ends as soon as FAIL can be announced."""
     @_builtins.property
@@ -1243,6 +1245,7 @@ class CheckSbcNecessityRequest(_message.Message):
     CLIENT_CONFIDENCE_FIELD_NUMBER: _builtins.int
     MODEL_ID_FIELD_NUMBER: _builtins.int
     CONFLICT_SEVERITY_FIELD_NUMBER: _builtins.int
+    DATA_PERIOD_MONTHS_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client on whose behalf it is asked."""
     model_complexity: _builtins.int
@@ -1258,6 +1261,8 @@ class CheckSbcNecessityRequest(_message.Message):
     rule of the Bayes factor, WEAK and MODERATE do not, and STRONG (10 to 100) is taken as above 10. Ignored when
     `bayes_factor` is present.
     """
+    data_period_months: _builtins.int
+    """Window, in calendar months, whose certificate is looked up for `model_id`; absent: 24."""
     @_builtins.property
     def business_impact(self) -> _common_pb2.Money:
         """Money at stake. The rule fires above 1,000,000.00 US dollars; other currencies are refused."""
@@ -1272,21 +1277,26 @@ class CheckSbcNecessityRequest(_message.Message):
         client_confidence: _builtins.float | None = ...,
         model_id: _builtins.str = ...,
         conflict_severity: Global___ConflictSeverity.ValueType = ...,
+        data_period_months: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bayes_factor", b"_bayes_factor", "_client_confidence", b"_client_confidence", "_model_complexity", b"_model_complexity", "bayes_factor", b"bayes_factor", "business_impact", b"business_impact", "client_confidence", b"client_confidence", "model_complexity", b"model_complexity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bayes_factor", b"_bayes_factor", "_client_confidence", b"_client_confidence", "_data_period_months", b"_data_period_months", "_model_complexity", b"_model_complexity", "bayes_factor", b"bayes_factor", "business_impact", b"business_impact", "client_confidence", b"client_confidence", "data_period_months", b"data_period_months", "model_complexity", b"model_complexity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bayes_factor", b"_bayes_factor", "_client_confidence", b"_client_confidence", "_model_complexity", b"_model_complexity", "bayes_factor", b"bayes_factor", "business_impact", b"business_impact", "client_confidence", b"client_confidence", "client_id", b"client_id", "conflict_severity", b"conflict_severity", "model_complexity", b"model_complexity", "model_id", b"model_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bayes_factor", b"_bayes_factor", "_client_confidence", b"_client_confidence", "_data_period_months", b"_data_period_months", "_model_complexity", b"_model_complexity", "bayes_factor", b"bayes_factor", "business_impact", b"business_impact", "client_confidence", b"client_confidence", "client_id", b"client_id", "conflict_severity", b"conflict_severity", "data_period_months", b"data_period_months", "model_complexity", b"model_complexity", "model_id", b"model_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bayes_factor: _TypeAlias = _typing.Literal["bayes_factor"]  # noqa: Y015
     _WhichOneofArgType__bayes_factor: _TypeAlias = _typing.Literal["_bayes_factor", b"_bayes_factor"]  # noqa: Y015
     _WhichOneofReturnType__client_confidence: _TypeAlias = _typing.Literal["client_confidence"]  # noqa: Y015
     _WhichOneofArgType__client_confidence: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence"]  # noqa: Y015
+    _WhichOneofReturnType__data_period_months: _TypeAlias = _typing.Literal["data_period_months"]  # noqa: Y015
+    _WhichOneofArgType__data_period_months: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months"]  # noqa: Y015
     _WhichOneofReturnType__model_complexity: _TypeAlias = _typing.Literal["model_complexity"]  # noqa: Y015
     _WhichOneofArgType__model_complexity: _TypeAlias = _typing.Literal["_model_complexity", b"_model_complexity"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bayes_factor) -> _WhichOneofReturnType__bayes_factor | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__client_confidence) -> _WhichOneofReturnType__client_confidence | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__data_period_months) -> _WhichOneofReturnType__data_period_months | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model_complexity) -> _WhichOneofReturnType__model_complexity | None: ...
 
