@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from liftos.bayes import Client, share_of_outcome
+from liftos.bayes import AlreadyExists, Client, share_of_outcome
 from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
 
 UNIFORM = common_pb2.Distribution(uniform=common_pb2.Uniform(lower=0.0, upper=1.0))
@@ -98,6 +100,10 @@ def test_an_update_is_released_only_once_calibration_has_passed(client: Client) 
     assert blocked.release_blockers
     run = client.sbc.run(model_id="tv", num_simulations=200, seed=1).result(timeout=120)
     assert run.verdict.kind == sbc_pb2.VERDICT_KIND_PASS, run.verdict
+    # A quick look afterwards can find errors, but it neither certifies nor takes the certificate away.
+    quick = client.sbc.run(model_id="tv", num_simulations=100, validation_type="quick", seed=2).result(timeout=120)
+    assert quick.verdict.kind == sbc_pb2.VERDICT_KIND_INCONCLUSIVE
+    assert client.sbc.check_necessity(model_id="tv").satisfied_by_run_id == run.run_id
     released = client.updates.get(blocked.update_id)
     assert released.releasable
     accepted = client.updates.accept(released, decided_by="Ann", reason="calibrated")
@@ -137,3 +143,29 @@ def test_the_same_request_id_gives_the_same_analysis(client: Client) -> None:
     again = client.conflicts.analyze("beliefs", request_id=request_id)
     assert once.analysis_id == again.analysis_id
     assert len(list(client.conflicts.list())) == 1
+
+
+def test_of_several_calls_that_create_the_same_model_one_wins_and_the_others_learn_it(service: Any) -> None:
+    def attempt(_: int) -> str:
+        with Client.connect(service.address, client_id="race") as client:
+            try:
+                register(client)
+            except AlreadyExists as error:
+                return error.reason
+            return "created"
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(attempt, range(8)))
+    assert sorted(outcomes) == ["ALREADY_EXISTS"] * 7 + ["created"]
+
+
+def test_the_largest_run_that_certifies_is_the_certificate(client: Client) -> None:
+    register(client)
+    passed = client.sbc.run(model_id="tv", num_simulations=100, seed=11).result(timeout=120)
+    assert passed.verdict.kind == sbc_pb2.VERDICT_KIND_PASS
+    larger = client.sbc.run(model_id="tv", num_simulations=200, seed=12).result(timeout=120)
+    assert larger.verdict.kind == sbc_pb2.VERDICT_KIND_PASS
+    assert client.sbc.check_necessity(model_id="tv").satisfied_by_run_id == larger.run_id
+    strict = client.sbc.run(model_id="tv", num_simulations=300, seed=13, alpha=0.01).result(timeout=120)
+    assert strict.verdict.kind == sbc_pb2.VERDICT_KIND_INCONCLUSIVE  # a PASS at a smaller alpha is easier
+    assert client.sbc.check_necessity(model_id="tv").satisfied_by_run_id == larger.run_id

@@ -69,3 +69,34 @@ async def test_what_a_dead_worker_held_is_enqueued_again_once(database: Database
         again = await app.job_manager.fetch_job(queues=[queue.SHARDS], worker_id=worker)
     assert again is not None
     assert (again.id, again.attempts) == (taken.id, 1)
+
+
+async def test_a_call_whose_delivery_was_lost_is_found_and_a_waiting_one_is_not(database: Database) -> None:
+    async with database.session() as session:
+        await ensure_client(session, "acme")
+        waiting = await jobs.create(session, "acme", "ADD_BELIEF", b"")
+        lost = await jobs.create(session, "acme", "ADD_BELIEF", b"")
+        done = await jobs.create(session, "acme", "ADD_BELIEF", b"")
+        await queue.defer(session, "run_call", queue=queue.CALLS, job=str(waiting.pk))
+        claimed = await jobs.claim(session, done.pk, 30)
+        assert claimed is not None
+        await jobs.succeed(session, done.pk, claimed.attempt, b"")
+    async with database.session() as session:
+        assert await queue.lost_calls(session, 0) == [lost.pk]
+        assert await queue.lost_calls(session, 3600) == []
+
+
+async def test_a_shard_whose_delivery_was_lost_is_found_and_so_is_a_run_that_lacks_its_verdict(
+    database: Database, world: Any
+) -> None:
+    run = world.validation.pk
+    async with database.session() as session:
+        await queue.defer(session, "run_shard", queue=queue.SHARDS, validation=str(run), ordinal=1)
+        assert await queue.lost_shards(session, 0) == [(run, 0), (run, 2)]
+        await session.execute(text("update sbc_shards set state = 'DONE' where ordinal in (0, 2)"))
+        assert await queue.lost_shards(session, 0) == []
+        await session.execute(text("update sbc_shards set state = 'DONE'"))
+        # Complete but for the verdict: one shard stands for the report that is missing.
+        assert await queue.lost_shards(session, 0) == [(run, 0)]
+        await session.execute(text("update jobs set state = 'SUCCEEDED', end_time = now()"))
+        assert await queue.lost_shards(session, 0) == []

@@ -1,0 +1,73 @@
+"""Which run decides whether a model is calibrated."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from persistence import jobs
+from persistence.database import Database
+from persistence.lookup import ensure_client
+from persistence.tables import Model, SbcValidation
+from server.resources import certificate
+
+KEY = "k"
+
+
+async def decided(database: Database, runs: list[tuple[str, int]]) -> tuple[str, int] | None:
+    """Verdict and size of the run that decides after the given ones, oldest first."""
+    async with database.session() as session:
+        await ensure_client(session, "acme")
+        model = Model(
+            client_id="acme",
+            model_id=uuid.uuid4().hex,
+            family="f",
+            spec={},
+            parameter_count=1,
+            model_hash="h",
+            warnings=[],
+        )
+        session.add(model)
+        await session.flush()
+        for kind, simulations in runs:
+            job = await jobs.create(session, "acme", "SBC_RUN", b"", total=simulations)
+            session.add(
+                SbcValidation(
+                    client_id="acme",
+                    model_pk=model.pk,
+                    job_pk=job.pk,
+                    validation_type="STANDARD",
+                    num_simulations=simulations,
+                    data_period_months=24,
+                    seed=1,
+                    alpha=0.05,
+                    shard_size=64,
+                    certificate_key=KEY,
+                    verdict_kind=kind,
+                )
+            )
+            await session.flush()
+        found = await certificate(session, "acme", model.pk, KEY)
+        assert await certificate(session, "acme", model.pk, "another key") is None
+        assert await certificate(session, "somebody else", model.pk, KEY) is None
+        return None if found is None else (str(found.verdict_kind), found.num_simulations)
+
+
+@pytest.mark.parametrize(
+    ("runs", "decides"),
+    [
+        ([], None),
+        ([("CANCELLED", 500)], None),
+        ([("PASS", 500)], ("PASS", 500)),
+        ([("FAIL", 500), ("PASS", 500)], ("FAIL", 500)),  # another seed does not undo a FAIL
+        ([("FAIL", 500), ("PASS", 1000)], ("PASS", 1000)),  # more simulations do
+        ([("PASS", 1000), ("FAIL", 500)], ("PASS", 1000)),
+        ([("PASS", 500), ("INCONCLUSIVE", 1000)], ("PASS", 500)),
+        ([("INCONCLUSIVE", 100)], ("INCONCLUSIVE", 100)),
+    ],
+)
+async def test_the_largest_run_decides_and_of_equals_a_failed_one(
+    database: Database, runs: list[tuple[str, int]], decides: tuple[str, int] | None
+) -> None:
+    assert await decided(database, runs) == decides
