@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -30,7 +31,13 @@ def _execute(url: str, statement: SQL, name: str, *more: str) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """URL of the administration database of an embedded Postgres that lives as long as the test run."""
+    """URL of the administration database of an embedded Postgres that lives as long as the test run.
+
+    LIFTOS_BAYES_TEST_POSTGRES names another server to test against, any Postgres from 15 on, by a superuser's URL.
+    """
+    if other := os.environ.get("LIFTOS_BAYES_TEST_POSTGRES"):
+        yield other
+        return
     directory = Path(tempfile.mkdtemp(prefix="lb-pg-"))
     server = EmbeddedPostgres(directory, settings={"fsync": "off", "synchronous_commit": "off"})
     try:
