@@ -118,7 +118,7 @@ def parts(
 
 
 def weeks(n: int = WEEKS) -> np.ndarray:
-    return np.datetime64("2024-01-01") + 7 * np.arange(n)
+    return np.datetime64("2024-01-01") + np.timedelta64(7, "D") * np.arange(n)
 
 
 def kpi(n: int = WEEKS) -> np.ndarray:

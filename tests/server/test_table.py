@@ -23,11 +23,12 @@ def content(dates: np.ndarray, *values: np.ndarray) -> bytes:
 
 
 def days(step: int, n: int = 12) -> np.ndarray:
-    return np.datetime64("2024-01-01") + step * np.arange(n)
+    return np.datetime64("2024-01-01") + np.timedelta64(step, "D") * np.arange(n)
 
 
 def months(n: int = 12, day: int = 15) -> np.ndarray:
-    return (np.datetime64("2023-11", "M") + np.arange(n)).astype("datetime64[D]") + (day - 1)
+    first = np.datetime64("2023-11", "M") + np.timedelta64(1, "M") * np.arange(n)
+    return first.astype("datetime64[D]") + np.timedelta64(day - 1, "D")
 
 
 @pytest.mark.parametrize(

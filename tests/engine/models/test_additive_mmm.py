@@ -50,7 +50,7 @@ def example_spec(saturation: Saturation = Saturation.LOGISTIC) -> AdditiveMmmSpe
 
 def small_table(rows: int = 60) -> Table:
     rng = np.random.default_rng(3)
-    dates = np.datetime64("2020-01-06") + 7 * np.arange(rows)
+    dates = np.datetime64("2020-01-06") + np.timedelta64(7, "D") * np.arange(rows)
     tv = np.where(rng.random(rows) < 0.6, 0.0, rng.gamma(2.0, 50.0, rows))
     return Table(
         dates,

@@ -21,12 +21,12 @@ def test_months_are_calendar_months_with_the_day_clamped(date: str, months: int,
 
 
 def test_24_months_of_months_are_24_rows() -> None:
-    dates = (np.datetime64("2018-01") + np.arange(40)).astype("datetime64[D]")
+    dates = (np.datetime64("2018-01") + np.timedelta64(1, "M") * np.arange(40)).astype("datetime64[D]")
     assert 40 - Window(24).first_row(dates) == 24
 
 
 def test_a_window_longer_than_the_data_takes_every_row() -> None:
-    dates = np.datetime64("2021-01-04") + 7 * np.arange(20)
+    dates = np.datetime64("2021-01-04") + np.timedelta64(7, "D") * np.arange(20)
     assert Window(24).first_row(dates) == 0
 
 
