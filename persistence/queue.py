@@ -43,6 +43,17 @@ async def defer(session: AsyncSession, task_name: str, *, queue: str, priority: 
         ).defer_async(**args)
 
 
+async def drop_shards(session: AsyncSession, validation_pk: uuid.UUID) -> None:
+    """Take the waiting shards of a run that has ended out of the queue, so that nobody waits behind them."""
+    await session.execute(
+        text(
+            "delete from procrastinate_jobs where task_name = 'run_shard' and status = 'todo'"
+            " and args->>'validation' = :validation"
+        ),
+        {"validation": str(validation_pk)},
+    )
+
+
 async def retry_stalled(app: App, seconds_since_heartbeat: float = 30) -> int:
     """Enqueue again what workers held that have not shown a heartbeat for so long; returns how many there were.
 

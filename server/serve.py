@@ -23,7 +23,7 @@ RESTART_SECONDS = 1.0
 STOP_SECONDS = 30.0
 QUICK_SECONDS = 15.0
 """A process that ends sooner never worked: a used port, a wrong configuration."""
-MAX_QUICK_DEATHS = 4
+MAX_QUICK_DEATHS = 3
 POSTGRES_LOOK_SECONDS = 1.0
 
 

@@ -265,6 +265,7 @@ async def finish_run(
     job.error_field = error.get("field")
     run.verdict_kind = verdict_kind
     await session.flush()
+    await queue.drop_shards(session, run.pk)
     changed = sbc_pb2.StateChanged(state=value_of(common_pb2.JobState, state))
     if state == "FAILED":
         changed.error.CopyFrom(

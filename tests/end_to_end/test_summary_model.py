@@ -133,6 +133,9 @@ def test_a_cancelled_run_ends_and_keeps_what_was_finished(client: Client) -> Non
     run = handle.cancel()
     assert run.state == common_pb2.JOB_STATE_CANCELLED
     assert handle.result(timeout=30).progress.done >= first.progress.done
+    # Nobody waits behind the rest of it: that is out of the queue (tests/persistence/test_queue.py).
+    following = client.sbc.run(model_id="tv", num_simulations=64, seed=4).result(timeout=60)
+    assert following.state == common_pb2.JOB_STATE_SUCCEEDED
 
 
 def test_the_same_request_id_gives_the_same_analysis(client: Client) -> None:

@@ -100,3 +100,11 @@ async def test_a_shard_whose_delivery_was_lost_is_found_and_so_is_a_run_that_lac
         assert await queue.lost_shards(session, 0) == [(run, 0)]
         await session.execute(text("update jobs set state = 'SUCCEEDED', end_time = now()"))
         assert await queue.lost_shards(session, 0) == []
+
+
+async def test_what_waits_for_a_run_that_has_ended_is_taken_out_of_the_queue(database: Database, world: Any) -> None:
+    async with database.session() as session:
+        for run in (str(world.validation.pk), "another"):
+            await queue.defer(session, "run_shard", queue=queue.SHARDS, validation=run, ordinal=0)
+        await queue.drop_shards(session, world.validation.pk)
+    assert [row[3]["validation"] for row in await queued(database)] == ["another"]
