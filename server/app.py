@@ -33,6 +33,7 @@ from persistence.database import Database
 from persistence.listen import JobListener
 from persistence.migrate import SUPPORTED_REVISIONS
 from server.calls import Calls
+from server.errors import WrongSchema
 from server.guard import HARD_MESSAGE_BYTES, Guard
 from server.services.attributions import AttributionServicer
 from server.services.conflicts import ConflictServicer
@@ -61,10 +62,6 @@ SERVICES = tuple(
 )
 
 
-class WrongSchema(RuntimeError):
-    """The database has a schema that this version cannot run on."""
-
-
 class BayesServer:
     """One server process."""
 
@@ -81,7 +78,10 @@ class BayesServer:
         """Check the schema, listen, and report SERVING; returns the port."""
         revision = await self.database.schema_revision()
         if revision not in SUPPORTED_REVISIONS:
-            raise WrongSchema(f"schema revision {revision!r}; this version runs on {sorted(SUPPORTED_REVISIONS)}")
+            raise WrongSchema(
+                f"schema revision {revision!r}, but this version runs on {sorted(SUPPORTED_REVISIONS)}; "
+                "run `liftos-bayes migrate`"
+            )
         self.listener.start()
         server = grpc.aio.server(
             interceptors=[self.guard],

@@ -105,4 +105,5 @@ def job_error(job: Job) -> ServiceError:
         reason = "COMPUTATION_FAILED"
     message = job.error_message or "the computation was cancelled"
     violations = [Violation(job.error_field, message)] if job.error_field else []
-    return ServiceError(reason, message, violations=violations, metadata={"job_id": str(job.pk)})
+    text = f"{job.error_field}: {message}" if job.error_field else message
+    return ServiceError(reason, text, violations=violations, metadata={"job_id": str(job.pk)})

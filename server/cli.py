@@ -11,7 +11,11 @@ from typing import Annotated, Any
 
 import typer
 from liftos.bayes import LiftosBayesError
+from pydantic import ValidationError
+from sqlalchemy.exc import ArgumentError
 
+from persistence.errors import StorageError
+from server.errors import WrongSchema
 from server.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Bayesian validation of marketing-mix models.")
@@ -178,8 +182,8 @@ def main() -> None:
     """Entry point of the command; an error of the service is a sentence, not a traceback."""
     try:
         app()
-    except LiftosBayesError as error:
-        typer.echo(str(error), err=True)
+    except (LiftosBayesError, StorageError, WrongSchema, ArgumentError, ValidationError) as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
         raise SystemExit(1) from None
 
 

@@ -43,7 +43,8 @@ def run(settings: Settings, data: Path, simulations: int) -> None:
     console.print(
         f"The whole story took {time.monotonic() - began:.0f} s. The results are stored; read them again with"
     )
-    console.print(f"  liftos-bayes show report --client {client_id} --data-dir {settings.data_dir}", soft_wrap=True)
+    where = settings.data_dir.resolve()
+    console.print(f"  {sys.argv[0]} show report --client {client_id} --data-dir {where}", soft_wrap=True)
 
 
 def play(client: Client, data: Path, simulations: int) -> None:
@@ -86,6 +87,11 @@ def play(client: Client, data: Path, simulations: int) -> None:
         "beliefs", data_period_months=MONTHS, confidence_threshold=CONFIDENCE, timeout=300
     )
     print_conflict(analysis)
+    console.print(
+        f"This client asked to hear of a conflict from p <= {1 - CONFIDENCE:.2g} on, and grants the belief odds of "
+        f"{ENOUGH_EVIDENCE:g}. By the defaults (a recentred Bayes factor of 10, odds of 10) the same figures would not "
+        "count as a contradiction, and the belief would be kept."
+    )
 
     console.print(Rule("4. Is the model behind the answer calibrated?"))
     if analysis.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_ESSENTIAL:

@@ -82,6 +82,10 @@ class ServiceError(Exception):
         return status
 
 
+class WrongSchema(RuntimeError):
+    """The database has a schema that this version cannot run on."""
+
+
 def _pack(message: object) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)  # type: ignore[arg-type]

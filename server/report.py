@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 from liftos.bayes import Client
@@ -71,6 +72,15 @@ def print_necessity(necessity: sbc_pb2.SbcNecessity) -> None:
     console.print(necessity.explanation, style="bold")
 
 
+def coverage(quantity: sbc_pb2.QuantityCalibration, level: float) -> str:
+    """Observed coverage of the central interval of a level, with its 95 % interval."""
+    # The nominal level is what ranks of a finite number of draws can represent, so it is only near the level.
+    found = [c for c in quantity.coverage if abs(c.nominal - level) < 0.02]
+    if not found:
+        return ""
+    return f"{100 * found[0].observed:.0f} % [{100 * found[0].lower:.0f}, {100 * found[0].upper:.0f}]"
+
+
 def print_sbc(run: sbc_pb2.SbcRun) -> None:
     """A calibration run and its verdict."""
     state = label(common_pb2.JobState, run.state)
@@ -83,13 +93,12 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
     for column in ("quantity", "adjusted p", "mean rank", "50 %", "90 %", "shape"):
         table.add_column(column)
     for q in run.verdict.quantities:
-        covered = {round(c.nominal, 1): f"{100 * c.observed:.0f} %" for c in q.coverage}
         table.add_row(
             q.quantity,
             f"{q.adjusted_p_value:.3f}",
             f"{q.mean_rank:.3f}",
-            covered.get(0.5, ""),
-            covered.get(0.9, ""),
+            coverage(q, 0.5),
+            coverage(q, 0.9),
             label(sbc_pb2.RankShape, q.shape).lower().replace("_", "-"),
         )
     console.print(table)
@@ -165,4 +174,4 @@ def _entry(message: Any, what: str, command: str) -> None:
     when = message.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
     console.print(f"{when}  {what}", soft_wrap=True)
     # On a line of its own and never wrapped, so that it can be copied.
-    console.print(f"    liftos-bayes show {command}", soft_wrap=True)
+    console.print(f"    {sys.argv[0]} show {command}", soft_wrap=True)

@@ -110,10 +110,9 @@ async def serve(settings: Settings, started: Callable[[], None] | None = None) -
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    address_file(settings).unlink(missing_ok=True)
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir.resolve() / "postgres")
     running: list[Child] = []
-    failed = False
+    failed = owner = False
     watch: asyncio.Task[None] | None = None
 
     def give_up() -> None:
@@ -122,7 +121,10 @@ async def serve(settings: Settings, started: Callable[[], None] | None = None) -
         stop.set()
 
     try:
+        # Only now is the directory known to be ours: another service may be running on it.
         url = settings.database_url or await asyncio.to_thread(embedded.start)  # type: ignore[union-attr]
+        address_file(settings).unlink(missing_ok=True)
+        owner = True
         await asyncio.to_thread(migrate.upgrade, url)
         for child in children(settings, url, give_up):
             child.start()
@@ -138,7 +140,8 @@ async def serve(settings: Settings, started: Callable[[], None] | None = None) -
             await asyncio.gather(watch, return_exceptions=True)
         for child in reversed(running):
             await child.stop()
-        address_file(settings).unlink(missing_ok=True)
+        if owner:
+            address_file(settings).unlink(missing_ok=True)
         if embedded is not None:
             await asyncio.to_thread(embedded.stop)
     if failed:

@@ -395,7 +395,10 @@ def _changes(decision: Decision, rules: tuple[RuleResult, ...], policy: Necessit
 def _number(rule: Rule, value: float, policy: NecessityPolicy) -> str:
     if rule is Rule.BUSINESS_IMPACT:
         return f"{value / 100:,.2f} {policy.currency}"
-    return f"{value:.10g}"
+    # Short, unless that would put the value on its threshold.
+    short = f"{value:.4g}"
+    thresholds = (policy.max_parameters, policy.max_bayes_factor, policy.min_confidence)
+    return short if value in thresholds or float(short) not in thresholds else f"{value:.10g}"
 
 
 _RULE_WORDS = {

@@ -11,7 +11,7 @@ import uuid
 from procrastinate import App, RetryStrategy
 
 from engine.inference.precision import enable_float64
-from persistence import jobs, queue, sbc
+from persistence import jobs, migrate, queue, sbc
 from persistence.database import Database, StorageUnavailable
 from server.lifeline import follow_parent
 from server.settings import Settings
@@ -109,8 +109,14 @@ def main(arguments: list[str]) -> int:
     queues = arguments or [queue.CALLS, queue.SHARDS]
     unknown = set(queues) - {queue.CALLS, queue.SHARDS}
     if unknown or not settings.database_url:
+        if unknown:
+            sys.stderr.write(f"no such queue: {', '.join(sorted(unknown))}\n")
         sys.stderr.write(f"usage: python -m server.worker [{queue.CALLS}] [{queue.SHARDS}], with a database URL set\n")
         return 2
+    revision = migrate.current_revision(settings.database_url)
+    if revision not in migrate.SUPPORTED_REVISIONS:
+        sys.stderr.write(f"the database has schema revision {revision}; run `liftos-bayes migrate`\n")
+        return 1
     asyncio.run(work(settings, queues))
     return 0
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from liftos.bayes.v1 import attribution_pb2, common_pb2, elicitation_pb2, model_pb2, prior_update_pb2, sbc_pb2
+from liftos.bayes.v1 import attribution_pb2, common_pb2, model_pb2, prior_update_pb2, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import UnsupportedQuantity
-from persistence.tables import Attribution, ClientPrior, Conflict, Job, Model, PriorUpdate, Session
+from persistence.tables import Attribution, Conflict, Job, Model, PriorUpdate, Session
 from server.resources import attribution_message, beliefs_of
 from server.services.conflicts import quantity_name
 from server.wire import from_json, to_json, value_of
@@ -45,7 +45,7 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
     believed = await stored_fit(context, model_row, row.data_period_months, beliefs) if beliefs else None
     spec = from_json(model_row.spec, model_pb2.ModelSpec()).additive_mmm
     message = attribution_pb2.Attribution(
-        channels=[_channel(channel.name, reference, believed, beliefs, accepted) for channel in spec.channels],
+        channels=[_channel(channel.name, reference, believed, accepted) for channel in spec.channels],
         total_outcome=float(reference.row.facts["total_outcome"]),
         total_media_share=estimate_of_draws(reference.draws[TOTAL_SHARE]),
         diagnostics=reference.diagnostics,
@@ -113,13 +113,8 @@ def _channel(
     name: str,
     reference: StoredFit,
     believed: StoredFit | None,
-    beliefs: Sequence[ClientPrior],
     accepted: Mapping[str, common_pb2.Estimate],
 ) -> attribution_pb2.ChannelAttribution:
-    stated = {}
-    for row in beliefs:
-        belief = from_json(row.belief, elicitation_pb2.Belief())
-        stated[quantity_name(belief.estimand)] = belief.summary
     channel = attribution_pb2.ChannelAttribution(channel=name)
     spend = reference.row.facts.get("spend", {}).get(name)
     if spend is not None:
@@ -129,7 +124,8 @@ def _channel(
         if key not in reference.draws:
             continue
         entry = channel.quantities.add(quantity=quantity, data_side=estimate_of_draws(reference.draws[key]))
-        prior = stated.get(key) or _reference_prior(reference, key)
+        # The prior of a channel with a belief is the belief, in whatever linked quantity it is shown.
+        prior = _prior(believed or reference, key)
         if prior is not None:
             entry.prior.CopyFrom(prior)
         if believed is not None:
@@ -139,7 +135,7 @@ def _channel(
     return channel
 
 
-def _reference_prior(fit: StoredFit, quantity: str) -> common_pb2.Estimate | None:
+def _prior(fit: StoredFit, quantity: str) -> common_pb2.Estimate | None:
     try:
         return estimate_of_law(fit.model.prior_of(quantity))
     except UnsupportedQuantity:

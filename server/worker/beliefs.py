@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import InvalidInput
 from engine.priors.belief import Meaning, compile_mean_plus_minus, fit_quantiles
-from engine.priors.distribution import POSITIVE, UNIT_INTERVAL, Distribution, Normal, Support, TruncatedNormal
+from engine.priors.distribution import UNIT_INTERVAL, Distribution, Normal, Support, TruncatedNormal
 from persistence.tables import ClientPrior, Job, Model, Session
 from server.errors import ServiceError, already_exists
 from server.resources import DEFAULT_MONTHS, belief_message, beliefs_of, owned, session_message
@@ -17,24 +17,33 @@ from server.services.elicitation import coherence_notes
 from server.wire import label, to_json
 from server.worker.calls import Commit, WorkerContext
 from server.worker.convert import estimate_of_law, from_law, to_law
-from server.worker.models import belief_support
+from server.worker.models import NATURAL, belief_support
 
-SUPPORTS: dict[int, Support] = {
-    common_pb2.QUANTITY_ROI: POSITIVE,
-    common_pb2.QUANTITY_MARGINAL_ROI: POSITIVE,
-    common_pb2.QUANTITY_SHARE_OF_OUTCOME: UNIT_INTERVAL,
-    common_pb2.QUANTITY_SHARE_OF_MEDIA: UNIT_INTERVAL,
-    common_pb2.QUANTITY_SHARE_OF_MODELLED: UNIT_INTERVAL,
-    common_pb2.QUANTITY_INCREMENTAL_OUTCOME: POSITIVE,
-    common_pb2.QUANTITY_HALF_LIFE: POSITIVE,
-    common_pb2.QUANTITY_HALF_SATURATION: POSITIVE,
-    common_pb2.QUANTITY_RETENTION: UNIT_INTERVAL,
-}
-"""Where each quantity lives by its nature. A model may know better: its reference prior has the last word."""
+LINKED = (
+    frozenset(
+        {
+            common_pb2.QUANTITY_SHARE_OF_OUTCOME,
+            common_pb2.QUANTITY_ROI,
+            common_pb2.QUANTITY_INCREMENTAL_OUTCOME,
+        }
+    ),
+)
+"""Quantities of a channel that are the same unknown up to a known factor: two beliefs would count it twice."""
 
 MAX_BELIEFS = 50
 MAX_OUTSIDE = 0.01
 """Largest probability outside the support with which a normal is truncated rather than refused."""
+
+
+def check_range(statement: elicitation_pb2.BeliefStatement, quantity: int) -> None:
+    """Refuse a mean that the quantity cannot have, above all a share given in per cent."""
+    if statement.WhichOneof("form") != "mean_plus_minus":
+        return
+    natural, mean = NATURAL[quantity], statement.mean_plus_minus.mean
+    if not natural.lower < mean < natural.upper:
+        hint = "; a share of 50 % is 0.5" if natural == UNIT_INTERVAL else ""
+        message = f"{mean:g} is outside ({natural.lower:g}, {natural.upper:g}){hint}"
+        raise InvalidInput("statement.mean_plus_minus.mean", message)
 
 
 def compile_statement(statement: elicitation_pb2.BeliefStatement, support: Support) -> tuple[Distribution, list[str]]:
@@ -74,6 +83,7 @@ async def add_belief(context: WorkerContext, job: Job) -> Commit:
     """Compile the statement of a request and add the belief to its session."""
     request = elicitation_pb2.AddBeliefRequest.FromString(job.request)
     support = await _support(context, request)
+    check_range(request.statement, request.estimand.quantity)
     distribution, notes = compile_statement(request.statement, support)
 
     async def commit(session: AsyncSession) -> elicitation_pb2.AddBeliefResponse:
@@ -132,18 +142,24 @@ def _refuse_twins(existing: Sequence[ClientPrior], request: elicitation_pb2.AddB
         raise ServiceError(
             "LIMIT_EXCEEDED", f"a session holds at most {MAX_BELIEFS} beliefs", metadata={"limit": "beliefs"}
         )
-    quantity = label(common_pb2.Quantity, request.estimand.quantity)
+    kin = next((group for group in LINKED if request.estimand.quantity in group), {request.estimand.quantity})
+    quantities = {label(common_pb2.Quantity, quantity) for quantity in kin}
     for other in existing:
         if other.belief_id == request.belief_id:
             raise already_exists("belief", request.belief_id, "belief_id")
-        if (other.quantity, other.channel) == (quantity, request.estimand.channel):
-            raise InvalidInput("estimand", f"belief {other.belief_id!r} is about the same quantity; remove it first")
+        if other.channel == request.estimand.channel and other.quantity in quantities:
+            raise InvalidInput(
+                "estimand",
+                f"belief {other.belief_id!r} is about the same quantity (share of outcome, ROI and incremental outcome "
+                "of a channel differ by a known factor only); remove it first",
+            )
 
 
 async def fit_prior(context: WorkerContext, job: Job) -> Commit:
     """Compile the statement of a request."""
     request = elicitation_pb2.FitPriorRequest.FromString(job.request)
-    distribution, notes = compile_statement(request.statement, SUPPORTS[request.quantity])
+    check_range(request.statement, request.quantity)
+    distribution, notes = compile_statement(request.statement, NATURAL[request.quantity])
 
     async def commit(session: AsyncSession) -> elicitation_pb2.FitPriorResponse:
         return elicitation_pb2.FitPriorResponse(

@@ -97,14 +97,15 @@ async def keep_lease(context: WorkerContext, lease: float, renew: Callable[[Asyn
 def explained(error: Exception) -> tuple[str, str, str | None]:
     """Reason, message and field that a caller may see of an error; what nobody foresaw becomes an incident."""
     if isinstance(error, InvalidInput):
-        return "INVALID_FIELD", f"{error.field}: {error.message}", error.field
+        return "INVALID_FIELD", error.message, error.field
     if isinstance(error, UnsupportedQuantity):
         return "UNIMPLEMENTED", f"{error.quantity}: {error.message}", None
     if isinstance(error, EngineError):
         return "COMPUTATION_FAILED", str(error), None
     if isinstance(error, ServiceError):
         field = error.violations[0].field if error.violations else None
-        return error.reason, error.message, field
+        message = error.violations[0].description if error.violations else error.message
+        return error.reason, message, field
     incident = uuid.uuid4().hex
     log.error("incident %s", incident, exc_info=error)
     return "INTERNAL", f"internal error, incident {incident}", None

@@ -130,6 +130,8 @@ def session_necessity(
 def fit_notes(fit: StoredFit, months: int) -> list[str]:
     """What to mind about the window and the fit."""
     notes = []
+    if not fit.provenance.dataset_id and fit.months != months:
+        notes.append(f"The summary stands for {fit.months:g} months; the window of {months} months does not apply.")
     if fit.row.facts["months"] < months - 1 and fit.provenance.dataset_id:
         notes.append(f"{months} months were asked for; the data set has {fit.months:.1f}.")
     if not fit.diagnostics.converged:

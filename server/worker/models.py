@@ -15,7 +15,17 @@ from engine.models import additive_spec, conjugate_normal
 from engine.models.protocol import Model as EngineModel
 from engine.models.registry import prepare_function
 from engine.models.table import Table, Window
-from engine.priors.distribution import REAL_LINE, Beta, Distribution, HalfNormal, LogNormal, Normal, Support
+from engine.priors.distribution import (
+    POSITIVE,
+    REAL_LINE,
+    UNIT_INTERVAL,
+    Beta,
+    Distribution,
+    HalfNormal,
+    LogNormal,
+    Normal,
+    Support,
+)
 from persistence import datasets
 from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
 from server import table
@@ -25,6 +35,19 @@ from server.services.conflicts import quantity_name
 from server.services.datasets import stored_columns
 from server.wire import from_json
 from server.worker.convert import to_law
+
+NATURAL: dict[int, Support] = {
+    common_pb2.QUANTITY_ROI: POSITIVE,
+    common_pb2.QUANTITY_MARGINAL_ROI: POSITIVE,
+    common_pb2.QUANTITY_SHARE_OF_OUTCOME: UNIT_INTERVAL,
+    common_pb2.QUANTITY_SHARE_OF_MEDIA: UNIT_INTERVAL,
+    common_pb2.QUANTITY_SHARE_OF_MODELLED: UNIT_INTERVAL,
+    common_pb2.QUANTITY_INCREMENTAL_OUTCOME: POSITIVE,
+    common_pb2.QUANTITY_HALF_LIFE: POSITIVE,
+    common_pb2.QUANTITY_HALF_SATURATION: POSITIVE,
+    common_pb2.QUANTITY_RETENTION: UNIT_INTERVAL,
+}
+"""Where each quantity lives by its nature."""
 
 KEPT = 8
 """Prepared models kept in memory; each holds the data of one window."""
@@ -87,6 +110,8 @@ def prior_of(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> D
     known = {quantity.partition("[")[2].removesuffix("]") for quantity in model.parameter_names if "[" in quantity}
     if estimand.channel not in known:
         raise InvalidInput(f"{field}.channel", f"the model has no channel {estimand.channel!r}")
+    if name not in model.quantity_names and estimand.quantity == common_pb2.QUANTITY_ROI:
+        raise InvalidInput(f"{field}.quantity", f"channel {estimand.channel!r} has no spend column, so no ROI")
     try:
         return model.prior_of(name)
     except UnsupportedQuantity as error:
@@ -96,12 +121,12 @@ def prior_of(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> D
 
 
 def belief_support(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> Support:
-    """Where beliefs about an estimand live: where its prior does, and for a summary on the real line.
+    """Where beliefs about an estimand live: where the quantity does, and for a summary on the real line.
 
     A summary's likelihood is normal in the quantity itself, so its beliefs stay on that scale.
     """
-    prior = prior_of(model, estimand, field)
-    return REAL_LINE if isinstance(model, conjugate_normal.ConjugateNormal) else prior.support
+    prior_of(model, estimand, field)
+    return REAL_LINE if isinstance(model, conjugate_normal.ConjugateNormal) else NATURAL[estimand.quantity]
 
 
 def _build(family: str, spec: model_pb2.ModelSpec, dataset: Dataset | None, content: bytes, months: int) -> EngineModel:

@@ -17,8 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import EngineError, UnsupportedQuantity
 from engine.inference.settings import FitSettings
+from engine.models.protocol import LOG_PRIOR, Seed
 from engine.models.protocol import Model as EngineModel
-from engine.models.protocol import Seed
+from engine.priors.distribution import Uniform
 from engine.sbc import coverage as coverage_statistics
 from engine.sbc.contraction import summarise
 from engine.sbc.interim import InterimReport, interim
@@ -215,7 +216,10 @@ def _withhold(run: SbcValidation, judged: sbc_pb2.SbcVerdict) -> None:
 def ranked_quantities(model: EngineModel) -> tuple[str, ...]:
     """What is ranked: all that a fit returns but fixed multiples of a parameter, whose ranks are the same."""
     ranked = []
+    flat = all(isinstance(prior, Uniform) for prior in model.priors.values())
     for name in model.quantity_names:
+        if name == LOG_PRIOR and flat:
+            continue  # a constant: every draw ties with the truth, which elsewhere is the mark of a stuck chain
         if name not in model.parameter_names:
             try:
                 model.prior_of(name)

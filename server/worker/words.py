@@ -27,15 +27,16 @@ def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
     if belief.finding == conflict_pb2.FINDING_DATA_SILENT:
         return f"{both} That is too little to agree or to contradict: the data are silent on this belief."
     severity = label(conflict_pb2.Severity, belief.severity).lower().replace("_", " ")
+    rule = belief.conflict_rule.partition(";")[0]
     factor = math.exp(min(recentred(belief), 700.0))
     evidence = (
         f"Moving the belief to where the data point makes them {factor:,.1f} times as probable "
         f"(p = {belief.p_value:.2g}, severity {severity})"
     )
     if belief.finding == conflict_pb2.FINDING_CONFLICT:
-        return f"{both} {evidence}: the data contradict the belief."
-    support = " and positively support it" if belief.confirms else ""
-    return f"{both} {evidence}: the data do not contradict the belief{support}."
+        return f"{both} {evidence}: the data contradict the belief (by the rule in force: {rule})."
+    support = ", and the data positively support the belief" if belief.confirms else ""
+    return f"{both} {evidence}: that does not reach the rule for a contradiction ({rule}){support}."
 
 
 def recentred(belief: conflict_pb2.BeliefConflict) -> float:
@@ -82,7 +83,8 @@ def certificate_sentence(validation: attribution_pb2.BayesianValidation) -> str:
     essential = validation.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_ESSENTIAL
     match validation.certificate_verdict:
         case sbc_pb2.VERDICT_KIND_PASS:
-            return f"The model has passed simulation-based calibration (run {validation.certificate_run_id})."
+            run = validation.certificate_run_id
+            return f"The model has passed simulation-based calibration over this window (run {run})."
         case sbc_pb2.VERDICT_KIND_FAIL:
             return (
                 f"The model has FAILED simulation-based calibration (run {validation.certificate_run_id}): "

@@ -10,7 +10,7 @@ from liftos.bayes.v1 import sbc_pb2
 from engine.inference.settings import FitSettings
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
 from engine.models.protocol import Seed
-from engine.priors.distribution import Normal
+from engine.priors.distribution import Normal, Uniform
 from engine.sbc.interim import interim
 from engine.sbc.shard import run_shard
 from engine.sbc.verdict import verdict
@@ -53,6 +53,11 @@ def test_verdict_and_interim_messages_carry_the_figures_of_the_engine() -> None:
     running = interim_message(report)
     assert running.n_simulations == 100
     assert running.running_verdict == sbc_pb2.VERDICT_KIND_UNSPECIFIED
+
+
+def test_a_flat_log_prior_is_not_ranked() -> None:
+    flat = prepare(ConjugateNormalSpec("share_of_outcome[TV]", 0.25, 0.05, 24, Uniform(0.0, 1.0)))
+    assert ranked_quantities(flat) == ("share_of_outcome[TV]", "log_likelihood")
 
 
 def test_the_data_dependent_quantity_is_ranked_and_multiples_of_parameters_are_not() -> None:
