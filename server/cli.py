@@ -183,7 +183,9 @@ def main() -> None:
     try:
         app()
     except (LiftosBayesError, StorageError, WrongSchema, ArgumentError, ValidationError) as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        cause = getattr(error.__cause__, "orig", error.__cause__)
+        because = f" ({str(cause).splitlines()[0]})" if isinstance(error, StorageError) and cause else ""
+        typer.echo(f"{type(error).__name__}: {error}{because}", err=True)
         raise SystemExit(1) from None
 
 

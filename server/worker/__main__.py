@@ -113,7 +113,11 @@ def main(arguments: list[str]) -> int:
             sys.stderr.write(f"no such queue: {', '.join(sorted(unknown))}\n")
         sys.stderr.write(f"usage: python -m server.worker [{queue.CALLS}] [{queue.SHARDS}], with a database URL set\n")
         return 2
-    revision = migrate.current_revision(settings.database_url)
+    try:
+        revision = migrate.current_revision(settings.database_url)
+    except StorageUnavailable as error:
+        sys.stderr.write(f"the database cannot be reached: {error}\n")
+        return 1
     if revision not in migrate.SUPPORTED_REVISIONS:
         sys.stderr.write(f"the database has schema revision {revision}; run `liftos-bayes migrate`\n")
         return 1
