@@ -73,12 +73,12 @@ def print_necessity(necessity: sbc_pb2.SbcNecessity) -> None:
 
 
 def coverage(quantity: sbc_pb2.QuantityCalibration, level: float) -> str:
-    """Observed coverage of the central interval of a level, with its 95 % interval."""
+    """Observed coverage of the central interval of a level."""
     # The nominal level is what ranks of a finite number of draws can represent, so it is only near the level.
     found = [c for c in quantity.coverage if abs(c.nominal - level) < 0.02]
     if not found:
         return ""
-    return f"{100 * found[0].observed:.0f} % [{100 * found[0].lower:.0f}, {100 * found[0].upper:.0f}]"
+    return f"{100 * found[0].observed:.0f} %"
 
 
 def print_sbc(run: sbc_pb2.SbcRun) -> None:
@@ -89,8 +89,9 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
         console.print(f"{run.error.reason}: {run.error.message}", style="red")
     if not run.HasField("verdict"):
         return
-    table = Table(title="Quantities, smallest adjusted p first", title_justify="left")
-    for column in ("quantity", "adjusted p", "mean rank", "50 %", "90 %", "shape"):
+    table = Table(title="Quantities: adjusted p, mean rank, coverage of 50 % and 90 % intervals", title_justify="left")
+    table.add_column("quantity", no_wrap=True)
+    for column in ("adj. p", "rank", "50 %", "90 %", "shape"):
         table.add_column(column)
     for q in run.verdict.quantities:
         table.add_row(
