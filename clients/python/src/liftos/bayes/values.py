@@ -18,11 +18,11 @@ def python_values() -> Iterator[None]:
     """Turn what protobuf raises for a value that its type cannot hold into InvalidArgument.
 
     An integer beyond 32 or 64 bits raises ValueError in the message's constructor, a lone surrogate
-    UnicodeEncodeError, a message nested 100 deep DecodeError; none names the field.
+    UnicodeEncodeError, a value of another kind TypeError, a message nested 100 deep DecodeError; none names the field.
     """
     try:
         yield
-    except (ValueError, DecodeError) as error:  # UnicodeEncodeError is a ValueError
+    except (ValueError, TypeError, DecodeError) as error:  # UnicodeEncodeError is a ValueError
         raise InvalidArgument(f"a value does not fit its field: {error}", reason="INVALID_FIELD") from error
 
 
