@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from liftos.bayes.v1 import attribution_pb2, common_pb2, model_pb2, prior_update_pb2, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import UnsupportedQuantity
 from persistence.tables import Attribution, Conflict, Job, Model, PriorUpdate, Session
+from server.certificates import reference_certificate
 from server.resources import attribution_message, beliefs_of
 from server.services.conflicts import quantity_name
 from server.wire import from_json, to_json, value_of
 from server.worker.calls import Commit, WorkerContext
 from server.worker.conflict import examine, session_necessity
 from server.worker.convert import estimate_of_draws, estimate_of_law
-from server.worker.fits import StoredFit, stored_fit
-from server.worker.necessity import reference_certificate
+from server.worker.fits import Floats, StoredFit, stored_fit
 from server.worker.words import explain_attribution, explain_validation
 
 QUANTITIES = (
@@ -26,7 +27,6 @@ QUANTITIES = (
     common_pb2.QUANTITY_SHARE_OF_MEDIA,
     common_pb2.QUANTITY_ROI,
 )
-TOTAL_SHARE = "total_media_share_of_outcome"
 
 
 async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
@@ -47,7 +47,7 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
     message = attribution_pb2.Attribution(
         channels=[_channel(channel.name, reference, believed, accepted) for channel in spec.channels],
         total_outcome=float(reference.row.facts["total_outcome"]),
-        total_media_share=estimate_of_draws(reference.draws[TOTAL_SHARE]),
+        total_media_share=estimate_of_draws(total_share(reference.draws, [channel.name for channel in spec.channels])),
         diagnostics=reference.diagnostics,
         provenance=reference.provenance,
     )
@@ -74,6 +74,12 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         return attribution_pb2.AnalyzeAttributionResponse(attribution=response)
 
     return commit
+
+
+def total_share(draws: Mapping[str, Floats], channels: Sequence[str]) -> Floats:
+    """Draws of the share of outcome of all channels together, for any number of channels."""
+    shares = [common_pb2.Estimand(quantity=common_pb2.QUANTITY_SHARE_OF_OUTCOME, channel=name) for name in channels]
+    return np.asarray(np.sum([draws[quantity_name(share)] for share in shares], axis=0))
 
 
 async def _threshold(session: AsyncSession, elicited: Session | None, months: int) -> float | None:
