@@ -82,6 +82,11 @@ async def by_pk(session: AsyncSession, entity: type[E], pk: uuid.UUID) -> E:
     return await session.get_one(entity, pk)
 
 
+async def dataset_of(session: AsyncSession, model: Model) -> Dataset | None:
+    """The data set of a model, None for one that carries its own summary."""
+    return await by_pk(session, Dataset, model.dataset_pk) if model.dataset_pk else None
+
+
 async def beliefs_of(session: AsyncSession, session_pk: uuid.UUID) -> Sequence[ClientPrior]:
     """The beliefs of a session in the order they were added."""
     statement = select(ClientPrior).where(ClientPrior.session_pk == session_pk).order_by(ClientPrior.ordinal)

@@ -31,7 +31,7 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
         self, request: attribution_pb2.AnalyzeAttributionRequest, context: Context
     ) -> attribution_pb2.AnalyzeAttributionResponse:
         """Have a worker compute an attribution."""
-        check_money("business_impact", request, "business_impact")
+        check_money(request)
 
         async def prepare(session: AsyncSession, job: Job) -> None:
             model = await owned(session, Model, request.client_id, request.model_id)

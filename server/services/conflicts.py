@@ -33,7 +33,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
         self, request: conflict_pb2.AnalyzeConflictRequest, context: Context
     ) -> conflict_pb2.AnalyzeConflictResponse:
         """Have a worker analyse a confirmed session."""
-        check_money("business_impact", request, "business_impact")
+        check_money(request)
 
         async def prepare(session: AsyncSession, job: Job) -> None:
             elicited = await confirmed_session(session, request.client_id, request.session_id)
@@ -120,7 +120,7 @@ def months(request: Any) -> int:
     return int(request.data_period_months) if request.HasField("data_period_months") else DEFAULT_MONTHS
 
 
-def check_money(path: str, request: Any, field: str) -> None:
+def check_money(request: Any) -> None:
     """Refuse currencies other than US dollars: the policy's threshold is in dollars and no rate is supplied."""
-    if request.HasField(field) and getattr(request, field).currency != "USD":
-        raise invalid_field(f"{path}.currency", "only USD: the policy's threshold is in US dollars")
+    if request.HasField("business_impact") and request.business_impact.currency != "USD":
+        raise invalid_field("business_impact.currency", "only USD: the policy's threshold is in US dollars")

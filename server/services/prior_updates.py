@@ -12,13 +12,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
-from persistence.tables import AuditEntry, Conflict, Dataset, Job, Model, PriorUpdate, Session
+from persistence.tables import AuditEntry, Conflict, Job, Model, PriorUpdate, Session
 from server.calls import Calls
-from server.certificates import fit_key
+from server.certificates import reference_certificate
 from server.errors import ServiceError, unimplemented
 from server.idempotency import seen_before
 from server.pages import page_of
-from server.resources import by_pk, certificate, confirmed_session, conflict_message, owned
+from server.resources import by_pk, confirmed_session, conflict_message, owned
 from server.wire import from_json, label, timestamp, value_of
 
 _IMPLEMENTED = frozenset(
@@ -164,9 +164,7 @@ async def release_blockers(session: AsyncSession, row: PriorUpdate) -> list[str]
     conflict = await by_pk(session, Conflict, row.conflict_pk)
     analysis = await conflict_message(session, conflict)
     model = await by_pk(session, Model, conflict.model_pk)
-    dataset = await by_pk(session, Dataset, model.dataset_pk) if model.dataset_pk else None
-    key = fit_key(model, dataset, conflict.data_period_months, [])
-    run = await certificate(session, row.client_id, model.pk, key)
+    run = await reference_certificate(session, model, conflict.data_period_months)
     verdict = run.verdict_kind if run is not None else None
     optional = analysis.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_NOT_REQUIRED_BY_POLICY
     # A model that is known to be miscalibrated releases nothing, whether or not policy asked for the check.

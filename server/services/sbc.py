@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence import jobs, queue, requests, sbc
 from persistence.database import Database
-from persistence.tables import Dataset, Job, Model, SbcValidation, Session
+from persistence.tables import Job, Model, SbcValidation, Session
 from server.calls import POLL_SECONDS, Calls
 from server.certificates import fit_key
 from server.errors import ServiceError, unimplemented
@@ -25,8 +25,8 @@ from server.pages import page_of
 from server.resources import (
     TERMINAL_STATES,
     beliefs_of,
-    by_pk,
     confirmed_session,
+    dataset_of,
     owned,
     progress_message,
     sbc_run_message,
@@ -55,7 +55,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         """Store a run with its shards and hand the shards to the workers, in one transaction."""
         async with self.database.session() as session:
             if request.validate_only:
-                run, _ = await self._plan(session, request.client_id, request.spec)
+                run = await self._plan(session, request.client_id, request.spec)
                 return sbc_pb2.StartSbcRunResponse(
                     run=sbc_pb2.SbcRun(
                         client_id=request.client_id,
@@ -130,8 +130,8 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                     continue
                 await wake.wait(min(silent, POLL_SECONDS))
 
-    async def _plan(self, session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSpec) -> tuple[SbcValidation, int]:
-        """The run that a specification asks for, not yet stored, and its number of parameters."""
+    async def _plan(self, session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSpec) -> SbcValidation:
+        """The run that a specification asks for, not yet stored."""
         kind = spec.validation_type or sbc_pb2.VALIDATION_TYPE_STANDARD
         if kind not in DEFAULT_SIMULATIONS:
             raise unimplemented(f"validation type {label(sbc_pb2.ValidationType, kind)}", "spec.validation_type")
@@ -143,10 +143,9 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 raise ServiceError(
                     "INVALID_STATE", "the session is about another model", metadata={"state": "CONFIRMED"}
                 )
-        dataset = await by_pk(session, Dataset, model.dataset_pk) if model.dataset_pk else None
         window = months(spec)
         beliefs = await beliefs_of(session, elicited.pk) if elicited else []
-        run = SbcValidation(
+        return SbcValidation(
             client_id=client_id,
             model_pk=model.pk,
             session_pk=elicited.pk if elicited else None,
@@ -157,9 +156,8 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             alpha=spec.alpha if spec.HasField("alpha") else DEFAULT_ALPHA,
             stop_on_fail=spec.stop_on_fail,
             shard_size=self.settings.shard_size,
-            certificate_key=fit_key(model, dataset, window, beliefs),
+            certificate_key=fit_key(model, await dataset_of(session, model), window, beliefs),
         )
-        return run, model.parameter_count
 
     async def _start(
         self, session: AsyncSession, method: str, request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest
@@ -167,7 +165,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         replay = await seen_before(session, method, request)
         if replay is not None and replay.resource_id is not None:
             return await owned(session, SbcValidation, request.client_id, replay.resource_id)
-        run, _ = await self._plan(session, request.client_id, request.spec)
+        run = await self._plan(session, request.client_id, request.spec)
         job = await jobs.create(
             session, request.client_id, "SBC_RUN", request.SerializeToString(), total=run.num_simulations
         )
@@ -226,7 +224,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         self, request: sbc_pb2.CheckSbcNecessityRequest, context: Context
     ) -> sbc_pb2.CheckSbcNecessityResponse:
         """Have a worker apply the policy."""
-        check_money("business_impact", request, "business_impact")
+        check_money(request)
         if request.model_id:
             async with self.database.session() as session:
                 await owned(session, Model, request.client_id, request.model_id)

@@ -22,6 +22,7 @@ from engine.priors.distribution import Distribution
 from engine.sbc.decision import NecessityInputs
 from persistence import tables
 from persistence.tables import ClientPrior, Conflict, ConflictEvidence, Job, Model, Session
+from server.certificates import reference_certificate
 from server.formats import estimand as estimand_words
 from server.resources import beliefs_of, conflict_message
 from server.services.conflicts import quantity_name
@@ -29,7 +30,7 @@ from server.wire import from_json, label, to_json, value_of
 from server.worker.calls import Commit, WorkerContext
 from server.worker.convert import estimate_of_law, to_law
 from server.worker.fits import StoredFit, stored_curve, stored_fit
-from server.worker.necessity import fit_evidence, necessity_message, reference_certificate
+from server.worker.necessity import fit_evidence, necessity_message
 from server.worker.words import explain_conflict, recentred
 
 

@@ -23,9 +23,9 @@ from engine.models.protocol import Model as EngineModel
 from engine.models.protocol import Seed
 from engine.priors.distribution import REAL_LINE, Support
 from persistence import tables
-from persistence.tables import ClientPrior, Dataset, Fit, FitDraws, Model
+from persistence.tables import ClientPrior, Fit, FitDraws, Model
 from server.certificates import fit_key
-from server.resources import by_pk, date_range
+from server.resources import dataset_of, date_range
 from server.services.conflicts import quantity_name
 from server.version import SERVER_VERSION
 from server.wire import from_json, label, timestamp, to_json
@@ -66,7 +66,7 @@ async def stored_fit(
 ) -> StoredFit:
     """The fit of a model over a window under the priors of the beliefs (none: reference priors); computed at need."""
     async with context.database.session() as session:
-        dataset = await by_pk(session, Dataset, model_row.dataset_pk) if model_row.dataset_pk else None
+        dataset = await dataset_of(session, model_row)
         model = await context.models.prepared(session, model_row, months, beliefs)
         key = fit_key(model_row, dataset, months, beliefs)
         if (found := await _load(session, model_row, key, model)) is not None:

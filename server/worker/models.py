@@ -30,7 +30,7 @@ from persistence import datasets
 from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
 from server import table
 from server.certificates import fit_key
-from server.resources import beliefs_of, by_pk
+from server.resources import beliefs_of, by_pk, dataset_of
 from server.services.conflicts import quantity_name
 from server.services.datasets import stored_columns
 from server.wire import from_json
@@ -77,7 +77,7 @@ class ModelStore:
         Raises InvalidInput with the path of the field to blame, and UnsupportedQuantity for a belief about a quantity
         whose prior is not known in closed form.
         """
-        dataset = await by_pk(session, Dataset, row.dataset_pk) if row.dataset_pk else None
+        dataset = await dataset_of(session, row)
         key = fit_key(row, dataset, months, beliefs)
         if key in self._kept:
             self._kept.move_to_end(key)

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.sbc.decision import Change, NecessityEvidence, NecessityInputs
 from engine.sbc.decision import check_necessity as decide
-from persistence.tables import Dataset, Job, Model, SbcValidation
-from server.certificates import fit_key
-from server.resources import by_pk, certificate, owned
+from persistence.tables import Job, Model, SbcValidation
+from server.certificates import reference_certificate
+from server.resources import owned
 from server.services.conflicts import months
 from server.services.sbc import DEFAULT_SIMULATIONS
 from server.wire import value_of
@@ -86,12 +86,6 @@ def fit_evidence(diagnostics: common_pb2.FitDiagnostics | None, certified: SbcVa
         r_hat=diagnostics.max_r_hat,
         ess=min(diagnostics.min_ess_bulk, diagnostics.min_ess_tail),
     )
-
-
-async def reference_certificate(session: AsyncSession, model: Model, months: int) -> SbcValidation | None:
-    """The newest run that is valid for the model's reference fit over a window."""
-    dataset = await by_pk(session, Dataset, model.dataset_pk) if model.dataset_pk else None
-    return await certificate(session, model.client_id, model.pk, fit_key(model, dataset, months, []))
 
 
 async def check_necessity(context: WorkerContext, job: Job) -> Commit:

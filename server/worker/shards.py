@@ -29,11 +29,11 @@ from engine.sbc.shard import run_shard as simulate_shard
 from engine.sbc.verdict import Outcome, Verdict, in_words, verdict
 from persistence import jobs, sbc
 from persistence.database import StorageUnavailable
-from persistence.tables import Dataset, Job, Model, SbcResult, SbcShard, SbcValidation
+from persistence.tables import Job, Model, SbcResult, SbcShard, SbcValidation
 from server.certificates import fit_key
-from server.resources import TERMINAL_STATES, beliefs_of, by_pk
+from server.resources import TERMINAL_STATES, beliefs_of, by_pk, dataset_of
 from server.services.sbc import DEFAULT_ALPHA, append_event, finish_run
-from server.wire import from_json, to_json, value_of
+from server.wire import from_json, label, to_json, value_of
 from server.worker.calls import MAX_ATTEMPTS, WORKERS_DIED, WorkerContext, explained, keep_lease
 
 log = logging.getLogger(__name__)
@@ -87,9 +87,8 @@ class OtherVersion(Exception):
 async def run_key(session: AsyncSession, run: SbcValidation) -> str:
     """The key that this version would give the run."""
     model = await by_pk(session, Model, run.model_pk)
-    dataset = await by_pk(session, Dataset, model.dataset_pk) if model.dataset_pk else None
     beliefs = await beliefs_of(session, run.session_pk) if run.session_pk else []
-    return fit_key(model, dataset, run.data_period_months, beliefs)
+    return fit_key(model, await dataset_of(session, model), run.data_period_months, beliefs)
 
 
 async def _compute(context: WorkerContext, run: SbcValidation, shard: SbcShard) -> bool:
@@ -160,9 +159,7 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID) -> None:
         prefix = await sbc.contiguous_prefix(session, validation_pk)
         complete = prefix >= run.num_simulations
         # Every report reads the whole prefix: at sizes that grow by a tenth the sum of all reports stays linear.
-        if run.quantities is None or not (
-            complete or prefix >= REPORT_GROWTH * _reported(run) > 0 or not _reported(run)
-        ):
+        if run.quantities is None or not (complete or prefix >= REPORT_GROWTH * _reported(run)):
             return
         stored = await sbc.load_results(session, validation_pk, stop=prefix)
     if not stored:
@@ -190,7 +187,7 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID) -> None:
         if judged is not None:
             run.verdict = to_json(judged)
             await append_event(session, run, job, verdict=judged)
-            await finish_run(session, run, job, "SUCCEEDED", sbc_pb2.VerdictKind.Name(judged.kind).rpartition("_")[2])
+            await finish_run(session, run, job, "SUCCEEDED", label(sbc_pb2.VerdictKind, judged.kind))
 
 
 def _reported(run: SbcValidation) -> int:
