@@ -1,0 +1,124 @@
+"""Synthetic additive MMMs of 5, 15, 30 and 50 parameters for speed comparisons: plausible data, no client's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, Window, prepare
+from engine.priors.distribution import Beta
+
+__all__ = ["LEAD_IN_WEEKS", "SIZES", "Size", "case"]
+
+Floats = NDArray[np.float64]
+
+LEAD_IN_WEEKS = 12
+"""Weeks before the window, more than the adstock's seven lags, so that no row of the window is edge-affected."""
+
+_FIRST_WEEK = np.datetime64("2021-01-04")
+_WEEKS_A_YEAR = 365.25 / 7.0
+_N_WEIGHTS = 8
+_BASE = 1000.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """What makes up a number of parameters: 3C + K + 2F + 3, one fewer without a trend."""
+
+    channels: int
+    fourier_pairs: int
+    controls: int
+    trend: bool = True
+
+    @property
+    def parameters(self) -> int:
+        """Top-level scalar unknowns of the model."""
+        return 3 * self.channels + self.controls + 2 * self.fourier_pairs + 2 + self.trend
+
+
+SIZES = {size.parameters: size for size in (Size(1, 0, 0, trend=False), Size(3, 1, 1), Size(7, 2, 2), Size(13, 3, 2))}
+"""Sizes by number of parameters: 5, 15, 30, 50."""
+
+
+@dataclass(frozen=True)
+class _AfterLeadIn(Window):
+    """Every row after the lead-in: a number of weeks need not be a number of calendar months."""
+
+    def first_row(self, dates: NDArray[np.datetime64]) -> int:
+        return LEAD_IN_WEEKS
+
+
+def case(parameters: int, weeks: int = 104, seed: int = 0) -> AdditiveMmm:
+    """A prepared model of 5, 15, 30 or 50 parameters on `weeks` rows after the lead-in.
+
+    It is what the service would build from the same request without beliefs: Beta(1, 3) on each share of outcome,
+    Hill saturation and the default priors of everything else. Media bring 40 % of the KPI in truth.
+    """
+    if parameters not in SIZES:
+        raise ValueError(f"there are cases of {', '.join(map(str, SIZES))} parameters, not of {parameters}")
+    size = SIZES[parameters]
+    rng = np.random.default_rng([seed, parameters, weeks])
+    rows = weeks + LEAD_IN_WEEKS
+    week = np.arange(rows)
+    dates = _FIRST_WEEK + 7 * week.astype("timedelta64[D]")
+
+    channel_names = [f"channel_{index + 1}" for index in range(size.channels)]
+    control_names = [f"control_{index + 1}" for index in range(size.controls)]
+    columns: dict[str, Floats] = {}
+    baseline = _BASE * (1.0 + (0.1 * (week / rows - 0.5) if size.trend else 0.0))
+    for pair in range(1, size.fourier_pairs + 1):
+        phase = rng.uniform(0.0, 2.0 * np.pi)
+        baseline = baseline + 0.08 * _BASE / pair * np.cos(2.0 * np.pi * pair * week / _WEEKS_A_YEAR - phase)
+    for name in control_names:
+        columns[name] = _persistent_noise(rng, rows)
+        baseline = baseline + 0.03 * _BASE * columns[name]
+    media = np.zeros(rows)
+    for name, part in zip(channel_names, rng.dirichlet(np.full(size.channels, 3.0)), strict=True):
+        exposure = _flighted_exposure(rng, rows)
+        columns[name] = exposure
+        columns[f"{name}_spend"] = exposure * rng.uniform(5.0, 15.0) / 1000.0 * rng.uniform(0.9, 1.1, rows)
+        curve = _response(exposure, rng.beta(2.0, 3.0), rng.lognormal(0.0, 0.5))
+        media = media + part * curve / curve.mean()
+    columns["kpi"] = baseline + 2.0 / 3.0 * _BASE * media + 0.05 * _BASE * rng.standard_normal(rows)
+
+    spec = AdditiveMmmSpec(
+        kpi="kpi",
+        channels=tuple(
+            Channel(name, name, Beta(1.0, 3.0), spend=f"{name}_spend", n_weights=_N_WEIGHTS) for name in channel_names
+        ),
+        controls=tuple(Control(name, name) for name in control_names),
+        fourier_pairs=size.fourier_pairs,
+        trend=size.trend,
+    )
+    return prepare(Table(dates, columns), spec, _AfterLeadIn())
+
+
+def _flighted_exposure(rng: np.random.Generator, rows: int) -> Floats:
+    """Weekly impressions [rows]: flights of about eight weeks, pauses of about four, gamma sizes, a yearly season."""
+    on = bool(rng.random() < 0.67)
+    flight = np.empty(rows)
+    for row in range(rows):
+        flight[row] = on
+        if rng.random() < (1.0 / 8.0 if on else 1.0 / 4.0):
+            on = not on
+    # A channel that never ran inside the window has no model.
+    flight[LEAD_IN_WEEKS + 4 : LEAD_IN_WEEKS + 10] = 1.0
+    season = 1.0 + 0.4 * np.cos(2.0 * np.pi * np.arange(rows) / _WEEKS_A_YEAR - rng.uniform(0.0, 2.0 * np.pi))
+    return np.asarray(1e5 * rng.gamma(3.0, 1.0 / 3.0, rows) * season * flight)
+
+
+def _persistent_noise(rng: np.random.Generator, rows: int) -> Floats:
+    """A stationary AR(1) series [rows] of unit variance, as prices and distribution have."""
+    values = rng.standard_normal(rows)
+    for row in range(1, rows):
+        values[row] = 0.8 * values[row - 1] + 0.6 * values[row]
+    return values
+
+
+def _response(exposure: Floats, retention: float, half_saturation: float) -> Floats:
+    """Saturated adstock [rows] of raw exposure, half-saturation in units of the mean positive exposure."""
+    weights = retention ** np.arange(_N_WEIGHTS)
+    adstocked = np.convolve(exposure / exposure[exposure > 0.0].mean(), weights / weights.sum())[: exposure.size]
+    return np.asarray(adstocked / (adstocked + half_saturation))
