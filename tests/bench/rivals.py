@@ -46,7 +46,8 @@ _SITES = ("media", "retention", "half_saturation", "coefficients", "sigma")
 class Measurement:
     """What one rival cost per simulation and how good its posteriors were.
 
-    `seconds` holds one entry per timed simulation; `setup_seconds` is what is paid once (compilation, or the first fit
+    `seconds` holds the wall time of each timed simulation and `cpu_seconds` the process's CPU time, which on one core
+    is the wall time without other people's jobs; `setup_seconds` is what is paid once (compilation, or the first fit
     where every fit compiles), in no entry.
     Per simulation, `ess_bulk` and `ess_tail` are the smallest over the parameters and `r_hat` the largest
     rank-normalised split R-hat of the single chain. `divergent` is the share of simulations with a divergence after
@@ -59,6 +60,7 @@ class Measurement:
     warmup: int
     draws: int
     seconds: tuple[float, ...] = ()
+    cpu_seconds: tuple[float, ...] = ()
     setup_seconds: float = 0.0
     ess_bulk: tuple[float, ...] = ()
     ess_tail: tuple[float, ...] = ()
@@ -81,6 +83,11 @@ class Measurement:
         """Mean over the simulations, which is what a run of many simulations costs; NaN for an absent rival."""
         return float(np.mean(self.seconds)) if self.seconds else float("nan")
 
+    @property
+    def mean_cpu_seconds(self) -> float:
+        """Mean CPU time over the simulations; NaN for an absent rival."""
+        return float(np.mean(self.cpu_seconds)) if self.cpu_seconds else float("nan")
+
     def __str__(self) -> str:
         head = f"{self.rival}, {self.parameters} parameters, {self.precision}, {self.warmup}/{self.draws}"
         if self.absent is not None:
@@ -88,7 +95,8 @@ class Measurement:
         divergent = "unknown" if self.divergent is None else f"{self.divergent:.0%}"
         return (
             f"{head}: {self.timed} timed, s/simulation median {self.median_seconds:.3f} mean {self.mean_seconds:.3f} "
-            f"(range {min(self.seconds):.3f}–{max(self.seconds):.3f}), set-up {self.setup_seconds:.1f} s; "
+            f"(range {min(self.seconds):.3f}–{max(self.seconds):.3f}), CPU mean {self.mean_cpu_seconds:.3f}; "
+            f"set-up {self.setup_seconds:.1f} s; "
             f"min ESS bulk median {np.median(self.ess_bulk):.0f} lowest {min(self.ess_bulk):.0f}, "
             f"tail median {np.median(self.ess_tail):.0f} lowest {min(self.ess_tail):.0f}; "
             f"max R-hat median {np.median(self.r_hat):.3f} highest {max(self.r_hat):.3f}; "
@@ -162,7 +170,7 @@ def simuk_seconds(
     }
     truths["sigma"] = truths["sigma"][:, 0]
     scaled = model.target_units(sample.y).T[order]
-    starts: list[float] = []
+    starts: list[Floats] = []
     posteriors: list[Mapping[str, Any]] = []
     with jax.enable_x64(precision == "float64"):
         sbc = simuk.SBC(
@@ -178,7 +186,7 @@ def simuk_seconds(
         fit = sbc._get_posterior_samples_numpyro
 
         def recorded(data: Mapping[str, Array]) -> Any:
-            starts.append(time.perf_counter())
+            starts.append(_now())
             posteriors.append(fit(data))
             return posteriors[-1]
 
@@ -186,12 +194,12 @@ def simuk_seconds(
         sbc._get_prior_predictive_samples_numpyro = lambda: (truths, {"y": jnp.asarray(scaled)})
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bar has no switch
             sbc.run_simulations()
-        starts.append(time.perf_counter())
+        starts.append(_now())
     if len(posteriors) != len(order):
         raise RuntimeError(f"simuk fitted {len(posteriors)} of {len(order)} data sets")
-    setup, *seconds = np.diff(starts).tolist()
+    setup, *times = np.diff(starts, axis=0)
     fits = [_stack({site: posterior[site].values[0] for site in _SITES}) for posterior in posteriors[1:]]
-    return dataclasses.replace(measurement, seconds=tuple(seconds), setup_seconds=setup, **_quality(fits))
+    return dataclasses.replace(measurement, setup_seconds=float(setup[0]), **_timing(times), **_quality(fits))
 
 
 def compiled_nuts(
@@ -244,20 +252,31 @@ def _error(chains: Floats) -> float:
 
 @dataclass(frozen=True)
 class _Runs:
-    """One entry per data set: draws [parameters, draws], whether one diverged, seconds; and the set-up's seconds."""
+    """One entry per data set: draws [parameters, draws], whether one diverged, times; and the set-up's seconds."""
 
     fits: list[Floats]
     diverged: list[bool]
-    seconds: list[float]
+    times: list[Floats]
     setup: float
+
+
+def _now() -> Floats:
+    """Wall clock and CPU clock of the process [2] in seconds."""
+    return np.asarray([time.perf_counter(), time.process_time()])
+
+
+def _timing(times: Sequence[Floats]) -> dict[str, Any]:
+    """Differences of `_now` as the fields of a Measurement."""
+    wall, cpu = np.transpose(times).tolist()
+    return {"seconds": tuple(wall), "cpu_seconds": tuple(cpu)}
 
 
 def _measured(measurement: Measurement, runs: _Runs) -> Measurement:
     return dataclasses.replace(
         measurement,
-        seconds=tuple(runs.seconds),
         setup_seconds=runs.setup,
         divergent=float(np.mean(runs.diverged)),
+        **_timing(runs.times),
         **_quality(runs.fits),
     )
 
@@ -271,39 +290,39 @@ def _nuts(model: AdditiveMmm, y: Floats, warmup: int, draws: int, precision: str
         return mcmc.get_samples(), mcmc.get_extra_fields()["diverging"]
 
     scaled = model.target_units(y)
-    fits, diverged, seconds = [], [], []
+    fits, diverged, times = [], [], []
     with jax.enable_x64(precision == "float64"):
-        start = time.perf_counter()
+        start = _now()
         compiled = jax.jit(fit).lower(jax.random.key(seed), jnp.asarray(scaled[:, 0])).compile()
-        setup = time.perf_counter() - start
+        setup = float((_now() - start)[0])
         for index in range(scaled.shape[1]):
-            start = time.perf_counter()
+            start = _now()
             samples, diverging = compiled(jax.random.key(seed + index), jnp.asarray(scaled[:, index]))
             fits.append(_stack(samples))  # waits for the result
-            seconds.append(time.perf_counter() - start)
+            times.append(_now() - start)
             diverged.append(bool(np.any(diverging)))
-    return _Runs(fits, diverged, seconds, setup)
+    return _Runs(fits, diverged, times, setup)
 
 
 def _nutpie(model: AdditiveMmm, y: Floats, tune: int, draws: int, seed: int) -> _Runs:
     nutpie = importlib.import_module("nutpie")
     scaled = model.target_units(y)
     sampling = {"chains": 1, "cores": 1, "progress_bar": False, "save_warmup": False}
-    start = time.perf_counter()
+    start = _now()
     compiled = nutpie.compile_pymc_model(_pymc_model(model, scaled[:, 0]))
     # The first call pays for caches that no later call pays for.
     nutpie.sample(compiled, tune=10, draws=10, seed=seed, **sampling)
-    setup = time.perf_counter() - start
-    fits, diverged, seconds = [], [], []
+    setup = float((_now() - start)[0])
+    fits, diverged, times = [], [], []
     for index in range(scaled.shape[1]):
-        start = time.perf_counter()
+        start = _now()
         trace = nutpie.sample(
             compiled.with_data(y=scaled[:, index]), tune=tune, draws=draws, seed=seed + index, **sampling
         )
         fits.append(_stack({site: trace.posterior[site].values[0] for site in _SITES}))
-        seconds.append(time.perf_counter() - start)
+        times.append(_now() - start)
         diverged.append(bool(trace.sample_stats["diverging"].values.any()))
-    return _Runs(fits, diverged, seconds, setup)
+    return _Runs(fits, diverged, times, setup)
 
 
 def _pymc_model(model: AdditiveMmm, scaled: Floats) -> Any:
