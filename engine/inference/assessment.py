@@ -43,8 +43,8 @@ def diagnose(
         empty = np.empty(0)
         return FitDiagnostics(empty, empty, empty, divergences, none, nonfinite, nonfinite)
     judged = np.where(nonfinite[:, None, None], 0.0, values[[names.index(name) for name in target.parameter_names]])
-    r_hat = rank_r_hat(judged).max(axis=0)
-    bulk, tail = ess_bulk(judged).min(axis=0), ess_tail(judged).min(axis=0)
+    r_hat = np.max(np.asarray(rank_r_hat(judged)), axis=0)
+    bulk, tail = (np.min(np.asarray(size(judged)), axis=0) for size in (ess_bulk, ess_tail))
     good = (r_hat <= r_hat_limit) & (np.minimum(bulk, tail) >= ess_limit)
     ok: Flags = good & (divergences == 0) & ~nonfinite
     return FitDiagnostics(r_hat, bulk, tail, divergences, none, ok, nonfinite)

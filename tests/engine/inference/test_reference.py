@@ -85,7 +85,7 @@ def exact(target: Regression, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 BACKENDS: list[Backend] = [
-    BatchedHmc(replace(FitSettings.simulation(), draws=500, chunk=6)),
+    BatchedHmc(replace(FitSettings.simulation(), draws=500)),
     Nuts(warmup=300, draws=500),
     LaplaceApproximation(draws=500),
     FullRankSvi(draws=500),
