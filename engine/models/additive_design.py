@@ -17,29 +17,40 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class WindowReport:
-    """Which rows were used: `lead_in_rows` before the window feed the adstock only.
+    """Which rows were used: `periods` dates of each of `geos` geos (1 for national data).
 
-    `edge_affected_rows` at the start of the window lack part of their media history, which is taken as zero.
-    `constant_controls` do not vary inside the window: their coefficients stay at their priors.
+    Of each geo, `lead_in_rows` before the window feed the adstock only, and `edge_affected_rows` at the start of the
+    window lack part of their media history, which is taken as zero. `constant_controls` do not vary inside the window:
+    their coefficients stay at their priors.
     """
 
     first_date: np.datetime64
     last_date: np.datetime64
-    rows: int
+    periods: int
+    geos: int
     lead_in_rows: int
     edge_affected_rows: int
     constant_controls: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """Observations inside the window, `periods` of each geo."""
+        return self.periods * self.geos
 
 
 @dataclass(frozen=True)
 class Design:
     """Everything that stays fixed while y varies.
 
-    kpi [T] original units; exposure [T, C, W] lagged and divided by `media_scale`; weights [T] outcome per KPI unit;
-    block [T, q] columns of the linear part with `block_names`; `spend` [C] of the window, NaN where unknown.
+    Rows are sorted by (geo, date), N = G * T; national data are one geo of population 1. kpi [N] original units;
+    population [N] of the row's geo, by which KPI and media are divided before they are scaled (`kpi_mean` and `kpi_sd`
+    are those of the quotient); exposure [N, C, W] lagged within the geo and divided by `media_scale`; weights [N]
+    outcome per unit of per-capita KPI; block [N, q] columns of the linear part with `block_names`; `spend` [C] of the
+    window and all geos, NaN where unknown.
     """
 
     kpi: Floats
+    population: Floats
     exposure: Floats
     n_weights: NDArray[np.int64]
     saturation: tuple[Saturation, ...]
@@ -55,47 +66,54 @@ class Design:
 
 
 def build_design(table: Table, spec: AdditiveMmmSpec, window: Window) -> Design:
-    """Cut the window, scale (KPI: centred, unit sd; media: mean of positives; controls: standardised) and lag."""
-    first = window.first_row(table.dates)
-    rows = slice(first, None)
-    dates = table.dates[rows]
-    kpi = table.column(spec.kpi, "kpi")[rows]
-    count = dates.size
-    if count < 8:
-        raise InvalidInput("data_period_months", f"leaves {count} rows; at least 8 are needed")
-    kpi_mean, kpi_sd = float(kpi.mean()), float(kpi.std())
+    """Cut the window, divide KPI and media by population, scale them and lag the media within each geo.
+
+    KPI: centred, unit sd; media: mean of positives; controls: standardised; each over the rows of all geos together.
+    """
+    first = window.first_row(table.periods)
+    dates = table.since(first, table.dates)
+    kpi = table.since(first, table.column(spec.kpi, "kpi"))
+    periods, geos = table.periods.size - first, len(table.geo_names)
+    if periods < 8:
+        raise InvalidInput("data_period_months", f"leaves {periods} dates; at least 8 are needed")
+    sizes = _sizes(table, spec, kpi.reshape(geos, periods))
+    population = np.repeat(sizes, periods)
+    per_capita = kpi / population
+    kpi_mean, kpi_sd = float(per_capita.mean()), float(per_capita.std())
     if not kpi_sd > 1e-12 * max(abs(kpi_mean), 1e-300):
         raise InvalidInput("kpi", "does not vary inside the window")
-    weights = np.ones(count)
+    revenue = np.ones(kpi.size)
     if spec.revenue_per_kpi is not None:
-        weights = table.column(spec.revenue_per_kpi, "revenue_per_kpi")[rows]
-        if np.any(weights <= 0.0):
+        revenue = table.since(first, table.column(spec.revenue_per_kpi, "revenue_per_kpi"))
+        if np.any(revenue <= 0.0):
             raise InvalidInput("revenue_per_kpi", "must be above 0")
-    total = float(weights @ kpi)
+    total = float(revenue @ kpi)
     if not total > 0.0:
         raise InvalidInput("kpi", "must have a positive total inside the window, or shares of it mean nothing")
 
     scalers = {"kpi_mean": kpi_mean, "kpi_sd": kpi_sd, "total_outcome": total}
+    if geos > 1:
+        scalers |= {f"population[{geo}]": float(size) for geo, size in zip(table.geo_names, sizes, strict=True)}
     longest = max(channel.n_weights for channel in spec.channels)
-    exposure = np.zeros((count, len(spec.channels), longest))
+    exposure = np.zeros((kpi.size, len(spec.channels), longest))
     spend = np.full(len(spec.channels), np.nan)
     for index, channel in enumerate(spec.channels):
-        exposure[:, index], scale = _lagged(table, channel, first, longest)
+        exposure[:, index], scale = _lagged(table, channel, sizes, first, longest)
         scalers[f"media_scale[{channel.name}]"] = scale
         if channel.spend is not None:
             spend[index] = _spend(table, channel, first)
             scalers[f"spend[{channel.name}]"] = float(spend[index])
 
     names, columns, constant = _block(table, spec, first, scalers)
-    report = WindowReport(
-        dates[0], dates[-1], count, min(first, longest - 1), max(0, longest - 1 - first), tuple(constant)
-    )
+    edge = max(0, longest - 1 - first)
+    report = WindowReport(dates[0], dates[-1], periods, geos, min(first, longest - 1), edge, tuple(constant))
     return Design(
         kpi=kpi,
+        population=population,
         exposure=exposure,
         n_weights=np.asarray([channel.n_weights for channel in spec.channels]),
         saturation=tuple(channel.saturation for channel in spec.channels),
-        weights=weights,
+        weights=revenue * population,
         block=np.stack(columns, axis=1),
         block_names=tuple(names),
         spend=spend,
@@ -107,25 +125,48 @@ def build_design(table: Table, spec: AdditiveMmmSpec, window: Window) -> Design:
     )
 
 
-def _lagged(table: Table, channel: Channel, first: int, longest: int) -> tuple[Floats, float]:
-    """Scaled exposure [T, longest] at lags 0, 1, …, zero beyond the channel's own weights, and the scaler."""
+def _sizes(table: Table, spec: AdditiveMmmSpec, kpi: Floats) -> Floats:
+    """Population by geo [G]; kpi [G, T] of the window stands in where there is no such column.
+
+    All geos share one response, which is plausible per head only: the same impressions do not saturate a village and a
+    city alike. Without a population the geo's mean KPI, relative to that of all geos, is the size that is at hand; like
+    every scaler it is frozen from the real data. A single geo's size cancels out, and 1 changes no digit.
+    """
+    if len(table.geo_names) == 1:
+        return np.ones(1)
+    if spec.population is None:
+        means = kpi.mean(axis=1)
+        for geo, mean in zip(table.geo_names, means, strict=True):
+            if not mean > 0.0:
+                raise InvalidInput("kpi", f"has no positive total in geo {geo!r}, which then needs a population column")
+        return np.asarray(means / means.mean())
+    population = table.by_geo(table.column(spec.population, "population"))
+    if np.any(population <= 0.0) or np.any(population != population[:, :1]):
+        raise InvalidInput("population", "must be above 0 and the same on every date of a geo")
+    return np.asarray(population[:, 0])
+
+
+def _lagged(table: Table, channel: Channel, sizes: Floats, first: int, longest: int) -> tuple[Floats, float]:
+    """Scaled exposure [N, longest] at lags 0, 1, … of the same geo, zero beyond the channel's weights; the scaler."""
     field = f"channels[{channel.name}].exposure"
-    raw = table.column(channel.exposure, field)
+    raw = table.by_geo(table.column(channel.exposure, field))
     if np.any(raw < 0.0):
         raise InvalidInput(field, "must not be negative")
-    inside = raw[first:]
+    per_capita = raw / sizes[:, None]
+    inside = per_capita[:, first:]
     if not np.any(inside > 0.0):
         raise InvalidInput(field, "is zero throughout the window: the data cannot speak about this channel")
     scale = float(inside[inside > 0.0].mean())
-    padded = np.concatenate([np.zeros(longest - 1), raw / scale])
-    lags = np.stack([padded[longest - 1 - lag : padded.size - lag] for lag in range(longest)], axis=1)[first:]
+    padded = np.pad(per_capita / scale, ((0, 0), (longest - 1, 0)))
+    shifted = [padded[:, longest - 1 - lag : padded.shape[1] - lag] for lag in range(longest)]
+    lags = np.stack(shifted, axis=2)[:, first:].reshape(-1, longest)
     lags[:, channel.n_weights :] = 0.0
     return lags, scale
 
 
 def _spend(table: Table, channel: Channel, first: int) -> float:
     field = f"channels[{channel.name}].spend"
-    values = table.column(str(channel.spend), field)[first:]
+    values = table.since(first, table.column(str(channel.spend), field))
     if np.any(values < 0.0) or not values.sum() > 0.0:
         raise InvalidInput(field, "must not be negative and must have a positive total inside the window")
     return float(values.sum())
@@ -135,7 +176,7 @@ def _block(
     table: Table, spec: AdditiveMmmSpec, first: int, scalers: dict[str, float]
 ) -> tuple[list[str], list[Floats], list[str]]:
     """Names and columns of the linear part, and the controls that do not vary."""
-    dates = table.dates[first:]
+    dates = table.since(first, table.dates)
     names, columns, constant = ["intercept"], [np.ones(dates.size)], []
     if spec.trend:
         days = (dates - dates[0]).astype(np.float64)
@@ -146,7 +187,7 @@ def _block(
         names += [f"sin_{pair}", f"cos_{pair}"]
         columns += [np.sin(pair * angle), np.cos(pair * angle)]
     for control in spec.controls:
-        values = table.column(control.column, f"controls[{control.name}].column")[first:]
+        values = table.since(first, table.column(control.column, f"controls[{control.name}].column"))
         mean, sd = float(values.mean()), float(values.std())
         if not sd > 1e-12 * max(abs(mean), 1e-300):
             constant.append(control.name)
@@ -156,4 +197,8 @@ def _block(
         columns.append((values - mean) / sd)
         scalers[f"control_mean[{control.name}]"] = mean
         scalers[f"control_sd[{control.name}]"] = sd
+    if len(table.geo_names) > 1:
+        geo_of_row = np.repeat(table.geo_names, dates.size // len(table.geo_names))
+        names += [f"geo[{geo}]" for geo in table.geo_names]
+        columns += [(geo_of_row == geo).astype(np.float64) for geo in table.geo_names]
     return names, columns, constant

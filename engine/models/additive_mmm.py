@@ -1,4 +1,4 @@
-"""The additive marketing-mix family: national, adstock and saturation, media sampled as share of outcome or ROI."""
+"""The additive marketing-mix family: national or panel, adstock and saturation, media sampled as share or ROI."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ _TOTAL = "total_media_share_of_outcome"
 def prepare(table: Table, spec: AdditiveMmmSpec, window: Window | None = None) -> AdditiveMmm:
     """The model of a table's window, with scalers and denominators frozen from it.
 
-    Raises InvalidInput for missing columns, a KPI or channel that does not vary, a total outcome that is not positive.
+    Raises InvalidInput for missing columns, a KPI or channel that does not vary, a total outcome that is not positive,
+    a population that is not positive or changes within a geo.
     """
     design = build_design(table, spec, window or Window())
     return AdditiveMmm(spec, design, MappingProxyType(_priors(spec, design)))
@@ -61,6 +62,7 @@ def _priors(spec: AdditiveMmmSpec, design: Design) -> dict[str, Distribution]:
     priors |= {f"half_saturation[{c.name}]": c.half_saturation_prior for c in channels}
     named: dict[str, Distribution] = {"intercept": baseline.intercept, "trend": baseline.trend}
     named |= {f"control[{control.name}]": control.prior for control in spec.controls}
+    named |= {name: baseline.geo for name in design.block_names if name.startswith("geo[")}
     priors |= {name: named.get(name, baseline.seasonality) for name in design.block_names}
     return priors | {"sigma": baseline.sigma}
 
@@ -80,7 +82,7 @@ class AdditiveMmm:
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """3C media parameters, the linear part, sigma."""
+        """3C media parameters, the linear part (with an intercept per geo of a panel), sigma."""
         return tuple(self.priors)
 
     @property
@@ -105,22 +107,22 @@ class AdditiveMmm:
 
     @property
     def observed(self) -> Floats:
-        """KPI [T] of the window in original units."""
+        """KPI [N] of the window in original units; a panel's rows are sorted by (geo, date)."""
         return self.design.kpi
 
     @property
     def n_observations(self) -> int:
-        """Rows of the window."""
+        """N, rows of the window: geos times dates."""
         return int(self.design.kpi.size)
 
     @property
     def scalers(self) -> Mapping[str, float]:
-        """Every number taken from the real data: means, scales, total outcome, spends."""
+        """Every number taken from the real data: means, scales, total outcome, spends, populations."""
         return self.design.scalers
 
     @property
     def window(self) -> WindowReport:
-        """Rows used, lead-in and edge-affected rows."""
+        """Dates and geos used, lead-in and edge-affected rows of each geo."""
         return self.design.window
 
     @cached_property
@@ -172,7 +174,7 @@ class AdditiveMmm:
         return replace(self, priors=MappingProxyType(changed))
 
     def sample_prior(self, seed: Seed, simulations: Integers) -> PriorSample:
-        """Truths and KPI series [T, S] in original units, in plain NumPy with the real data's scalers."""
+        """Truths and KPI series [N, S] in original units, in plain NumPy with the real data's scalers."""
         ids = [int(simulation) for simulation in np.asarray(simulations)]
         truths = np.empty((len(self.priors), len(ids)))
         noise = np.empty((self.n_observations, len(ids)))
@@ -181,11 +183,15 @@ class AdditiveMmm:
             truths[:, column] = [prior.sample(rng, 1)[0] for prior in self.priors.values()]
             noise[:, column] = seed.generator(simulation, Purpose.DATA).standard_normal(self.n_observations)
         parameters = dict(zip(self.parameter_names, truths, strict=True))
-        y = self.expected(parameters) + self.design.kpi_sd * parameters["sigma"] * noise
+        y = self.expected(parameters) + self._noise_sd(parameters) * noise
         return PriorSample(parameters, y, self.evaluate(parameters, y))
 
+    def _noise_sd(self, parameters: Mapping[str, Floats]) -> Floats:
+        """Standard deviation [N, S] of the errors in original units: `sigma` is per head, common to all geos."""
+        return np.asarray(self.design.kpi_sd * parameters["sigma"] * self.design.population[:, None])
+
     def expected(self, parameters: Mapping[str, Floats]) -> Floats:
-        """Expected KPI [T, S] in original units at parameters [S], by the NumPy simulator."""
+        """Expected KPI [N, S] in original units at parameters [S], by the NumPy simulator."""
         channels = self.spec.channels
         incremental = np.stack([parameters[name] for name in self._media_parameters()]) * self._to_incremental[:, None]
         return expected_kpi(
@@ -197,7 +203,10 @@ class AdditiveMmm:
         )
 
     def evaluate(self, parameters: Mapping[str, Floats], y: Floats) -> dict[str, Floats]:
-        """Every quantity [S] at parameters [S] and KPI series y [T, S] in original units, in plain NumPy."""
+        """Every quantity [S] at parameters [S] and KPI series y [N, S] in original units, in plain NumPy.
+
+        The log likelihood is that of the per-capita KPI, as in `target`; for national data that is the KPI itself.
+        """
         values = dict(parameters)
         total = np.zeros(())
         for index, channel in enumerate(self.spec.channels):
@@ -212,7 +221,10 @@ class AdditiveMmm:
                 name = channel.name
                 values[f"share_of_media[{name}]"] = values[f"incremental_outcome[{name}]"] / total
             values[_TOTAL] = total / self.design.total_outcome
-        values[LOG_LIKELIHOOD] = log_likelihood(y, self.expected(parameters), self.design.kpi_sd * parameters["sigma"])
+        population = self.design.population[:, None]
+        values[LOG_LIKELIHOOD] = log_likelihood(
+            y / population, self.expected(parameters) / population, self.design.kpi_sd * parameters["sigma"]
+        )
         values[LOG_PRIOR] = np.sum([prior.logpdf(parameters[name]) for name, prior in self.priors.items()], axis=0)
         return {name: np.asarray(values[name]) for name in self.quantity_names}
 
@@ -249,11 +261,11 @@ class AdditiveMmm:
         return np.stack([coordinate(self.priors[name], parameters[name]) for name in self._sampled_names])
 
     def target_units(self, y: Floats) -> Floats:
-        """y in the units of `target`: centred and divided by the real data's sd."""
-        return np.asarray((y - self.design.kpi_mean) / self.design.kpi_sd)
+        """y [N, S] in the units of `target`: per head, centred and divided by the real data's sd."""
+        return np.asarray((y / self.design.population[:, None] - self.design.kpi_mean) / self.design.kpi_sd)
 
     def fit(self, y: Floats, seed: Seed, simulations: Integers, settings: FitSettings) -> BatchFit:
-        """Posterior draws of every quantity for KPI series y [T, S] in original units."""
+        """Posterior draws of every quantity for KPI series y [N, S] in original units."""
         series = np.asarray(y, dtype=np.float64)
         if series.ndim != 2 or series.shape[0] != self.n_observations:
             raise InvalidInput("y", f"must be [{self.n_observations}, S]")

@@ -31,11 +31,12 @@ def logistic(adstocked: Floats, half_saturation: float) -> Floats:
 def expected_kpi(
     design: Design, incremental: Floats, retention: Floats, half_saturation: Floats, coefficients: Floats
 ) -> Floats:
-    """Expected KPI [T, S] in original units.
+    """Expected KPI [N, S] in original units.
 
-    incremental [C, S] is each channel's incremental outcome over the window, which fixes its coefficient as
-    beta = incremental / Σ_t u_t H_t (Meridian's `calculate_beta_x`, national case); coefficients [q, S] are those of
-    the linear part in scaled units. Media enter around their mean effect, so that the intercept is the mean level.
+    incremental [C, S] is each channel's incremental outcome over the window and all geos, which fixes its per-capita
+    coefficient as beta = incremental / Σ_gt u_gt p_g H_gt (Meridian's `calculate_beta_x` without geo effects);
+    coefficients [q, S] are those of the linear part in scaled units. Media enter around their mean effect, so that the
+    intercept is the mean level.
     Simulations are computed one by one: a matrix product over all of them would round differently in other batches.
     """
     kpi = np.empty((design.kpi.size, incremental.shape[1]))
@@ -48,11 +49,11 @@ def expected_kpi(
             curve = saturate(adstocked, float(half_saturation[channel, simulation]))
             contribution = incremental[channel, simulation] * curve / (design.weights @ curve)
             series = series + contribution - contribution.mean()
-        kpi[:, simulation] = series
+        kpi[:, simulation] = design.population * series
     return kpi
 
 
 def log_likelihood(kpi: Floats, expected: Floats, sd: Floats) -> Floats:
-    """Σ_t log N(kpi_t; expected_t, sd) per simulation, in original units: [T, S], [T, S], [S] → [S]."""
+    """Σ log N(kpi; expected, sd) per simulation, all in one unit: [N, S], [N, S], [S] → [S]."""
     z = (kpi - expected) / sd
     return np.asarray((-0.5 * z * z - np.log(sd) - 0.5 * np.log(2.0 * np.pi)).sum(axis=0))

@@ -72,16 +72,18 @@ class Control:
 
 @dataclass(frozen=True)
 class BaselinePriors:
-    """Priors of everything that is not media, in scaled units (KPI centred, unit standard deviation).
+    """Priors of everything that is not media, in scaled units (per-capita KPI centred, unit standard deviation).
 
     The intercept is the KPI's mean level with media at their mean effect, not the level without media: a share of
     30 % of a KPI with mean/sd = 5 would otherwise need an intercept of -1.5 and a N(0, 1) prior would pull every
     share towards zero, harder the steadier the KPI. The trend's coefficient is half its change over the window.
+    `geo` is the prior of each geo's departure from the common intercept; it is fixed: nothing is learned about it.
     """
 
     intercept: Normal = field(default_factory=lambda: Normal(0.0, 1.0))
     trend: Normal = field(default_factory=lambda: Normal(0.0, 1.0))
     seasonality: Normal = field(default_factory=lambda: Normal(0.0, 0.5))
+    geo: Normal = field(default_factory=lambda: Normal(0.0, 1.0))
     sigma: Distribution = field(default_factory=lambda: HalfNormal(1.0))
 
     def __post_init__(self) -> None:
@@ -91,10 +93,13 @@ class BaselinePriors:
 
 @dataclass(frozen=True)
 class AdditiveMmmSpec:
-    """National additive MMM with geometric adstock, a two-parameter saturation and a normal likelihood.
+    """Additive MMM, national or of a geo panel, with geometric adstock, a two-parameter saturation and normal errors.
 
-    There are 3C + K + 2F + 3 parameters for C channels, K controls and F Fourier pairs (one fewer without a trend).
-    `revenue_per_kpi` names a column that turns KPI units into outcome units; without it they are the same.
+    There are 3C + K + 2F + 3 parameters for C channels, K controls and F Fourier pairs (one fewer without a trend), and
+    an intercept per geo where there are several. `revenue_per_kpi` names a column that turns KPI units into outcome
+    units; without it they are the same. `population` names a column with each geo's population, the same on all dates;
+    without it a geo's mean KPI stands in, and national data need none. Exposures are totals of the geo (impressions,
+    spend), not rates (rating points): they are divided by population.
     """
 
     kpi: str
@@ -104,6 +109,7 @@ class AdditiveMmmSpec:
     season_days: float = 365.25
     trend: bool = True
     revenue_per_kpi: str | None = None
+    population: str | None = None
     baseline: BaselinePriors = field(default_factory=BaselinePriors)
 
     def __post_init__(self) -> None:

@@ -156,6 +156,8 @@ def check_additive(spec: model_pb2.AdditiveMmmSpec, columns: list[dataset_pb2.Co
         path = f"spec.additive_mmm.controls[{index}]"
         _unique(names, control.name, f"{path}.name")
         want(f"{path}.column", control.column, dataset_pb2.COLUMN_ROLE_CONTROL)
+    if dataset_pb2.COLUMN_ROLE_GEO in roles.values() and dataset_pb2.COLUMN_ROLE_POPULATION not in roles.values():
+        warnings.append("The panel has no POPULATION column: a geo's mean KPI stands in for its population.")
     count = 3 * len(spec.channels) + len(spec.controls) + 2 * spec.fourier_pairs + 2 + (not spec.no_trend)
     if count > MAX_PARAMETERS:
         raise invalid_field("spec.additive_mmm", f"{count} top-level parameters, at most {MAX_PARAMETERS}")

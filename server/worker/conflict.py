@@ -138,7 +138,8 @@ def fit_notes(fit: StoredFit, months: int) -> list[str]:
     if not fit.diagnostics.converged:
         notes.append("The sampler did not meet its thresholds; the figures must not be relied on.")
     if (edge := fit.row.facts.get("edge_rows", 0)) > 0:
-        notes.append(f"The first {edge} rows lack lead-in data, so their carry-over is understated.")
+        where = " of each geo" if fit.row.facts.get("geos", 1) > 1 else ""
+        notes.append(f"The first {edge} rows{where} lack lead-in data, so their carry-over is understated.")
     return notes
 
 

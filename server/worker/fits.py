@@ -144,8 +144,8 @@ def _facts(model: EngineModel) -> dict[str, Any]:
         return {"months": float(model.n_observations)}
     window = model.window
     days = (window.last_date - window.first_date).astype("timedelta64[D]").astype(float)
-    # The last row lasts as long as the others.
-    days *= window.rows / max(window.rows - 1, 1)
+    # The last period lasts as long as the others.
+    days *= window.periods / max(window.periods - 1, 1)
     return {
         "months": days / DAYS_PER_MONTH,
         "total_outcome": model.design.total_outcome,
@@ -155,6 +155,7 @@ def _facts(model: EngineModel) -> dict[str, Any]:
             if np.isfinite(spend)
         },
         "edge_rows": window.edge_affected_rows,
+        "geos": window.geos,
         "constant_controls": list(window.constant_controls),
     }
 

@@ -107,7 +107,7 @@ def _prior(row: ClientPrior) -> tuple[str, Distribution]:
 def prior_of(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> Distribution:
     """The model's prior of an estimand; refuses one that it does not have, or whose prior has no closed form."""
     name = quantity_name(estimand)
-    known = {quantity.partition("[")[2].removesuffix("]") for quantity in model.parameter_names if "[" in quantity}
+    known = {quantity.partition("[")[2].removesuffix("]") for quantity in model.estimand_names if "[" in quantity}
     if estimand.channel not in known:
         raise InvalidInput(f"{field}.channel", f"the model has no channel {estimand.channel!r}")
     if name not in model.quantity_names and estimand.quantity == common_pb2.QUANTITY_ROI:
@@ -135,7 +135,7 @@ def _build(family: str, spec: model_pb2.ModelSpec, dataset: Dataset | None, cont
         return prepare(_conjugate(spec.conjugate_normal))
     columns = stored_columns(dataset)
     decoded = table.decode(columns, dataset.row_count, content)
-    data = Table(decoded.dates, decoded.columns)
+    data = Table(decoded.dates, decoded.columns, decoded.geos.labels)
     return prepare(data, _additive(spec.additive_mmm, columns), Window(months))
 
 
@@ -150,13 +150,14 @@ def _conjugate(spec: model_pb2.ConjugateNormalSpec) -> conjugate_normal.Conjugat
 
 
 def _additive(spec: model_pb2.AdditiveMmmSpec, columns: Sequence[dataset_pb2.Column]) -> additive_spec.AdditiveMmmSpec:
-    kpi = next(column.name for column in columns if column.role == dataset_pb2.COLUMN_ROLE_KPI)
-    revenue = next((c.name for c in columns if c.role == dataset_pb2.COLUMN_ROLE_REVENUE_PER_KPI), None)
+    def named(role: dataset_pb2.ColumnRole.ValueType) -> str | None:
+        return next((column.name for column in columns if column.role == role), None)
+
     baseline = additive_spec.BaselinePriors()
     if spec.HasField("sigma_prior_scale"):
         baseline = additive_spec.BaselinePriors(sigma=HalfNormal(spec.sigma_prior_scale))
     return additive_spec.AdditiveMmmSpec(
-        kpi=kpi,
+        kpi=str(named(dataset_pb2.COLUMN_ROLE_KPI)),
         channels=tuple(_channel(index, channel) for index, channel in enumerate(spec.channels)),
         controls=tuple(
             additive_spec.Control(
@@ -166,7 +167,8 @@ def _additive(spec: model_pb2.AdditiveMmmSpec, columns: Sequence[dataset_pb2.Col
         ),
         fourier_pairs=spec.fourier_pairs,
         trend=not spec.no_trend,
-        revenue_per_kpi=revenue,
+        revenue_per_kpi=named(dataset_pb2.COLUMN_ROLE_REVENUE_PER_KPI),
+        population=named(dataset_pb2.COLUMN_ROLE_POPULATION),
         baseline=baseline,
     )
 

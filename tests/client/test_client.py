@@ -718,7 +718,7 @@ class Uploads:
     def upload(self, requests: Iterator[Any], _: Any) -> Any:
         header = next(requests).header
         self.headers.append(header)
-        sizes = [4 if column.element_type == common_pb2.ELEMENT_TYPE_DATE32 else 8 for column in header.columns]
+        sizes = [8 if column.element_type == common_pb2.ELEMENT_TYPE_FLOAT64 else 4 for column in header.columns]
         total = sum(sizes) * header.row_count
         for request in requests:
             assert rules.check(request) == []
@@ -779,6 +779,21 @@ async def test_a_csv_file_arrives_column_by_column(served: Served) -> None:
     dates = np.frombuffer(bytes(uploads.stored), "<i4", 179)
     assert str(dates[0].astype("datetime64[D]")) == "2018-04-02"
     assert np.frombuffer(bytes(uploads.stored), "<f8", 179, 179 * 4)[0] == 3984.662237343649
+
+
+async def test_a_panel_in_a_csv_file_arrives_with_its_geos(served: Served, tmp_path: Path) -> None:
+    uploads = Uploads(served.service)
+    path = tmp_path / "panel.csv"
+    path.write_text(
+        "geo,week,y,people\nwest,2024-01-01,1,9\nwest,2024-01-08,2,9\neast,2024-01-01,3,4\neast,2024-01-08,4,4\n"
+    )
+    dataset = await done(
+        served.client.datasets.upload_csv("panel", path, time="week", kpi="y", geo="geo", population="people")
+    )
+    roles = [dataset_pb2.ColumnRole.Name(column.role).removeprefix("COLUMN_ROLE_") for column in dataset.columns]
+    assert roles == ["TIME", "KPI", "POPULATION", "GEO"]
+    assert list(dataset.columns[3].categories) == ["west", "east"]
+    assert np.frombuffer(bytes(uploads.stored), "<i4", 4, 4 * (4 + 8 + 8)).tolist() == [0, 0, 1, 1]
 
 
 async def test_a_broken_upload_goes_on_where_the_server_has_stored_it(served: Served) -> None:

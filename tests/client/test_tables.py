@@ -11,6 +11,7 @@ import liftos.bayes as lb
 import numpy as np
 import pytest
 from liftos.bayes import tables
+from liftos.bayes.v1 import common_pb2, dataset_pb2
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 ROLES = tables.Roles("t", "y")
@@ -98,6 +99,50 @@ def test_a_bad_cell_is_named(columns: Any, field: str) -> None:
     with pytest.raises(lb.InvalidArgument) as caught:
         _bytes(columns)
     assert [violation.field for violation in caught.value.violations] == [field]
+
+
+@pytest.mark.parametrize(
+    "geos",
+    [
+        ["b", "a", "b"],
+        ("b", " a", "b "),
+        np.array(["b", "a", "b"]),
+        np.array(["b", "a", "b"], dtype=object),
+    ],
+)
+def test_geos_become_codes_into_their_names_in_order_of_appearance(geos: Any) -> None:
+    roles = tables.Roles("t", "y", geo="g")
+    ready = tables.upload(
+        "acme", "d", {"t": [*DAYS[:1] * 2, DAYS[1]], "y": [1, 2, 3], "g": geos}, roles, request_id=UUID
+    )
+    column = ready.header.columns[2]
+    assert (column.role, column.element_type) == (dataset_pb2.COLUMN_ROLE_GEO, common_pb2.ELEMENT_TYPE_INT32)
+    assert list(column.categories) == ["b", "a"]
+    content = b"".join(chunk.data for chunk in ready.content.chunks())
+    assert content[-12:] == np.array([0, 1, 0], "<i4").tobytes()
+
+
+@pytest.mark.parametrize("geos", [[7, 12], np.array([7, 12]), ["7", "12"]])
+def test_geos_may_be_numbered(geos: Any) -> None:
+    roles = tables.Roles("t", "y", geo="g")
+    ready = tables.upload("acme", "d", {"t": DAYS[:1] * 2, "y": [1, 2], "g": geos}, roles, request_id=UUID)
+    assert list(ready.header.columns[2].categories) == ["7", "12"]
+
+
+@pytest.mark.parametrize("bad", [None, 1.5, float("nan"), "", "  "])
+def test_a_geo_without_a_name_is_refused_with_its_cell(bad: Any) -> None:
+    with pytest.raises(lb.InvalidArgument) as caught:
+        _bytes({"t": DAYS, "y": [1, 2], "g": ["a", bad]}, tables.Roles("t", "y", geo="g"))
+    assert [violation.field for violation in caught.value.violations] == ["columns[2].values[1]"]
+
+
+def test_the_geos_of_a_stored_panel_are_read_by_name() -> None:
+    columns = {"t": DAYS[:1] * 2, "y": [1, 2], "g": ["west", "east"]}
+    ready = tables.upload("acme", "d", columns, tables.Roles("t", "y", geo="g"), request_id=UUID)
+    reader = tables.Reader(dataset_pb2.Dataset(columns=ready.header.columns, row_count=2))
+    for chunk in ready.content.chunks():
+        reader.add(chunk)
+    assert reader.columns()["g"] == ["west", "east"]
 
 
 def test_a_string_is_not_a_list_of_columns() -> None:

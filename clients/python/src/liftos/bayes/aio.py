@@ -111,18 +111,22 @@ class AsyncDatasets(_Namespace):
         controls: Sequence[str] = (),
         revenue_per_kpi: str | None = None,
         population: str | None = None,
+        geo: str | None = None,
         units: Mapping[str, str] | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> dataset_pb2.Dataset:
         """Upload the named columns of a table (a mapping of names to sequences, or a data frame) and seal it.
 
-        Dates are ISO strings, `date`, `datetime` or `datetime64`; numbers anything that is a float. A broken stream is
-        resumed where the server has stored it. The same data set again is returned; other values under the same id
-        raise AlreadyExists. Data that break a rule raise InvalidArgument with reason INVALID_DATA and the cell.
-        The timeout grows by a second for each MiB.
+        Dates are ISO strings, `date`, `datetime` or `datetime64`; numbers anything that is a float. With a `geo` column
+        (text or whole numbers) the table is a panel: one row per geo and date, each geo with the same dates in
+        increasing order, the geos in any order; `population` is that of the geo, the same on all its dates.
+
+        A broken stream is resumed where the server has stored it. The same data set again is returned; other values
+        under the same id raise AlreadyExists. Data that break a rule raise InvalidArgument with reason INVALID_DATA and
+        the cell. The timeout grows by a second for each MiB.
         """
-        roles = tables.Roles(time, kpi, exposures, spend, controls, revenue_per_kpi, population)
+        roles = tables.Roles(time, kpi, exposures, spend, controls, revenue_per_kpi, population, geo)
         return await self._upload(dataset_id, columns, roles, units, timeout, request_id)
 
     async def upload_csv(
@@ -137,6 +141,7 @@ class AsyncDatasets(_Namespace):
         controls: Sequence[str] = (),
         revenue_per_kpi: str | None = None,
         population: str | None = None,
+        geo: str | None = None,
         units: Mapping[str, str] | None = None,
         encoding: str = "utf-8-sig",
         delimiter: str = ",",
@@ -144,7 +149,7 @@ class AsyncDatasets(_Namespace):
         request_id: str | None = None,
     ) -> dataset_pb2.Dataset:
         """Upload the named columns of a CSV file with a header line and ISO dates; see `upload`."""
-        roles = tables.Roles(time, kpi, exposures, spend, controls, revenue_per_kpi, population)
+        roles = tables.Roles(time, kpi, exposures, spend, controls, revenue_per_kpi, population, geo)
         columns = await asyncio.to_thread(tables.read_csv, path, roles, encoding=encoding, delimiter=delimiter)
         return await self._upload(dataset_id, columns, roles, units, timeout, request_id)
 
@@ -254,7 +259,7 @@ class AsyncModels(_Namespace):
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> model_pb2.Model:
-        """Register a national additive marketing-mix model on a data set.
+        """Register an additive marketing-mix model on a data set, national or a panel of geos.
 
         A channel is the name of its exposure column or a `channel(...)`, a control the name of its column or a
         `control(...)`. `parameterise_by` (`"share_of_outcome"` or `"roi"`) is for the channels that do not say

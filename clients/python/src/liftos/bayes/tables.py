@@ -11,7 +11,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, SupportsIndex, TypeAlias
 
 import grpc
 from liftos.bayes.errors import LiftosBayesError, invalid_argument, of_code
@@ -56,6 +56,7 @@ class Roles:
     controls: Sequence[str] = ()
     revenue_per_kpi: str | None = None
     population: str | None = None
+    geo: str | None = None
 
     def columns(self) -> list[tuple[str, dataset_pb2.ColumnRole.ValueType]]:
         """Names with roles, in the order of the upload. Raises InvalidArgument if a list of names is one string."""
@@ -70,6 +71,8 @@ class Roles:
             named.append((self.revenue_per_kpi, dataset_pb2.COLUMN_ROLE_REVENUE_PER_KPI))
         if self.population is not None:
             named.append((self.population, dataset_pb2.COLUMN_ROLE_POPULATION))
+        if self.geo is not None:
+            named.append((self.geo, dataset_pb2.COLUMN_ROLE_GEO))
         return named
 
 
@@ -135,7 +138,8 @@ def upload(
     """Encode the columns that `roles` names.
 
     Numbers become float64, dates (ISO strings, `date`, `datetime`, `datetime64`; the time of day is ignored) days since
-    1970-01-01. Raises InvalidArgument with `columns[i].values[row]` for a value that is neither.
+    1970-01-01, geos (text or whole numbers) codes into their names in order of appearance. Raises InvalidArgument with
+    `columns[i].values[row]` for a value that is none of these.
     """
     named = roles.columns()
     parts: list[memoryview] = []
@@ -146,9 +150,16 @@ def upload(
         if name not in columns:
             known = ", ".join(map(str, list(columns)[:20]))
             raise invalid_argument([Violation(f"{path}.name", f"there is no column {name!r} among {known}")])
-        is_time = role == dataset_pb2.COLUMN_ROLE_TIME
-        part = _dates(columns[name], path) if is_time else _numbers(columns[name], path)
-        length = part.nbytes // (4 if is_time else 8)
+        element_type = common_pb2.ELEMENT_TYPE_FLOAT64
+        categories: list[str] = []
+        if role == dataset_pb2.COLUMN_ROLE_TIME:
+            element_type, part = common_pb2.ELEMENT_TYPE_DATE32, _dates(columns[name], path)
+        elif role == dataset_pb2.COLUMN_ROLE_GEO:
+            element_type = common_pb2.ELEMENT_TYPE_INT32
+            part, categories = _codes(columns[name], path)
+        else:
+            part = _numbers(columns[name], path)
+        length = part.nbytes // array.array(_TYPE_CODES[element_type]).itemsize
         if rows is not None and length != rows:
             raise invalid_argument([Violation(path, f"column {name!r} has {length} rows, {named[0][0]!r} has {rows}")])
         rows = length
@@ -158,8 +169,9 @@ def upload(
                 dataset_pb2.Column(
                     name=name,
                     role=role,
-                    element_type=common_pb2.ELEMENT_TYPE_DATE32 if is_time else common_pb2.ELEMENT_TYPE_FLOAT64,
+                    element_type=element_type,
                     unit=(units or {}).get(name, ""),
+                    categories=categories,
                 )
             )
     content = Content(parts)
@@ -243,6 +255,21 @@ def _day(value: Any) -> int:
     raise ValueError("is not a date")
 
 
+def _codes(values: Any, path: str) -> tuple[memoryview, list[str]]:
+    """Codes of a column of names as int32 bytes, and the names in order of their first appearance."""
+    codes: dict[str, int] = {}
+
+    def code(value: Any) -> int:
+        if not isinstance(value, str | SupportsIndex):
+            raise ValueError("is not a name: text or a whole number")
+        name = value.strip() if isinstance(value, str) else str(value.__index__())
+        if not name:
+            raise ValueError("is empty")
+        return codes.setdefault(name, len(codes))
+
+    return _packed("i", _plain(values), path, code), list(codes)
+
+
 def _packed(code: str, values: Iterable[Any], path: str, convert: Callable[[Any], float]) -> memoryview:
     packed = array.array(code)
     try:
@@ -275,7 +302,10 @@ class Reader:
         self._content += chunk.data
 
     def columns(self) -> dict[str, Any]:
-        """Dates as a list of `datetime.date`, everything else as `array.array` (NumPy reads it without a copy)."""
+        """Dates as a list of `datetime.date`, geos as one of names, everything else as `array.array` of the numbers.
+
+        NumPy reads an `array.array` without a copy.
+        """
         sizes = {code: array.array(code).itemsize for code in _TYPE_CODES.values()}
         codes = [_TYPE_CODES[column.element_type] for column in self._dataset.columns]
         expected = sum(sizes[code] for code in codes) * self._dataset.row_count
@@ -291,8 +321,12 @@ class Reader:
             values.frombytes(memoryview(self._content)[start:end])
             if _SWAP:
                 values.byteswap()
-            is_date = column.element_type == common_pb2.ELEMENT_TYPE_DATE32
-            result[column.name] = [datetime.date.fromordinal(day + _EPOCH) for day in values] if is_date else values
+            if column.element_type == common_pb2.ELEMENT_TYPE_DATE32:
+                result[column.name] = [datetime.date.fromordinal(day + _EPOCH) for day in values]
+            elif column.role == dataset_pb2.COLUMN_ROLE_GEO:
+                result[column.name] = [column.categories[code] for code in values]
+            else:
+                result[column.name] = values
             start = end
         return result
 

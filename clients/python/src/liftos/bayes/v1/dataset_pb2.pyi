@@ -30,15 +30,19 @@ class _ColumnRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ColumnRole
     COLUMN_ROLE_UNSPECIFIED: _ColumnRole.ValueType  # 0
     """Not given; refused."""
     COLUMN_ROLE_TIME: _ColumnRole.ValueType  # 1
-    """Date of the row. Exactly one column, of type DATE32, equally spaced (daily, weekly or monthly) and without gaps or
-    duplicates.
+    """Date of the row. Exactly one column, of type DATE32, equally spaced (daily, weekly or monthly), increasing and
+    without gaps or duplicates, within each geo if there are geos.
     """
     COLUMN_ROLE_GEO: _ColumnRole.ValueType  # 2
-    """Geographic unit, an INT32 code into `categories`. Geo panels are not supported yet."""
+    """Geographic unit, an INT32 code into `categories`. At most one column; with it the data set is a panel: one row per
+    geo and date, every geo with the same dates, and the rows of different geos in any order among each other.
+    """
     COLUMN_ROLE_KPI: _ColumnRole.ValueType  # 3
     """The modelled outcome. Exactly one column, finite in every row."""
     COLUMN_ROLE_EXPOSURE: _ColumnRole.ValueType  # 4
-    """Media exposure (impressions, clicks, or spend used as exposure): finite, not negative, not all zero."""
+    """Media exposure (impressions, clicks, or spend used as exposure): finite, not negative, not all zero. In a panel a
+    total of the geo, not a rate such as rating points: the model divides it by the population.
+    """
     COLUMN_ROLE_SPEND: _ColumnRole.ValueType  # 5
     """Media spend in currency units: finite, not negative."""
     COLUMN_ROLE_CONTROL: _ColumnRole.ValueType  # 6
@@ -46,7 +50,9 @@ class _ColumnRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ColumnRole
     COLUMN_ROLE_REVENUE_PER_KPI: _ColumnRole.ValueType  # 7
     """Revenue per unit of KPI, in currency units: finite, positive."""
     COLUMN_ROLE_POPULATION: _ColumnRole.ValueType  # 8
-    """Population of the geographic unit: finite, positive."""
+    """Population of the geographic unit: finite, positive, in a panel the same on every date of a geo. At most one column.
+    National models do not use it; in a panel without it a geo's mean KPI stands in for its population.
+    """
 
 class ColumnRole(_ColumnRole, metaclass=_ColumnRoleEnumTypeWrapper):
     """What a column means."""
@@ -54,15 +60,19 @@ class ColumnRole(_ColumnRole, metaclass=_ColumnRoleEnumTypeWrapper):
 COLUMN_ROLE_UNSPECIFIED: ColumnRole.ValueType  # 0
 """Not given; refused."""
 COLUMN_ROLE_TIME: ColumnRole.ValueType  # 1
-"""Date of the row. Exactly one column, of type DATE32, equally spaced (daily, weekly or monthly) and without gaps or
-duplicates.
+"""Date of the row. Exactly one column, of type DATE32, equally spaced (daily, weekly or monthly), increasing and
+without gaps or duplicates, within each geo if there are geos.
 """
 COLUMN_ROLE_GEO: ColumnRole.ValueType  # 2
-"""Geographic unit, an INT32 code into `categories`. Geo panels are not supported yet."""
+"""Geographic unit, an INT32 code into `categories`. At most one column; with it the data set is a panel: one row per
+geo and date, every geo with the same dates, and the rows of different geos in any order among each other.
+"""
 COLUMN_ROLE_KPI: ColumnRole.ValueType  # 3
 """The modelled outcome. Exactly one column, finite in every row."""
 COLUMN_ROLE_EXPOSURE: ColumnRole.ValueType  # 4
-"""Media exposure (impressions, clicks, or spend used as exposure): finite, not negative, not all zero."""
+"""Media exposure (impressions, clicks, or spend used as exposure): finite, not negative, not all zero. In a panel a
+total of the geo, not a rate such as rating points: the model divides it by the population.
+"""
 COLUMN_ROLE_SPEND: ColumnRole.ValueType  # 5
 """Media spend in currency units: finite, not negative."""
 COLUMN_ROLE_CONTROL: ColumnRole.ValueType  # 6
@@ -70,7 +80,9 @@ COLUMN_ROLE_CONTROL: ColumnRole.ValueType  # 6
 COLUMN_ROLE_REVENUE_PER_KPI: ColumnRole.ValueType  # 7
 """Revenue per unit of KPI, in currency units: finite, positive."""
 COLUMN_ROLE_POPULATION: ColumnRole.ValueType  # 8
-"""Population of the geographic unit: finite, positive."""
+"""Population of the geographic unit: finite, positive, in a panel the same on every date of a geo. At most one column.
+National models do not use it; in a panel without it a geo's mean KPI stands in for its population.
+"""
 Global___ColumnRole: _TypeAlias = ColumnRole  # noqa: Y015
 
 class _TimeGrain:
@@ -82,23 +94,23 @@ class _TimeGrainEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimeGrain.V
     TIME_GRAIN_UNSPECIFIED: _TimeGrain.ValueType  # 0
     """Not known yet."""
     TIME_GRAIN_DAILY: _TimeGrain.ValueType  # 1
-    """One row a day."""
+    """One date a day."""
     TIME_GRAIN_WEEKLY: _TimeGrain.ValueType  # 2
-    """One row every seven days."""
+    """One date every seven days."""
     TIME_GRAIN_MONTHLY: _TimeGrain.ValueType  # 3
-    """One row a calendar month, on the same day of the month."""
+    """One date a calendar month, on the same day of the month."""
 
 class TimeGrain(_TimeGrain, metaclass=_TimeGrainEnumTypeWrapper):
-    """Spacing of the rows in time, inferred from the dates."""
+    """Spacing of the dates."""
 
 TIME_GRAIN_UNSPECIFIED: TimeGrain.ValueType  # 0
 """Not known yet."""
 TIME_GRAIN_DAILY: TimeGrain.ValueType  # 1
-"""One row a day."""
+"""One date a day."""
 TIME_GRAIN_WEEKLY: TimeGrain.ValueType  # 2
-"""One row every seven days."""
+"""One date every seven days."""
 TIME_GRAIN_MONTHLY: TimeGrain.ValueType  # 3
-"""One row a calendar month, on the same day of the month."""
+"""One date a calendar month, on the same day of the month."""
 Global___TimeGrain: _TypeAlias = TimeGrain  # noqa: Y015
 
 @_typing.final
@@ -122,7 +134,7 @@ class Column(_message.Message):
     """Unit for people, for example "EUR" or "impressions"; may be empty."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Labels of the codes of a GEO column, in order of code."""
+        """Labels of the codes of a GEO column, in order of code: not empty, all different, each with rows in the content."""
 
     def __init__(
         self,
@@ -160,9 +172,9 @@ class Dataset(_message.Message):
     dataset_id: _builtins.str
     """Identifier chosen by the caller, unique within the client."""
     row_count: _builtins.int
-    """Number of rows."""
+    """Number of rows, of all geos together."""
     grain: Global___TimeGrain.ValueType
-    """Spacing of the rows."""
+    """Spacing of the dates."""
     sha256: _builtins.str
     """SHA-256 of the content, hexadecimal."""
     @_builtins.property
@@ -171,7 +183,7 @@ class Dataset(_message.Message):
 
     @_builtins.property
     def dates(self) -> _common_pb2.DateRange:
-        """Dates of the first and last row."""
+        """First and last date."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

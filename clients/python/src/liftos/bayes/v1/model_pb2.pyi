@@ -31,9 +31,9 @@ class _ParameterisationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Para
     PARAMETERISATION_UNSPECIFIED: _Parameterisation.ValueType  # 0
     """Not given; refused."""
     PARAMETERISATION_ROI: _Parameterisation.ValueType  # 1
-    """Return on investment; needs a spend column."""
+    """Return on investment, over all geos of a panel; needs a spend column."""
     PARAMETERISATION_SHARE_OF_OUTCOME: _Parameterisation.ValueType  # 2
-    """Share of the observed total outcome of the window."""
+    """Share of the observed total outcome of the window, over all geos of a panel."""
 
 class Parameterisation(_Parameterisation, metaclass=_ParameterisationEnumTypeWrapper):
     """Which quantity of a channel is a parameter of the model, so that its prior is exactly the prior of the model."""
@@ -41,9 +41,9 @@ class Parameterisation(_Parameterisation, metaclass=_ParameterisationEnumTypeWra
 PARAMETERISATION_UNSPECIFIED: Parameterisation.ValueType  # 0
 """Not given; refused."""
 PARAMETERISATION_ROI: Parameterisation.ValueType  # 1
-"""Return on investment; needs a spend column."""
+"""Return on investment, over all geos of a panel; needs a spend column."""
 PARAMETERISATION_SHARE_OF_OUTCOME: Parameterisation.ValueType  # 2
-"""Share of the observed total outcome of the window."""
+"""Share of the observed total outcome of the window, over all geos of a panel."""
 Global___Parameterisation: _TypeAlias = Parameterisation  # noqa: Y015
 
 class _Saturation:
@@ -107,7 +107,9 @@ class Channel(_message.Message):
 
     @_builtins.property
     def half_saturation_prior(self) -> _common_pb2.Distribution:
-        """Prior of the half-saturation in multiples of the mean positive exposure; absent: the engine's documented default."""
+        """Prior of the half-saturation in multiples of the mean positive exposure (per head in a panel); absent: the engine's
+        documented default.
+        """
 
     def __init__(
         self,
@@ -164,9 +166,14 @@ Global___Control: _TypeAlias = Control  # noqa: Y015
 
 @_typing.final
 class AdditiveMmmSpec(_message.Message):
-    """National additive marketing-mix model with normal errors: intercept, optional linear trend, Fourier seasonality,
-    controls, and saturating media with carry-over. Top-level parameters: 3 per channel, 1 per control, 2 per Fourier
-    pair, intercept, trend and sigma; at most 50.
+    """Additive marketing-mix model with normal errors: intercept, optional linear trend, Fourier seasonality, controls, and
+    saturating media with carry-over. Top-level parameters: 3 per channel, 1 per control, 2 per Fourier pair, intercept,
+    trend and sigma; at most 50.
+
+    On a data set with a GEO column it is the model of a panel: KPI and exposures per head of a geo's population, one
+    per-capita response for all geos (the effect of media does not vary by geo beyond their exposure), common trend,
+    seasonality, coefficients and sigma, carry-over within each geo, and an intercept per geo, `geo[<name>]`, with a fixed
+    standard normal prior in standard deviations of the KPI per head. These intercepts are not among the 50.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -181,7 +188,9 @@ class AdditiveMmmSpec(_message.Message):
     no_trend: _builtins.bool
     """Whether there is no linear trend."""
     sigma_prior_scale: _builtins.float
-    """Scale of the half-normal prior of the error standard deviation, in standard deviations of the KPI; absent: 1."""
+    """Scale of the half-normal prior of the error standard deviation, in standard deviations of the KPI (per head in a
+    panel); absent: 1.
+    """
     @_builtins.property
     def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Channel]:
         """Media channels."""
@@ -296,7 +305,7 @@ class ModelSpec(_message.Message):
     """Data set that the model is fitted to; required for `additive_mmm`, empty for `conjugate_normal`."""
     @_builtins.property
     def additive_mmm(self) -> Global___AdditiveMmmSpec:
-        """National additive marketing-mix model."""
+        """Additive marketing-mix model, national or of a geo panel."""
 
     @_builtins.property
     def conjugate_normal(self) -> Global___ConjugateNormalSpec:
@@ -342,7 +351,7 @@ class Model(_message.Message):
     model_id: _builtins.str
     """Identifier chosen by the caller, unique within the client."""
     parameter_count: _builtins.int
-    """Number of top-level scalar unknowns."""
+    """Number of top-level scalar unknowns, without the intercepts of geos."""
     model_hash: _builtins.str
     """Digest of the specification, hexadecimal SHA-256."""
     @_builtins.property
