@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +12,24 @@ import numpy as np
 from jax import Array
 
 from engine.errors import InvalidInput
-from engine.inference.diagnostics import ess_bulk, ess_tail, rank_r_hat
-from engine.inference.hmc import advance, initial_step, pooled_factor, start_chains
-from engine.inference.mode import find_mode
+from engine.inference import diagnostics
+from engine.inference.hmc import Trajectory, advance, initial_step, start_chains
+from engine.inference.mode import Laplace, averaged_factor, find_mode
 from engine.inference.precision import require_float64
-from engine.inference.settings import BLOCK, FitSettings
-from engine.inference.target import Target
-from engine.models.protocol import BatchFit, FitDiagnostics, Flags, Floats, Integers, Purpose, Seed
+from engine.inference.settings import BLOCK, FitSettings, Schedule
+from engine.inference.target import Target, cast
+from engine.models.protocol import BatchFit, FitDiagnostics, Floats, Integers, Purpose, Seed
 
-_ESCALATED_ACCEPT = 0.9  # smaller steps on every re-run: most failures are curved posteriors
+
+class _Chunk(NamedTuple):
+    """What one compiled schedule returns: values [draws, Q, M, S], the rest [S]."""
+
+    values: Array
+    r_hat: Array
+    ess_bulk: Array
+    ess_tail: Array
+    nonfinite: Array
+    divergences: Array
 
 
 def fit_batch(target: Target, y: Floats, seed: Seed, simulations: Integers, settings: FitSettings) -> BatchFit:
@@ -28,7 +37,7 @@ def fit_batch(target: Target, y: Floats, seed: Seed, simulations: Integers, sett
 
     Chains start around the mode found from y; nothing in here ever sees a true parameter. Which simulations are run
     again is decided from their draws only, so the truth stays independent of the decision given y
-    (Modrák et al. 2023). After `max_escalations` the last fit is returned with ok = false.
+    (Modrák et al. 2023). After the last schedule the fit is returned with ok = false.
     """
     require_float64()
     y = np.asarray(y, dtype=np.float64)
@@ -37,76 +46,98 @@ def fit_batch(target: Target, y: Floats, seed: Seed, simulations: Integers, sett
         raise InvalidInput("y", "must be [T, S] with one simulation id per column")
     if not np.all(np.isfinite(y)):
         raise InvalidInput("y", "must be finite")
-    values, divergences = _run(target, y, seed, ids, settings, level=0)
-    diagnostics = _diagnose(target, values, divergences, settings)
-    for level in range(1, settings.max_escalations + 1):
-        failed = np.flatnonzero(~diagnostics.ok)
-        if failed.size == 0:
+    names = target.quantity_names
+    values = np.empty((len(names), ids.size, settings.chains, settings.draws))
+    found = FitDiagnostics.empty(ids.size)
+    todo = np.arange(ids.size)
+    for level, schedule in enumerate(settings.schedules):
+        if todo.size == 0:
             break
-        again, again_divergences = _run(target, y[:, failed], seed, ids[failed], settings, level)
-        values[:, failed] = again
-        diagnostics = _merge(diagnostics, failed, _diagnose(target, again, again_divergences, settings), level)
-    return BatchFit(dict(zip(target.quantity_names, values, strict=True)), diagnostics)
+        _run(target, y, seed, ids, todo, settings, schedule, level, values, found)
+        todo = np.flatnonzero(~found.ok)
+    return BatchFit(dict(zip(names, values, strict=True)), found)
 
 
 def _run(
-    target: Target, y: Floats, seed: Seed, ids: Integers, settings: FitSettings, level: int
-) -> tuple[Floats, Integers]:
-    """Values [Q, S, chains, draws] and divergences [S] of one schedule, chunk by chunk."""
-    count = ids.size
-    chunks = [
-        _run_chunk(target, y, seed, ids, settings, level, first) for first in range(0, count, _chunk(settings, level))
-    ]
-    if not chunks:
-        empty = (len(target.quantity_names), 0, settings.chains, settings.draws)
-        return np.empty(empty), np.empty(0, dtype=np.int64)
-    values = np.concatenate([np.asarray(chunk) for chunk, _ in chunks], axis=-1)[..., :count]
-    divergences = np.concatenate([np.asarray(found) for _, found in chunks])[:count]
-    return np.ascontiguousarray(np.transpose(values, (1, 3, 2, 0))), divergences.astype(np.int64)
+    target: Target,
+    y: Floats,
+    seed: Seed,
+    ids: Integers,
+    todo: Integers,
+    settings: FitSettings,
+    schedule: Schedule,
+    level: int,
+    values: Floats,
+    found: FitDiagnostics,
+) -> None:
+    """Run one schedule for the columns `todo`, chunk by chunk, and write values [Q, S, M, draws] and diagnostics."""
+
+    def run(first: int) -> None:
+        # A short chunk is padded with its last column, so that there is one shape to compile.
+        padded = np.minimum(np.arange(first, first + schedule.chunk), todo.size - 1)
+        chunk = _run_chunk(target, y[:, todo[padded]], seed, ids[todo[padded]], settings, schedule, level)
+        columns = todo[first : first + schedule.chunk]
+        drawn = np.asarray(chunk.values)[..., : columns.size]
+        values[:, columns] = np.transpose(drawn, (1, 3, 2, 0))
+        for name in ("r_hat", "ess_bulk", "ess_tail", "nonfinite", "divergences"):
+            getattr(found, name)[columns] = np.asarray(getattr(chunk, name))[: columns.size]
+        found.escalations[columns] = level
+        ess = np.minimum(found.ess_bulk[columns], found.ess_tail[columns])
+        good = (found.r_hat[columns] <= settings.r_hat_limit) & (ess >= settings.ess_limit)
+        found.ok[columns] = good & (found.divergences[columns] == 0) & ~found.nonfinite[columns]
+
+    for first in range(0, todo.size, schedule.chunk):
+        run(first)
 
 
 def _run_chunk(
-    target: Target, y: Floats, seed: Seed, ids: Integers, settings: FitSettings, level: int, first: int
-) -> tuple[Array, Array]:
-    """Quantities [draws, Q, chains, chunk] and divergences [chunk]; a short chunk is padded with its last column."""
-    columns = np.minimum(np.arange(first, first + _chunk(settings, level)), ids.size - 1)
-    data = jnp.asarray(y[:, columns])
-    start_keys = _level_keys(seed.keys(ids[columns], Purpose.INIT), level)
-    keys = _level_keys(seed.keys(ids[columns], Purpose.MCMC), level)
-    longer = settings.escalation_factor**level
-    leapfrog = jnp.asarray(round(settings.leapfrog * settings.escalation_leapfrog**level))
-    accept = jnp.asarray(settings.target_accept if level == 0 else max(settings.target_accept, _ESCALATED_ACCEPT))
-
-    laplace = find_mode(target, data)
+    target: Target,
+    y: Floats,
+    seed: Seed,
+    ids: Integers,
+    settings: FitSettings,
+    schedule: Schedule,
+    level: int,
+) -> _Chunk:
+    """One schedule for the simulations of y [T, chunk]."""
+    start_keys = _level_keys(seed.keys(ids, Purpose.INIT), level)
+    keys = _level_keys(seed.keys(ids, Purpose.MCMC), level)
+    # The search and the preconditioner stay in float64: what they cost is small, and a factor that rounded badly
+    # would cost many draws. The draws themselves are exact for any factor.
+    exact = find_mode(target, jnp.asarray(y))
+    sampled, data = cast(target, schedule.dtype), jnp.asarray(y, schedule.dtype)
+    laplace = Laplace(*(part.astype(schedule.dtype) for part in exact))
+    path = Trajectory(
+        jnp.asarray(schedule.steps(target.dimension)),
+        jnp.asarray(schedule.trajectory, schedule.dtype),
+        jnp.asarray(schedule.target_accept, schedule.dtype),
+    )
     factor = laplace.factor
-    chains = start_chains(target, data, laplace, start_keys, settings.chains)
-    blocks = settings.warmup * longer // BLOCK
+    chains = start_chains(sampled, data, laplace, start_keys, settings.chains)
+    step = initial_step(data[0], target.dimension, path)
     index = 0
     pilot: list[Array] = []
-    step = initial_step(columns.size, target.dimension, leapfrog)
-    for block in range(blocks):
-        if block == blocks // 2:
-            # The first quarter of the warm-up is still on its way from the over-dispersed starts.
-            factor = pooled_factor(jnp.concatenate(pilot[len(pilot) // 2 :]), laplace)
-            step = initial_step(columns.size, target.dimension, leapfrog)
+    for block in range(schedule.warmup // BLOCK):
+        if block == schedule.pilot // BLOCK:
+            # The first half of the pilot is still on its way from the over-dispersed starts.
+            settled = jnp.concatenate(pilot)[schedule.pilot // 2 :].astype(exact.mode.dtype)
+            factor = averaged_factor(target, jnp.asarray(y), settled).astype(schedule.dtype)
+            step = initial_step(data[0], target.dimension, path)
         chains, step, positions = advance(
-            target, data, factor, chains, step, keys, jnp.asarray(index), leapfrog, accept, jnp.asarray(True)
+            sampled, data, factor, chains, step, keys, jnp.asarray(index), path, jnp.asarray(True)
         )
         pilot.append(positions)
         index += BLOCK
     kept: list[Array] = []
-    for _ in range(settings.draws * longer // BLOCK):
+    for _ in range(settings.draws * schedule.thin // BLOCK):
         chains, step, positions = advance(
-            target, data, factor, chains, step, keys, jnp.asarray(index), leapfrog, accept, jnp.asarray(False)
+            sampled, data, factor, chains, step, keys, jnp.asarray(index), path, jnp.asarray(False)
         )
         kept.append(positions)
         index += BLOCK
-    positions = jnp.concatenate(kept)[longer - 1 :: longer]
-    return draw_quantities(target, data, positions, keys), chains.divergences
-
-
-def _chunk(settings: FitSettings, level: int) -> int:
-    return settings.chunk if level == 0 else settings.escalation_chunk
+    positions = jnp.concatenate(kept)[schedule.thin - 1 :: schedule.thin]
+    values = draw_quantities(sampled, data, positions, keys)
+    return _Chunk(values, *_diagnose(sampled, values), chains.divergences)
 
 
 def _level_keys(keys: Array, level: int) -> Array:
@@ -121,37 +152,32 @@ def draw_quantities(target: Target, y: Array, positions: Array, keys: Array) -> 
     noise_size = target.noise_dimension
     noise_keys = jax.vmap(lambda key: jax.random.fold_in(key, 0xFFFFFFFF))(keys)  # past every transition number
 
-    def values(item: tuple[Array, Array]) -> Array:
-        position, index = item
+    def values(position: Array, item: tuple[Array, Array]) -> tuple[Array, Array]:
+        following, index = item
         noise: Callable[..., Array] = jax.vmap(
-            lambda key: jax.random.normal(jax.random.fold_in(key, index), (noise_size, chains))
+            lambda key: jax.random.normal(jax.random.fold_in(key, index), (noise_size, chains), positions.dtype)
         )
-        lanes = jnp.moveaxis(noise(noise_keys), 0, -1).reshape(noise_size, -1)
+        lanes = jnp.moveaxis(noise(noise_keys), 0, -1).reshape(noise_size, chains * simulations)
         quantities = target.quantities(position.reshape(size, -1), tiled, lanes)
-        return quantities.reshape(-1, chains, simulations)
+        return following, quantities.reshape(-1, chains, simulations)
 
-    result: Array = jax.lax.map(values, (positions, jnp.arange(number)))
+    # A position comes in as the carry: one that were sliced out of the array would be fused into everything computed
+    # from it, and XLA on CPU would compute the coordinates again for every time step (seven times as slow).
+    rows = (jnp.roll(positions, -1, axis=0), jnp.arange(number))
+    result: Array = jax.lax.scan(values, positions[0], rows)[1]
     return result
 
 
-def _diagnose(target: Target, values: Floats, divergences: Integers, settings: FitSettings) -> FitDiagnostics:
-    names = target.quantity_names
-    if divergences.size == 0:
-        none = np.empty(0)
-        return FitDiagnostics(none, none, none, divergences, divergences, none.astype(bool), none.astype(bool))
-    nonfinite = ~np.all(np.isfinite(values), axis=(0, 2, 3))
-    judged = np.where(nonfinite[:, None, None], 0.0, values[[names.index(name) for name in target.parameter_names]])
-    r_hat = rank_r_hat(judged).max(axis=0)
-    bulk, tail = ess_bulk(judged).min(axis=0), ess_tail(judged).min(axis=0)
-    good = (r_hat <= settings.r_hat_limit) & (np.minimum(bulk, tail) >= settings.ess_limit)
-    ok: Flags = good & (divergences == 0) & ~nonfinite
-    return FitDiagnostics(r_hat, bulk, tail, divergences, np.zeros(ok.size, dtype=np.int64), ok, nonfinite)
+def _diagnose(target: Target, values: Array) -> tuple[Array, Array, Array, Array]:
+    """Worst R-hat, bulk and tail ESS over the parameters and whether a quantity is not finite, each [S]."""
+    judged, nonfinite = _judged(target, values)
+    r_hat, bulk, tail = diagnostics.summary(judged)
+    return jnp.max(r_hat, axis=0), jnp.min(bulk, axis=0), jnp.min(tail, axis=0), nonfinite
 
 
-def _merge(old: FitDiagnostics, where: Integers, new: FitDiagnostics, level: int) -> FitDiagnostics:
-    merged = {}
-    for name in ("r_hat", "ess_bulk", "ess_tail", "divergences", "escalations", "ok", "nonfinite"):
-        values = getattr(old, name).copy()
-        values[where] = level if name == "escalations" else getattr(new, name)
-        merged[name] = values
-    return replace(old, **merged)
+@jax.jit
+def _judged(target: Target, values: Array) -> tuple[Array, Array]:
+    """The parameters [P, S, M, N] of values [N, Q, M, S], zero where a simulation has values that are not finite."""
+    nonfinite = ~jnp.all(jnp.isfinite(values), axis=(0, 1, 2))
+    rows = np.asarray([target.quantity_names.index(name) for name in target.parameter_names])
+    return jnp.transpose(jnp.where(nonfinite, 0.0, values[:, rows]), (1, 3, 2, 0)), nonfinite

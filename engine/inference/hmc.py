@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from engine.inference.mode import Laplace, covariance_factor
+from engine.inference.mode import Laplace, multiply
 from engine.inference.settings import BLOCK
 from engine.inference.target import Target, log_density_and_gradient
 
 _DIVERGENCE = 1000.0  # energy error that counts as a divergence (the convention of Stan)
 _JITTER = 0.3  # relative half-width of the step jitter: a fixed length would be periodic on near-Gaussian targets
-_LONGEST_TRAJECTORY = 5.0  # whitened units; a near-Gaussian target is already decorrelated at pi / 2
 _DISPERSION = 2.0  # chains start this many Laplace standard deviations wide, so that R-hat can see non-convergence
 _REGULARISATION, _OFFSET, _DECAY = 0.05, 10.0, 0.75  # dual averaging constants of Hoffman & Gelman 2014
 
@@ -40,17 +39,30 @@ class StepSize(NamedTuple):
     updates: Array
 
 
-def initial_step(simulations: int, dimension: int, leapfrog: Array) -> StepSize:
-    """Start the adaptation at the optimal scaling d^(-1/4), bounded by the longest trajectory."""
-    start = jnp.log(jnp.minimum(dimension**-0.25, _LONGEST_TRAJECTORY / leapfrog)) * jnp.ones(simulations)
-    zero = jnp.zeros(simulations)
-    return StepSize(start, start, zero, start + jnp.log(2.0), zero)
+class Trajectory(NamedTuple):
+    """What every transition of a schedule has in common, as scalars: the same compiled code serves all schedules.
+
+    `longest` bounds the step size through the trajectory's length in whitened units; a normal target is decorrelated
+    at π/2, and a longer path comes back.
+    """
+
+    leapfrog: Array
+    longest: Array
+    target_accept: Array
 
 
-def _adapt(step: StepSize, acceptance: Array, target_accept: Array, longest: Array) -> StepSize:
+def initial_step(like: Array, dimension: int, path: Trajectory) -> StepSize:
+    """Start the adaptation at the optimal scaling d^(-1/4), bounded by the longest trajectory; like [S]."""
+    zero = jnp.zeros_like(like)
+    start = zero + jnp.log(jnp.minimum(dimension**-0.25, path.longest / path.leapfrog)).astype(like.dtype)
+    return StepSize(start, start, zero, start + jnp.log(2.0).astype(like.dtype), zero)
+
+
+def _adapt(step: StepSize, acceptance: Array, path: Trajectory) -> StepSize:
     count = step.updates + 1.0
-    error = step.error + (target_accept - acceptance - step.error) / (count + _OFFSET)
-    log_step = jnp.minimum(step.shrink_to - jnp.sqrt(count) / _REGULARISATION * error, jnp.log(longest))
+    error = step.error + (path.target_accept - acceptance - step.error) / (count + _OFFSET)
+    log_step = step.shrink_to - jnp.sqrt(count) / _REGULARISATION * error
+    log_step = jnp.minimum(log_step, jnp.log(path.longest / path.leapfrog))
     weight = count**-_DECAY
     return StepSize(log_step, weight * log_step + (1.0 - weight) * step.log_average, error, step.shrink_to, count)
 
@@ -66,9 +78,11 @@ def _tile(y: Array, chains: int) -> Array:
     return jnp.tile(y, (1, chains))
 
 
-def _normals(keys: Array, index: Array, shape: tuple[int, ...]) -> Array:
+def _normals(keys: Array, index: Array | int, shape: tuple[int, ...], like: Array) -> Array:
     """Standard normals [*shape, S]; a simulation's numbers depend on its own key only."""
-    draw: Callable[..., Array] = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, index), shape))
+    draw: Callable[..., Array] = jax.vmap(
+        lambda key: jax.random.normal(jax.random.fold_in(key, index), shape, like.dtype)
+    )
     return jnp.moveaxis(draw(keys), 0, -1)
 
 
@@ -76,15 +90,10 @@ def _normals(keys: Array, index: Array, shape: tuple[int, ...]) -> Array:
 def start_chains(target: Target, y: Array, laplace: Laplace, keys: Array, chains: int) -> Chains:
     """Over-dispersed starts around the mode, from y and the simulation's key alone."""
     size, simulations = laplace.mode.shape
-    noise = _normals(keys, jnp.asarray(0), (size, chains))
-    position = laplace.mode[:, None] + _DISPERSION * _multiply(laplace.factor, noise)
+    noise = _normals(keys, 0, (size, chains), laplace.mode)
+    position = laplace.mode[:, None] + _DISPERSION * multiply(laplace.factor, noise)
     value, gradient = _evaluate(target, _tile(y, chains), position)
     return Chains(position, gradient, value, jnp.zeros(simulations, jnp.int32))
-
-
-def _multiply(factor: Array, vector: Array) -> Array:
-    """Per-simulation matrix-vector product: [D, E, S] by [E, M, S]."""
-    return jnp.sum(factor[:, :, None, :] * vector[None], axis=1)
 
 
 @jax.jit
@@ -96,38 +105,41 @@ def advance(
     step: StepSize,
     keys: Array,
     first: Array,
-    leapfrog: Array,
-    target_accept: Array,
+    path: Trajectory,
     adapt: Array,
 ) -> tuple[Chains, StepSize, Array]:
     """Run BLOCK transitions; returns the state, the step size and the positions [BLOCK, D, M, S].
 
-    `first` numbers the transitions for the random keys. With `adapt` false the averaged step size is used and frozen.
+    The momentum is standard normal in the coordinates whitened by `factor` [D, D, S]: any factor leaves the posterior
+    invariant exactly, however it was rounded. `first` numbers the transitions for the random keys. With `adapt` false
+    the averaged step size is used and frozen.
     """
     size, count, _ = chains.position.shape
     tiled = _tile(y, count)
     transpose = jnp.swapaxes(factor, 0, 1)
-    longest = _LONGEST_TRAJECTORY / leapfrog
 
     def transition(carry: tuple[Chains, StepSize], index: Array) -> tuple[tuple[Chains, StepSize], Array]:
         state, size_state = carry
         folded = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
-        momentum = _normals(folded, jnp.asarray(1), (size, count))
-        uniform = jnp.moveaxis(
-            jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 2), (2, count)))(folded), 0, -1
+        momentum = _normals(folded, 1, (size, count), state.position)
+        draw: Callable[..., Array] = jax.vmap(
+            lambda key: jax.random.uniform(jax.random.fold_in(key, 2), (2, count), state.position.dtype)
         )
+        uniform = jnp.moveaxis(draw(folded), 0, -1)
         log_step = jnp.where(adapt, size_state.log_step, size_state.log_average)
         epsilon = jnp.exp(log_step) * (1.0 + _JITTER * (2.0 * uniform[0] - 1.0))
 
-        def leap(_: Array, inner: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-            position, speed, gradient, _ = inner
-            speed = speed + 0.5 * epsilon * _multiply(transpose, gradient)
-            position = position + epsilon * _multiply(factor, speed)
+        def leap(number: Array, inner: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+            position, speed, _, _ = inner
+            position = position + epsilon * multiply(factor, speed)
             value, gradient = _evaluate(target, tiled, position)
-            return position, speed + 0.5 * epsilon * _multiply(transpose, gradient), gradient, value
+            # Between two position steps the two half kicks are one.
+            kick = jnp.where(number == path.leapfrog - 1, 0.5 * epsilon, epsilon)
+            return position, speed + kick * multiply(transpose, gradient), gradient, value
 
+        speed = momentum + 0.5 * epsilon * multiply(transpose, state.gradient)
         position, speed, gradient, value = jax.lax.fori_loop(
-            0, leapfrog, leap, (state.position, momentum, state.gradient, state.value)
+            0, path.leapfrog, leap, (state.position, speed, state.gradient, state.value)
         )
         error = (value - 0.5 * jnp.sum(speed**2, 0)) - (state.value - 0.5 * jnp.sum(momentum**2, 0))
         error = jnp.where(jnp.isnan(error), -jnp.inf, error)
@@ -140,24 +152,9 @@ def advance(
             jnp.where(accept, value, state.value),
             state.divergences + jnp.where(adapt, 0, diverged),
         )
-        adapted = _adapt(size_state, jnp.mean(probability, axis=0), target_accept, longest)
+        adapted = _adapt(size_state, jnp.mean(probability, axis=0), path)
         kept: StepSize = jax.tree.map(lambda new, old: jnp.where(adapt, new, old), adapted, size_state)
         return (state, kept), state.position
 
     (chains, step), positions = jax.lax.scan(transition, (chains, step), first + jnp.arange(BLOCK))
     return chains, step, positions
-
-
-@jax.jit
-def pooled_factor(positions: Array, laplace: Laplace) -> Array:
-    """Preconditioner [D, D, S] from pilot positions [N, D, M, S], shrunk towards the Laplace covariance.
-
-    A fifth of the pilot draws counts as independent (k), and the pilot gets the weight k / (k + D).
-    """
-    number, size, chains, _ = positions.shape
-    effective = number * chains / 5.0
-    weight = effective / (effective + size)
-    centred = positions - jnp.mean(positions, axis=(0, 2), keepdims=True)
-    sample = jnp.einsum("ndms,nems->sde", centred, centred) / (number * chains - 1.0)
-    prior = jnp.einsum("dis,eis->sde", laplace.factor, laplace.factor)
-    return covariance_factor(weight * sample + (1.0 - weight) * prior)

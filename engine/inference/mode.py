@@ -13,6 +13,7 @@ from jax.scipy.linalg import solve_triangular
 from engine.inference.target import Target, log_density, log_density_and_gradient
 
 _LONGEST_STEP = 2.0  # in prior standard deviations: keeps a step inside the region where the quadratic means anything
+_CONVERGED = 1e-3  # Newton decrement in log density: the mode is a start and a preconditioner, not an answer
 
 
 class Laplace(NamedTuple):
@@ -22,41 +23,107 @@ class Laplace(NamedTuple):
     factor: Array
 
 
+class _Search(NamedTuple):
+    """State of the search: z [D, S], log density, damping and whether it has converged [S], iterations so far."""
+
+    z: Array
+    value: Array
+    damping: Array
+    done: Array
+    iteration: Array
+
+
 def _precision(target: Target, z: Array, y: Array) -> Array:
     return target.curvature(z, y) + jnp.eye(z.shape[0], dtype=z.dtype)
 
 
+def multiply(matrix: Array, vector: Array) -> Array:
+    """Per-simulation product [D, M, S] of [D, E, S] and [E, M, S].
+
+    Written out by columns where simulations are the lanes, ten times as fast on CPU as the sum of a broadcast product
+    or an einsum with the batch last; a single simulation is a plain matrix product.
+    """
+    if matrix.shape[-1] == 1:
+        return (matrix[..., 0] @ vector[..., 0])[..., None]
+    total = matrix[:, 0, None] * vector[0]
+    for column in range(1, matrix.shape[1]):
+        total = total + matrix[:, column, None] * vector[column]
+    return total
+
+
 @partial(jax.jit, static_argnames="iterations")
-def find_mode(target: Target, y: Array, iterations: int = 20) -> Laplace:
-    """Levenberg-Marquardt from the prior median z = 0 with y [T, S]; never looks at a true parameter."""
+def find_mode(target: Target, y: Array, iterations: int = 12) -> Laplace:
+    """Levenberg-Marquardt from the prior median z = 0 with y [T, S]; never looks at a true parameter.
+
+    A simulation that has converged stays where it is, so that its result does not depend on the others.
+    """
     size, lanes = target.dimension, y.shape[-1]
 
-    def step(_: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        z, value, damping = carry
+    def step(search: _Search) -> _Search:
+        z, value, damping, done, iteration = search
         _, gradient = log_density_and_gradient(target, z, y)
         precision = _precision(target, z, y)
         diagonal = jnp.diagonal(precision, axis1=1, axis2=2) * damping[:, None]
         damped = precision + diagonal[:, :, None] * jnp.eye(size, dtype=z.dtype)
         factor = jnp.linalg.cholesky(damped)
         half = solve_triangular(factor, gradient.T[:, :, None], lower=True)
+        decrement = 0.5 * jnp.sum(half[:, :, 0] ** 2, axis=1)
         move = solve_triangular(factor, half, lower=True, trans=1)[:, :, 0].T
         move = move * jnp.minimum(1.0, _LONGEST_STEP / jnp.maximum(jnp.max(jnp.abs(move), axis=0), 1e-300))
         proposal = z + move
         proposed = log_density(target, proposal, y)
-        better = proposed > value
-        return (
+        better = ~done & (proposed > value)
+        return _Search(
             jnp.where(better, proposal, z),
             jnp.where(better, proposed, value),
             jnp.where(better, damping * 0.2, jnp.minimum(damping * 6.0 + 1e-3, 1e4)),
+            done | (better & (decrement < _CONVERGED)),
+            iteration + 1,
         )
 
     start = jnp.zeros((size, lanes), y.dtype)
-    z, _, _ = jax.lax.fori_loop(
-        0, iterations, step, (start, log_density(target, start, y), jnp.full((lanes,), 0.1, y.dtype))
+    search = _Search(
+        start,
+        log_density(target, start, y),
+        jnp.full((lanes,), 0.1, y.dtype),
+        jnp.zeros((lanes,), bool),
+        jnp.asarray(0),
     )
-    return Laplace(z, covariance_factor(jnp.linalg.inv(_precision(target, z, y))))
+    search = jax.lax.while_loop(lambda s: (s.iteration < iterations) & ~jnp.all(s.done), step, search)
+    return Laplace(search.z, covariance_factor(_precision(target, search.z, y)))
 
 
-def covariance_factor(covariance: Array) -> Array:
-    """Lower Cholesky factors [D, D, S] of covariances [S, D, D]."""
-    return jnp.moveaxis(jnp.linalg.cholesky(covariance), 0, -1)
+def covariance_factor(precision: Array) -> Array:
+    """W [D, D, S] with W W' the inverse of precision [S, D, D]: of L L' the inverse has the factor L'⁻¹."""
+    lower = jnp.linalg.cholesky(precision)
+    identity = jnp.broadcast_to(jnp.eye(lower.shape[-1], dtype=lower.dtype), lower.shape)
+    return jnp.moveaxis(solve_triangular(lower, identity, lower=True, trans=1), 0, -1)
+
+
+@jax.jit
+def averaged_factor(target: Target, y: Array, positions: Array) -> Array:
+    """Preconditioner W [D, D, S] from pilot positions [N, D, M, S]; y is [T, S].
+
+    The curvature is averaged over the chains at the middle and at the end of the pilot: every one of these matrices
+    has full rank, so that eight of them tell more than the covariance of a hundred draws. What the sample covariance
+    adds in the coordinates so whitened is shrunk towards the identity, with a half of the draws counted as
+    independent (k) and the weight k / (k + D).
+    """
+    number, size, chains, simulations = positions.shape
+    tiled = jnp.tile(y, (1, chains))
+
+    def curvature(position: Array) -> Array:
+        found = target.curvature(position.reshape(size, -1), tiled)
+        return jnp.mean(found.reshape(chains, simulations, size, size), axis=0)
+
+    average = 0.5 * (curvature(positions[number // 2]) + curvature(positions[-1]))
+    base = covariance_factor(average + jnp.eye(size, dtype=y.dtype))
+    draws = jnp.transpose(positions - jnp.mean(positions, axis=(0, 2), keepdims=True), (3, 1, 0, 2))
+    draws = draws.reshape(simulations, size, -1)
+    whitened = solve_triangular(jnp.moveaxis(base, -1, 0), draws, lower=False)
+    sample = whitened @ jnp.swapaxes(whitened, 1, 2) / (number * chains - 1.0)
+    weight = 0.5 * number * chains / (0.5 * number * chains + size)
+    shrunk = weight * sample + (1.0 - weight) * jnp.eye(size, dtype=y.dtype)
+    factor = jnp.moveaxis(base, -1, 0) @ jnp.linalg.cholesky(shrunk)
+    good = jnp.all(jnp.isfinite(factor), axis=(1, 2))
+    return jnp.where(good, jnp.moveaxis(factor, 0, -1), base)

@@ -41,28 +41,35 @@ class PriorMap:
 
     def parameters(self, z: Array) -> Array:
         """theta [D, lanes] of z [D, lanes]."""
-        u = _spline(self.coefficients, z)
-        kind = self.kind[:, None]
+        return self.parameters_and_slopes(z)[0]
+
+    def parameters_and_slopes(self, z: Array) -> tuple[Array, Array]:
+        """theta and dtheta/dz, both [D, lanes], of z [D, lanes]."""
+        u, slope = _spline(self.coefficients, z)
+        kind, width = self.kind[:, None], self.width[:, None]
         # The inner where keeps the branch not taken finite, so that its gradient is too.
         positive = jnp.exp(jnp.where(kind == 1, u, 0.0))
-        inside = self.width[:, None] * jax.nn.sigmoid(jnp.where(kind == 2, u, 0.0))
-        value = jnp.where(kind == 1, positive, jnp.where(kind == 2, inside, u))
-        return self.lower[:, None] + value
+        inside = jax.nn.sigmoid(jnp.where(kind == 2, u, 0.0))
+        value = jnp.where(kind == 1, positive, jnp.where(kind == 2, width * inside, u))
+        by_u = jnp.where(kind == 1, positive, jnp.where(kind == 2, width * inside * (1.0 - inside), 1.0))
+        return self.lower[:, None] + value, slope * by_u
 
     def log_density(self, z: Array) -> Array:
         """log p(theta) [D, lanes] of the priors in theta's own units, at theta(z)."""
-        return _spline(self.log_prior, z)
+        return _spline(self.log_prior, z)[0]
 
 
-def _spline(coefficients: Array, z: Array) -> Array:
+def _spline(coefficients: Array, z: Array) -> tuple[Array, Array]:
+    """Values and slopes [D, lanes] of the piecewise cubics [4, D, cells] at z [D, lanes]."""
     cells = coefficients.shape[-1]
     scaled = (jnp.clip(z, -_LAST, _LAST) + _LAST) * _STEPS_PER_UNIT
     cell = jnp.clip(scaled.astype(jnp.int32), 0, cells - 1)
     inside = scaled - cell
     c0, c1, c2, c3 = (jnp.take_along_axis(coefficients[k], cell, axis=1) for k in range(4))
     value = c0 + inside * (c1 + inside * (c2 + inside * c3))
+    slope = c1 + inside * (2.0 * c2 + 3.0 * inside * c3)
     beyond = (z - jnp.clip(z, -_LAST, _LAST)) * _STEPS_PER_UNIT
-    return value + beyond * (c1 + inside * (2.0 * c2 + 3.0 * inside * c3))
+    return value + beyond * slope, slope * _STEPS_PER_UNIT
 
 
 def tabulate(priors: Sequence[Distribution]) -> PriorMap:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 from engine.errors import InvalidInput
 
@@ -11,40 +11,64 @@ BLOCK = 25
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """One run of the sampler over a chunk of simulations.
+
+    `warmup` transitions, of which the first `pilot` re-estimate the preconditioner and the rest adapt the step size;
+    then `thin` transitions per kept draw. A transition is `leapfrog` steps at ten dimensions, more by the fourth root
+    of the dimension (Beskos et al. 2013), with the step size adapted to `target_accept`, but never a path longer than
+    `trajectory` whitened units. `chunk` simulations share one compiled
+    call in `dtype`; both are part of the result's identity, because shapes decide rounding.
+    """
+
+    warmup: int
+    pilot: int
+    leapfrog: int
+    thin: int = 1
+    trajectory: float = 2.0
+    target_accept: float = 0.8
+    chunk: int = 64
+    dtype: str = "float64"
+
+    def steps(self, dimension: int) -> int:
+        """Leapfrog steps of a transition at a dimension."""
+        return max(1, round(self.leapfrog * (dimension / 10.0) ** 0.25))
+
+    def __post_init__(self) -> None:
+        if self.warmup % BLOCK or self.pilot % BLOCK or not 0 < self.pilot < self.warmup:
+            raise InvalidInput("schedule.warmup", f"warmup and pilot are multiples of {BLOCK}, the pilot the shorter")
+        if min(self.leapfrog, self.thin, self.chunk) < 1 or not self.trajectory > 0.0:
+            raise InvalidInput("schedule.leapfrog", "leapfrog, thin, chunk and trajectory must be positive")
+        if not 0.0 < self.target_accept < 1.0:
+            raise InvalidInput("schedule.target_accept", "must lie inside (0, 1)")
+        if self.dtype not in ("float32", "float64"):
+            raise InvalidInput("schedule.dtype", "must be float32 or float64")
+
+
+@dataclass(frozen=True)
 class FitSettings:
     """How a batch is sampled and when a fit counts as good.
 
-    `warmup` is split into a pilot phase (which re-estimates the preconditioner) and a step-size phase. A simulation
-    that misses a threshold is re-run at escalation level e with `escalation_factor`**e times the warm-up, the draws
-    (thinned back to `draws`) and `escalation_leapfrog`**e times the leapfrog steps: a schedule that is fixed in
-    advance and chosen from draws only (Modrák et al. 2023). `chunk` simulations (`escalation_chunk` in a
-    re-run, where few are left) share one compiled call; both are part of the result's identity, because shapes decide
-    rounding.
+    Every simulation runs on the first schedule; those that miss a threshold run again on the next: an escalation that
+    is fixed in advance and chosen from draws only (Modrák et al. 2023). Every schedule returns `draws` draws of each
+    of `chains` chains.
     """
 
-    chains: int = 4
-    warmup: int = 100
-    draws: int = 150
-    leapfrog: int = 10
-    target_accept: float = 0.8
-    max_escalations: int = 2
-    escalation_factor: int = 4
-    escalation_leapfrog: float = 1.5
-    r_hat_limit: float = 1.05
-    ess_limit: float = 100.0
-    chunk: int = 64
-    escalation_chunk: int = 8
+    chains: int
+    draws: int
+    schedules: tuple[Schedule, ...]
+    r_hat_limit: float
+    ess_limit: float
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if not getattr(self, field.name) >= (0 if field.name == "max_escalations" else 1e-9):
-                raise InvalidInput(f"settings.{field.name}", "must be positive")
-        if self.warmup % (2 * BLOCK) or self.draws % BLOCK:
-            raise InvalidInput("settings.warmup", f"warmup is a multiple of {2 * BLOCK}, draws of {BLOCK}")
+        if self.draws < BLOCK or self.draws % BLOCK:
+            raise InvalidInput("settings.draws", f"must be a positive multiple of {BLOCK}")
         if self.chains < 2:
             raise InvalidInput("settings.chains", "at least 2 chains are needed to judge convergence")
-        if not 0.0 < self.target_accept < 1.0:
-            raise InvalidInput("settings.target_accept", "must lie inside (0, 1)")
+        if not self.schedules:
+            raise InvalidInput("settings.schedules", "must hold at least one schedule")
+        if not (self.r_hat_limit > 1.0 and self.ess_limit > 0.0):
+            raise InvalidInput("settings.r_hat_limit", "R-hat limits lie above 1, ESS limits above 0")
 
     @classmethod
     def single(cls) -> FitSettings:
@@ -53,11 +77,20 @@ class FitSettings:
         Eight chains: R-hat of an exact sampler is about sqrt(1 + chains / ESS), so that more and shorter chains
         would miss 1.01 by noise alone.
         """
-        return cls(
-            chains=8, warmup=200, draws=750, leapfrog=8, r_hat_limit=1.01, ess_limit=400.0, chunk=1, escalation_chunk=1
-        )
+        first = Schedule(warmup=200, pilot=100, leapfrog=4, chunk=1)
+        longer = replace(first, warmup=400, pilot=200, leapfrog=8, thin=4, target_accept=0.9)
+        longest = replace(longer, warmup=1600, pilot=800, leapfrog=12, thin=16, target_accept=0.98)
+        return cls(8, 400, (first, longer, longest), r_hat_limit=1.01, ess_limit=400.0)
 
     @classmethod
-    def simulation(cls) -> FitSettings:
-        """Many simulated data sets: short chains, R-hat 1.05 and ESS 100 per simulation."""
-        return cls()
+    def simulation(cls, parameters: int = 15) -> FitSettings:
+        """Many simulated data sets: short chains, R-hat 1.05 and ESS 100 for every one of the parameters.
+
+        The smallest of many effective sizes is smaller, so that more parameters need more draws.
+        """
+        first = Schedule(warmup=50, pilot=25, leapfrog=4, dtype="float32")
+        longer = replace(first, warmup=100, pilot=50, leapfrog=6, thin=3, chunk=32)
+        # Most of what is left is curved: float64, small steps, and few simulations at a time.
+        longest = Schedule(warmup=400, pilot=200, leapfrog=8, thin=8, target_accept=0.95, chunk=8)
+        draws = 125 if parameters <= 20 else 175
+        return cls(4, draws, (first, longer, longest), r_hat_limit=1.05, ess_limit=100.0)

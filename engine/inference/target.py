@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
+
+T = TypeVar("T")
 
 
 class Target(Protocol):
@@ -50,6 +54,15 @@ class Target(Protocol):
         ...
 
 
+@runtime_checkable
+class ClosedForm(Protocol):
+    """A target whose gradient is written out, batched over the lanes; others are differentiated automatically."""
+
+    def value_and_gradient(self, z: Array, y: Array) -> tuple[Array, Array]:
+        """Log likelihood [lanes] and its gradient in z [D, lanes]."""
+        ...
+
+
 def log_density(target: Target, z: Array, y: Array) -> Array:
     """Log posterior density [lanes] in z, up to a constant; minus infinity where it is not finite."""
     value = target.log_likelihood(z, y) - 0.5 * jnp.sum(z * z, axis=0)
@@ -57,14 +70,27 @@ def log_density(target: Target, z: Array, y: Array) -> Array:
 
 
 def log_density_and_gradient(target: Target, z: Array, y: Array) -> tuple[Array, Array]:
-    """Log density [lanes] and its gradient [D, lanes]; lanes are independent, so one reverse pass serves them all."""
+    """Log posterior density [lanes], minus infinity where it is not finite, and its gradient [D, lanes], then 0."""
+    find = target.value_and_gradient if isinstance(target, ClosedForm) else partial(differentiated, target)
+    value, gradient = find(z, y)
+    value, gradient = value - 0.5 * jnp.sum(z * z, axis=0), gradient - z
+    return jnp.where(jnp.isfinite(value), value, -jnp.inf), jnp.where(jnp.isfinite(gradient), gradient, 0.0)
+
+
+def differentiated(target: Target, z: Array, y: Array) -> tuple[Array, Array]:
+    """Log likelihood and gradient by autodiff; lanes are independent, so one reverse pass serves them all."""
 
     def total(position: Array) -> tuple[Array, Array]:
-        value = log_density(target, position, y)
+        value = target.log_likelihood(position, y)
         return jnp.sum(value), value
 
     (_, value), gradient = jax.value_and_grad(total, has_aux=True)(z)
-    return value, jnp.where(jnp.isfinite(gradient), gradient, 0.0)
+    return value, gradient
+
+
+def cast(target: T, dtype: DTypeLike) -> T:
+    """The target with its floating point arrays as `dtype`; the computation follows."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, target)
 
 
 def observed_curvature(log_likelihood: Callable[[Array, Array], Array], z: Array, y: Array) -> Array:

@@ -95,6 +95,13 @@ class FitDiagnostics:
     ok: Flags
     nonfinite: Flags
 
+    @classmethod
+    def empty(cls, simulations: int) -> FitDiagnostics:
+        """Diagnostics of fits that have not been run yet, to be filled in."""
+        nothing, none = np.full(simulations, np.nan), np.zeros(simulations, dtype=np.int64)
+        no = np.zeros(simulations, dtype=bool)
+        return cls(nothing, nothing.copy(), nothing.copy(), none, none.copy(), no, no.copy())
+
 
 @dataclass(frozen=True)
 class BatchFit:

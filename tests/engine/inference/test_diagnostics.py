@@ -13,6 +13,9 @@ from engine.inference.diagnostics import (
     split_chains,
     split_r_hat,
 )
+from engine.inference.precision import enable_float64
+
+enable_float64()
 
 
 def autoregression(rho: float, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
