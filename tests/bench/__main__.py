@@ -19,11 +19,12 @@ from tests.bench.cases import SIZES
 
 __all__: list[str] = []
 
-PARTS = ("throughput", "rivals", "single", "gradient", "scaling", "precision")
+PARTS = ("throughput", "rivals", "single", "conflict", "gradient", "scaling", "precision")
 
 _QUICK: Mapping[str, Sequence[str]] = {
     "throughput": ("--parameters", "5", "--simulations", "100", "--large", "--repeats", "1"),
     "single": ("--parameters", "5", "--data-sets", "2"),
+    "conflict": ("--parameters", "5", "--data-sets", "2"),
     "gradient": ("--parameters", "5", "--lanes", "8", "256"),
     "scaling": ("--weeks", "52", "--geos", "2", "--simulations", "64", "--data-sets", "1"),
     "precision": ("--parameters", "5", "--simulations", "64"),

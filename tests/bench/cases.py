@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, Window, prepare
 from engine.priors.distribution import Beta
 
-__all__ = ["LEAD_IN_WEEKS", "SIZES", "Size", "case", "panel_case"]
+__all__ = ["LEAD_IN_WEEKS", "SIZES", "Size", "case", "panel_case", "table"]
 
 Floats = NDArray[np.float64]
 
@@ -56,12 +56,16 @@ def case(parameters: int, weeks: int = 104, seed: int = 0) -> AdditiveMmm:
     It is what the service would build from the same request without beliefs: Beta(1, 3) on each share of outcome,
     Hill saturation and the default priors of everything else. Media bring 40 % of the KPI in truth.
     """
+    return prepare(table(parameters, weeks, seed), _spec(SIZES[parameters]), _AfterLeadIn())
+
+
+def table(parameters: int, weeks: int = 104, seed: int = 0) -> Table:
+    """The data of `case`, lead-in rows included."""
     if parameters not in SIZES:
         raise ValueError(f"there are cases of {', '.join(map(str, SIZES))} parameters, not of {parameters}")
-    size = SIZES[parameters]
     rng = np.random.default_rng([seed, parameters, weeks])
     dates = _dates(weeks)
-    return prepare(Table(dates, _columns(rng, size, dates.size)), _spec(size), _AfterLeadIn())
+    return Table(dates, _columns(rng, SIZES[parameters], dates.size))
 
 
 def panel_case(geos: int, weeks: int = 104, seed: int = 0) -> AdditiveMmm:
@@ -76,8 +80,8 @@ def panel_case(geos: int, weeks: int = 104, seed: int = 0) -> AdditiveMmm:
         parts.append(columns | totals | {"population": np.full(dates.size, population)})
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     names = np.repeat([f"geo_{index + 1:03d}" for index in range(geos)], dates.size)
-    table = Table(np.tile(dates, geos), columns, names)
-    return prepare(table, replace(_spec(size), population="population"), _AfterLeadIn())
+    panel = Table(np.tile(dates, geos), columns, names)
+    return prepare(panel, replace(_spec(size), population="population"), _AfterLeadIn())
 
 
 def _dates(weeks: int) -> NDArray[np.datetime64]:

@@ -283,7 +283,7 @@ def _single(result: Result) -> list[str]:
         "MiB",
     )
     return [
-        "8 chains per data set, all cores at their disposal.",
+        "16 chains per data set, one process.",
         "",
         *_table(
             head,
@@ -299,6 +299,37 @@ def _single(result: Result) -> list[str]:
                     f"{_fixed(row['r_hat']['median'], 4)} / {_fixed(row['r_hat']['max'], 4)}",
                     f"{_number(row['ess']['median'])} / {_number(row['ess']['min'])}",
                     f"{row['memory']['resident_mib']:.0f}",
+                ]
+                for row in result["rows"]
+            ],
+        ),
+    ]
+
+
+def _conflict(result: Result) -> list[str]:
+    head = (
+        "parameters",
+        "data sets",
+        "median s",
+        "worst s",
+        "first s",
+        "R-hat median / worst",
+        "ESS median / smallest",
+    )
+    return [
+        "`conflicts.analyze` through the client, every data set new to the service; the first call of all compiles.",
+        "",
+        *_table(
+            head,
+            [
+                [
+                    str(row["parameters"]),
+                    str(row["data_sets"]),
+                    _number(row["median_seconds"]),
+                    _number(row["worst_seconds"]),
+                    _number(row["cold_seconds"], 2),
+                    f"{_fixed(row['r_hat']['median'], 4)} / {_fixed(row['r_hat']['max'], 4)}",
+                    f"{_number(row['ess']['median'])} / {_number(row['ess']['min'])}",
                 ]
                 for row in result["rows"]
             ],
@@ -448,6 +479,7 @@ _TABLES: Mapping[str, Callable[[Result], list[str]]] = {
     "throughput": _throughput,
     "rivals": _rivals,
     "single": _single,
+    "conflict": _conflict,
     "gradient": _gradient,
     "scaling": _scaling,
     "precision": _precision,
@@ -457,6 +489,7 @@ _TITLES = {
     "throughput": "SBC",
     "rivals": "Rivals",
     "single": "Single fits",
+    "conflict": "Conflict analyses through the service",
     "gradient": "Gradients",
     "scaling": "Size of the data",
     "precision": "float32 against float64",
