@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import uuid
 
@@ -18,12 +19,13 @@ from server.settings import Settings
 from server.worker.attribution import analyze_attribution
 from server.worker.beliefs import add_belief, fit_prior
 from server.worker.calls import Handler, WorkerContext, run_call
-from server.worker.compilation import keep_compilations
+from server.worker.compilation import keep_compilations, use_one_thread
 from server.worker.conflict import analyze_conflict
 from server.worker.models import ModelStore
 from server.worker.necessity import check_necessity
 from server.worker.shards import OtherVersion, run_shard
 from server.worker.updates import update_priors
+from server.worker.warmup import WarmUp, steps
 
 log = logging.getLogger("server.worker")
 
@@ -37,8 +39,8 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-async def work(settings: Settings, queues: list[str]) -> None:
-    """Take tasks from the queues until SIGTERM; the task at hand is finished first."""
+async def work(settings: Settings, queues: list[str], warm_up: WarmUp) -> None:
+    """Take tasks from the queues until SIGTERM; the task at hand is finished first. Warms up between tasks."""
     database = Database(settings.database_url)
     context = WorkerContext(database, settings, ModelStore())
     app = queue.make_app(settings.database_url)
@@ -48,15 +50,18 @@ async def work(settings: Settings, queues: list[str]) -> None:
 
     @app.task(name="run_call", queue=queue.CALLS, retry=again)
     async def call(job: str) -> None:
-        await run_call(context, HANDLERS, uuid.UUID(job))
+        with warm_up.paused():
+            await run_call(context, HANDLERS, uuid.UUID(job))
 
     @app.task(name="run_shard", queue=queue.SHARDS, retry=again)
     async def shard(validation: str, ordinal: int) -> None:
-        await run_shard(context, uuid.UUID(validation), ordinal)
+        with warm_up.paused():
+            await run_shard(context, uuid.UUID(validation), ordinal)
 
     async with app.open_async():
         sweeper = asyncio.create_task(_sweep(app, database, settings.stalled_seconds))
         log.info("working on %s", ", ".join(queues))
+        warm_up.start()
         try:
             await app.run_worker_async(
                 queues=queues,
@@ -68,6 +73,7 @@ async def work(settings: Settings, queues: list[str]) -> None:
                 name=f"worker {','.join(queues)}",
             )
         finally:
+            warm_up.stop()
             sweeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await sweeper
@@ -104,6 +110,7 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
     settings = Settings()
     follow_parent()
+    use_one_thread()
     enable_float64()
     keep_compilations(settings.compilation_cache)
     queues = arguments or [queue.CALLS, queue.SHARDS]
@@ -121,8 +128,19 @@ def main(arguments: list[str]) -> int:
     if revision not in migrate.SUPPORTED_REVISIONS:
         sys.stderr.write(f"the database has schema revision {revision}; run `liftos-bayes migrate`\n")
         return 1
-    asyncio.run(work(settings, queues))
-    return 0
+    warm_up = WarmUp(steps(queues, settings.warm_up), settings.compilation_cache)
+    code = 0
+    try:
+        asyncio.run(work(settings, queues, warm_up))
+    except Exception:
+        log.exception("the worker cannot go on")
+        code = 1
+    if warm_up.running:
+        # It may be compiling, which nothing can interrupt, and an interpreter that ends under XLA crashes. All that
+        # has to be closed is closed.
+        logging.shutdown()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":
