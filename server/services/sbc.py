@@ -41,10 +41,10 @@ DEFAULT_SIMULATIONS = {sbc_pb2.VALIDATION_TYPE_QUICK: 100, sbc_pb2.VALIDATION_TY
 DEFAULT_ALPHA = 0.05
 EVENT_PAGE = 100
 CHUNK = 64
-"""Simulations that share one compiled call (engine/inference/settings.py): a shard that is no multiple wastes a part."""
+"""Simulations that share one compiled call (engine/inference/settings.py): a shard of no multiple wastes a part."""
 SHARDS = 16
-"""Shards that a run is cut into while they stay between one chunk and the configured size: enough for many workers and
-for progress to be seen, few enough for full batches."""
+"""Most shards of a run while they are smaller than the configured size: enough for many workers and for progress to be
+seen, few enough for full batches."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -239,7 +239,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
 
 
 def shard_size(num_simulations: int, most: int) -> int:
-    """Simulations per shard: whole chunks, about SHARDS shards, never above `most`."""
+    """Simulations per shard: as few whole chunks as make SHARDS shards at most, but never above `most`."""
     chunks = math.ceil(num_simulations / (SHARDS * CHUNK))
     return min(chunks * CHUNK, most)
 

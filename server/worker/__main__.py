@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import sys
 import uuid
 
@@ -25,7 +24,6 @@ from server.worker.models import ModelStore
 from server.worker.necessity import check_necessity
 from server.worker.shards import OtherVersion, run_shard
 from server.worker.updates import update_priors
-from server.worker.warmup import WarmUp, steps
 
 log = logging.getLogger("server.worker")
 
@@ -39,8 +37,8 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-async def work(settings: Settings, queues: list[str], warm_up: WarmUp) -> None:
-    """Take tasks from the queues until SIGTERM; the task at hand is finished first. Warms up between tasks."""
+async def work(settings: Settings, queues: list[str]) -> None:
+    """Take tasks from the queues until SIGTERM; the task at hand is finished first."""
     database = Database(settings.database_url)
     context = WorkerContext(database, settings, ModelStore())
     app = queue.make_app(settings.database_url)
@@ -50,18 +48,15 @@ async def work(settings: Settings, queues: list[str], warm_up: WarmUp) -> None:
 
     @app.task(name="run_call", queue=queue.CALLS, retry=again)
     async def call(job: str) -> None:
-        with warm_up.paused():
-            await run_call(context, HANDLERS, uuid.UUID(job))
+        await run_call(context, HANDLERS, uuid.UUID(job))
 
     @app.task(name="run_shard", queue=queue.SHARDS, retry=again)
     async def shard(validation: str, ordinal: int) -> None:
-        with warm_up.paused():
-            await run_shard(context, uuid.UUID(validation), ordinal)
+        await run_shard(context, uuid.UUID(validation), ordinal)
 
     async with app.open_async():
         sweeper = asyncio.create_task(_sweep(app, database, settings.stalled_seconds))
         log.info("working on %s", ", ".join(queues))
-        warm_up.start()
         try:
             await app.run_worker_async(
                 queues=queues,
@@ -73,7 +68,6 @@ async def work(settings: Settings, queues: list[str], warm_up: WarmUp) -> None:
                 name=f"worker {','.join(queues)}",
             )
         finally:
-            warm_up.stop()
             sweeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await sweeper
@@ -128,19 +122,8 @@ def main(arguments: list[str]) -> int:
     if revision not in migrate.SUPPORTED_REVISIONS:
         sys.stderr.write(f"the database has schema revision {revision}; run `liftos-bayes migrate`\n")
         return 1
-    warm_up = WarmUp(steps(queues, settings.warm_up), settings.compilation_cache)
-    code = 0
-    try:
-        asyncio.run(work(settings, queues, warm_up))
-    except Exception:
-        log.exception("the worker cannot go on")
-        code = 1
-    if warm_up.running:
-        # It may be compiling, which nothing can interrupt, and an interpreter that ends under XLA crashes. All that
-        # has to be closed is closed.
-        logging.shutdown()
-        os._exit(code)
-    return code
+    asyncio.run(work(settings, queues))
+    return 0
 
 
 if __name__ == "__main__":

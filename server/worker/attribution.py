@@ -83,10 +83,10 @@ def total_share(draws: Mapping[str, Floats], channels: Sequence[str]) -> Floats:
 
 
 def _provenance(reference: StoredFit, believed: StoredFit | None) -> common_pb2.Provenance:
-    """What the reference fit was computed from, and how long both fits compiled."""
+    """What the reference fit was computed from, and the seconds that both fits spent on compiling."""
     provenance = reference.provenance
-    if believed is not None and believed.compiled.seconds:
-        provenance.compile_seconds += believed.compiled.seconds
+    if believed is not None and believed.compile_seconds:
+        provenance.compile_seconds += believed.compile_seconds
     return provenance
 
 

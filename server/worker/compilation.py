@@ -1,4 +1,4 @@
-"""How a worker process runs JAX: on one thread, with programs that outlive it, and counting what compiling them took."""
+"""How a process runs JAX: on one thread, with programs that outlive it, and counting what compiling them took."""
 
 from __future__ import annotations
 
@@ -53,26 +53,21 @@ def _start_listening() -> None:
     monitoring.register_event_duration_secs_listener(_listen)
 
 
-def _listen(event: str, seconds: float, **_: str | int) -> None:
+def _listen(event: str, duration_secs: float, **_: str | int) -> None:
     if event in COMPILE_EVENTS:
-        _spent.seconds += seconds
+        _spent.seconds += duration_secs
 
 
 @dataclass
 class CompileClock:
-    """Seconds that went into compiling."""
+    """Seconds that went into compiling; 0 until the clock has stopped."""
 
     seconds: float = 0.0
-
-    @property
-    def reported(self) -> float | None:
-        """The seconds as the contract has them: absent when nothing was compiled."""
-        return self.seconds or None
 
 
 @contextmanager
 def compile_clock() -> Iterator[CompileClock]:
-    """Count the seconds in which this thread compiles; those of other threads, such as the warm-up's, do not count."""
+    """Count the seconds in which this thread compiles; those of other threads do not count."""
     _start_listening()
     before, clock = _spent.seconds, CompileClock()
     try:

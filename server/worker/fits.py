@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from server.services.conflicts import quantity_name
 from server.version import SERVER_VERSION
 from server.wire import from_json, label, timestamp, to_json
 from server.worker.calls import WorkerContext
-from server.worker.compilation import CompileClock, compile_clock
+from server.worker.compilation import compile_clock
 from server.worker.convert import from_law, to_law
 
 Floats = npt.NDArray[np.float64]
@@ -45,8 +45,8 @@ class StoredFit:
     model: EngineModel
     draws: Mapping[str, Floats]
     """Posterior draws by quantity, each of shape [chains, draws]."""
-    compiled: CompileClock = field(default_factory=CompileClock)
-    """How long computing it compiled; nothing when it was read from the store."""
+    compile_seconds: float = 0.0
+    """Seconds of computing it that went into compiling; 0 when it was read from the store."""
 
     @property
     def diagnostics(self) -> common_pb2.FitDiagnostics:
@@ -56,7 +56,7 @@ class StoredFit:
     @property
     def provenance(self) -> common_pb2.Provenance:
         """What the fit was computed from, and how long that compiled."""
-        return from_json(self.row.provenance, common_pb2.Provenance(compile_seconds=self.compiled.reported))
+        return from_json(self.row.provenance, common_pb2.Provenance(compile_seconds=self.compile_seconds or None))
 
     @property
     def months(self) -> float:
@@ -76,7 +76,7 @@ async def stored_fit(
             return found
     # The seed is the key, so that the same question gets the same digits wherever and whenever it is computed.
     seed = Seed.of(int(key[:16], 16))
-    fit, compiled = await asyncio.to_thread(single_fit, model, seed)
+    fit, compile_seconds = await asyncio.to_thread(single_fit, model, seed)
     diagnostics = common_pb2.FitDiagnostics(
         max_r_hat=float(fit.diagnostics.r_hat[0]),
         min_ess_bulk=float(fit.diagnostics.ess_bulk[0]),
@@ -120,14 +120,14 @@ async def stored_fit(
         # Another worker may have been first; what is stored counts, so that everybody answers from the same draws.
         found = await _load(session, model_row, key, model)
     assert found is not None
-    return replace(found, compiled=compiled)
+    return replace(found, compile_seconds=compile_seconds)
 
 
-def single_fit(model: EngineModel, seed: Seed) -> tuple[BatchFit, CompileClock]:
-    """The fit of the observed data, and how long this thread compiled for it."""
+def single_fit(model: EngineModel, seed: Seed) -> tuple[BatchFit, float]:
+    """The fit of the observed data, and the seconds of it that went into compiling."""
     with compile_clock() as clock:
         fit = model.fit(model.observed[:, None], seed, np.zeros(1, dtype=np.int64), FitSettings.single())
-    return fit, clock
+    return fit, clock.seconds
 
 
 async def _load(session: AsyncSession, model_row: Model, key: str, model: EngineModel) -> StoredFit | None:

@@ -35,7 +35,7 @@ from server.resources import TERMINAL_STATES, beliefs_of, by_pk, dataset_of
 from server.services.sbc import DEFAULT_ALPHA, append_event, finish_run
 from server.wire import from_json, label, to_json, value_of
 from server.worker.calls import MAX_ATTEMPTS, WORKERS_DIED, WorkerContext, explained, keep_lease
-from server.worker.compilation import CompileClock, compile_clock
+from server.worker.compilation import compile_clock
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ async def _compute(context: WorkerContext, run: SbcValidation, shard: SbcShard) 
             model = await context.models.of_run(session, run)
         begin = time.monotonic()
         simulations = np.arange(shard.first_simulation, shard.first_simulation + shard.n_simulations)
-        ledger, compiled = await asyncio.to_thread(simulate, model, Seed.of(run.seed), simulations)
+        ledger, compile_seconds = await asyncio.to_thread(simulate, model, Seed.of(run.seed), simulations)
         seconds = time.monotonic() - begin
     finally:
         renewal.cancel()
@@ -111,7 +111,7 @@ async def _compute(context: WorkerContext, run: SbcValidation, shard: SbcShard) 
         n_simulations=shard.n_simulations,
         n_failed=int(np.sum(~ledger.accepted)),
         compute_seconds=seconds,
-        compile_seconds=compiled.reported,
+        compile_seconds=compile_seconds or None,
     )
     with contextlib.suppress(_Dropped):
         async with context.database.session() as session:
@@ -131,12 +131,12 @@ async def _compute(context: WorkerContext, run: SbcValidation, shard: SbcShard) 
     return False
 
 
-def simulate(model: EngineModel, seed: Seed, simulations: npt.NDArray[np.int64]) -> tuple[RankLedger, CompileClock]:
-    """The ledger of the simulations, and how long this thread compiled for it."""
+def simulate(model: EngineModel, seed: Seed, simulations: npt.NDArray[np.int64]) -> tuple[RankLedger, float]:
+    """The ledger of the simulations, and the seconds of it that went into compiling."""
     settings = FitSettings.simulation(len(model.parameter_names))
     with compile_clock() as clock:
         ledger = simulate_shard(model, seed, simulations, settings, MAX_DRAWS, ranked_quantities(model))
-    return ledger, clock
+    return ledger, clock.seconds
 
 
 class _Dropped(Exception):

@@ -1,55 +1,62 @@
-"""Compile the programs of common models while a worker has nothing else to do, so that a first request is a fast one."""
+"""Compile the programs of common models into the cache: `python -m server.worker.warmup`.
+
+A process of its own, because compiled programs stay in memory (some 150 MB for each schedule of a model), which the
+workers would all hold for models that nobody may ask about. A worker loads what it needs from the cache.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import threading
+import os
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 
+import jax
 import numpy as np
 
-from engine.inference.settings import FitSettings, Schedule
+from engine.inference.precision import enable_float64
+from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Table, prepare
 from engine.models.protocol import Seed
-from persistence import queue
+from server.lifeline import follow_parent
+from server.settings import Settings
+from server.worker.compilation import compile_clock, keep_compilations, use_one_thread
 from server.worker.models import DEFAULT_SHARE_PRIOR, DEFAULT_WEIGHTS
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("server.worker.warmup")
 
 ROWS = 104
 """Two years of weeks: the window when a request names none."""
-QUIET_SECONDS = 5.0
-"""So long nothing must have been asked for: requests come in bursts, and a program once begun is compiled to its end."""
-LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Step:
-    """One program, or the few that belong together."""
+    """The programs of one schedule for one model."""
 
     name: str
-    run: Callable[[], None]
+    model: AdditiveMmm
+    settings: FitSettings
+
+    def run(self) -> None:
+        """Fit once. One data set suffices, as a chunk is filled up to its size; what comes out does not matter."""
+        self.model.fit(self.model.observed[:, None], Seed.of(0), np.zeros(1, dtype=np.int64), self.settings)
 
 
-def steps(queues: Sequence[str], channels: Iterable[int]) -> Iterator[Step]:
-    """What the queues need for models with so many channels: fits of one data set for calls, of simulations for shards.
+def steps(channels: Iterable[int]) -> Iterator[Step]:
+    """Every schedule of a single fit for models with so many channels, then those of simulations.
 
-    Schedules that share their shapes share their programs, so that each shape is run once.
+    NUTS, the last resort of both, is left out: it is rarely reached and takes as long to compile as all the rest.
     """
-    for count in channels:
-        model = common_model(count)
-        for name in queues:
-            single = name == queue.CALLS
-            settings = FitSettings.single() if single else FitSettings.simulation(len(model.parameter_names))
-            for schedule in {(s.chunk, s.dtype): s for s in reversed(settings.schedules)}.values():
-                what = f"{name}: {count} channels, {schedule.chunk} data sets at a time"
-                yield Step(what, partial(_compile, model, settings, schedule))
+    models = [common_model(count) for count in channels]
+    for what in ("one data set", "simulations"):
+        for model in models:
+            simulated = FitSettings.simulation(len(model.parameter_names))
+            settings = FitSettings.single() if what == "one data set" else simulated
+            for number, schedule in enumerate(settings.schedules, start=1):
+                name = f"{len(model.spec.channels)} channels, {what}, schedule {number}"
+                yield Step(name, model, replace(settings, schedules=(schedule,), last=None))
 
 
 def common_model(channels: int) -> AdditiveMmm:
@@ -63,81 +70,33 @@ def common_model(channels: int) -> AdditiveMmm:
     return prepare(Table(dates, columns), AdditiveMmmSpec("y", media, fourier_pairs=2))
 
 
-def _compile(model: AdditiveMmm, settings: FitSettings, schedule: Schedule) -> None:
-    # One data set suffices: a chunk is filled up to its size. What comes out does not matter.
-    alone = replace(settings, schedules=(schedule,))
-    model.fit(model.observed[:, None], Seed.of(0), np.zeros(1, dtype=np.int64), alone)
-
-
-class WarmUp:
-    """Runs the steps one by one in a thread, each only when the worker is idle.
-
-    Work that comes during a step is not held up by it but shares the machine with it until the step ends. Workers with
-    the same cache directory take turns, so that they do not compile the same at once, nor take more than one core.
-    """
-
-    def __init__(self, steps: Iterable[Step], directory: Path, quiet_seconds: float = QUIET_SECONDS) -> None:
-        self._steps = steps
-        self._directory = directory
-        self._quiet_seconds = quiet_seconds
-        self._working = 0
-        self._last_work = time.monotonic()
-        self._stopped = threading.Event()
-        # A daemon: XLA cannot be interrupted, and a stop must not wait for it.
-        self._thread = threading.Thread(target=self._run, name="warm-up", daemon=True)
-
-    def start(self) -> None:
-        """Begin as soon as the worker has been idle for a while."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Begin no further step."""
-        self._stopped.set()
-
-    @property
-    def running(self) -> bool:
-        """Whether the thread lives, and perhaps compiles."""
-        return self._thread.is_alive()
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """No step begins in here, nor soon after."""
-        self._working += 1
+def warm_up(todo: Iterable[Step]) -> None:
+    """Run the steps one by one; one that fails is logged and the next begun."""
+    forget: Callable[[], None] = jax.clear_caches
+    for step in todo:
+        begin = time.monotonic()
         try:
-            yield
-        finally:
-            self._working -= 1
-            self._last_work = time.monotonic()
-
-    def _run(self) -> None:
-        try:
-            with (self._directory / "warm-up.lock").open("wb") as lock:
-                for step in self._steps:
-                    if not self._turn(lock.fileno()):
-                        return
-                    begin = time.monotonic()
-                    try:
-                        step.run()
-                        log.info("compiled in advance in %.1f s: %s", time.monotonic() - begin, step.name)
-                    except Exception:  # a request that needs the program will say what is wrong with it
-                        log.exception("could not compile in advance: %s", step.name)
-                    finally:
-                        fcntl.flock(lock, fcntl.LOCK_UN)
-        except Exception:
-            log.exception("the warm-up ended early; the worker does without it")
-
-    def _turn(self, lock: int) -> bool:
-        """Wait until this worker is idle and no other one warms up; False when the worker stops instead."""
-        while not self._stopped.wait(LOOK_SECONDS):
-            idle = not self._working and time.monotonic() - self._last_work >= self._quiet_seconds
-            if idle and _locked(lock):
-                return True
-        return False
+            with compile_clock() as clock:
+                step.run()
+        except Exception:  # a request that needs the program will say what is wrong with it
+            log.exception("could not compile in advance: %s", step.name)
+        else:
+            log.info("%.1f s, %.1f s of them compiling: %s", time.monotonic() - begin, clock.seconds, step.name)
+        forget()  # the programs lie in the cache's directory; here they would only take memory
 
 
-def _locked(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def main() -> int:
+    """Compile for the models of the settings; needs no database."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = Settings()
+    follow_parent()
+    os.nice(19)  # only what the server and the workers leave
+    use_one_thread()
+    enable_float64()
+    keep_compilations(settings.compilation_cache)
+    warm_up(steps(settings.warm_up))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
