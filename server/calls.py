@@ -90,12 +90,20 @@ class Calls:
                     raise job_error(job)
                 left = deadline - asyncio.get_running_loop().time()
                 if left <= 0:
-                    raise ServiceError(
-                        "STILL_RUNNING",
-                        "the work goes on; call again with the same request_id",
-                        metadata={"job_id": str(job_pk)},
-                    )
+                    raise ServiceError("STILL_RUNNING", still_running(job), metadata={"job_id": str(job_pk)})
                 await wake.wait(min(left, POLL_SECONDS))
+
+
+def still_running(job: Job) -> str:
+    """What a caller is told whose deadline came before the result."""
+    goes_on = "no worker has begun the work yet" if job.state == "QUEUED" else "the work goes on"
+    # The server cannot see what the worker is doing, but this is why most first calls take long.
+    compiling = (
+        " (the first fit of a model of a new shape compiles programs for up to a minute; later ones do not)"
+        if job.kind in FITTING
+        else ""
+    )
+    return f"{goes_on}{compiling}; call again with the same request_id"
 
 
 def job_error(job: Job) -> ServiceError:

@@ -94,6 +94,14 @@ def worker(
 
 
 @app.command()
+def warm_up() -> None:
+    """Compile the programs of common models into the cache, so that first requests need not; needs no database."""
+    import os
+
+    os.execv(sys.executable, [sys.executable, "-m", "server.worker.warmup"])
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database's schema up to date."""
     from persistence import migrate as migrations

@@ -172,7 +172,11 @@ def _service(settings: Settings) -> Iterator[str]:
     arguments = ["serve", "--data-dir", str(settings.data_dir), "--listen", settings.listen]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "server.cli", *arguments], stdout=output, stderr=output, env=os.environ
+            [sys.executable, "-m", "server.cli", *arguments],
+            stdout=output,
+            stderr=output,
+            # The demo would end before anything compiled for other models could be of use.
+            env={**os.environ, "LIFTOS_BAYES_WARM_UP": "[]"},
         )
     try:
         deadline = time.monotonic() + START_SECONDS

@@ -34,12 +34,13 @@ def address_file(settings: Settings) -> Path:
 
 @dataclass
 class Child:
-    """One process of the service; started again when it dies."""
+    """One process of the service; started again when it ends, unless it is to run `once`."""
 
     name: str
     arguments: list[str]
     environment: dict[str, str]
     give_up: Callable[[], None]
+    once: bool = False
     process: asyncio.subprocess.Process | None = None
     stopping: bool = False
     _task: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -57,6 +58,9 @@ class Child:
             )
             code = await self.process.wait()
             if self.stopping:
+                return
+            if self.once:
+                log.info("%s ended with code %d", self.name, code)
                 return
             quick_deaths = quick_deaths + 1 if time.monotonic() - begin < QUICK_SECONDS else 0
             if quick_deaths >= MAX_QUICK_DEATHS:
@@ -100,7 +104,8 @@ def children(settings: Settings, database_url: str, give_up: Callable[[], None])
         Child(f"worker (shards {index})", ["server.worker", "shards"], environment, give_up)
         for index in range(settings.workers)
     ]
-    return [server, calls, *shards]
+    warm_up = [Child("warm-up", ["server.worker.warmup"], environment, give_up, once=True)] if settings.warm_up else []
+    return [server, calls, *shards, *warm_up]
 
 
 async def serve(settings: Settings, started: Callable[[], None] | None = None) -> None:

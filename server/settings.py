@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MAX_DEFAULT_WORKERS = 16
+"""A worker takes up to a gigabyte and several database connections: more of them are for an operator to ask for."""
+
+
+def default_workers() -> int:
+    """One worker for every core that this process may run on, up to MAX_DEFAULT_WORKERS."""
+    # Not every system restricts processes to cores.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MAX_DEFAULT_WORKERS)
 
 
 class Settings(BaseSettings):
@@ -31,15 +43,22 @@ class Settings(BaseSettings):
     """Longest wait of a unary call, whatever its deadline."""
     drain_seconds: float = Field(default=10.0, ge=0)
     """Grace of running calls when the server stops."""
-    shard_size: int = Field(default=64, ge=1, le=4096)
-    """Simulations per shard of an SBC run."""
+    shard_size: int = Field(default=256, ge=1, le=4096)
+    """Most simulations per shard of an SBC run; runs of up to 3072 simulations get smaller shards, so that more workers
+    have some. Larger shards repeat the fits that need it in fuller batches, smaller ones report sooner; the ranks are
+    the same."""
     lease_seconds: float = Field(default=15.0, gt=1)
     """How long a worker that stopped renewing its lease is believed to live."""
     stalled_seconds: float = Field(default=20.0, gt=1)
     """Age of a worker's last heartbeat after which its queue entries are delivered again; longer than a lease, or the
     entry would be delivered while the dead worker's lease still runs."""
-    workers: int = Field(default=1, ge=1, le=64)
-    """Worker processes for SBC shards that `serve` starts, beside the one for short calls."""
+    workers: int = Field(default_factory=default_workers, ge=1, le=64)
+    """Worker processes for SBC shards that `serve` starts, beside the one for short calls; by default one per core that
+    it may run on, at most 16. A container's CPU quota is not seen. A worker computes on one thread unless the variable
+    NPROC, which XLA reads, says otherwise: the operations are too small to be cut over cores."""
+    warm_up: tuple[Annotated[int, Field(ge=1, le=50)], ...] = (2, 3, 1, 5)
+    """Numbers of channels, in this order and as a JSON list, of the models whose programs `serve` compiles into the
+    cache when it starts, in a process that takes only what the others leave of the machine. Empty: none."""
 
     @property
     def compilation_cache(self) -> Path:

@@ -39,7 +39,7 @@ def assess_chains(
         for name, part in zip(("r_hat", "ess_bulk", "ess_tail", "nonfinite"), parts, strict=True):
             getattr(found, name)[:] = np.asarray(part)
         found.ok[:] = passes(found, r_hat_limit, ess_limit)
-    return BatchFit(_named(target, values), found)
+    return BatchFit(named(target, values), found)
 
 
 def assess_independent(target: Target, values: Floats) -> BatchFit:
@@ -52,16 +52,17 @@ def assess_independent(target: Target, values: Floats) -> BatchFit:
     size = np.full(simulations, float(chains * draws))
     none = np.zeros(simulations, dtype=np.int64)
     found = FitDiagnostics(np.ones(simulations), size, size.copy(), none, none.copy(), ~nonfinite, nonfinite)
-    return BatchFit(_named(target, values), found)
+    return BatchFit(named(target, values), found)
+
+
+def named(target: Target, values: Floats) -> dict[str, Floats]:
+    """The quantities [S, chains, draws] of values [Q, S, chains, draws] by name; rows without a name are dropped."""
+    return {name: rows for name, rows in zip(target.quantity_names, values, strict=True) if name}
 
 
 @jax.jit
 def _judged(target: Target, values: Array) -> tuple[Array, Array]:
     """The parameters [P, S, M, N] of values [N, Q, M, S], zero where a simulation has values that are not finite."""
     nonfinite = ~jnp.all(jnp.isfinite(values), axis=(0, 1, 2))
-    rows = np.asarray([target.quantity_names.index(name) for name in target.parameter_names])
-    return jnp.transpose(jnp.where(nonfinite, 0.0, values[:, rows]), (1, 3, 2, 0)), nonfinite
-
-
-def _named(target: Target, values: Floats) -> dict[str, Floats]:
-    return dict(zip(target.quantity_names, values, strict=True))
+    parameters = values[:, : len(target.parameter_names)]
+    return jnp.transpose(jnp.where(nonfinite, 0.0, parameters), (1, 3, 2, 0)), nonfinite

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from engine.inference.assessment import assess, passes
+from engine.inference.assessment import assess, named, passes
 from engine.inference.backend import checked
 from engine.inference.hmc import Trajectory, advance, initial_step, start_chains
 from engine.inference.mode import Laplace, averaged_factor, find_mode
@@ -42,8 +42,7 @@ def fit_batch(target: Target, y: Floats, seed: Seed, simulations: Integers, sett
     (Modrák et al. 2023). What fails NUTS too is returned with ok = false. Errors as for `Backend.fit`.
     """
     y, ids = checked(y, simulations)
-    names = target.quantity_names
-    values = np.empty((len(names), ids.size, settings.chains, settings.draws))
+    values = np.empty((len(target.quantity_names), ids.size, settings.chains, settings.draws))
     found = FitDiagnostics.empty(ids.size)
     todo = np.arange(ids.size)
     for level, schedule in enumerate(settings.schedules):
@@ -53,11 +52,13 @@ def fit_batch(target: Target, y: Floats, seed: Seed, simulations: Integers, sett
         todo = np.flatnonzero(~found.ok)
     if todo.size and settings.last is not None:
         last = settings.last.fit(target, y[:, todo], seed, ids[todo])
-        values[:, todo] = np.stack([last.draws[name] for name in names])
+        for row, name in enumerate(target.quantity_names):
+            if name:
+                values[row, todo] = last.draws[name]
         for name in ("r_hat", "ess_bulk", "ess_tail", "divergences", "ok", "nonfinite"):
             getattr(found, name)[todo] = getattr(last.diagnostics, name)
         found.escalations[todo] = len(settings.schedules)
-    return BatchFit(dict(zip(names, values, strict=True)), found)
+    return BatchFit(named(target, values), found)
 
 
 def _run(

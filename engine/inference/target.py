@@ -49,12 +49,15 @@ class Target(Protocol):
 
     @property
     def quantity_names(self) -> tuple[str, ...]:
-        """Names of the rows that `quantities` returns."""
+        """Names of the rows that `quantities` returns, the parameters first; empty for a row that nobody wants.
+
+        Targets of other models that return the same number of rows share their programs.
+        """
         ...
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """The quantities whose convergence is judged."""
+        """The first of the quantities: those whose convergence is judged."""
         ...
 
     def log_likelihood(self, z: Array, y: Array) -> Array:

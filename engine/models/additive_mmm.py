@@ -88,18 +88,19 @@ class AdditiveMmm:
     @property
     def estimand_names(self) -> tuple[str, ...]:
         """Share of outcome, incremental outcome and (with spend) ROI by channel; with several channels media shares."""
-        return tuple(dict.fromkeys(self._estimand_rows))
+        return tuple(name for name in self._estimand_rows if name)
 
     @property
     def quantity_names(self) -> tuple[str, ...]:
         """Parameters, the estimands that are no parameters, log_likelihood and log_prior."""
-        return tuple(dict.fromkeys((*self.parameter_names, *self._estimand_rows, LOG_LIKELIHOOD, LOG_PRIOR)))
+        return tuple(dict.fromkeys((*self.parameter_names, *self.estimand_names, LOG_LIKELIHOOD, LOG_PRIOR)))
 
     @property
     def _estimand_rows(self) -> tuple[str, ...]:
+        """The estimands in the order that the target computes them; empty for the ROI of a channel without spend."""
         names = [channel.name for channel in self.spec.channels]
         rows = [f"share_of_outcome[{name}]" for name in names] + [f"incremental_outcome[{name}]" for name in names]
-        rows += [f"roi[{channel.name}]" for channel in self.spec.channels if channel.spend is not None]
+        rows += [f"roi[{channel.name}]" if channel.spend is not None else "" for channel in self.spec.channels]
         if len(names) > 1:
             # With one channel its share of media is 1 and the total is its share: a constant cannot be ranked.
             rows += [f"share_of_media[{name}]" for name in names] + [_TOTAL]
@@ -238,11 +239,6 @@ class AdditiveMmm:
         linear = LinearBlock.of(
             self._filled(design.block), np.asarray([law.mean for law in block]), np.asarray([law.sd for law in block])
         )
-        # The names of the rows that the target computes; a column that only fills the block up has none.
-        sampled = 3 * len(self.spec.channels)
-        unnamed = ("",) * (linear.sd.size - len(block))
-        names = self.parameter_names
-        computed = (*names[: sampled + len(block)], *unnamed, "sigma", *self._estimand_rows, LOG_LIKELIHOOD, LOG_PRIOR)
         return AdditiveTarget(
             prior_map=tabulate([self.priors[name] for name in self._sampled_names]),
             block=linear,
@@ -252,14 +248,21 @@ class AdditiveMmm:
             real_rows=jnp.asarray(real.astype(np.float64)),
             to_incremental=jnp.asarray(self._to_incremental),
             to_share=jnp.asarray(self._to_incremental / design.total_outcome),
-            to_roi=jnp.asarray(self._to_incremental / design.spend),
+            to_roi=jnp.asarray(np.nan_to_num(self._to_incremental / design.spend)),
             kpi_sd=jnp.asarray(design.kpi_sd),
-            rows=tuple(computed.index(name) for name in self.quantity_names),
-            parameters=len(names),
-            labels=Labels(self.quantity_names),
-            has_spend=tuple(bool(np.isfinite(spend)) for spend in design.spend),
+            labels=Labels(self._row_names(linear.sd.size)),
             saturation=design.saturation,
         )
+
+    def _row_names(self, linear: int) -> tuple[str, ...]:
+        """Names of the rows that the target computes, whose linear part is filled up to so many columns.
+
+        A row is unnamed where a column only fills up, a channel has no spend, or the estimand is a parameter.
+        """
+        *names, sigma = self.parameter_names
+        unnamed = ("",) * (3 * len(self.spec.channels) + linear - len(names))
+        estimands = ("" if name in self.priors else name for name in self._estimand_rows)
+        return (*names, *unnamed, sigma, *estimands, LOG_LIKELIHOOD, LOG_PRIOR)
 
     def _filled(self, rows: Floats) -> Floats:
         """Rows [N, ...] followed by zeros up to the bucket that the target is compiled for."""

@@ -103,23 +103,20 @@ class AdditiveTarget:
     real_rows: Array  # [T], 0 for a row that only fills the series up; everything else is 0 there too
     to_incremental: Array  # [C]: incremental outcome per unit of the sampled media quantity
     to_share: Array  # [C]: share of outcome per unit of the sampled media quantity
-    to_roi: Array  # [C]: ROI per unit, NaN without spend
+    to_roi: Array  # [C]: ROI per unit, 0 without spend
     kpi_sd: Array
-    rows: tuple[int, ...] = field(metadata={"static": True})  # which of the computed rows are the quantities
-    parameters: int = field(metadata={"static": True})  # how many of the quantities, the first, are parameters
-    labels: Labels = field(metadata={"static": True})  # names of the quantities
-    has_spend: tuple[bool, ...] = field(metadata={"static": True})
+    labels: Labels = field(metadata={"static": True})  # names of the rows of `quantities`
     saturation: tuple[Saturation, ...] = field(metadata={"static": True})
 
     @property
     def quantity_names(self) -> tuple[str, ...]:
-        """Every name once, in the order of the rows that `quantities` returns."""
+        """Every name once, in the order of the rows that `quantities` returns; rows without a name are empty."""
         return self.labels.names
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """The quantities whose convergence is judged."""
-        return self.labels.names[: self.parameters]
+        """The quantities whose convergence is judged: media, linear part, sigma."""
+        return self.labels.names[: self.dimension + self.noise_dimension]
 
     @property
     def channels(self) -> int:
@@ -276,7 +273,11 @@ class AdditiveTarget:
         return information.at[:, -1, -1].set(per_sigma * slopes[-1] ** 2)
 
     def quantities(self, z: Array, y: Array, noise: Array) -> Array:
-        """Rows [Q, lanes] in the order of `quantity_names`; noise [q, lanes] draws the linear part given the rest."""
+        """Rows [Q, lanes] in the order of `quantity_names`; noise [q, lanes] draws the linear part given the rest.
+
+        Every model with these channels and this size of the linear part computes the same rows, so that they share
+        their programs; what a model does not have, such as a ROI without spend, is left unnamed.
+        """
         theta = self.prior_map.parameters(z)
         found = self._residual(theta, y, self._curves(theta))
         values = self.block.eigenvalues[:, None]
@@ -296,11 +297,12 @@ class AdditiveTarget:
 
         media = theta[: self.channels]
         share = media * self.to_share[:, None]
-        rows_out = [theta[:-1], coefficients, theta[-1:], share, media * self.to_incremental[:, None]]
-        rows_out += [(media * self.to_roi[:, None])[np.flatnonzero(self.has_spend)]]
+        # A row that only fills up is judged with the others: as a copy of sigma it changes no worst R-hat.
+        linear = jnp.where(self.block.real[:, None] > 0.0, coefficients, theta[-1])
+        rows_out = [theta[:-1], linear, theta[-1:], share]
+        rows_out += [media * self.to_incremental[:, None], media * self.to_roi[:, None]]
         if self.channels > 1:
             together = jnp.sum(share, axis=0)
             rows_out += [share / together, together[None]]
         rows_out += [log_likelihood[None], log_prior[None]]
-        everything = jnp.concatenate(rows_out)
-        return everything[np.asarray(self.rows)]
+        return jnp.concatenate(rows_out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import math
 import secrets
 from collections.abc import AsyncIterator
 from functools import partial
@@ -39,6 +40,11 @@ MAX_SIMULATIONS = 100_000
 DEFAULT_SIMULATIONS = {sbc_pb2.VALIDATION_TYPE_QUICK: 100, sbc_pb2.VALIDATION_TYPE_STANDARD: 500}
 DEFAULT_ALPHA = 0.05
 EVENT_PAGE = 100
+CHUNK = 64
+"""Simulations that share one compiled call (engine/inference/settings.py): a shard of no multiple wastes a part."""
+SHARDS = 16
+"""Most shards of a run while they are smaller than the configured size: enough for many workers and for progress to be
+seen, few enough for full batches."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -145,17 +151,18 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 )
         window = months(spec)
         beliefs = await beliefs_of(session, elicited.pk) if elicited else []
+        num_simulations = spec.num_simulations if spec.HasField("num_simulations") else DEFAULT_SIMULATIONS[kind]
         return SbcValidation(
             client_id=client_id,
             model_pk=model.pk,
             session_pk=elicited.pk if elicited else None,
             validation_type=label(sbc_pb2.ValidationType, kind),
-            num_simulations=spec.num_simulations if spec.HasField("num_simulations") else DEFAULT_SIMULATIONS[kind],
+            num_simulations=num_simulations,
             data_period_months=window,
             seed=spec.seed if spec.HasField("seed") else secrets.randbits(63),
             alpha=spec.alpha if spec.HasField("alpha") else DEFAULT_ALPHA,
             stop_on_fail=spec.stop_on_fail,
-            shard_size=self.settings.shard_size,
+            shard_size=shard_size(num_simulations, self.settings.shard_size),
             certificate_key=fit_key(model, await dataset_of(session, model), window, beliefs),
         )
 
@@ -229,6 +236,12 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             async with self.database.session() as session:
                 await owned(session, Model, request.client_id, request.model_id)
         return await self.calls.run("CHECK_NECESSITY", request, context, sbc_pb2.CheckSbcNecessityResponse)
+
+
+def shard_size(num_simulations: int, most: int) -> int:
+    """Simulations per shard: as few whole chunks as make SHARDS shards at most, but never above `most`."""
+    chunks = math.ceil(num_simulations / (SHARDS * CHUNK))
+    return min(chunks * CHUNK, most)
 
 
 async def append_event(

@@ -18,7 +18,7 @@ from server.settings import Settings
 from server.worker.attribution import analyze_attribution
 from server.worker.beliefs import add_belief, fit_prior
 from server.worker.calls import Handler, WorkerContext, run_call
-from server.worker.compilation import keep_compilations
+from server.worker.compilation import keep_compilations, use_one_thread
 from server.worker.conflict import analyze_conflict
 from server.worker.models import ModelStore
 from server.worker.necessity import check_necessity
@@ -104,6 +104,7 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
     settings = Settings()
     follow_parent()
+    use_one_thread()
     enable_float64()
     keep_compilations(settings.compilation_cache)
     queues = arguments or [queue.CALLS, queue.SHARDS]

@@ -49,7 +49,7 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         total_outcome=float(reference.row.facts["total_outcome"]),
         total_media_share=estimate_of_draws(total_share(reference.draws, [channel.name for channel in spec.channels])),
         diagnostics=reference.diagnostics,
-        provenance=reference.provenance,
+        provenance=_provenance(reference, believed),
     )
     message.summary.extend(explain_attribution(message))
     if request.include_bayesian_validation:
@@ -80,6 +80,14 @@ def total_share(draws: Mapping[str, Floats], channels: Sequence[str]) -> Floats:
     """Draws of the share of outcome of all channels together, for any number of channels."""
     shares = [common_pb2.Estimand(quantity=common_pb2.QUANTITY_SHARE_OF_OUTCOME, channel=name) for name in channels]
     return np.asarray(np.sum([draws[quantity_name(share)] for share in shares], axis=0))
+
+
+def _provenance(reference: StoredFit, believed: StoredFit | None) -> common_pb2.Provenance:
+    """What the reference fit was computed from, and the seconds that both fits spent on compiling."""
+    provenance = reference.provenance
+    if believed is not None and believed.compile_seconds:
+        provenance.compile_seconds += believed.compile_seconds
+    return provenance
 
 
 async def _threshold(session: AsyncSession, elicited: Session | None, months: int) -> float | None:

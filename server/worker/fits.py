@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from engine.conflict.curve import CurveKind, EvidenceCurve
 from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.conjugate_normal import ConjugateNormal
+from engine.models.protocol import BatchFit, Seed
 from engine.models.protocol import Model as EngineModel
-from engine.models.protocol import Seed
 from engine.priors.distribution import REAL_LINE, Support
 from persistence import tables
 from persistence.tables import ClientPrior, Fit, FitDraws, Model
@@ -30,6 +30,7 @@ from server.services.conflicts import quantity_name
 from server.version import SERVER_VERSION
 from server.wire import from_json, label, timestamp, to_json
 from server.worker.calls import WorkerContext
+from server.worker.compilation import compile_clock
 from server.worker.convert import from_law, to_law
 
 Floats = npt.NDArray[np.float64]
@@ -44,6 +45,8 @@ class StoredFit:
     model: EngineModel
     draws: Mapping[str, Floats]
     """Posterior draws by quantity, each of shape [chains, draws]."""
+    compile_seconds: float = 0.0
+    """Seconds of computing it that went into compiling; 0 when it was read from the store."""
 
     @property
     def diagnostics(self) -> common_pb2.FitDiagnostics:
@@ -52,8 +55,8 @@ class StoredFit:
 
     @property
     def provenance(self) -> common_pb2.Provenance:
-        """What the fit was computed from."""
-        return from_json(self.row.provenance, common_pb2.Provenance())
+        """What the fit was computed from, and how long that compiled."""
+        return from_json(self.row.provenance, common_pb2.Provenance(compile_seconds=self.compile_seconds or None))
 
     @property
     def months(self) -> float:
@@ -73,9 +76,7 @@ async def stored_fit(
             return found
     # The seed is the key, so that the same question gets the same digits wherever and whenever it is computed.
     seed = Seed.of(int(key[:16], 16))
-    fit = await asyncio.to_thread(
-        model.fit, model.observed[:, None], seed, np.zeros(1, dtype=np.int64), FitSettings.single()
-    )
+    fit, compile_seconds = await asyncio.to_thread(single_fit, model, seed)
     diagnostics = common_pb2.FitDiagnostics(
         max_r_hat=float(fit.diagnostics.r_hat[0]),
         min_ess_bulk=float(fit.diagnostics.ess_bulk[0]),
@@ -119,7 +120,14 @@ async def stored_fit(
         # Another worker may have been first; what is stored counts, so that everybody answers from the same draws.
         found = await _load(session, model_row, key, model)
     assert found is not None
-    return found
+    return replace(found, compile_seconds=compile_seconds)
+
+
+def single_fit(model: EngineModel, seed: Seed) -> tuple[BatchFit, float]:
+    """The fit of the observed data, and the seconds of it that went into compiling."""
+    with compile_clock() as clock:
+        fit = model.fit(model.observed[:, None], seed, np.zeros(1, dtype=np.int64), FitSettings.single())
+    return fit, clock.seconds
 
 
 async def _load(session: AsyncSession, model_row: Model, key: str, model: EngineModel) -> StoredFit | None:

@@ -35,6 +35,7 @@ from server.resources import TERMINAL_STATES, beliefs_of, by_pk, dataset_of
 from server.services.sbc import DEFAULT_ALPHA, append_event, finish_run
 from server.wire import from_json, label, to_json, value_of
 from server.worker.calls import MAX_ATTEMPTS, WORKERS_DIED, WorkerContext, explained, keep_lease
+from server.worker.compilation import compile_clock
 
 log = logging.getLogger(__name__)
 
@@ -100,15 +101,7 @@ async def _compute(context: WorkerContext, run: SbcValidation, shard: SbcShard) 
             model = await context.models.of_run(session, run)
         begin = time.monotonic()
         simulations = np.arange(shard.first_simulation, shard.first_simulation + shard.n_simulations)
-        ledger = await asyncio.to_thread(
-            simulate_shard,
-            model,
-            Seed.of(run.seed),
-            simulations,
-            FitSettings.simulation(len(model.parameter_names)),
-            MAX_DRAWS,
-            ranked_quantities(model),
-        )
+        ledger, compile_seconds = await asyncio.to_thread(simulate, model, Seed.of(run.seed), simulations)
         seconds = time.monotonic() - begin
     finally:
         renewal.cancel()
@@ -118,6 +111,7 @@ async def _compute(context: WorkerContext, run: SbcValidation, shard: SbcShard) 
         n_simulations=shard.n_simulations,
         n_failed=int(np.sum(~ledger.accepted)),
         compute_seconds=seconds,
+        compile_seconds=compile_seconds or None,
     )
     with contextlib.suppress(_Dropped):
         async with context.database.session() as session:
@@ -135,6 +129,14 @@ async def _compute(context: WorkerContext, run: SbcValidation, shard: SbcShard) 
             await append_event(session, run, job, done=done, batch_finished=finished)
         return True
     return False
+
+
+def simulate(model: EngineModel, seed: Seed, simulations: npt.NDArray[np.int64]) -> tuple[RankLedger, float]:
+    """The ledger of the simulations, and the seconds of it that went into compiling."""
+    settings = FitSettings.simulation(len(model.parameter_names))
+    with compile_clock() as clock:
+        ledger = simulate_shard(model, seed, simulations, settings, MAX_DRAWS, ranked_quantities(model))
+    return ledger, clock.seconds
 
 
 class _Dropped(Exception):

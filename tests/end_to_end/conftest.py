@@ -17,6 +17,8 @@ import pytest
 from liftos.bayes import Client
 
 START_SECONDS = 90.0
+SMALL = {"LIFTOS_BAYES_WORKERS": "1", "LIFTOS_BAYES_WARM_UP": "[]"}
+"""The same on every machine, and nothing that takes the processor from the tests."""
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **self.environment},
+                env={**os.environ, **SMALL, **self.environment},
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS

@@ -146,6 +146,8 @@ def test_a_second_belief_on_the_same_quantity_costs_no_second_fit(analysed: Any)
     again = client.conflicts.analyze("second", data_period_months=MONTHS, timeout=60)
     assert again.beliefs[0].curve_id == analysis.beliefs[0].curve_id
     assert again.provenance.compute_time == analysis.provenance.compute_time
+    assert analysis.provenance.compile_seconds > 0.0
+    assert not again.provenance.HasField("compile_seconds")
     assert not again.beliefs[0].conflict  # the belief of 30 ± 3 % agrees: README of the development data sets
     assert again.beliefs[0].finding == conflict_pb2.FINDING_AGREES
     update = client.updates.propose("second", update_strategy="evidence_weighted")
@@ -158,6 +160,8 @@ def test_sbc_of_the_model_streams_and_counts_every_simulation(analysed: Any) -> 
     run = client.sbc.run(model_id="mmm", num_simulations=32, data_period_months=MONTHS, seed=5)
     events = list(run.events())
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    (batch,) = (event.batch_finished for event in events if event.HasField("batch_finished"))
+    assert 0.0 < batch.compile_seconds < batch.compute_seconds  # the worker's first batch
     verdict = run.result(timeout=240).verdict
     assert verdict.n_simulations == 32
     assert verdict.kind == sbc_pb2.VERDICT_KIND_INCONCLUSIVE  # 32 simulations can find errors but not certify

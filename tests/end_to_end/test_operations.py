@@ -131,6 +131,23 @@ def test_a_worker_that_dies_is_started_again(make_service: Any, tmp_path: Path) 
     running.stop()
 
 
+def test_the_warm_up_gives_way_and_does_not_hold_up_a_stop(make_service: Any, tmp_path: Path) -> None:
+    running = make_service(tmp_path / "s", {"LIFTOS_BAYES_WARM_UP": "[1]"})
+    running.start()
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "s/xla-cache").glob("*")):  # from now on it compiles, which nothing can interrupt
+        assert time.monotonic() < deadline, running.log[-3000:]
+        time.sleep(0.2)
+    family = psutil.Process(running.process.pid).children(recursive=True)
+    (warm_up,) = (process for process in family if "server.worker.warmup" in process.cmdline())
+    assert warm_up.nice() == 19
+    begin = time.monotonic()
+    running.stop()
+    assert time.monotonic() - begin < 15
+    assert running.process.returncode == 0
+    assert gone(family, 10) == []
+
+
 def test_a_run_goes_on_after_the_death_of_postgres(make_service: Any, tmp_path: Path) -> None:
     running = make_service(tmp_path / "s", {"LIFTOS_BAYES_LEASE_SECONDS": "3", "LIFTOS_BAYES_STALLED_SECONDS": "4"})
     running.start()

@@ -846,6 +846,7 @@ class Provenance(_message.Message):
     N_OBSERVATIONS_FIELD_NUMBER: _builtins.int
     ENGINE_VERSION_FIELD_NUMBER: _builtins.int
     COMPUTE_TIME_FIELD_NUMBER: _builtins.int
+    COMPILE_SECONDS_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """Model the answer is for."""
     model_hash: _builtins.str
@@ -858,6 +859,11 @@ class Provenance(_message.Message):
     """Number of rows used as outcome."""
     engine_version: _builtins.str
     """Version of the engine that computed it."""
+    compile_seconds: _builtins.float
+    """Seconds of this answer's fits that went into compiling programs for a model of a shape that the worker had not seen,
+    or into loading them from its cache; the next answer about a model of this shape is faster by as much. Absent when
+    nothing was compiled, and when the fits were read from the store.
+    """
     @_builtins.property
     def window(self) -> Global___DateRange:
         """Dates of the rows used as outcome."""
@@ -877,11 +883,14 @@ class Provenance(_message.Message):
         n_observations: _builtins.int = ...,
         engine_version: _builtins.str = ...,
         compute_time: _timestamp_pb2.Timestamp | None = ...,
+        compile_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compile_seconds", b"_compile_seconds", "compile_seconds", b"compile_seconds", "compute_time", b"compute_time", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "dataset_id", b"dataset_id", "dataset_sha256", b"dataset_sha256", "engine_version", b"engine_version", "model_hash", b"model_hash", "model_id", b"model_id", "n_observations", b"n_observations", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compile_seconds", b"_compile_seconds", "compile_seconds", b"compile_seconds", "compute_time", b"compute_time", "dataset_id", b"dataset_id", "dataset_sha256", b"dataset_sha256", "engine_version", b"engine_version", "model_hash", b"model_hash", "model_id", b"model_id", "n_observations", b"n_observations", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__compile_seconds: _TypeAlias = _typing.Literal["compile_seconds"]  # noqa: Y015
+    _WhichOneofArgType__compile_seconds: _TypeAlias = _typing.Literal["_compile_seconds", b"_compile_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__compile_seconds) -> _WhichOneofReturnType__compile_seconds | None: ...
 
 Global___Provenance: _TypeAlias = Provenance  # noqa: Y015

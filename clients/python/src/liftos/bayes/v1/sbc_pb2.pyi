@@ -543,6 +543,7 @@ class BatchFinished(_message.Message):
     N_SIMULATIONS_FIELD_NUMBER: _builtins.int
     N_FAILED_FIELD_NUMBER: _builtins.int
     COMPUTE_SECONDS_FIELD_NUMBER: _builtins.int
+    COMPILE_SECONDS_FIELD_NUMBER: _builtins.int
     first_simulation: _builtins.int
     """Index of the first simulation of the batch."""
     n_simulations: _builtins.int
@@ -550,7 +551,11 @@ class BatchFinished(_message.Message):
     n_failed: _builtins.int
     """How many of them failed after escalation."""
     compute_seconds: _builtins.float
-    """Seconds of computing."""
+    """Seconds of computing, compilation included."""
+    compile_seconds: _builtins.float
+    """Seconds of these that went into compiling programs for a model of a shape that the worker had not seen, or into
+    loading them from its cache. Absent when nothing was compiled.
+    """
     def __init__(
         self,
         *,
@@ -558,12 +563,15 @@ class BatchFinished(_message.Message):
         n_simulations: _builtins.int = ...,
         n_failed: _builtins.int = ...,
         compute_seconds: _builtins.float = ...,
+        compile_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compile_seconds", b"_compile_seconds", "compile_seconds", b"compile_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_seconds", b"compute_seconds", "first_simulation", b"first_simulation", "n_failed", b"n_failed", "n_simulations", b"n_simulations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compile_seconds", b"_compile_seconds", "compile_seconds", b"compile_seconds", "compute_seconds", b"compute_seconds", "first_simulation", b"first_simulation", "n_failed", b"n_failed", "n_simulations", b"n_simulations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__compile_seconds: _TypeAlias = _typing.Literal["compile_seconds"]  # noqa: Y015
+    _WhichOneofArgType__compile_seconds: _TypeAlias = _typing.Literal["_compile_seconds", b"_compile_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__compile_seconds) -> _WhichOneofReturnType__compile_seconds | None: ...
 
 Global___BatchFinished: _TypeAlias = BatchFinished  # noqa: Y015
 
