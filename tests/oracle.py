@@ -1,0 +1,159 @@
+"""NumPyro's NUTS as an oracle for the additive MMM: the model as its users write it, with nothing integrated out.
+
+The program is written from the formulas of the model, a second time: it takes the prepared arrays and the priors from
+the model and nothing of its density or its simulator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jax import Array
+from numpy.typing import NDArray
+from numpyro.infer import MCMC, NUTS
+
+from engine.inference.precision import enable_float64
+from engine.models.additive_mmm import AdditiveMmm, Parameterisation, Saturation
+from engine.priors.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
+
+__all__ = ["NutsFit", "nuts", "numpyro_program", "program_sites"]
+
+Floats = NDArray[np.float64]
+
+_FAMILIES: Mapping[type[Distribution], Callable[..., Any]] = {
+    Beta: dist.Beta,
+    LogNormal: dist.LogNormal,
+    Normal: dist.Normal,
+    HalfNormal: dist.HalfNormal,
+}
+
+_CURVES: Mapping[Saturation, Callable[[Array], Array]] = {
+    Saturation.HILL: lambda x: x / (x + 1.0),
+    Saturation.LOGISTIC: lambda x: (1.0 - 3.0**-x) / (1.0 + 3.0**-x),
+}
+"""Saturation of adstocked exposure in units of the half-saturation; e^(-λ·x·k) with λ = ln 3 / k is 3^(-x)."""
+
+
+def numpyro_program(model: AdditiveMmm) -> Callable[..., None]:
+    """NumPyro program of the un-collapsed model; its argument `y` [N] is the KPI in `model.target_units`.
+
+    The sites are those of `program_sites`, each a vector. Raises ValueError for a prior of another than the default
+    families.
+    """
+    design, channels = model.design, model.spec.channels
+    sites = program_sites(model)
+    for name, prior in model.priors.items():
+        if type(prior) not in _FAMILIES:
+            raise ValueError(f"the program has no {type(prior).__name__} prior, which {name} has")
+    by_roi = [channel.parameterise_by is Parameterisation.ROI for channel in channels]
+    to_incremental = np.where(by_roi, design.spend, design.total_outcome)
+    lags = np.arange(design.exposure.shape[2])
+    present = lags < np.asarray([channel.n_weights for channel in channels])[:, None]
+    forms = [channel.saturation for channel in channels]
+    masks = {form: np.asarray([own is form for own in forms]) for form in dict.fromkeys(forms)}
+
+    def sampled(group: str) -> Array:
+        """All parameters of a group in the model's order."""
+        values: dict[str, Array] = {}
+        for site, names in sites.items():
+            if site.partition("_of_")[0] != group:
+                continue
+            priors = [model.priors[name] for name in names]
+            arguments = zip(*(dataclasses.astuple(prior) for prior in priors), strict=True)  # type: ignore[call-overload]
+            law = _FAMILIES[type(priors[0])](*(jnp.asarray(argument) for argument in arguments))
+            with numpyro.plate(f"{site}_plate", len(names)):
+                values |= dict(zip(names, numpyro.sample(site, law), strict=True))
+        return jnp.stack([values[name] for name in _groups(model)[group]])
+
+    def program(y: Array | None = None) -> None:
+        media, retention, half_saturation = sampled("media"), sampled("retention"), sampled("half_saturation")
+        coefficients, sigma = sampled("coefficients"), sampled("sigma")[0]
+        weights = jnp.where(present, retention[:, None] ** lags, 0.0)
+        weights = weights / weights.sum(axis=1, keepdims=True)
+        adstocked = jnp.einsum("tcw,cw->tc", jnp.asarray(design.exposure), weights)
+        relative = adstocked / half_saturation
+        curve = sum(jnp.where(mask, _CURVES[form](relative), 0.0) for form, mask in masks.items())
+        effect = media * to_incremental / design.kpi_sd * curve / (jnp.asarray(design.weights) @ curve)
+        mean = jnp.asarray(design.block) @ coefficients + jnp.sum(effect - effect.mean(axis=0), axis=1)
+        numpyro.sample("y", dist.Normal(mean, sigma), obs=y)
+
+    return program
+
+
+def _groups(model: AdditiveMmm) -> dict[str, tuple[str, ...]]:
+    """Parameters by their role, in the model's order."""
+    channels = [channel.name for channel in model.spec.channels]
+    return {
+        "media": tuple(f"{channel.parameterise_by.value}[{channel.name}]" for channel in model.spec.channels),
+        "retention": tuple(f"retention[{name}]" for name in channels),
+        "half_saturation": tuple(f"half_saturation[{name}]" for name in channels),
+        "coefficients": model.design.block_names,
+        "sigma": ("sigma",),
+    }
+
+
+def program_sites(model: AdditiveMmm) -> dict[str, tuple[str, ...]]:
+    """Names of the parameters that each site of the program holds.
+
+    The sites are media, retention, half_saturation, coefficients and sigma; one whose priors are of several families
+    is split by family, as in media_of_Beta and media_of_LogNormal, because a NumPyro site has one.
+    """
+    sites: dict[str, tuple[str, ...]] = {}
+    for group, names in _groups(model).items():
+        families = {name: type(model.priors[name]).__name__ for name in names}
+        kinds = tuple(dict.fromkeys(families.values()))
+        for kind in kinds:
+            site = group if len(kinds) == 1 else f"{group}_of_{kind}"
+            sites[site] = tuple(name for name in names if families[name] == kind)
+    return sites
+
+
+@dataclass(frozen=True)
+class NutsFit:
+    """Draws [chains, draws] by parameter name, divergences after the warm-up, wall time with compilation."""
+
+    draws: Mapping[str, Floats]
+    divergences: int
+    seconds: float
+
+
+def nuts(
+    model: AdditiveMmm,
+    y: Floats,
+    *,
+    chains: int = 4,
+    warmup: int = 1000,
+    draws: int = 2000,
+    target_accept: float = 0.9,
+    seed: int = 0,
+) -> NutsFit:
+    """Posterior of y [N] in original units by NUTS with a dense mass matrix, in float64."""
+    enable_float64()
+    start = time.perf_counter()
+    mcmc = MCMC(
+        NUTS(numpyro_program(model), target_accept_prob=target_accept, dense_mass=True),
+        num_warmup=warmup,
+        num_samples=draws,
+        num_chains=chains,
+        chain_method="sequential",  # in lockstep every chain would pay for the longest trajectory of any
+        progress_bar=False,
+    )
+    scaled = jnp.asarray(model.target_units(y[:, None])[:, 0])
+    mcmc.run(jax.random.key(seed), y=scaled, extra_fields=("diverging",))
+    samples = mcmc.get_samples(group_by_chain=True)
+    found = {
+        name: np.asarray(samples[site][..., index], dtype=np.float64)
+        for site, names in program_sites(model).items()
+        for index, name in enumerate(names)
+    }
+    divergences = int(np.sum(mcmc.get_extra_fields()["diverging"]))
+    return NutsFit({name: found[name] for name in model.parameter_names}, divergences, time.perf_counter() - start)
