@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
-from engine.inference.diagnostics import ess_bulk, ess_tail, rank_r_hat
+from engine.inference import diagnostics
 from engine.inference.target import Target
 from engine.models.protocol import BatchFit, FitDiagnostics, Flags, Floats, Integers
+
+
+def assess(target: Target, values: Array) -> tuple[Array, Array, Array, Array]:
+    """Worst R-hat, bulk and tail ESS over the parameters and whether a quantity is not finite, each [S].
+
+    values [N, Q, M, S] are those of N draws of M chains.
+    """
+    judged, nonfinite = _judged(target, values)
+    r_hat, bulk, tail = diagnostics.summary(judged)
+    return jnp.max(r_hat, axis=0), jnp.min(bulk, axis=0), jnp.min(tail, axis=0), nonfinite
+
+
+def passes(found: FitDiagnostics, r_hat_limit: float, ess_limit: float) -> Flags:
+    """Whether a fit counts as good [S]: R-hat and both ESS within the limits, no divergence, every draw finite."""
+    good = (found.r_hat <= r_hat_limit) & (np.minimum(found.ess_bulk, found.ess_tail) >= ess_limit)
+    return np.asarray(good & (found.divergences == 0) & ~found.nonfinite)
 
 
 def assess_chains(
     target: Target, values: Floats, divergences: Integers, r_hat_limit: float, ess_limit: float
 ) -> BatchFit:
-    """The fit of Markov chains with values [Q, S, chains, draws] and divergences [S].
-
-    `ok`: R-hat and both ESS of every parameter within the limits, no divergence, every draw finite.
-    """
-    return BatchFit(_named(target, values), diagnose(target, values, divergences, r_hat_limit, ess_limit))
+    """The fit of Markov chains with values [Q, S, chains, draws] and divergences [S], judged by `passes`."""
+    found = FitDiagnostics.empty(divergences.size)
+    found.divergences[:] = divergences
+    if divergences.size:
+        parts = assess(target, jnp.asarray(np.transpose(values, (3, 0, 2, 1))))
+        for name, part in zip(("r_hat", "ess_bulk", "ess_tail", "nonfinite"), parts, strict=True):
+            getattr(found, name)[:] = np.asarray(part)
+        found.ok[:] = passes(found, r_hat_limit, ess_limit)
+    return BatchFit(_named(target, values), found)
 
 
 def assess_independent(target: Target, values: Floats) -> BatchFit:
@@ -25,33 +48,19 @@ def assess_independent(target: Target, values: Floats) -> BatchFit:
     `ok` means finite. It says nothing about how close the approximation is to the posterior: that is what SBC is for.
     """
     _, simulations, chains, draws = values.shape
-    nonfinite = _nonfinite(values)
+    nonfinite = np.asarray(~np.all(np.isfinite(values), axis=(0, 2, 3)))
     size = np.full(simulations, float(chains * draws))
     none = np.zeros(simulations, dtype=np.int64)
-    diagnostics = FitDiagnostics(np.ones(simulations), size, size.copy(), none, none.copy(), ~nonfinite, nonfinite)
-    return BatchFit(_named(target, values), diagnostics)
+    found = FitDiagnostics(np.ones(simulations), size, size.copy(), none, none.copy(), ~nonfinite, nonfinite)
+    return BatchFit(_named(target, values), found)
 
 
-def diagnose(
-    target: Target, values: Floats, divergences: Integers, r_hat_limit: float, ess_limit: float
-) -> FitDiagnostics:
-    """Worst R-hat and ESS over the parameters of values [Q, S, chains, draws], with divergences [S] and no re-runs."""
-    names = target.quantity_names
-    none = np.zeros(divergences.size, dtype=np.int64)
-    nonfinite = _nonfinite(values)
-    if divergences.size == 0:
-        empty = np.empty(0)
-        return FitDiagnostics(empty, empty, empty, divergences, none, nonfinite, nonfinite)
-    judged = np.where(nonfinite[:, None, None], 0.0, values[[names.index(name) for name in target.parameter_names]])
-    r_hat = np.max(np.asarray(rank_r_hat(judged)), axis=0)
-    bulk, tail = (np.min(np.asarray(size(judged)), axis=0) for size in (ess_bulk, ess_tail))
-    good = (r_hat <= r_hat_limit) & (np.minimum(bulk, tail) >= ess_limit)
-    ok: Flags = good & (divergences == 0) & ~nonfinite
-    return FitDiagnostics(r_hat, bulk, tail, divergences, none, ok, nonfinite)
-
-
-def _nonfinite(values: Floats) -> Flags:
-    return np.asarray(~np.all(np.isfinite(values), axis=(0, 2, 3)))
+@jax.jit
+def _judged(target: Target, values: Array) -> tuple[Array, Array]:
+    """The parameters [P, S, M, N] of values [N, Q, M, S], zero where a simulation has values that are not finite."""
+    nonfinite = ~jnp.all(jnp.isfinite(values), axis=(0, 1, 2))
+    rows = np.asarray([target.quantity_names.index(name) for name in target.parameter_names])
+    return jnp.transpose(jnp.where(nonfinite, 0.0, values[:, rows]), (1, 3, 2, 0)), nonfinite
 
 
 def _named(target: Target, values: Floats) -> dict[str, Floats]:

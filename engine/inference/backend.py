@@ -9,9 +9,9 @@ import numpy as np
 from jax import Array
 
 from engine.errors import InvalidInput
-from engine.inference.batch import draw_quantities
 from engine.inference.mode import Laplace, find_mode
 from engine.inference.precision import require_float64
+from engine.inference.quantities import draw_quantities
 from engine.inference.target import Target
 from engine.models.protocol import BatchFit, Floats, Integers, Purpose, Seed
 
@@ -62,13 +62,7 @@ def draw_each(
     Each simulation is computed alone, in one shape, so that it is the same to the last bit in every batch.
     Errors as for `Backend.fit`.
     """
-    require_float64()
-    data = np.asarray(y, dtype=np.float64)
-    ids = np.asarray(simulations, dtype=np.int64)
-    if data.ndim != 2 or ids.shape != (data.shape[1],):
-        raise InvalidInput("y", "must be [T, S] with one simulation id per column")
-    if not np.all(np.isfinite(data)):
-        raise InvalidInput("y", "must be finite")
+    data, ids = checked(y, simulations)
     values = np.empty((len(target.quantity_names), ids.size, *shape))
     divergences = np.zeros(ids.size, dtype=np.int64)
     for index in range(ids.size):
@@ -82,6 +76,18 @@ def draw_each(
         values[:, index] = np.transpose(np.asarray(drawn)[..., 0], (1, 2, 0))
         divergences[index] = int(diverged)
     return values, divergences
+
+
+def checked(y: Floats, simulations: Integers) -> tuple[Floats, Integers]:
+    """y [T, S] and ids [S] as arrays; errors as for `Backend.fit`."""
+    require_float64()
+    data = np.asarray(y, dtype=np.float64)
+    ids = np.asarray(simulations, dtype=np.int64)
+    if data.ndim != 2 or ids.shape != (data.shape[1],):
+        raise InvalidInput("y", "must be [T, S] with one simulation id per column")
+    if not np.all(np.isfinite(data)):
+        raise InvalidInput("y", "must be finite")
+    return data, ids
 
 
 def require_positive(**settings: float) -> None:

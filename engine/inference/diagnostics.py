@@ -23,12 +23,14 @@ def split_chains(x: ArrayLike) -> Array:
 
 def rank_normalise(x: ArrayLike) -> Array:
     """Normal scores of the ranks pooled over chains and draws, Φ⁻¹((rank - 3/8)/(n + 1/4)); ties get the mean rank."""
-    return _scores(_pool(jnp.asarray(x)))
+    scores: Array = _scores(_pool(jnp.asarray(x)))
+    return scores
 
 
 def split_r_hat(x: ArrayLike) -> Array:
     """Split R-hat [...] of x [..., chains, draws] without rank normalisation; infinite for chains that never move."""
-    return _r_hat(split_chains(x))
+    found: Array = _r_hat(split_chains(x))
+    return found
 
 
 def rank_r_hat(x: ArrayLike) -> Array:

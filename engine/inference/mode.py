@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -10,10 +9,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.linalg import solve_triangular
 
-from engine.inference.target import Target, log_density, log_density_and_gradient
+from engine.inference.target import Target, log_density_and_gradient
 
 _LONGEST_STEP = 2.0  # in prior standard deviations: keeps a step inside the region where the quadratic means anything
-_CONVERGED = 1e-3  # Newton decrement in log density: the mode is a start and a preconditioner, not an answer
 
 
 class Laplace(NamedTuple):
@@ -24,17 +22,16 @@ class Laplace(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """State of the search: z [D, S], log density, damping and whether it has converged [S], iterations so far."""
+    """Best z so far [D, S] with its density, gradient and precision [S, D, D], and where to look next."""
 
     z: Array
     value: Array
+    gradient: Array
+    precision: Array
+    proposal: Array
     damping: Array
     done: Array
     iteration: Array
-
-
-def _precision(target: Target, z: Array, y: Array) -> Array:
-    return target.curvature(z, y) + jnp.eye(z.shape[0], dtype=z.dtype)
 
 
 def multiply(matrix: Array, vector: Array) -> Array:
@@ -51,46 +48,53 @@ def multiply(matrix: Array, vector: Array) -> Array:
     return total
 
 
-@partial(jax.jit, static_argnames="iterations")
-def find_mode(target: Target, y: Array, iterations: int = 12) -> Laplace:
+@jax.jit
+def find_mode(target: Target, y: Array, iterations: int = 40, tolerance: float = 1e-12) -> Laplace:
     """Levenberg-Marquardt from the prior median z = 0 with y [T, S]; never looks at a true parameter.
 
+    It ends where the log density would rise by less than `tolerance`, or after so many evaluations.
     A simulation that has converged stays where it is, so that its result does not depend on the others.
     """
     size, lanes = target.dimension, y.shape[-1]
+    identity = jnp.eye(size, dtype=y.dtype)
 
     def step(search: _Search) -> _Search:
-        z, value, damping, done, iteration = search
-        _, gradient = log_density_and_gradient(target, z, y)
-        precision = _precision(target, z, y)
+        value, gradient = log_density_and_gradient(target, search.proposal, y)
+        better = ~search.done & (value > search.value)
+        z = jnp.where(better, search.proposal, search.z)
+        gradient = jnp.where(better, gradient, search.gradient)
+        found = target.curvature(search.proposal, y) + identity
+        precision = jnp.where(better[:, None, None], found, search.precision)
+        damping = jnp.where(better, search.damping * 0.2, jnp.minimum(search.damping * 6.0 + 1e-3, 1e4))
         diagonal = jnp.diagonal(precision, axis1=1, axis2=2) * damping[:, None]
-        damped = precision + diagonal[:, :, None] * jnp.eye(size, dtype=z.dtype)
-        factor = jnp.linalg.cholesky(damped)
+        factor = jnp.linalg.cholesky(precision + diagonal[:, :, None] * identity)
         half = solve_triangular(factor, gradient.T[:, :, None], lower=True)
-        decrement = 0.5 * jnp.sum(half[:, :, 0] ** 2, axis=1)
         move = solve_triangular(factor, half, lower=True, trans=1)[:, :, 0].T
-        move = move * jnp.minimum(1.0, _LONGEST_STEP / jnp.maximum(jnp.max(jnp.abs(move), axis=0), 1e-300))
-        proposal = z + move
-        proposed = log_density(target, proposal, y)
-        better = ~done & (proposed > value)
+        longest = jnp.maximum(jnp.max(jnp.abs(move), axis=0), _LONGEST_STEP)
         return _Search(
-            jnp.where(better, proposal, z),
-            jnp.where(better, proposed, value),
-            jnp.where(better, damping * 0.2, jnp.minimum(damping * 6.0 + 1e-3, 1e4)),
-            done | (better & (decrement < _CONVERGED)),
-            iteration + 1,
+            z,
+            jnp.where(better, value, search.value),
+            gradient,
+            precision,
+            z + move * (_LONGEST_STEP / longest),
+            damping,
+            search.done | (better & (0.5 * jnp.sum(half[:, :, 0] ** 2, axis=1) < tolerance)),
+            search.iteration + 1,
         )
 
-    start = jnp.zeros((size, lanes), y.dtype)
+    zero = jnp.zeros((size, lanes), y.dtype)
     search = _Search(
-        start,
-        log_density(target, start, y),
-        jnp.full((lanes,), 0.1, y.dtype),
-        jnp.zeros((lanes,), bool),
-        jnp.asarray(0),
+        z=zero,
+        value=jnp.full((lanes,), -jnp.inf, y.dtype),
+        gradient=zero,
+        precision=jnp.broadcast_to(identity, (lanes, size, size)),
+        proposal=zero,
+        damping=jnp.full((lanes,), 0.5, y.dtype),  # a fifth of it once the start has been evaluated
+        done=jnp.zeros((lanes,), bool),
+        iteration=jnp.asarray(0),
     )
     search = jax.lax.while_loop(lambda s: (s.iteration < iterations) & ~jnp.all(s.done), step, search)
-    return Laplace(search.z, covariance_factor(_precision(target, search.z, y)))
+    return Laplace(search.z, covariance_factor(search.precision))
 
 
 def covariance_factor(precision: Array) -> Array:

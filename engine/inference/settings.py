@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from engine.errors import InvalidInput
+from engine.inference.nuts import Nuts
+from engine.inference.target import Target
+from engine.models.protocol import BatchFit, Floats, Integers, Seed
 
 BLOCK = 25
 """Transitions per compiled call; schedules are multiples of it, so that every schedule shares one compilation."""
@@ -32,7 +36,7 @@ class Schedule:
 
     def steps(self, dimension: int) -> int:
         """Leapfrog steps of a transition at a dimension."""
-        return max(1, round(self.leapfrog * (dimension / 10.0) ** 0.25))
+        return max(1, round(self.leapfrog * math.sqrt(math.sqrt(dimension / 10.0))))
 
     def __post_init__(self) -> None:
         if self.warmup % BLOCK or self.pilot % BLOCK or not 0 < self.pilot < self.warmup:
@@ -49,9 +53,10 @@ class Schedule:
 class FitSettings:
     """How a batch is sampled and when a fit counts as good.
 
-    Every simulation runs on the first schedule; those that miss a threshold run again on the next: an escalation that
-    is fixed in advance and chosen from draws only (Modrák et al. 2023). Every schedule returns `draws` draws of each
-    of `chains` chains.
+    Every simulation runs on the first schedule; those that miss a threshold run again on the next, and by `last` when
+    they have missed it on all: an escalation that is fixed in advance and chosen from draws only (Modrák et al. 2023).
+    Every schedule returns `draws` draws of each of `chains` chains. The settings are a `Backend`: the one whose fits
+    are certified, because it is the one that production uses.
     """
 
     chains: int
@@ -59,6 +64,18 @@ class FitSettings:
     schedules: tuple[Schedule, ...]
     r_hat_limit: float
     ess_limit: float
+    last: Nuts | None = None
+
+    @property
+    def name(self) -> str:
+        """batched-hmc/2."""
+        return "batched-hmc/2"
+
+    def fit(self, target: Target, y: Floats, seed: Seed, simulations: Integers) -> BatchFit:
+        """Draws [S, chains, draws] for y [T, S]; see `engine.inference.batch.fit_batch`."""
+        from engine.inference.batch import fit_batch  # it takes these settings
+
+        return fit_batch(target, y, seed, simulations, self)
 
     def __post_init__(self) -> None:
         if self.draws < BLOCK or self.draws % BLOCK:
@@ -80,7 +97,7 @@ class FitSettings:
         first = Schedule(warmup=200, pilot=100, leapfrog=4, chunk=1)
         longer = replace(first, warmup=400, pilot=200, leapfrog=8, thin=4, target_accept=0.9)
         longest = replace(longer, warmup=1600, pilot=800, leapfrog=12, thin=16, target_accept=0.98)
-        return cls(8, 400, (first, longer, longest), r_hat_limit=1.01, ess_limit=400.0)
+        return cls._with_nuts(8, 400, (first, longer, longest), r_hat_limit=1.01, ess_limit=400.0)
 
     @classmethod
     def simulation(cls, parameters: int = 15) -> FitSettings:
@@ -89,8 +106,15 @@ class FitSettings:
         The smallest of many effective sizes is smaller, so that more parameters need more draws.
         """
         first = Schedule(warmup=50, pilot=25, leapfrog=4, dtype="float32")
-        longer = replace(first, warmup=100, pilot=50, leapfrog=6, thin=3, chunk=32)
+        longer = replace(first, warmup=100, pilot=50, leapfrog=5, thin=2, chunk=32)
         # Most of what is left is curved: float64, small steps, and few simulations at a time.
-        longest = Schedule(warmup=400, pilot=200, leapfrog=8, thin=8, target_accept=0.95, chunk=8)
+        longest = Schedule(warmup=200, pilot=100, leapfrog=6, thin=6, target_accept=0.95, chunk=8)
         draws = 125 if parameters <= 20 else 175
-        return cls(4, draws, (first, longer, longest), r_hat_limit=1.05, ess_limit=100.0)
+        return cls._with_nuts(4, draws, (first, longer, longest), r_hat_limit=1.05, ess_limit=100.0)
+
+    @classmethod
+    def _with_nuts(
+        cls, chains: int, draws: int, schedules: tuple[Schedule, ...], r_hat_limit: float, ess_limit: float
+    ) -> FitSettings:
+        nuts = Nuts(chains, draws=draws, target_accept=0.98, r_hat_limit=r_hat_limit, ess_limit=ess_limit)
+        return cls(chains, draws, schedules, r_hat_limit, ess_limit, nuts)

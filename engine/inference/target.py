@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -12,6 +12,22 @@ from jax import Array
 from jax.typing import DTypeLike
 
 T = TypeVar("T")
+
+
+class Labels:
+    """Names that travel with a target without being part of what is compiled: all of one length are equal.
+
+    JAX compiles again for a target whose static fields differ, and another client's names must not count as that.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Labels) and len(self.names) == len(other.names)
+
+    def __hash__(self) -> int:
+        return hash(len(self.names))
 
 
 class Target(Protocol):
@@ -90,7 +106,10 @@ def differentiated(target: Target, z: Array, y: Array) -> tuple[Array, Array]:
 
 def cast(target: T, dtype: DTypeLike) -> T:
     """The target with its floating point arrays as `dtype`; the computation follows."""
-    return jax.tree.map(lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, target)
+    changed: T = jax.tree.map(
+        lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, target
+    )
+    return changed
 
 
 def observed_curvature(log_likelihood: Callable[[Array, Array], Array], z: Array, y: Array) -> Array:

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.batch import fit_batch
+from engine.inference.backend import Backend
 from engine.inference.prior_map import coordinate, tabulate
-from engine.inference.settings import FitSettings
+from engine.inference.target import Labels
 from engine.models.additive_design import Design, WindowReport, build_design
 from engine.models.additive_simulator import expected_kpi, log_likelihood
 from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation, Saturation
-from engine.models.additive_target import AdditiveTarget, LinearBlock
+from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlock, bucket
 from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, BatchFit, Integers, PriorSample, Purpose, Seed
 from engine.models.table import Table, Window
 from engine.priors.distribution import Distribution, Normal
@@ -234,23 +234,37 @@ class AdditiveMmm:
         design = self.design
         block = [self.priors[name] for name in design.block_names]
         active = np.arange(design.exposure.shape[2])[:, None] < design.n_weights
+        real = np.arange(bucket(self.n_observations, TIME_BUCKET)) < self.n_observations
+        linear = LinearBlock.of(
+            self._filled(design.block), np.asarray([law.mean for law in block]), np.asarray([law.sd for law in block])
+        )
+        # The names of the rows that the target computes; a column that only fills the block up has none.
+        sampled = 3 * len(self.spec.channels)
+        unnamed = ("",) * (linear.sd.size - len(block))
+        names = self.parameter_names
+        computed = (*names[: sampled + len(block)], *unnamed, "sigma", *self._estimand_rows, LOG_LIKELIHOOD, LOG_PRIOR)
         return AdditiveTarget(
             prior_map=tabulate([self.priors[name] for name in self._sampled_names]),
-            block=LinearBlock.of(
-                design.block, np.asarray([law.mean for law in block]), np.asarray([law.sd for law in block])
-            ),
-            exposure=jnp.asarray(np.transpose(design.exposure, (1, 0, 2))),
+            block=linear,
+            exposure=jnp.asarray(np.transpose(self._filled(design.exposure), (1, 0, 2))),
             active=jnp.asarray(active.astype(np.float64)),
-            weights=jnp.asarray(design.weights),
+            weights=jnp.asarray(self._filled(design.weights)),
+            real_rows=jnp.asarray(real.astype(np.float64)),
             to_incremental=jnp.asarray(self._to_incremental),
             to_share=jnp.asarray(self._to_incremental / design.total_outcome),
             to_roi=jnp.asarray(self._to_incremental / design.spend),
             kpi_sd=jnp.asarray(design.kpi_sd),
-            row_names=(*self.parameter_names, *self._estimand_rows, LOG_LIKELIHOOD, LOG_PRIOR),
-            parameter_names=self.parameter_names,
+            rows=tuple(computed.index(name) for name in self.quantity_names),
+            parameters=len(names),
+            labels=Labels(self.quantity_names),
             has_spend=tuple(bool(np.isfinite(spend)) for spend in design.spend),
             saturation=design.saturation,
         )
+
+    def _filled(self, rows: Floats) -> Floats:
+        """Rows [N, ...] followed by zeros up to the bucket that the target is compiled for."""
+        missing = bucket(rows.shape[0], TIME_BUCKET) - rows.shape[0]
+        return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]))])
 
     @property
     def _sampled_names(self) -> tuple[str, ...]:
@@ -261,15 +275,15 @@ class AdditiveMmm:
         return np.stack([coordinate(self.priors[name], parameters[name]) for name in self._sampled_names])
 
     def target_units(self, y: Floats) -> Floats:
-        """y [N, S] in the units of `target`: per head, centred and divided by the real data's sd."""
-        return np.asarray((y / self.design.population[:, None] - self.design.kpi_mean) / self.design.kpi_sd)
+        """y [N, S] in the units of `target`: per head, centred, divided by the real data's sd and filled up with 0."""
+        return self._filled((y / self.design.population[:, None] - self.design.kpi_mean) / self.design.kpi_sd)
 
-    def fit(self, y: Floats, seed: Seed, simulations: Integers, settings: FitSettings) -> BatchFit:
+    def fit(self, y: Floats, seed: Seed, simulations: Integers, inference: Backend) -> BatchFit:
         """Posterior draws of every quantity for KPI series y [N, S] in original units."""
         series = np.asarray(y, dtype=np.float64)
         if series.ndim != 2 or series.shape[0] != self.n_observations:
             raise InvalidInput("y", f"must be [{self.n_observations}, S]")
-        return fit_batch(self.target, self.target_units(series), seed, simulations, settings)
+        return inference.fit(self.target, self.target_units(series), seed, simulations)
 
 
 def _check_support(parameter: str, prior: Distribution) -> None:

@@ -12,11 +12,22 @@ from jax import Array
 from numpy.typing import NDArray
 
 from engine.inference.prior_map import PriorMap
+from engine.inference.target import Labels
 from engine.models.additive_spec import Saturation
 
 Floats = NDArray[np.float64]
 
+TIME_BUCKET = 8
+BLOCK_BUCKET = 4
+"""Rows and columns of the linear part are filled up to multiples of these, so that a client whose window has 105 rows
+instead of 104, or one control more, does not wait for another compilation."""
+
 _HALF_LOG_3 = 0.5 * float(np.log(3.0))
+
+
+def bucket(size: int, multiple: int) -> int:
+    """The smallest multiple that is at least `size`."""
+    return -(-size // multiple) * multiple
 
 
 @jax.tree_util.register_dataclass
@@ -34,16 +45,25 @@ class LinearBlock:
     rotation: Array  # diag(sd) V [q, q]
     mean: Array  # [q]
     sd: Array  # [q]
+    real: Array  # [q], 0 for a column that only fills the block up
 
     @classmethod
     def of(cls, design: Floats, mean: Floats, sd: Floats) -> LinearBlock:
-        """Decompose Z [T, q] under the prior N(mean, diag(sd²))."""
+        """Decompose Z [T, q] under the prior N(mean, diag(sd²)); q is filled up with columns of zeros to a bucket.
+
+        Such a column has Λ = 0 and U = 0 and changes nothing.
+        """
+        real = np.arange(bucket(design.shape[1], BLOCK_BUCKET)) < design.shape[1]
+        filled = np.zeros((design.shape[0], real.size)), np.zeros(real.size), np.ones(real.size)
+        for whole, part in zip(filled, (design, mean, sd), strict=True):
+            whole[..., real] = part
+        design, mean, sd = filled
         scaled = design * sd
         values, vectors = np.linalg.eigh(scaled.T @ scaled)
         informed = values > 1e-10 * values.max()
         values = np.where(informed, values, 0.0)
         basis = scaled @ vectors * np.where(informed, 1.0 / np.sqrt(np.where(informed, values, 1.0)), 0.0)
-        parts = (design @ mean, basis, values, sd[:, None] * vectors, mean, sd)
+        parts = (design @ mean, basis, values, sd[:, None] * vectors, mean, sd, real.astype(np.float64))
         return cls(*(jnp.asarray(part) for part in parts))
 
 
@@ -70,9 +90,9 @@ class _Residual(NamedTuple):
 class AdditiveTarget:
     """Posterior over z [3C + 1]: C media quantities, C retentions, C half-saturations, sigma.
 
-    y [T, lanes] is the KPI in scaled units (centred, unit sd of the real data). Every array may be float32 or float64;
-    the computation follows. One two-dimensional product per channel is twice as fast on CPU as a batched einsum with
-    the lanes last, hence the loops over channels.
+    y [T, lanes] is the KPI in scaled units (centred, unit sd of the real data), zero where `real_rows` is. Every array
+    may be float32 or float64; the computation follows. One two-dimensional product per channel is twice as fast on CPU
+    as a batched einsum with the lanes last, hence the loops over channels.
     """
 
     prior_map: PriorMap
@@ -80,19 +100,26 @@ class AdditiveTarget:
     exposure: Array  # [C, T, W]
     active: Array  # [W, C], 1 for the weights that a channel has
     weights: Array  # [T]
+    real_rows: Array  # [T], 0 for a row that only fills the series up; everything else is 0 there too
     to_incremental: Array  # [C]: incremental outcome per unit of the sampled media quantity
     to_share: Array  # [C]: share of outcome per unit of the sampled media quantity
     to_roi: Array  # [C]: ROI per unit, NaN without spend
     kpi_sd: Array
-    row_names: tuple[str, ...] = field(metadata={"static": True})  # one a row of `quantities` before duplicates go
-    parameter_names: tuple[str, ...] = field(metadata={"static": True})
+    rows: tuple[int, ...] = field(metadata={"static": True})  # which of the computed rows are the quantities
+    parameters: int = field(metadata={"static": True})  # how many of the quantities, the first, are parameters
+    labels: Labels = field(metadata={"static": True})  # names of the quantities
     has_spend: tuple[bool, ...] = field(metadata={"static": True})
     saturation: tuple[Saturation, ...] = field(metadata={"static": True})
 
     @property
     def quantity_names(self) -> tuple[str, ...]:
         """Every name once, in the order of the rows that `quantities` returns."""
-        return tuple(dict.fromkeys(self.row_names))
+        return self.labels.names
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The quantities whose convergence is judged."""
+        return self.labels.names[: self.parameters]
 
     @property
     def channels(self) -> int:
@@ -113,7 +140,7 @@ class AdditiveTarget:
         """Media quantities, retentions and half-saturations, each [C, lanes]."""
         count = self.channels
         # A retention that underflowed to 0 would make the logarithm of its powers infinite.
-        retention = jnp.maximum(theta[count : 2 * count], jnp.finfo(theta.dtype).tiny)
+        retention = jnp.maximum(theta[count : 2 * count], float(np.finfo(theta.dtype).tiny))
         return theta[:count], retention, theta[2 * count : 3 * count]
 
     def _lags(self, theta: Array) -> Array:
@@ -142,8 +169,12 @@ class AdditiveTarget:
         media, _, _ = self._split(theta)
         effect = jnp.zeros_like(curves[0].value)
         for index, curve in enumerate(curves):
-            effect = effect + media[index] * curve.per_unit * (curve.value - jnp.mean(curve.value, axis=0))
-        return effect
+            effect = effect + media[index] * curve.per_unit * (curve.value - self._mean(curve.value))
+        return effect * self.real_rows[:, None]
+
+    def _mean(self, series: Array) -> Array:
+        """Mean over the real rows of series [T, lanes] that are zero elsewhere."""
+        return jnp.sum(series, axis=0) / jnp.sum(self.real_rows)
 
     def media_mean(self, theta: Array) -> Array:
         """Media part of the scaled expectation [T, lanes] at theta [3C + 1, lanes], around its mean over time."""
@@ -163,7 +194,7 @@ class AdditiveTarget:
         return _Residual(projected, whitened, variance, total)
 
     def _log_likelihood(self, found: _Residual) -> Array:
-        free = found.whitened.shape[0] - self.noise_dimension
+        free = jnp.sum(self.real_rows) - self.noise_dimension
         squares = jnp.sum(found.whitened**2, axis=0) / found.variance
         squares = squares + jnp.sum(self.block.eigenvalues[:, None] * (found.projected / found.total) ** 2, axis=0)
         return -0.5 * (free * jnp.log(found.variance) + jnp.sum(jnp.log(found.total), axis=0) + squares)
@@ -188,9 +219,9 @@ class AdditiveTarget:
         curves = self._curves(theta)
         found = self._residual(theta, y, curves)
         pull = found.whitened / found.variance
-        free = y.shape[0] - self.noise_dimension
+        free = jnp.sum(self.real_rows) - self.noise_dimension
         by_variance = free / found.variance + jnp.sum(1.0 / found.total, axis=0) - jnp.sum(pull**2, axis=0)
-        pull = pull - jnp.mean(pull, axis=0)
+        pull = pull - self._mean(pull)
         lags = self._lags(theta)
         by_media, by_retention, by_half = [], [], []
         for index, curve in enumerate(curves):
@@ -220,7 +251,7 @@ class AdditiveTarget:
         shrink = 1.0 - jnp.sqrt(variance / total)
 
         def whitened(column: Array, scale: Array) -> Array:
-            column = column - jnp.mean(column, axis=0)
+            column = (column - self._mean(column)) * self.real_rows[:, None]
             column = column - self.block.basis @ (shrink * (self.block.basis.T @ column))
             return column * (scale / theta[-1])
 
@@ -238,7 +269,7 @@ class AdditiveTarget:
             for place, change in ((count + index, by_retention), (2 * count + index, by_half)):
                 columns[place] = whitened(change - (self.weights @ change) * share, effect * slopes[place])
         jacobian = jnp.stack([columns[place] for place in range(3 * count)])
-        free = self.exposure.shape[1] - self.noise_dimension
+        free = jnp.sum(self.real_rows) - self.noise_dimension
         per_sigma = 2.0 * free / variance + 2.0 * variance * jnp.sum(1.0 / total**2, axis=0)
         information = jnp.zeros((z.shape[1], self.dimension, self.dimension), z.dtype)
         information = information.at[:, :-1, :-1].set(jnp.einsum("dtl,etl->lde", jacobian, jacobian))
@@ -254,12 +285,13 @@ class AdditiveTarget:
         # r - U p is s without what the block left of p.
         rest = found.whitened - self.block.basis @ (found.variance / found.total * found.projected)
         misfit = jnp.sum(rest**2, axis=0) + jnp.sum((found.projected - jnp.sqrt(values) * rotated) ** 2, axis=0)
-        rows = found.whitened.shape[0]
+        rows = jnp.sum(self.real_rows)
         log_likelihood = -0.5 * misfit / found.variance - 0.5 * rows * jnp.log(
             2.0 * jnp.pi * found.variance * self.kpi_sd**2
         )
         standard = (coefficients - self.block.mean[:, None]) / self.block.sd[:, None]
-        log_block = -0.5 * jnp.sum(standard**2, axis=0) - jnp.sum(jnp.log(self.block.sd * jnp.sqrt(2.0 * jnp.pi)))
+        log_block = -0.5 * self.block.real @ standard**2
+        log_block = log_block - self.block.real @ jnp.log(self.block.sd * jnp.sqrt(2.0 * jnp.pi))
         log_prior = jnp.sum(self.prior_map.log_density(z), axis=0) + log_block
 
         media = theta[: self.channels]
@@ -271,5 +303,4 @@ class AdditiveTarget:
             rows_out += [share / together, together[None]]
         rows_out += [log_likelihood[None], log_prior[None]]
         everything = jnp.concatenate(rows_out)
-        # A sampled media quantity is also an estimand: its first row stays.
-        return everything[np.asarray([self.row_names.index(name) for name in self.quantity_names])]
+        return everything[np.asarray(self.rows)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from engine.errors import UnsupportedQuantity
-from engine.inference.settings import BLOCK, FitSettings
+from engine.inference.settings import BLOCK, FitSettings, Schedule
 from engine.inference.target import Target
 from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, Model, PriorSample, Seed
 
@@ -126,7 +126,7 @@ def _priors(model: Model, sample: PriorSample) -> list[Check]:
 def _frozen(model: Model, sample: PriorSample) -> list[Check]:
     before = dict(getattr(model, "scalers", {}))
     observed = model.observed.copy()
-    settings = replace(FitSettings.simulation(), warmup=2 * BLOCK, draws=BLOCK, max_escalations=0, chunk=8)
+    settings = FitSettings(4, BLOCK, (Schedule(warmup=2 * BLOCK, pilot=BLOCK, leapfrog=4, chunk=8),), 1.05, 100.0)
     fit = model.fit(sample.y[:, :2], _SEED, np.arange(2, dtype=np.int64), settings)
     shape = (2, settings.chains, settings.draws)
     shaped = all(fit.draws[name].shape == shape for name in model.quantity_names)

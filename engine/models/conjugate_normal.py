@@ -14,7 +14,7 @@ from scipy import stats
 from scipy.special import ndtri
 
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.settings import FitSettings
+from engine.inference.backend import Backend
 from engine.models.protocol import (
     LOG_LIKELIHOOD,
     LOG_PRIOR,
@@ -146,7 +146,7 @@ class ConjugateNormal:
         log_likelihood = np.sum(stats.norm.logpdf(y, loc=psi, scale=self.unit_sd), axis=0)
         return {self.spec.quantity: psi, LOG_LIKELIHOOD: log_likelihood, LOG_PRIOR: self.spec.prior.logpdf(psi)}
 
-    def fit(self, y: Floats, seed: Seed, simulations: Integers, settings: FitSettings) -> BatchFit:
+    def fit(self, y: Floats, seed: Seed, simulations: Integers, inference: Backend) -> BatchFit:
         """Independent draws from the exact posterior for data y [n, S]; R-hat is 1 and ESS the number of draws."""
         data = np.asarray(y, dtype=np.float64)
         ids = np.asarray(simulations)
@@ -154,7 +154,7 @@ class ConjugateNormal:
             raise InvalidInput("y", f"must be [{self.n_observations}, S] with one simulation id per column")
         if not np.all(np.isfinite(data)):
             raise InvalidInput("y", "must be finite")
-        number = settings.chains * settings.draws
+        number = inference.chains * inference.draws
         uniform = np.asarray([seed.generator(int(i), Purpose.MCMC).random(number) for i in ids]).reshape(-1, number)
         # A uniform of exactly 0 would be the end of the support.
         psi = self._quantiles(data.mean(axis=0), np.maximum(uniform, 2.0**-54))
@@ -162,7 +162,7 @@ class ConjugateNormal:
         misfit = spread + self.n_observations * (data.mean(axis=0)[:, None] - psi) ** 2
         variance = self.unit_sd**2
         log_likelihood = -0.5 * misfit / variance - 0.5 * self.n_observations * math.log(2.0 * math.pi * variance)
-        shape = (ids.size, settings.chains, settings.draws)
+        shape = (ids.size, inference.chains, inference.draws)
         draws = {
             self.spec.quantity: psi.reshape(shape),
             LOG_LIKELIHOOD: log_likelihood.reshape(shape),

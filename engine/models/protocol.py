@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
-from engine.inference.settings import FitSettings
 from engine.priors.distribution import Distribution
 
 Floats = NDArray[np.float64]
@@ -22,6 +21,9 @@ Flags = NDArray[np.bool_]
 
 LOG_LIKELIHOOD = "log_likelihood"
 LOG_PRIOR = "log_prior"
+
+if TYPE_CHECKING:
+    from engine.inference.backend import Backend
 
 _WORD = 0xFFFFFFFF
 
@@ -161,6 +163,6 @@ class Model(Protocol):
         """Truths and data of the given simulation ids, in plain NumPy; scalers stay those of the real data."""
         ...
 
-    def fit(self, y: Floats, seed: Seed, simulations: Integers, settings: FitSettings) -> BatchFit:
+    def fit(self, y: Floats, seed: Seed, simulations: Integers, inference: Backend) -> BatchFit:
         """Posterior draws for y [T, S] in original units; simulation i depends on (y[:, i], seed, its id) only."""
         ...

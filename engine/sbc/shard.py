@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.settings import FitSettings
+from engine.inference.backend import Backend
 from engine.models.protocol import FitDiagnostics, Model, Purpose, Seed
 from engine.sbc.ledger import RankLedger, Status
 from engine.sbc.ranks import kept_draws, ranks, thinned
@@ -23,7 +23,7 @@ def run_shard(
     model: Model,
     seed: Seed,
     simulations: npt.ArrayLike,
-    settings: FitSettings,
+    inference: Backend,
     max_draws: int = MAX_DRAWS,
     quantities: Sequence[str] | None = None,
 ) -> RankLedger:
@@ -37,7 +37,7 @@ def run_shard(
         raise InvalidInput("simulations", "need at least one id, each from 0 and only once")
     prior = model.sample_prior(seed, ids)
     names = model.quantity_names if quantities is None else tuple(quantities)
-    fit = model.fit(prior.y, seed, ids, settings)
+    fit = model.fit(prior.y, seed, ids, inference)
     for name in names:
         if name not in prior.quantities or name not in fit.draws:
             raise UnsupportedQuantity(name, "the model does not return it for both the truth and the draws")

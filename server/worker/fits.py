@@ -83,7 +83,7 @@ async def stored_fit(
         divergences=int(fit.diagnostics.divergences[0]),
         escalations=int(fit.diagnostics.escalations[0]),
         converged=bool(fit.diagnostics.ok[0]),
-        inference="exact" if isinstance(model, ConjugateNormal) else "batched-hmc/1",
+        inference="exact" if isinstance(model, ConjugateNormal) else FitSettings.single().name,
     )
     provenance = common_pb2.Provenance(
         model_id=model_row.model_id,

@@ -105,7 +105,7 @@ async def _compute(context: WorkerContext, run: SbcValidation, shard: SbcShard) 
             model,
             Seed.of(run.seed),
             simulations,
-            FitSettings.simulation(),
+            FitSettings.simulation(len(model.parameter_names)),
             MAX_DRAWS,
             ranked_quantities(model),
         )

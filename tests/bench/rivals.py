@@ -169,7 +169,7 @@ def simuk_seconds(
         for site, names in _names_by_site(model).items()
     }
     truths["sigma"] = truths["sigma"][:, 0]
-    scaled = model.target_units(sample.y).T[order]
+    scaled = model.target_units(sample.y)[: model.n_observations].T[order]
     starts: list[Floats] = []
     posteriors: list[Mapping[str, Any]] = []
     with jax.enable_x64(precision == "float64"):
@@ -179,7 +179,7 @@ def simuk_seconds(
             sample_kwargs={"num_warmup": warmup, "num_samples": draws, "progress_bar": False},
             seed=1,
             # Without data here simuk takes y for a parameter, and would then sample from the prior.
-            data_dir={"y": jnp.asarray(model.target_units(model.observed))},
+            data_dir={"y": jnp.asarray(model.target_units(model.observed[:, None])[: model.n_observations, 0])},
         )
         if sbc.observed_vars != ["y"]:
             raise RuntimeError(f"simuk observes {sbc.observed_vars}, not y")
@@ -289,7 +289,7 @@ def _nuts(model: AdditiveMmm, y: Floats, warmup: int, draws: int, precision: str
         mcmc.run(key, y=data, extra_fields=("diverging",))
         return mcmc.get_samples(), mcmc.get_extra_fields()["diverging"]
 
-    scaled = model.target_units(y)
+    scaled = model.target_units(y)[: model.n_observations]
     fits, diverged, times = [], [], []
     with jax.enable_x64(precision == "float64"):
         start = _now()
@@ -306,7 +306,7 @@ def _nuts(model: AdditiveMmm, y: Floats, warmup: int, draws: int, precision: str
 
 def _nutpie(model: AdditiveMmm, y: Floats, tune: int, draws: int, seed: int) -> _Runs:
     nutpie = importlib.import_module("nutpie")
-    scaled = model.target_units(y)
+    scaled = model.target_units(y)[: model.n_observations]
     sampling = {"chains": 1, "cores": 1, "progress_bar": False, "save_warmup": False}
     start = _now()
     compiled = nutpie.compile_pymc_model(_pymc_model(model, scaled[:, 0]))

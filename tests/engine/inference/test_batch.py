@@ -12,9 +12,10 @@ from scipy import stats
 from engine.errors import InvalidInput
 from engine.inference.batch import fit_batch
 from engine.inference.mode import find_mode
+from engine.inference.nuts import Nuts
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
-from engine.inference.target import observed_curvature
+from engine.inference.settings import BLOCK, FitSettings, Schedule
+from engine.inference.target import Labels, observed_curvature
 from engine.models.protocol import Seed
 
 enable_float64()
@@ -68,6 +69,14 @@ def regression() -> tuple[Regression, np.ndarray]:
     return Regression(jnp.asarray(x)), x @ rng.normal(size=(4, 6)) + rng.normal(size=(20, 6))
 
 
+def short(
+    draws: int = 50, warmup: int = 50, leapfrog: int = 6, chunk: int = 6, thins: tuple[int, ...] = (1,), **limits: float
+) -> FitSettings:
+    """One schedule for each thinning, without NUTS at the end."""
+    schedules = tuple(Schedule(warmup * thin, warmup * thin // 2, leapfrog, thin, chunk=chunk) for thin in thins)
+    return FitSettings(4, draws, schedules, **({"r_hat_limit": 1.05, "ess_limit": 100.0} | limits))
+
+
 def test_the_mode_of_a_linear_model_is_its_posterior_mean() -> None:
     target, y = regression()
     x = np.asarray(target.x)
@@ -80,7 +89,7 @@ def test_the_mode_of_a_linear_model_is_its_posterior_mean() -> None:
 def test_draws_have_the_mean_and_covariance_of_the_exact_posterior() -> None:
     target, y = regression()
     x = np.asarray(target.x)
-    settings = replace(FitSettings.simulation(), draws=1000, chunk=6)
+    settings = short(draws=1000, warmup=100)
     fit = fit_batch(target, y, SEED, np.arange(6), settings)
     assert np.all(fit.diagnostics.ok)
     covariance = np.linalg.inv(x.T @ x + np.eye(4))
@@ -97,7 +106,7 @@ def test_draws_have_the_mean_and_covariance_of_the_exact_posterior() -> None:
 @pytest.mark.slow
 def test_a_curved_posterior_agrees_with_quadrature() -> None:
     target, y = Banana(jnp.zeros((1, 2))), np.array([[1.0, 0.2]])
-    settings = replace(FitSettings.simulation(), warmup=200, draws=2000, chunk=2, leapfrog=15)
+    settings = short(draws=2000, warmup=200, leapfrog=15, chunk=2)
     fit = fit_batch(target, y, SEED, np.arange(2), settings)
     grid = np.linspace(-5.0, 5.0, 2001)
     z0, z1 = np.meshgrid(grid, grid, indexing="ij")
@@ -111,23 +120,33 @@ def test_a_curved_posterior_agrees_with_quadrature() -> None:
 
 def test_failures_are_run_again_longer_and_never_dropped() -> None:
     target, y = regression()
-    settings = replace(FitSettings.simulation(), warmup=50, draws=50, chunk=6, escalation_chunk=6, max_escalations=2)
-    impossible = fit_batch(target, y, SEED, np.arange(6), replace(settings, ess_limit=1e9))
+    impossible = fit_batch(target, y, SEED, np.arange(6), short(thins=(1, 4, 16), ess_limit=1e9))
     assert not np.any(impossible.diagnostics.ok)
     assert np.all(impossible.diagnostics.escalations == 2)
     assert impossible.draws["z0"].shape == (6, 4, 50)
     # Thinned draws of a run 16 times as long are closer to independent than those of the first run.
-    first = fit_batch(target, y, SEED, np.arange(6), replace(settings, ess_limit=1e9, max_escalations=0))
+    first = fit_batch(target, y, SEED, np.arange(6), short(ess_limit=1e9))
     assert np.median(impossible.diagnostics.ess_tail) > 0.8 * np.median(first.diagnostics.ess_tail)
     assert np.all(first.diagnostics.escalations == 0)
 
 
+def test_what_fails_every_schedule_is_fitted_by_nuts() -> None:
+    target, y = regression()
+    settings = replace(
+        short(thins=(1, 1), ess_limit=1e9), last=Nuts(4, warmup=200, draws=50, r_hat_limit=2.0, ess_limit=1.0)
+    )
+    fit = fit_batch(target, y, SEED, np.arange(6), settings)
+    assert np.all(fit.diagnostics.ok)
+    assert np.all(fit.diagnostics.escalations == 2)
+    alone = settings.last.fit(target, y, SEED, np.arange(6))
+    np.testing.assert_array_equal(fit.draws["z0"], alone.draws["z0"])
+
+
 def test_only_failures_are_run_again() -> None:
     target, y = regression()
-    settings = replace(FitSettings.simulation(), warmup=50, draws=50, chunk=6, escalation_chunk=6, max_escalations=1)
-    first = fit_batch(target, y, SEED, np.arange(6), replace(settings, max_escalations=0))
+    first = fit_batch(target, y, SEED, np.arange(6), short())
     limit = float(np.median(np.minimum(first.diagnostics.ess_bulk, first.diagnostics.ess_tail)))
-    both = fit_batch(target, y, SEED, np.arange(6), replace(settings, ess_limit=limit, r_hat_limit=10.0))
+    both = fit_batch(target, y, SEED, np.arange(6), short(thins=(1, 4), ess_limit=limit, r_hat_limit=10.0))
     again = both.diagnostics.escalations == 1
     assert again.sum() == 3
     np.testing.assert_array_equal(both.draws["z0"][~again], first.draws["z0"][~again])
@@ -145,12 +164,30 @@ def test_unfit_data_are_refused() -> None:
 def test_no_simulations_give_an_empty_fit() -> None:
     target, y = regression()
     fit = fit_batch(target, y[:, :0], SEED, np.arange(0), FitSettings.simulation())
-    assert fit.draws["z0"].shape == (0, 4, 150)
+    assert fit.draws["z0"].shape == (0, 4, 125)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"chains": 1}, {"warmup": 30}, {"draws": 30}, {"target_accept": 1.0}, {"ess_limit": float("nan")}]
-)
+@pytest.mark.parametrize("changes", [{"chains": 1}, {"draws": 30}, {"schedules": ()}, {"ess_limit": float("nan")}])
 def test_unusable_settings_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(InvalidInput):
         replace(FitSettings.simulation(), **changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"warmup": 30}, {"pilot": 50}, {"target_accept": 1.0}, {"dtype": "float16"}, {"leapfrog": 0}]
+)
+def test_an_unusable_schedule_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput):
+        replace(Schedule(warmup=50, pilot=BLOCK, leapfrog=4), **changes)
+
+
+def test_the_steps_of_a_transition_grow_with_the_fourth_root_of_the_dimension() -> None:
+    # Beskos et al. 2013: the step of HMC shrinks like d^(-1/4)
+    schedule = Schedule(warmup=50, pilot=BLOCK, leapfrog=4)
+    assert [schedule.steps(d) for d in (10, 40, 160)] == [4, 6, 8]
+
+
+def test_names_are_not_part_of_what_is_compiled() -> None:
+    assert Labels(("a", "b")) == Labels(("c", "d"))
+    assert hash(Labels(("a", "b"))) == hash(Labels(("c", "d")))
+    assert Labels(("a",)) != Labels(("a", "b"))

@@ -18,7 +18,6 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import ndtr
 
 from engine.inference.backend import Backend
-from engine.inference.batched_hmc import BatchedHmc
 from engine.inference.diagnostics import ess_bulk
 from engine.inference.nuts import Nuts
 from engine.inference.precision import enable_float64
@@ -202,7 +201,11 @@ REFERENCES = [
 
 # The half-Cauchy tail of tau needs small steps: with the default acceptance both samplers meet a few divergences there.
 BACKENDS: list[Backend] = [
-    BatchedHmc(replace(FitSettings.single(), draws=1500, target_accept=0.98)),
+    replace(
+        FitSettings.single(),
+        draws=1500,
+        schedules=tuple(replace(schedule, target_accept=0.98) for schedule in FitSettings.single().schedules),
+    ),
     Nuts(draws=2000, target_accept=0.98),
 ]
 

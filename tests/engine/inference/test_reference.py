@@ -14,7 +14,6 @@ from scipy import stats
 from engine.errors import InvalidInput
 from engine.inference.assessment import assess_chains, assess_independent
 from engine.inference.backend import Backend
-from engine.inference.batched_hmc import BatchedHmc
 from engine.inference.laplace import LaplaceApproximation
 from engine.inference.nuts import Nuts
 from engine.inference.precision import enable_float64
@@ -85,7 +84,7 @@ def exact(target: Regression, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 BACKENDS: list[Backend] = [
-    BatchedHmc(replace(FitSettings.simulation(), draws=500)),
+    replace(FitSettings.simulation(), draws=500),
     Nuts(warmup=300, draws=500),
     LaplaceApproximation(draws=500),
     FullRankSvi(draws=500),

@@ -76,6 +76,12 @@ def small_model(**changes: object) -> AdditiveMmm:
     return prepare(small_table(), replace(spec, **changes))
 
 
+def filled(model: AdditiveMmm, rows: np.ndarray) -> np.ndarray:
+    """Rows [N, ...] with zeros after them, as the compiled target takes them."""
+    missing = model.target.real_rows.size - len(rows)
+    return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -100,15 +106,15 @@ def test_the_marginal_likelihood_is_that_of_the_joint_normal() -> None:
     model = small_model()
     target, rng = model.target, np.random.default_rng(0)
     z = jnp.asarray(rng.normal(size=(target.dimension, 5)))
-    y = jnp.asarray(rng.normal(size=(model.n_observations, 5)))
+    y = rng.normal(size=(model.n_observations, 5))
     theta = target.prior_map.parameters(z)
-    media = np.asarray(target.media_mean(theta))
+    media = np.asarray(target.media_mean(theta))[: model.n_observations]
     sd = np.array([model.priors[name].sd for name in model.design.block_names])
     scaled = model.design.block * sd
-    value = np.asarray(jax.jit(target.log_likelihood)(z, y))
+    value = np.asarray(jax.jit(target.log_likelihood)(z, filled(model, y)))
     for lane in range(5):
         covariance = float(theta[-1, lane]) ** 2 * np.eye(model.n_observations) + scaled @ scaled.T
-        exact = stats.multivariate_normal(media[:, lane], covariance).logpdf(np.asarray(y)[:, lane])
+        exact = stats.multivariate_normal(media[:, lane], covariance).logpdf(y[:, lane])
         constant = -0.5 * model.n_observations * np.log(2 * np.pi)
         assert value[lane] + constant == pytest.approx(exact, abs=1e-8)
 
@@ -121,13 +127,14 @@ def test_the_block_draws_have_the_conditional_mean_and_covariance() -> None:
     y = np.tile(rng.normal(size=(model.n_observations, 1)), (1, lanes))
     noise = rng.standard_normal((target.noise_dimension, lanes))
     rows = dict(
-        zip(target.quantity_names, np.asarray(jax.jit(target.quantities)(z, jnp.asarray(y), noise)), strict=True)
+        zip(target.quantity_names, np.asarray(jax.jit(target.quantities)(z, filled(model, y), noise)), strict=True)
     )
     draws = np.stack([rows[name] for name in model.design.block_names])
     mean0 = np.array([model.priors[name].mean for name in model.design.block_names])
     sd0 = np.array([model.priors[name].sd for name in model.design.block_names])
     theta = np.asarray(target.prior_map.parameters(z))[:, 0]
-    residual = y[:, 0] - np.asarray(target.media_mean(jnp.asarray(theta[:, None])))[:, 0]
+    media = np.asarray(target.media_mean(jnp.asarray(theta[:, None])))[: model.n_observations, 0]
+    residual = y[:, 0] - media
     design = model.design.block
     covariance = np.linalg.inv(design.T @ design / theta[-1] ** 2 + np.diag(sd0**-2))
     mean = covariance @ (design.T @ residual / theta[-1] ** 2 + mean0 / sd0**2)
@@ -137,9 +144,10 @@ def test_the_block_draws_have_the_conditional_mean_and_covariance() -> None:
 
 
 def test_the_gradient_agrees_with_finite_differences() -> None:
-    target, rng = small_model().target, np.random.default_rng(0)
+    model, rng = small_model(), np.random.default_rng(0)
+    target = model.target
     z = rng.normal(size=(target.dimension, 3))
-    y = jnp.asarray(rng.normal(size=(60, 3)))
+    y = jnp.asarray(filled(model, rng.normal(size=(60, 3))))
     value = jax.jit(target.log_likelihood)
     gradient = np.asarray(jax.jit(jax.grad(lambda p: jnp.sum(target.log_likelihood(p, y))))(jnp.asarray(z)))
     for row in range(target.dimension):
@@ -150,13 +158,15 @@ def test_the_gradient_agrees_with_finite_differences() -> None:
 
 
 def test_the_curvature_is_the_variance_of_the_score() -> None:
-    target, rng = small_model().target, np.random.default_rng(0)
+    model, rng = small_model(), np.random.default_rng(0)
+    target = model.target
     lanes = 30_000
     z = jnp.asarray(np.tile(rng.normal(size=(target.dimension, 1)) * 0.5, (1, lanes)))
     theta = target.prior_map.parameters(z[:, :1])
     block = target.block
     spread = np.asarray(block.basis * np.sqrt(block.eigenvalues)) @ rng.standard_normal((len(block.eigenvalues), lanes))
-    noise = spread + float(theta[-1, 0]) * rng.standard_normal((60, lanes))
+    errors = rng.standard_normal((60, lanes))
+    noise = spread + float(theta[-1, 0]) * filled(model, errors)
     y = jnp.asarray(np.asarray(target.media_mean(theta) + block.design_mean[:, None]) + noise)
     score = np.asarray(jax.jit(jax.grad(lambda p: jnp.sum(target.log_likelihood(p, y))))(z))
     fisher = np.asarray(jax.jit(target.curvature)(z[:, :1], y[:, :1]))[0]
@@ -238,7 +248,7 @@ def test_unusable_columns_are_refused_with_their_field(changes: dict[str, object
 
 
 def test_a_fit_does_not_depend_on_the_batch() -> None:
-    model, settings = small_model(), replace(FitSettings.simulation(), warmup=50, draws=50, chunk=8, max_escalations=1)
+    model, settings = small_model(), replace(FitSettings.simulation(), last=None)
     ids = np.arange(8)
     y = model.sample_prior(SEED, ids).y
     together = model.fit(y, SEED, ids, settings)

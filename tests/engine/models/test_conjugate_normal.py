@@ -1,5 +1,7 @@
 """The conjugate summary model against textbook posteriors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -16,7 +18,7 @@ enable_float64()
 
 TV = "share_of_outcome[TV]"
 SEED = Seed.of(7)
-MANY = FitSettings(chains=4, draws=5000)
+MANY = replace(FitSettings.simulation(), draws=5000)
 
 
 def model(prior: Distribution) -> ConjugateNormal:
@@ -76,7 +78,7 @@ def test_a_fit_does_not_depend_on_the_batch() -> None:
 def test_ranks_of_the_truth_are_uniform() -> None:
     fitted, ids = model(Normal(0.5, 0.1)), np.arange(1000)
     sample = fitted.sample_prior(SEED, ids)
-    draws = fitted.fit(sample.y, SEED, ids, FitSettings(draws=50, warmup=50)).draws
+    draws = fitted.fit(sample.y, SEED, ids, replace(FitSettings.simulation(), draws=50)).draws
     for name in fitted.quantity_names:
         below = (draws[name].reshape(1000, -1) < sample.quantities[name][:, None]).mean(axis=1)
         assert stats.kstest(below, "uniform").pvalue > 1e-3, name

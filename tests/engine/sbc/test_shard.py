@@ -84,7 +84,8 @@ def test_kept_draws_follow_the_worst_effective_sample_size():
 def test_draws_that_are_not_numbers_keep_their_row_as_ties():
     ledger = run_shard(MockModel(nan_draws=True), SEED, [0, 1], SETTINGS)
     assert ledger.status.tolist() == [Status.NONFINITE, Status.OK]
-    assert ledger.ties[0, 0] == pytest.approx(0.5, abs=0.02)
+    # half of the draws are NaN; the thinned ones are chosen without regard to that
+    assert ledger.ties[0, 0] == pytest.approx(0.5, abs=0.05)
     assert np.isnan(ledger.mean[0, 0])
     assert np.isfinite(ledger.u).all()
 

@@ -812,7 +812,7 @@ class FitDiagnostics(_message.Message):
     converged: _builtins.bool
     """Whether the fit met the declared thresholds."""
     inference: _builtins.str
-    """Inference engine and version, for example `batched-hmc/1` or `exact`."""
+    """Inference engine and version, for example `batched-hmc/2` or `exact`."""
     def __init__(
         self,
         *,
