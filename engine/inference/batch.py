@@ -20,6 +20,7 @@ from engine.inference.target import Target, cast
 from engine.models.protocol import BatchFit, FitDiagnostics, Floats, Integers, Purpose, Seed
 
 _MODE_EVALUATIONS, _MODE_TOLERANCE = 15, 1e-4  # here the mode is only where chains start, not an answer
+_PILOT_SAMPLE = 12
 
 
 class _Chunk(NamedTuple):
@@ -118,9 +119,11 @@ def _run_chunk(
     pilot: list[Array] = []
     for block in range(schedule.warmup // BLOCK):
         if block == schedule.pilot // BLOCK:
-            # The first half of the pilot is still on its way from the over-dispersed starts.
-            settled = jnp.concatenate(pilot)[schedule.pilot // 2 :].astype(exact.mode.dtype)
-            factor = averaged_factor(target, jnp.asarray(y), settled).astype(schedule.dtype)
+            # The first half of the pilot is still on its way from the over-dispersed starts. The same number of
+            # positions whatever the schedule, so that all schedules share the compiled program.
+            settled = np.linspace(schedule.pilot // 2, schedule.pilot - 1, _PILOT_SAMPLE).astype(int)
+            positions = jnp.concatenate(pilot)[settled].astype(exact.mode.dtype)
+            factor = averaged_factor(target, jnp.asarray(y), positions).astype(schedule.dtype)
             step = initial_step(data[0], target.dimension, path)
         chains, step, positions = advance(
             sampled, data, factor, chains, step, keys, jnp.asarray(index), path, jnp.asarray(True)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from engine.inference.compilation import jit_wide
 from engine.inference.mode import Laplace, multiply
 from engine.inference.settings import BLOCK
 from engine.inference.target import Target, log_density_and_gradient
@@ -17,16 +18,22 @@ from engine.inference.target import Target, log_density_and_gradient
 _DIVERGENCE = 1000.0  # energy error that counts as a divergence (the convention of Stan)
 _JITTER = 0.3  # relative half-width of the step jitter: a fixed length would be periodic on near-Gaussian targets
 _DISPERSION = 2.0  # chains start this many Laplace standard deviations wide, so that R-hat can see non-convergence
+_HOPELESS = 0.05  # a chain that accepts less halves its own steps during the warm-up
 _REGULARISATION, _OFFSET, _DECAY = 0.05, 10.0, 0.75  # dual averaging constants of Hoffman & Gelman 2014
 
 
 class Chains(NamedTuple):
-    """State of M chains of S simulations: position, gradient [D, M, S], log density [M, S], divergence count [S]."""
+    """State of M chains of S simulations: position, gradient [D, M, S], log density [M, S], divergence count [S].
+
+    `caution` [M, S] multiplies a chain's steps during the warm-up: chains share one step size, and one that starts
+    where the density is far narrower than at the mode would reject it for ever.
+    """
 
     position: Array
     gradient: Array
     value: Array
     divergences: Array
+    caution: Array
 
 
 class StepSize(NamedTuple):
@@ -93,10 +100,10 @@ def start_chains(target: Target, y: Array, laplace: Laplace, keys: Array, chains
     noise = _normals(keys, 0, (size, chains), laplace.mode)
     position = laplace.mode[:, None] + _DISPERSION * multiply(laplace.factor, noise)
     value, gradient = _evaluate(target, _tile(y, chains), position)
-    return Chains(position, gradient, value, jnp.zeros(simulations, jnp.int32))
+    return Chains(position, gradient, value, jnp.zeros(simulations, jnp.int32), jnp.ones_like(value))
 
 
-@jax.jit
+@jit_wide
 def advance(
     target: Target,
     y: Array,
@@ -128,6 +135,7 @@ def advance(
         uniform = jnp.moveaxis(draw(folded), 0, -1)
         log_step = jnp.where(adapt, size_state.log_step, size_state.log_average)
         epsilon = jnp.exp(log_step) * (1.0 + _JITTER * (2.0 * uniform[0] - 1.0))
+        epsilon = epsilon * jnp.where(adapt, state.caution, 1.0)
 
         def leap(number: Array, inner: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
             position, speed, _, _ = inner
@@ -151,6 +159,7 @@ def advance(
             jnp.where(accept, gradient, state.gradient),
             jnp.where(accept, value, state.value),
             state.divergences + jnp.where(adapt, 0, diverged),
+            jnp.where(probability < _HOPELESS, 0.5 * state.caution, jnp.minimum(2.0 * state.caution, 1.0)),
         )
         adapted = _adapt(size_state, jnp.mean(probability, axis=0), path)
         kept: StepSize = jax.tree.map(lambda new, old: jnp.where(adapt, new, old), adapted, size_state)

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from engine.inference.compilation import jit_wide
 from engine.inference.target import Target
 
 
-@jax.jit
+@jit_wide
 def draw_quantities(target: Target, y: Array, positions: Array, keys: Array) -> Array:
     """Every quantity [N, Q, M, S] at positions [N, D, M, S]; y is [T, S]."""
     number, size, chains, simulations = positions.shape

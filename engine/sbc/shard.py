@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -46,20 +46,17 @@ def run_shard(
     ess = np.minimum(diagnostics.ess_bulk, diagnostics.ess_tail).astype(np.float64)
     draws = {name: np.asarray(fit.draws[name], dtype=np.float64) for name in names}
     truth = np.column_stack([np.asarray(prior.quantities[name], dtype=np.float64) for name in names])
+    # Two numbers for every quantity of the model, whichever of them are ranked.
+    columns = [model.quantity_names.index(name) for name in names]
+    uniform = np.stack([seed.generator(int(i), Purpose.TIES).random((len(model.quantity_names), 2)) for i in ids])
+    ties_uniform, v = uniform[:, columns, 0], uniform[:, columns, 1]
     n_draws = np.empty(len(ids), dtype=np.int32)
-    rank, v, ties = np.empty(truth.shape, dtype=np.int32), np.empty(truth.shape), np.empty(truth.shape)
-    for row, simulation in enumerate(ids):
-        merged: Mapping[str, Floats] = {name: values[row].reshape(-1) for name, values in draws.items()}
-        available = len(merged[names[0]])
-        n_draws[row] = kept_draws(float(ess[row]), available, max_draws)
-        at = thinned(available, int(n_draws[row]))
-        found = ranks(
-            dict(zip(names, truth[row].tolist(), strict=True)),
-            {name: values[at] for name, values in merged.items()},
-            seed.generator(int(simulation), Purpose.TIES),
-        )
-        for column, name in enumerate(names):
-            rank[row, column], v[row, column], ties[row, column] = found[name].rank, found[name].v, found[name].ties
+    rank, ties = np.empty(truth.shape, dtype=np.int32), np.empty(truth.shape)
+    for row in range(len(ids)):
+        merged = np.stack([draws[name][row].reshape(-1) for name in names])
+        n_draws[row] = kept_draws(float(ess[row]), merged.shape[1], max_draws)
+        kept = merged[:, thinned(merged.shape[1], int(n_draws[row]))]
+        rank[row], ties[row] = ranks(truth[row], kept, ties_uniform[row])
 
     with np.errstate(invalid="ignore", over="ignore"):  # a non-finite draw makes its moments NaN or infinite: wanted
         mean = np.column_stack([draws[name].mean(axis=(1, 2)) for name in names])

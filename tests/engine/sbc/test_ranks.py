@@ -4,38 +4,46 @@ import numpy as np
 import pytest
 
 from engine.errors import InvalidInput
-from engine.sbc.ranks import kept_draws, rank, ranks, thinned
+from engine.sbc.ranks import kept_draws, ranks, thinned
+
+
+def rank_often(truth, draws, times, seed):
+    """Ranks [times] of one truth among the same draws, each with its own random number, and the share of ties."""
+    uniform = np.random.default_rng(seed).random(times)
+    rank, ties = ranks(np.full(times, truth), np.broadcast_to(draws, (times, len(draws))), uniform)
+    assert np.all(ties == ties[0])
+    return rank, ties[0]
 
 
 def test_tied_ranks_are_spread_evenly_over_their_three_places():
     draws = np.array([1, 2, 3, 4, 5, 1, 2, 3, 4, 5], dtype=float)  # sbc.md §3: r in {4, 5, 6}, 1/3 each
-    rng = np.random.default_rng(0)
-    found = [rank(3.0, draws, rng) for _ in range(3000)]
-    values, times = np.unique([r.rank for r in found], return_counts=True)
+    found, ties = rank_often(3.0, draws, 3000, seed=0)
+    values, times = np.unique(found, return_counts=True)
     assert values.tolist() == [4, 5, 6]
     np.testing.assert_allclose(times / 3000, 1 / 3, atol=0.03)
-    assert found[0].ties == 0.2
-    assert found[0].draws == 10
+    assert ties == 0.2
 
 
 def test_nan_draws_and_nan_truth_tie_with_everything():
-    rng = np.random.default_rng(1)
-    found = {rank(0.0, np.array([-1.0, np.nan, np.nan, 1.0]), rng).rank for _ in range(200)}
-    assert found == {1, 2, 3}
-    lost = [rank(np.nan, np.arange(4.0), rng) for _ in range(300)]
-    assert {r.rank for r in lost} == {0, 1, 2, 3, 4}
-    assert lost[0].ties == 1.0
+    found, _ = rank_often(0.0, np.array([-1.0, np.nan, np.nan, 1.0]), 200, seed=1)
+    assert set(found) == {1, 2, 3}
+    lost, ties = rank_often(np.nan, np.arange(4.0), 300, seed=1)
+    assert set(lost) == {0, 1, 2, 3, 4}
+    assert ties == 1.0
 
 
 def test_infinite_values_are_ordinary_numbers_to_a_rank():
-    rng = np.random.default_rng(2)
-    assert rank(0.0, np.array([-np.inf, -np.inf, np.inf]), rng).rank == 2
-    assert rank(-np.inf, np.array([-np.inf, 1.0]), rng).ties == 0.5
+    uniform = np.array([0.9, 0.0])
+    draws = np.array([[-np.inf, -np.inf, np.inf], [-np.inf, 1.0, 1.0]])
+    rank, ties = ranks(np.array([0.0, -np.inf]), draws, uniform)
+    assert rank.tolist() == [2, 0]
+    np.testing.assert_allclose(ties, [0.0, 1 / 3])
 
 
 def test_exchangeable_truth_has_uniform_ranks_with_the_variance_of_section_3():
     rng = np.random.default_rng(3)
-    found = np.array([rank(x[0], x[1:], rng).rank for x in rng.normal(size=(20_000, 100))])
+    x = rng.normal(size=(20_000, 100))
+    found, _ = ranks(x[:, 0], x[:, 1:], rng.random(20_000))
     assert found.var() == pytest.approx(833.25, rel=0.03)  # L(L + 2)/12 at L = 99
 
 
@@ -73,16 +81,3 @@ def test_thinning_is_even_and_never_repeats_a_draw(available, kept):
     assert at[0] >= 0
     assert at[-1] < available
     assert np.ptp(np.diff(at)) <= 1 if kept > 1 else True
-
-
-def test_a_rank_does_not_depend_on_the_other_quantities_or_their_order():
-    rng = np.random.default_rng(5)
-    truth = dict.fromkeys("abc", 0.0)
-    draws = {name: np.round(rng.normal(size=99)) for name in "abc"}
-    every = ranks(truth, draws, np.random.default_rng(9))
-    turned = ranks(dict.fromkeys("cba", 0.0), draws, np.random.default_rng(9))
-    alone = ranks({"b": 0.0}, draws, np.random.default_rng(9))
-    assert every == turned
-    assert alone["b"] == every["b"]
-    assert every["a"].v != every["b"].v
-    assert ranks(truth, draws, np.random.default_rng(10)) != every
