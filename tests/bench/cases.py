@@ -1,8 +1,8 @@
-"""Synthetic additive MMMs of 5, 15, 30 and 50 parameters for speed comparisons: plausible data, no client's."""
+"""Synthetic additive MMMs of 5, 15, 30 and 50 parameters and panels for speed comparisons: plausible data, no client's."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, Window, prepare
 from engine.priors.distribution import Beta
 
-__all__ = ["LEAD_IN_WEEKS", "SIZES", "Size", "case"]
+__all__ = ["LEAD_IN_WEEKS", "SIZES", "Size", "case", "panel_case"]
 
 Floats = NDArray[np.float64]
 
@@ -60,39 +60,71 @@ def case(parameters: int, weeks: int = 104, seed: int = 0) -> AdditiveMmm:
         raise ValueError(f"there are cases of {', '.join(map(str, SIZES))} parameters, not of {parameters}")
     size = SIZES[parameters]
     rng = np.random.default_rng([seed, parameters, weeks])
-    rows = weeks + LEAD_IN_WEEKS
-    week = np.arange(rows)
-    dates = _FIRST_WEEK + 7 * week.astype("timedelta64[D]")
+    dates = _dates(weeks)
+    return prepare(Table(dates, _columns(rng, size, dates.size)), _spec(size), _AfterLeadIn())
 
-    channel_names = [f"channel_{index + 1}" for index in range(size.channels)]
-    control_names = [f"control_{index + 1}" for index in range(size.controls)]
+
+def panel_case(geos: int, weeks: int = 104, seed: int = 0) -> AdditiveMmm:
+    """The 15-parameter model on a panel: `weeks` rows of each geo, an intercept for each, populations of 0.2 to 5."""
+    size = SIZES[15]
+    rng = np.random.default_rng([seed, geos, weeks, 1])
+    dates = _dates(weeks)
+    parts = []
+    for population in rng.uniform(0.2, 5.0, geos):
+        columns = _columns(rng, size, dates.size)
+        totals = {name: values * population for name, values in columns.items() if not name.startswith("control")}
+        parts.append(columns | totals | {"population": np.full(dates.size, population)})
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    names = np.repeat([f"geo_{index + 1:03d}" for index in range(geos)], dates.size)
+    table = Table(np.tile(dates, geos), columns, names)
+    return prepare(table, replace(_spec(size), population="population"), _AfterLeadIn())
+
+
+def _dates(weeks: int) -> NDArray[np.datetime64]:
+    return np.asarray(_FIRST_WEEK + 7 * np.arange(weeks + LEAD_IN_WEEKS).astype("timedelta64[D]"))
+
+
+def _channel_names(size: Size) -> list[str]:
+    return [f"channel_{index + 1}" for index in range(size.channels)]
+
+
+def _control_names(size: Size) -> list[str]:
+    return [f"control_{index + 1}" for index in range(size.controls)]
+
+
+def _spec(size: Size) -> AdditiveMmmSpec:
+    return AdditiveMmmSpec(
+        kpi="kpi",
+        channels=tuple(
+            Channel(name, name, Beta(1.0, 3.0), spend=f"{name}_spend", n_weights=_N_WEIGHTS)
+            for name in _channel_names(size)
+        ),
+        controls=tuple(Control(name, name) for name in _control_names(size)),
+        fourier_pairs=size.fourier_pairs,
+        trend=size.trend,
+    )
+
+
+def _columns(rng: np.random.Generator, size: Size, rows: int) -> dict[str, Floats]:
+    """KPI, exposures, spends and controls, each [rows]."""
+    week = np.arange(rows)
     columns: dict[str, Floats] = {}
     baseline = _BASE * (1.0 + (0.1 * (week / rows - 0.5) if size.trend else 0.0))
     for pair in range(1, size.fourier_pairs + 1):
         phase = rng.uniform(0.0, 2.0 * np.pi)
         baseline = baseline + 0.08 * _BASE / pair * np.cos(2.0 * np.pi * pair * week / _WEEKS_A_YEAR - phase)
-    for name in control_names:
+    for name in _control_names(size):
         columns[name] = _persistent_noise(rng, rows)
         baseline = baseline + 0.03 * _BASE * columns[name]
     media = np.zeros(rows)
-    for name, part in zip(channel_names, rng.dirichlet(np.full(size.channels, 3.0)), strict=True):
+    for name, part in zip(_channel_names(size), rng.dirichlet(np.full(size.channels, 3.0)), strict=True):
         exposure = _flighted_exposure(rng, rows)
         columns[name] = exposure
         columns[f"{name}_spend"] = exposure * rng.uniform(5.0, 15.0) / 1000.0 * rng.uniform(0.9, 1.1, rows)
         curve = _response(exposure, rng.beta(2.0, 3.0), rng.lognormal(0.0, 0.5))
         media = media + part * curve / curve.mean()
     columns["kpi"] = baseline + 2.0 / 3.0 * _BASE * media + 0.05 * _BASE * rng.standard_normal(rows)
-
-    spec = AdditiveMmmSpec(
-        kpi="kpi",
-        channels=tuple(
-            Channel(name, name, Beta(1.0, 3.0), spend=f"{name}_spend", n_weights=_N_WEIGHTS) for name in channel_names
-        ),
-        controls=tuple(Control(name, name) for name in control_names),
-        fourier_pairs=size.fourier_pairs,
-        trend=size.trend,
-    )
-    return prepare(Table(dates, columns), spec, _AfterLeadIn())
+    return columns
 
 
 def _flighted_exposure(rng: np.random.Generator, rows: int) -> Floats:

@@ -11,9 +11,11 @@ import contextlib
 import dataclasses
 import importlib
 import io
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -415,18 +417,25 @@ def main() -> None:
     parser.add_argument("--parameters", type=int, choices=tuple(SIZES), default=15)
     parser.add_argument("--simulations", type=int, default=4)
     parser.add_argument("--precision", choices=("float64", "float32"), default="float64")
+    parser.add_argument("--seed", type=int, default=0, help="of the data sets")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     arguments = parser.parse_args()
     model = case(arguments.parameters)
-    y = model.sample_prior(Seed.of(0), np.arange(arguments.simulations)).y
+    seed = Seed.of(arguments.seed)
+    y = model.sample_prior(seed, np.arange(arguments.simulations)).y
     match arguments.rival:
         case "simuk":
-            print(simuk_seconds(model, arguments.simulations, precision=arguments.precision))
+            measured = simuk_seconds(model, arguments.simulations, precision=arguments.precision, seed=seed)
         case "nuts":
-            print(compiled_nuts(model, y, precision=arguments.precision))
+            measured = compiled_nuts(model, y, precision=arguments.precision)
         case "nutpie":
-            print(nutpie_loop(model, y))
+            measured = nutpie_loop(model, y)
         case _:
             print(disagreement(model, y[:, 0]))
+            return
+    print(measured)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(dataclasses.asdict(measured)))
 
 
 if __name__ == "__main__":
