@@ -8,7 +8,7 @@ from scipy import special
 
 from engine.inference.diagnostics import effective_sample_size, split_chains
 
-__all__ = ["STATISTICS", "differences", "estimates"]
+__all__ = ["STATISTICS", "differences", "estimates", "threshold"]
 
 Floats = NDArray[np.float64]
 
@@ -24,6 +24,12 @@ def differences(ours: Floats, theirs: Floats) -> Floats:
     """
     (our_values, our_errors), (their_values, their_errors) = estimates(ours), estimates(theirs)
     return np.asarray((our_values - their_values) / np.hypot(our_errors, their_errors))
+
+
+def threshold(comparisons: int, level: float = 0.01) -> float:
+    """The difference in Monte Carlo errors that one of so many passes by chance with at most this probability."""
+    # Bonferroni's bound: parameters depend on each other, and so do the statistics of one.
+    return float(-special.ndtri(0.5 * level / comparisons))
 
 
 def estimates(draws: Floats) -> tuple[Floats, Floats]:

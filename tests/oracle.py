@@ -50,7 +50,6 @@ def numpyro_program(model: AdditiveMmm) -> Callable[..., None]:
     families.
     """
     design, channels = model.design, model.spec.channels
-    sites = program_sites(model)
     for name, prior in model.priors.items():
         if type(prior) not in _FAMILIES:
             raise ValueError(f"the program has no {type(prior).__name__} prior, which {name} has")
@@ -60,19 +59,22 @@ def numpyro_program(model: AdditiveMmm) -> Callable[..., None]:
     present = lags < np.asarray([channel.n_weights for channel in channels])[:, None]
     forms = [channel.saturation for channel in channels]
     masks = {form: np.asarray([own is form for own in forms]) for form in dict.fromkeys(forms)}
+    groups = _groups(model)
 
     def sampled(group: str) -> Array:
         """All parameters of a group in the model's order."""
-        values: dict[str, Array] = {}
+        sites = _sites(model, group)
+        drawn = []
         for site, names in sites.items():
-            if site.partition("_of_")[0] != group:
-                continue
             priors = [model.priors[name] for name in names]
             arguments = zip(*(dataclasses.astuple(prior) for prior in priors), strict=True)  # type: ignore[call-overload]
             law = _FAMILIES[type(priors[0])](*(jnp.asarray(argument) for argument in arguments))
             with numpyro.plate(f"{site}_plate", len(names)):
-                values |= dict(zip(names, numpyro.sample(site, law), strict=True))
-        return jnp.stack([values[name] for name in _groups(model)[group]])
+                drawn.append(numpyro.sample(site, law))
+        if len(drawn) == 1:
+            return jnp.asarray(drawn[0])
+        order = [name for names in sites.values() for name in names]
+        return jnp.concatenate(drawn)[np.asarray([order.index(name) for name in groups[group]])]
 
     def program(y: Array | None = None) -> None:
         media, retention, half_saturation = sampled("media"), sampled("retention"), sampled("half_saturation")
@@ -101,20 +103,23 @@ def _groups(model: AdditiveMmm) -> dict[str, tuple[str, ...]]:
     }
 
 
+def _sites(model: AdditiveMmm, group: str) -> dict[str, tuple[str, ...]]:
+    """Parameters of the sites that make up a group."""
+    families = {name: type(model.priors[name]).__name__ for name in _groups(model)[group]}
+    kinds = tuple(dict.fromkeys(families.values()))
+    return {
+        group if len(kinds) == 1 else f"{group}_of_{kind}": tuple(name for name in families if families[name] == kind)
+        for kind in kinds
+    }
+
+
 def program_sites(model: AdditiveMmm) -> dict[str, tuple[str, ...]]:
     """Names of the parameters that each site of the program holds.
 
     The sites are media, retention, half_saturation, coefficients and sigma; one whose priors are of several families
     is split by family, as in media_of_Beta and media_of_LogNormal, because a NumPyro site has one.
     """
-    sites: dict[str, tuple[str, ...]] = {}
-    for group, names in _groups(model).items():
-        families = {name: type(model.priors[name]).__name__ for name in names}
-        kinds = tuple(dict.fromkeys(families.values()))
-        for kind in kinds:
-            site = group if len(kinds) == 1 else f"{group}_of_{kind}"
-            sites[site] = tuple(name for name in names if families[name] == kind)
-    return sites
+    return {site: names for group in _groups(model) for site, names in _sites(model, group).items()}
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ def nuts(
         chain_method="sequential",  # in lockstep every chain would pay for the longest trajectory of any
         progress_bar=False,
     )
-    scaled = jnp.asarray(model.target_units(y[:, None])[:, 0])
+    scaled = jnp.asarray(model.target_units(y[:, None])[: model.n_observations, 0])
     mcmc.run(jax.random.key(seed), y=scaled, extra_fields=("diverging",))
     samples = mcmc.get_samples(group_by_chain=True)
     found = {

@@ -1,6 +1,7 @@
-"""The batched sampler's posteriors beside long NUTS, on five open data sets and two models of each.
+"""The batched sampler's posteriors beside long NUTS runs, on open and simulated data, two models of each.
 
-`python -m tests.bench.accuracy` prints the table; all but the first data set lie beside the repository.
+Statistics of every parameter's draws in units of their Monte Carlo errors; the files of four data sets lie beside the
+repository.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import argparse
 import csv
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.inference.diagnostics import ess_bulk, ess_tail, rank_r_hat
+from engine.inference.diagnostics import summary
 from engine.inference.precision import enable_float64
 from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import (
@@ -29,12 +32,14 @@ from engine.models.additive_mmm import (
     Window,
     prepare,
 )
-from engine.models.protocol import FitDiagnostics, Seed
-from engine.priors.distribution import Beta, LogNormal
-from tests.agreement import differences
-from tests.oracle import NutsFit, nuts
+from engine.models.protocol import Seed
+from engine.priors.distribution import LogNormal
+from tests.agreement import STATISTICS, differences, threshold
+from tests.bench import machine
+from tests.bench.cases import case, share_channel
+from tests.oracle import nuts
 
-__all__ = ["DATA_SETS", "Comparison", "DataSet", "Form", "compare", "stacked"]
+__all__ = ["DATA_SETS", "FORMS", "Comparison", "File", "Form", "Side", "Simulated", "compare"]
 
 Floats = NDArray[np.float64]
 
@@ -50,6 +55,13 @@ class Form:
     saturation: Saturation
     by_roi: bool
 
+    def channel(self, name: str, exposure: str, spend: str | None) -> Channel:
+        """A channel of this form, as the service would make it without beliefs."""
+        share = replace(share_channel(name, exposure, spend), saturation=self.saturation)
+        if not self.by_roi or spend is None:
+            return share
+        return replace(share, prior=LogNormal(0.2, 0.9), parameterise_by=Parameterisation.ROI)
+
 
 FORMS = (
     Form("Hill, share", Saturation.HILL, by_roi=False),
@@ -58,7 +70,19 @@ FORMS = (
 
 
 @dataclass(frozen=True)
-class DataSet:
+class Simulated:
+    """The series of `tests.bench.cases` with 15 parameters; their media follow Hill curves under either form."""
+
+    name = "simulated"
+    missing = ""
+
+    def model(self, form: Form) -> AdditiveMmm:
+        """The prepared model."""
+        return case(15, channel=form.channel)
+
+
+@dataclass(frozen=True)
+class File:
     """A file and which of its columns are used: media as name → (exposure, spend or None), controls.
 
     The choice keeps NUTS affordable: few channels, with and without spend where the file has both. The window is the
@@ -75,6 +99,11 @@ class DataSet:
     population: str | None = None
     geos: tuple[str, ...] = ()
 
+    @property
+    def missing(self) -> str:
+        """Why the data set cannot be used here, empty if it can."""
+        return "" if self.path.exists() else f"{self.path.name} is not in shared/data beside this repository"
+
     def table(self) -> Table:
         """The columns in use; of a panel, the picked geos."""
         with self.path.open() as file:
@@ -87,22 +116,9 @@ class DataSet:
 
     def model(self, form: Form) -> AdditiveMmm:
         """The prepared model, as the service would build it without beliefs."""
-        channels = []
-        for name, (exposure, spend) in self.media.items():
-            roi = form.by_roi and spend is not None
-            channels.append(
-                Channel(
-                    name,
-                    exposure,
-                    LogNormal(0.2, 0.9) if roi else Beta(1.0, 3.0),
-                    spend,
-                    Parameterisation.ROI if roi else Parameterisation.SHARE_OF_OUTCOME,
-                    saturation=form.saturation,
-                )
-            )
         spec = AdditiveMmmSpec(
             self.kpi,
-            tuple(channels),
+            tuple(form.channel(name, exposure, spend) for name, (exposure, spend) in self.media.items()),
             tuple(Control(name, name) for name in self.controls),
             revenue_per_kpi=self.revenue_per_kpi,
             population=self.population,
@@ -110,8 +126,9 @@ class DataSet:
         return prepare(self.table(), spec, Window(24))
 
 
-DATA_SETS = (
-    DataSet(
+DATA_SETS: tuple[File | Simulated, ...] = (
+    Simulated(),
+    File(
         "pymc_mmm_example",
         _ROOT / "examples" / "pymc_mmm_example.csv",
         dates="date_week",
@@ -119,7 +136,7 @@ DATA_SETS = (
         media={"x1": ("x1", None), "x2": ("x2", None)},
         controls=("event_1", "event_2"),
     ),
-    DataSet(
+    File(
         "robyn_dt_simulated_weekly",
         _SHARED / "robyn_dt_simulated_weekly.csv",
         dates="DATE",
@@ -132,7 +149,7 @@ DATA_SETS = (
         },
         controls=("competitor_sales_B",),
     ),
-    DataSet(
+    File(
         "meridian_national_all_channels",
         _SHARED / "meridian_national_all_channels.csv",
         dates="time",
@@ -146,7 +163,7 @@ DATA_SETS = (
         controls=("competitor_sales_control", "sentiment_score_control", "Promo"),
         revenue_per_kpi="revenue_per_conversion",
     ),
-    DataSet(
+    File(
         "meridian_geo_media",
         _SHARED / "meridian_geo_media.csv",
         dates="time",
@@ -157,7 +174,7 @@ DATA_SETS = (
         population="population",
         geos=("Geo0", "Geo1", "Geo2", "Geo3"),
     ),
-    DataSet(
+    File(
         "retail_209w_mmm_stan",
         _SHARED / "retail_209w_mmm_stan.csv",
         dates="wk_strt_dt",
@@ -174,70 +191,120 @@ DATA_SETS = (
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two fits of one data set.
+class Side:
+    """Draws [parameters, chains, draws] of one sampler, divergences, wall seconds with compilation."""
 
-    `differences` [parameters, 4] are those of the statistics in Monte Carlo errors; times include compilation.
-    """
+    draws: Floats
+    divergences: int
+    seconds: float
+
+    @cached_property
+    def quality(self) -> dict[str, float]:
+        """Largest R-hat and smallest ESS over the parameters."""
+        r_hat, bulk, tail = summary(self.draws)
+        return {"r_hat": float(r_hat.max()), "ess_bulk": float(bulk.min()), "ess_tail": float(tail.min())}
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What the result file says of it."""
+        return {
+            "chains": self.draws.shape[1],
+            "draws": self.draws.shape[2],
+            **self.quality,
+            "divergences": self.divergences,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two fits of one data set; `escalations` counts the schedules that our sampler ran again on."""
 
     data_set: str
     form: str
     names: tuple[str, ...]
-    ours: Mapping[str, Floats]
-    diagnostics: FitDiagnostics
-    seconds: float
-    theirs: NutsFit
-    differences: Floats
+    ours: Side
+    theirs: Side
+    escalations: int
 
-    HEADER = (
-        "data set | model | parameters | mean | sd | 5 % | 95 % | R-hat | ESS bulk | ESS tail | escalations | seconds "
-        "| NUTS R-hat | NUTS ESS bulk | NUTS ESS tail | divergences | NUTS seconds"
-    )
+    @cached_property
+    def differences(self) -> Floats:
+        """Those of the statistics in Monte Carlo errors [parameters, 4]."""
+        return differences(self.ours.draws, self.theirs.draws)
 
-    def their_quality(self) -> tuple[float, float, float]:
-        """Largest R-hat, smallest bulk and tail ESS of NUTS over the parameters."""
-        draws = stacked(self.names, self.theirs.draws)
-        return float(rank_r_hat(draws).max()), float(ess_bulk(draws).min()), float(ess_tail(draws).min())
+    @property
+    def row(self) -> dict[str, Any]:
+        """The row of the result file; `rms_z` is near 1 where only Monte Carlo errors differ."""
+        z = self.differences
+        spread = self.ours.draws.std(axis=(1, 2)) / self.theirs.draws.std(axis=(1, 2)) - 1.0
+        worst, widest = np.argmax(np.abs(z), axis=0), int(np.argmax(np.abs(spread)))
+        return {
+            "data_set": self.data_set,
+            "model": self.form,
+            "parameters": len(self.names),
+            "comparisons": z.size,
+            "threshold_z": threshold(z.size * len(DATA_SETS) * len(FORMS)),
+            "rms_z": float(np.sqrt(np.mean(z**2))),
+            "worst_z": {
+                statistic: {"z": float(z[row, column]), "parameter": self.names[row]}
+                for column, (statistic, row) in enumerate(zip(STATISTICS, worst, strict=True))
+            },
+            "largest_relative_sd_difference": {"value": float(spread[widest]), "parameter": self.names[widest]},
+            "ours": {**self.ours.row, "escalations": self.escalations},
+            "nuts": self.theirs.row,
+        }
 
-    def __str__(self) -> str:
-        own, (r_hat, bulk, tail) = self.diagnostics, self.their_quality()
-        rows = np.argmax(np.abs(self.differences), axis=0)
-        worst = [f"{self.differences[row, column]:+.1f} {self.names[row]}" for column, row in enumerate(rows)]
-        cells = [self.data_set, self.form, str(len(self.names)), *worst]
-        cells += [f"{own.r_hat[0]:.4f}", f"{own.ess_bulk[0]:.0f}", f"{own.ess_tail[0]:.0f}", str(own.escalations[0])]
-        cells += [f"{self.seconds:.1f}", f"{r_hat:.4f}", f"{bulk:.0f}", f"{tail:.0f}"]
-        return " | ".join([*cells, str(self.theirs.divergences), f"{self.theirs.seconds:.1f}"])
 
-
-def stacked(names: tuple[str, ...], draws: Mapping[str, Floats]) -> Floats:
-    """Draws [chains, draws] by name as one array [names, chains, draws]."""
-    return np.stack([draws[name] for name in names])
-
-
-def compare(data_set: DataSet, form: Form) -> Comparison:
-    """Fit a data set with both samplers."""
+def compare(data_set: File | Simulated, form: Form, *, warmup: int = 1000, draws: int = 2000) -> Comparison:
+    """Fit a data set with both samplers; `warmup` and `draws` are those of each of the four chains of NUTS."""
     enable_float64()
     model = data_set.model(form)
+    names = model.parameter_names
     start = time.perf_counter()
     fit = model.fit(model.observed[:, None], Seed.of(3), np.arange(1), FitSettings.single())
     seconds = time.perf_counter() - start
-    theirs = nuts(model, model.observed)
-    names = model.parameter_names
-    ours = {name: np.asarray(fit.draws[name][0]) for name in names}
-    gaps = differences(stacked(names, ours), stacked(names, theirs.draws))
-    return Comparison(data_set.name, form.name, names, ours, fit.diagnostics, seconds, theirs, gaps)
+    ours = Side(np.stack([fit.draws[name][0] for name in names]), int(fit.diagnostics.divergences[0]), seconds)
+    found = nuts(model, model.observed, warmup=warmup, draws=draws)
+    theirs = Side(np.stack([found.draws[name] for name in names]), found.divergences, found.seconds)
+    return Comparison(data_set.name, form.name, names, ours, theirs, int(fit.diagnostics.escalations[0]))
+
+
+def _measure(data_set: int, form: int) -> dict[str, Any]:
+    return compare(DATA_SETS[data_set], FORMS[form]).row
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    worst = ", ".join(f"{name} {found['z']:+.1f} {found['parameter']}" for name, found in row["worst_z"].items())
+    sides = "; ".join(
+        f"{name} R-hat {side['r_hat']:.4f}, ESS bulk {side['ess_bulk']:.0f} tail {side['ess_tail']:.0f}, "
+        f"{side['divergences']} divergences, {side['seconds']:.1f} s"
+        for name, side in (("ours", row["ours"]), ("NUTS", row["nuts"]))
+    )
+    return (
+        f"{row['data_set']}, {row['model']}, {row['parameters']} parameters: {worst} (limit {row['threshold_z']:.1f}, "
+        f"rms {row['rms_z']:.2f}); sd {row['largest_relative_sd_difference']['value']:+.1%}; {sides}"
+    )
 
 
 def main() -> None:
-    """Compare the data sets and print a row each."""
+    """Compare the data sets, each fit on one core in a fresh process."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.accuracy", description=main.__doc__)
-    parser.add_argument("data_sets", nargs="*", default=[data_set.name for data_set in DATA_SETS])
+    names = [data_set.name for data_set in DATA_SETS]
+    parser.add_argument("--data-sets", nargs="+", choices=names, default=names)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the result files")
     arguments = parser.parse_args()
-    print(Comparison.HEADER, flush=True)
-    for data_set in DATA_SETS:
-        if data_set.name in arguments.data_sets:
-            for form in FORMS:
-                print(compare(data_set, form), flush=True)
+    here = machine.describe()
+    rows = []
+    for index, data_set in enumerate(DATA_SETS):
+        if data_set.name not in arguments.data_sets:
+            continue
+        if data_set.missing:
+            print(f"{data_set.name}: left out, {data_set.missing}", flush=True)
+            continue
+        for form in range(len(FORMS)):
+            rows.append(machine.fresh(_measure, index, form, core=machine.places(here)[-1]))
+            print(_text(rows[-1]), flush=True)
+            machine.write(arguments.output, "accuracy", here, rows)
 
 
 if __name__ == "__main__":
