@@ -221,7 +221,7 @@ class Comparison:
     """Two fits of one data set; `escalations` counts the schedules that our sampler ran again on."""
 
     data_set: str
-    form: str
+    model: str
     names: tuple[str, ...]
     ours: Side
     theirs: Side
@@ -240,7 +240,7 @@ class Comparison:
         worst, widest = np.argmax(np.abs(z), axis=0), int(np.argmax(np.abs(spread)))
         return {
             "data_set": self.data_set,
-            "model": self.form,
+            "model": self.model,
             "parameters": len(self.names),
             "comparisons": z.size,
             "threshold_z": threshold(z.size * len(DATA_SETS) * len(FORMS)),
@@ -266,7 +266,9 @@ def compare(data_set: File | Simulated, form: Form, *, warmup: int = 1000, draws
     ours = Side(np.stack([fit.draws[name][0] for name in names]), int(fit.diagnostics.divergences[0]), seconds)
     found = nuts(model, model.observed, warmup=warmup, draws=draws)
     theirs = Side(np.stack([found.draws[name] for name in names]), found.divergences, found.seconds)
-    return Comparison(data_set.name, form.name, names, ours, theirs, int(fit.diagnostics.escalations[0]))
+    sampled = " and ".join(dict.fromkeys(channel.parameterise_by.value for channel in model.spec.channels))
+    described = f"{form.saturation.value}, {sampled}"
+    return Comparison(data_set.name, described, names, ours, theirs, int(fit.diagnostics.escalations[0]))
 
 
 def _measure(data_set: int, form: int) -> dict[str, Any]:
