@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 GEN := .venv-gen/bin
 
-.PHONY: setup demo test test-slow check format protos clean
+.PHONY: setup demo test test-slow bench bench-gpu check format protos clean
 
 setup: .venv/.ready
 .venv/.ready: pyproject.toml clients/python/pyproject.toml constraints.txt
@@ -25,6 +25,20 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
+.venv-bench/.ready: pyproject.toml clients/python/pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e clients/python -e '.[dev,bench]'
+	touch $@
+
+# For an idle machine: about 40 minutes on 2 cores. PARTS names some of the parts only, OPTIONS="--quick" tries them out.
+bench: .venv-bench/.ready
+	.venv-bench/bin/python -m tests.bench $(OPTIONS) $(PARTS)
+
+# On a machine with a GPU; the rivals are measured on its CPU by `make bench`.
+bench-gpu: .venv-bench/.ready
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'jax[cuda13]'
+	.venv-bench/bin/python -m tests.bench $(OPTIONS) throughput single gradient scaling precision
+
 check: setup .venv-gen/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,4 +58,4 @@ protos: setup .venv-gen/.ready
 	$(GEN)/python clients/generate.py
 
 clean:
-	rm -rf .venv .venv-gen .demo
+	rm -rf .venv .venv-bench .venv-gen .demo .bench

@@ -14,7 +14,7 @@ R = TypeVar("R")
 _WIDE = {"xla_cpu_prefer_vector_width": 512}
 
 
-def jit_wide(function: Callable[P, R]) -> Callable[P, R]:
+def jit_wide(function: Callable[P, R], static_argnames: str | tuple[str, ...] = ()) -> Callable[P, R]:
     """`jax.jit` with vectors of 512 bits where the CPU has them, which LLVM by itself does not prefer.
 
     The option does nothing on a CPU with shorter vectors or on another device, and a version of JAX that does not
@@ -23,7 +23,7 @@ def jit_wide(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.cache
     def compiled() -> Callable[P, R]:
-        result: Callable[P, R] = jax.jit(function, compiler_options=_options())
+        result: Callable[P, R] = jax.jit(function, static_argnames=static_argnames, compiler_options=_options())
         return result
 
     @functools.wraps(function)

@@ -1,4 +1,4 @@
-"""Synthetic additive MMMs of 5, 15, 30 and 50 parameters and panels for speed comparisons: plausible data, no client's."""
+"""Synthetic additive MMMs of 5, 15, 30 and 50 parameters and panels for speed comparisons: no client's data."""
 
 from __future__ import annotations
 

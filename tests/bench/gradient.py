@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from engine.inference.compilation import jit_wide
 from engine.inference.precision import enable_float64
 from engine.inference.target import Target, cast, differentiated, log_density_and_gradient
 from engine.models.additive_mmm import AdditiveMmm
@@ -60,7 +61,7 @@ def rate(model: AdditiveMmm, lanes: int, dtype: str, *, closed: bool, seconds: f
     }
 
 
-@partial(jax.jit, static_argnames="closed")
+@partial(jit_wide, static_argnames="closed")
 def _repeated(target: Target, y: Array, z: Array, times: Array, closed: bool) -> Array:
     def step(_: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         position, total = carry

@@ -140,11 +140,11 @@ def _throughput(result: Result) -> list[str]:
         "core-ms / simulation",
         "CPU-ms / simulation",
         "run again",
-        "twice",
+        "twice or more",
         "not ok",
         "R-hat median / 95 % / max",
         "ESS median / 5 % / min",
-        "smallest p, Holm (each run)",
+        "smallest p, Holm (each run, pooled)",
         "verdicts",
         "cold: start + first shard s",
         "MiB / process",
@@ -154,9 +154,9 @@ def _throughput(result: Result) -> list[str]:
         runs = row["runs"]
         again = [max(level) for level in zip(*(run["run_again"] for run in runs), strict=True)]
         memory = [one["resident_mib"] for run in runs for one in run["memory"]]
-        p = [_fixed(run["smallest_p_holm"]) for run in runs]
+        p = [_fixed(run["smallest_p_holm"]) for run in [*runs, row["pooled"]]]
         # One and the same reason for every run of a size needs no repetition.
-        verdicts = dict.fromkeys(" ".join([run["outcome"], *run["reasons"]]) for run in runs)
+        verdicts = dict.fromkeys(" ".join([run["outcome"], *run["reasons"]]) for run in [*runs, row["pooled"]])
         r_hat = (
             statistics.median(run["r_hat"]["median"] for run in runs),
             _most(run["r_hat"]["q95"] for run in runs),

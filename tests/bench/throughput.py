@@ -7,6 +7,7 @@ pays once (interpreter, imports, compilation) is timed apart.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import multiprocessing
 import statistics
 import time
@@ -27,12 +28,13 @@ from engine.sbc.verdict import verdict
 from tests.bench import machine, probe
 from tests.bench.cases import SIZES, case
 
-__all__ = ["LEVELS", "seed_of"]
+__all__: list[str] = []
 
-LEVELS = len(FitSettings.simulation().schedules)
+_LEVELS = len(FitSettings.simulation().schedules) + 1
+"""The schedules and NUTS."""
 
 
-def seed_of(simulations: int, repeat: int) -> int:
+def _seed_of(simulations: int, repeat: int) -> int:
     """Seed of a timed run: none below 1000, on which things were tuned, and no two runs of one size share data."""
     return 1000 + 10 * round(float(np.log10(simulations))) + repeat
 
@@ -94,12 +96,15 @@ def measure(
     cold = [pipe.recv() for pipe in pipes]
     rows = []
     for count in simulations:
-        runs = []
+        runs, ledgers = [], []
         for repeat in range(repeats):
-            seed = seed_of(count, repeat)
+            seed = _seed_of(count, repeat)
             for pipe, ids in zip(pipes, np.array_split(np.arange(count), len(pipes)), strict=True):
                 pipe.send((seed, ids))
-            runs.append(_run(seed, [pipe.recv() for pipe in pipes]))
+            run, ledger = _run(seed, [pipe.recv() for pipe in pipes])
+            runs.append(run)
+            # The same ids of another seed are other simulations.
+            ledgers.append(dataclasses.replace(ledger, simulations=ledger.simulations + repeat * count))
         seconds = statistics.median(run["seconds"] for run in runs)
         cpu_seconds = statistics.median(run["cpu_seconds"] for run in runs)
         row = {
@@ -112,6 +117,7 @@ def measure(
             "cpu_ms_per_simulation": 1000.0 * cpu_seconds / count,
             "cold": {name: max(getattr(one, name) for one in cold) for name in ("start", "first_shard", "levels")},
             "runs": runs,
+            "pooled": _uniformity(concatenate(ledgers)),
         }
         print(_line(row), flush=True)
         rows.append(row)
@@ -120,28 +126,37 @@ def measure(
     return rows
 
 
-def _run(seed: int, shares: Sequence[_Share]) -> dict[str, Any]:
-    """What one run took and how good its fits were."""
+def _run(seed: int, shares: Sequence[_Share]) -> tuple[dict[str, Any], RankLedger]:
+    """What one run took and how good its fits were, and its ledger."""
     ledger = concatenate([share.ledger for share in shares])
     levels = np.concatenate([share.levels for share in shares])
+    run = {
+        "seed": seed,
+        "seconds": max(share.seconds for share in shares),
+        "cpu_seconds": sum(share.cpu_seconds for share in shares),
+        "run_again": [float(np.mean(levels >= level)) for level in range(1, _LEVELS)],
+        "not_ok": float(np.mean(~ledger.accepted)),
+        "r_hat": machine.quantiles(ledger.r_hat.tolist(), median=0.5, q95=0.95, max=1.0),
+        "ess": machine.quantiles(np.nan_to_num(ledger.ess).tolist(), median=0.5, q05=0.05, min=0.0),
+        "kept_draws": {"median": float(np.median(ledger.n_draws)), "min": int(ledger.n_draws.min())},
+        "memory": [share.memory for share in shares],
+        **_uniformity(ledger),
+    }
+    return run, ledger
+
+
+def _uniformity(ledger: RankLedger) -> dict[str, Any]:
+    """The exact test of uniform ranks, over all quantities."""
     found = verdict(ledger, len(ledger))
     p = [quantity.p for quantity in found.quantities if quantity.p is not None]
     adjusted = [quantity.p_holm for quantity in found.quantities if quantity.p_holm is not None]
     return {
-        "seed": seed,
-        "seconds": max(share.seconds for share in shares),
-        "cpu_seconds": sum(share.cpu_seconds for share in shares),
-        "run_again": [float(np.mean(levels >= level)) for level in range(1, LEVELS)],
-        "not_ok": found.failure_rate,
-        "r_hat": machine.quantiles(ledger.r_hat.tolist(), median=0.5, q95=0.95, max=1.0),
-        "ess": machine.quantiles(np.nan_to_num(ledger.ess).tolist(), median=0.5, q05=0.05, min=0.0),
-        "kept_draws": {"median": float(np.median(ledger.n_draws)), "min": int(ledger.n_draws.min())},
+        "simulations": len(ledger),
         "quantities": len(ledger.quantities),
         "smallest_p": min(p, default=None),
         "smallest_p_holm": min(adjusted, default=None),
         "outcome": found.outcome.value,
         "reasons": [reason.value for reason in found.reasons],
-        "memory": [share.memory for share in shares],
     }
 
 
