@@ -8,7 +8,7 @@ from scipy import special
 
 from engine.inference.diagnostics import effective_sample_size, split_chains
 
-__all__ = ["STATISTICS", "differences", "estimates", "threshold"]
+__all__ = ["STATISTICS", "differences", "estimates", "inflated", "shifted", "threshold"]
 
 Floats = NDArray[np.float64]
 
@@ -26,10 +26,21 @@ def differences(ours: Floats, theirs: Floats) -> Floats:
     return np.asarray((our_values - their_values) / np.hypot(our_errors, their_errors))
 
 
-def threshold(comparisons: int, level: float = 0.01) -> float:
+def threshold(comparisons: int, level: float = 0.001) -> float:
     """The difference in Monte Carlo errors that one of so many passes by chance with at most this probability."""
     # Bonferroni's bound: parameters depend on each other, and so do the statistics of one.
     return float(-special.ndtri(0.5 * level / comparisons))
+
+
+def inflated(draws: Floats, factor: float = 1.1) -> Floats:
+    """Draws [..., chains, draws] stretched around their mean: an error that a comparison must notice."""
+    mean = draws.mean(axis=(-2, -1), keepdims=True)
+    return np.asarray(mean + factor * (draws - mean))
+
+
+def shifted(draws: Floats, sds: float = 0.15) -> Floats:
+    """Draws [..., chains, draws] moved by a part of their sd: another error that a comparison must notice."""
+    return np.asarray(draws + sds * draws.std(axis=(-2, -1), keepdims=True))
 
 
 def estimates(draws: Floats) -> tuple[Floats, Floats]:

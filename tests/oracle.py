@@ -25,7 +25,7 @@ from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, Parameterisation, Saturation
 from engine.priors.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 
-__all__ = ["NutsFit", "nuts", "numpyro_program", "program_sites"]
+__all__ = ["NutsFit", "estimands", "nuts", "numpyro_program", "program_sites"]
 
 Floats = NDArray[np.float64]
 
@@ -53,8 +53,7 @@ def numpyro_program(model: AdditiveMmm) -> Callable[..., None]:
     for name, prior in model.priors.items():
         if type(prior) not in _FAMILIES:
             raise ValueError(f"the program has no {type(prior).__name__} prior, which {name} has")
-    by_roi = [channel.parameterise_by is Parameterisation.ROI for channel in channels]
-    to_incremental = np.where(by_roi, design.spend, design.total_outcome)
+    to_incremental = _incremental_per_unit(model)
     lags = np.arange(design.exposure.shape[2])
     present = lags < np.asarray([channel.n_weights for channel in channels])[:, None]
     forms = [channel.saturation for channel in channels]
@@ -122,9 +121,34 @@ def program_sites(model: AdditiveMmm) -> dict[str, tuple[str, ...]]:
     return {site: names for group in _groups(model) for site, names in _sites(model, group).items()}
 
 
+def _incremental_per_unit(model: AdditiveMmm) -> Floats:
+    """Incremental outcome [C] that one unit of each channel's sampled quantity stands for."""
+    by_roi = [channel.parameterise_by is Parameterisation.ROI for channel in model.spec.channels]
+    return np.where(by_roi, model.design.spend, model.design.total_outcome)
+
+
+def estimands(model: AdditiveMmm, draws: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The business quantities of `model.estimand_names` at draws of the parameters, all of one shape."""
+    design, names = model.design, _groups(model)["media"]
+    incremental = [draws[name] * each for name, each in zip(names, _incremental_per_unit(model), strict=True)]
+    together = np.sum(incremental, axis=0)
+    found = {"total_media_share_of_outcome": together / design.total_outcome}
+    for channel, own, spend in zip(model.spec.channels, incremental, design.spend, strict=True):
+        found |= {
+            f"share_of_outcome[{channel.name}]": own / design.total_outcome,
+            f"incremental_outcome[{channel.name}]": own,
+            f"roi[{channel.name}]": own / spend,
+            f"share_of_media[{channel.name}]": own / together,
+        }
+    return {name: found[name] for name in model.estimand_names}
+
+
 @dataclass(frozen=True)
 class NutsFit:
-    """Draws [chains, draws] by parameter name, divergences after the warm-up, wall time with compilation."""
+    """Draws [chains, draws] of parameters and estimands by name, divergences after the warm-up, wall seconds.
+
+    The time includes compilation.
+    """
 
     draws: Mapping[str, Floats]
     divergences: int
@@ -161,4 +185,4 @@ def nuts(
         for index, name in enumerate(names)
     }
     divergences = int(np.sum(mcmc.get_extra_fields()["diverging"]))
-    return NutsFit({name: found[name] for name in model.parameter_names}, divergences, time.perf_counter() - start)
+    return NutsFit(found | estimands(model, found), divergences, time.perf_counter() - start)

@@ -1,7 +1,7 @@
 """The batched sampler's posteriors beside long NUTS runs, on open and simulated data, two models of each.
 
-Statistics of every parameter's draws in units of their Monte Carlo errors; the files of four data sets lie beside the
-repository.
+Statistics of the draws of every parameter and business quantity in units of their Monte Carlo errors; the files of four
+data sets lie beside the repository.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,12 +34,24 @@ from engine.models.additive_mmm import (
 )
 from engine.models.protocol import Seed
 from engine.priors.distribution import LogNormal
-from tests.agreement import STATISTICS, differences, threshold
+from tests.agreement import STATISTICS, differences, inflated, shifted, threshold
 from tests.bench import machine
 from tests.bench.cases import case, share_channel
-from tests.oracle import nuts
+from tests.oracle import NutsFit, nuts
 
-__all__ = ["DATA_SETS", "FORMS", "Comparison", "File", "Form", "Side", "Simulated", "compare"]
+__all__ = [
+    "DATA_SETS",
+    "FORMS",
+    "PRESETS",
+    "Comparison",
+    "File",
+    "Form",
+    "Preset",
+    "Side",
+    "Simulated",
+    "compare",
+    "limit",
+]
 
 Floats = NDArray[np.float64]
 
@@ -71,14 +83,16 @@ FORMS = (
 
 @dataclass(frozen=True)
 class Simulated:
-    """The series of `tests.bench.cases` with 15 parameters; their media follow Hill curves under either form."""
+    """The series of `tests.bench.cases`; their media follow Hill curves under either form."""
+
+    parameters: int = 15
 
     name = "simulated"
     missing = ""
 
     def model(self, form: Form) -> AdditiveMmm:
         """The prepared model."""
-        return case(15, channel=form.channel)
+        return case(self.parameters, channel=form.channel)
 
 
 @dataclass(frozen=True)
@@ -192,7 +206,7 @@ DATA_SETS: tuple[File | Simulated, ...] = (
 
 @dataclass(frozen=True)
 class Side:
-    """Draws [parameters, chains, draws] of one sampler, divergences, wall seconds with compilation."""
+    """Draws [quantities, chains, draws] of one sampler, divergences, wall seconds with compilation."""
 
     draws: Floats
     divergences: int
@@ -200,7 +214,7 @@ class Side:
 
     @cached_property
     def quality(self) -> dict[str, float]:
-        """Largest R-hat and smallest ESS over the parameters."""
+        """Largest R-hat and smallest ESS over the quantities."""
         r_hat, bulk, tail = summary(self.draws)
         return {"r_hat": float(r_hat.max()), "ess_bulk": float(bulk.min()), "ess_tail": float(tail.min())}
 
@@ -217,74 +231,149 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Preset:
+    """Settings that the service samples with; the data set is fitted `copies` times, with other random numbers."""
+
+    name: str
+    copies: int
+
+    def settings(self, model: AdditiveMmm) -> FitSettings:
+        """The settings for a model."""
+        if self.name == "single":
+            return FitSettings.single()
+        whole = FitSettings.simulation(len(model.parameter_names))
+        return replace(whole, schedules=whole.schedules[:1], last=None)
+
+    def fit(self, model: AdditiveMmm, names: Sequence[str]) -> tuple[Side, dict[str, Any]]:
+        """The draws of the copies laid end to end, and what the settings themselves say of the fits.
+
+        Every chain of a copy starts anew and the copies are independent, so that a warm-up that is too short shows as a
+        bias of all of them, however few draws each has. No copy is left out.
+        """
+        start = time.perf_counter()
+        ids = np.arange(self.copies)
+        y = np.repeat(model.observed[:, None], self.copies, axis=1)
+        fit = model.fit(y, Seed.of(3), ids, self.settings(model))
+        seconds = time.perf_counter() - start
+        draws = np.stack([np.concatenate([*fit.draws[name]], axis=-1) for name in names])
+        found = fit.diagnostics
+        said = {
+            "fits": self.copies,
+            "fits_not_ok": int(np.sum(~found.ok)),
+            "fits_run_again": int(np.sum(found.escalations > 0)),
+            "largest_r_hat_of_a_fit": float(found.r_hat.max()),
+        }
+        return Side(draws, int(found.divergences.sum()), seconds), said
+
+
+PRESETS = (Preset("single", copies=1), Preset("simulation, first schedule", copies=64))
+"""Those of a client's own data and, in float32 and with a short warm-up, of the many data sets of SBC."""
+
+
+def limit(comparisons: int) -> float:
+    """Largest difference that may be found in one comparison, family-wise over all data sets, models and presets."""
+    return threshold(comparisons * len(DATA_SETS) * len(FORMS) * len(PRESETS))
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Two fits of one data set; `escalations` counts the schedules that our sampler ran again on."""
+    """Our draws and those of NUTS for one data set, model and preset; `said` is what the preset says of its fits."""
 
     data_set: str
     model: str
+    preset: str
+    parameters: int
     names: tuple[str, ...]
     ours: Side
+    said: Mapping[str, Any]
     theirs: Side
-    escalations: int
 
     @cached_property
     def differences(self) -> Floats:
-        """Those of the statistics in Monte Carlo errors [parameters, 4]."""
+        """Those of the statistics in Monte Carlo errors [quantities, 4]."""
         return differences(self.ours.draws, self.theirs.draws)
+
+    def noticed(self, spoil: Callable[[Floats], Floats]) -> NDArray[np.bool_]:
+        """Whether a difference passes the limit [quantities] after our draws were spoilt."""
+        z = differences(spoil(self.ours.draws), self.theirs.draws)
+        return np.asarray(np.any(np.abs(z) > limit(z.size), axis=1))
 
     @property
     def row(self) -> dict[str, Any]:
-        """The row of the result file; `rms_z` is near 1 where only Monte Carlo errors differ."""
+        """The row of the result file.
+
+        `rms_z` is near 1 where only Monte Carlo errors differ; `noticed` is the share of the quantities whose error
+        alone would be noticed.
+        """
         z = self.differences
         spread = self.ours.draws.std(axis=(1, 2)) / self.theirs.draws.std(axis=(1, 2)) - 1.0
         worst, widest = np.argmax(np.abs(z), axis=0), int(np.argmax(np.abs(spread)))
         return {
             "data_set": self.data_set,
             "model": self.model,
-            "parameters": len(self.names),
+            "preset": self.preset,
+            "parameters": self.parameters,
+            "quantities": len(self.names),
             "comparisons": z.size,
-            "threshold_z": threshold(z.size * len(DATA_SETS) * len(FORMS)),
+            "threshold_z": limit(z.size),
             "rms_z": float(np.sqrt(np.mean(z**2))),
             "worst_z": {
-                statistic: {"z": float(z[row, column]), "parameter": self.names[row]}
+                statistic: {"z": float(z[row, column]), "quantity": self.names[row]}
                 for column, (statistic, row) in enumerate(zip(STATISTICS, worst, strict=True))
             },
-            "largest_relative_sd_difference": {"value": float(spread[widest]), "parameter": self.names[widest]},
-            "ours": {**self.ours.row, "escalations": self.escalations},
+            "largest_relative_sd_difference": {"value": float(spread[widest]), "quantity": self.names[widest]},
+            "noticed": {
+                "sd 10 % too large": float(self.noticed(inflated).mean()),
+                "0.15 sd too high": float(self.noticed(shifted).mean()),
+            },
+            "ours": {**self.ours.row, **self.said},
             "nuts": self.theirs.row,
         }
 
 
-def compare(data_set: File | Simulated, form: Form, *, warmup: int = 1000, draws: int = 2000) -> Comparison:
-    """Fit a data set with both samplers; `warmup` and `draws` are those of each of the four chains of NUTS."""
+def compare(
+    data_set: File | Simulated,
+    form: Form,
+    presets: Sequence[Preset] = PRESETS,
+    *,
+    warmup: int = 1000,
+    draws: int = 2000,
+) -> list[Comparison]:
+    """Fit a data set with NUTS, in four chains of `warmup` and `draws`, and with each of the presets."""
     enable_float64()
     model = data_set.model(form)
-    names = model.parameter_names
-    start = time.perf_counter()
-    fit = model.fit(model.observed[:, None], Seed.of(3), np.arange(1), FitSettings.single())
-    seconds = time.perf_counter() - start
-    ours = Side(np.stack([fit.draws[name][0] for name in names]), int(fit.diagnostics.divergences[0]), seconds)
+    names = tuple(dict.fromkeys((*model.parameter_names, *model.estimand_names)))
     found = nuts(model, model.observed, warmup=warmup, draws=draws)
-    theirs = Side(np.stack([found.draws[name] for name in names]), found.divergences, found.seconds)
+    theirs = _side(found, names)
     sampled = " and ".join(dict.fromkeys(channel.parameterise_by.value for channel in model.spec.channels))
     described = f"{form.saturation.value}, {sampled}"
-    return Comparison(data_set.name, described, names, ours, theirs, int(fit.diagnostics.escalations[0]))
+    count = len(model.parameter_names)
+    return [
+        Comparison(data_set.name, described, preset.name, count, names, *preset.fit(model, names), theirs)
+        for preset in presets
+    ]
 
 
-def _measure(data_set: int, form: int) -> dict[str, Any]:
-    return compare(DATA_SETS[data_set], FORMS[form]).row
+def _side(found: NutsFit, names: Sequence[str]) -> Side:
+    return Side(np.stack([found.draws[name] for name in names]), found.divergences, found.seconds)
+
+
+def _measure(data_set: int, form: int) -> list[dict[str, Any]]:
+    return [comparison.row for comparison in compare(DATA_SETS[data_set], FORMS[form])]
 
 
 def _text(row: Mapping[str, Any]) -> str:
-    worst = ", ".join(f"{name} {found['z']:+.1f} {found['parameter']}" for name, found in row["worst_z"].items())
+    worst = ", ".join(f"{name} {found['z']:+.1f} {found['quantity']}" for name, found in row["worst_z"].items())
     sides = "; ".join(
         f"{name} R-hat {side['r_hat']:.4f}, ESS bulk {side['ess_bulk']:.0f} tail {side['ess_tail']:.0f}, "
         f"{side['divergences']} divergences, {side['seconds']:.1f} s"
         for name, side in (("ours", row["ours"]), ("NUTS", row["nuts"]))
     )
+    spread, ours = row["largest_relative_sd_difference"], row["ours"]
     return (
-        f"{row['data_set']}, {row['model']}, {row['parameters']} parameters: {worst} (limit {row['threshold_z']:.1f}, "
-        f"rms {row['rms_z']:.2f}); sd {row['largest_relative_sd_difference']['value']:+.1%}; {sides}"
+        f"{row['data_set']}, {row['model']}, {row['preset']}, {row['quantities']} quantities: {worst} "
+        f"(limit {row['threshold_z']:.1f}, rms {row['rms_z']:.2f}); sd {spread['value']:+.1%} {spread['quantity']}; "
+        f"{ours['fits_not_ok']} of {ours['fits']} fits not ok, {ours['fits_run_again']} run again; {sides}"
     )
 
 
@@ -296,7 +385,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the result files")
     arguments = parser.parse_args()
     here = machine.describe()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for index, data_set in enumerate(DATA_SETS):
         if data_set.name not in arguments.data_sets:
             continue
@@ -304,8 +393,9 @@ def main() -> None:
             print(f"{data_set.name}: left out, {data_set.missing}", flush=True)
             continue
         for form in range(len(FORMS)):
-            rows.append(machine.fresh(_measure, index, form, core=machine.places(here)[-1]))
-            print(_text(rows[-1]), flush=True)
+            found = machine.fresh(_measure, index, form, core=machine.places(here)[-1])
+            rows += found
+            print("\n".join(_text(row) for row in found), flush=True)
             machine.write(arguments.output, "accuracy", here, rows)
 
 
