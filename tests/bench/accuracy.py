@@ -1,6 +1,6 @@
 """The batched sampler's posteriors beside long NUTS runs, on open and simulated data, two models of each.
 
-Statistics of every parameter's draws in units of their Monte Carlo errors; the files of four data sets lie beside the
+Statistics of every parameter's draws in units of their Monte Carlo errors; the files of three data sets lie beside the
 repository.
 """
 
@@ -150,20 +150,6 @@ DATA_SETS: tuple[File | Simulated, ...] = (
         controls=("competitor_sales_B",),
     ),
     File(
-        "meridian_national_all_channels",
-        _SHARED / "meridian_national_all_channels.csv",
-        dates="time",
-        kpi="conversions",
-        media={
-            "paid_0": ("Channel0_impression", "Channel0_spend"),
-            "paid_1": ("Channel1_impression", "Channel1_spend"),
-            "paid_3": ("Channel3_impression", "Channel3_spend"),
-            "organic": ("Organic_channel0_impression", None),
-        },
-        controls=("competitor_sales_control", "sentiment_score_control", "Promo"),
-        revenue_per_kpi="revenue_per_conversion",
-    ),
-    File(
         "meridian_geo_media",
         _SHARED / "meridian_geo_media.csv",
         dates="time",
@@ -271,8 +257,8 @@ def compare(data_set: File | Simulated, form: Form, *, warmup: int = 1000, draws
     return Comparison(data_set.name, described, names, ours, theirs, int(fit.diagnostics.escalations[0]))
 
 
-def _measure(data_set: int, form: int) -> dict[str, Any]:
-    return compare(DATA_SETS[data_set], FORMS[form]).row
+def _measure(data_set: int, form: int, draws: int = 2000) -> dict[str, Any]:
+    return compare(DATA_SETS[data_set], FORMS[form], draws=draws).row
 
 
 def _text(row: Mapping[str, Any]) -> str:
@@ -293,6 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.accuracy", description=main.__doc__)
     names = [data_set.name for data_set in DATA_SETS]
     parser.add_argument("--data-sets", nargs="+", choices=names, default=names)
+    parser.add_argument("--draws", type=int, default=2000, help="of each of the four chains of NUTS")
     parser.add_argument("--output", type=Path, required=True, help="folder of the result files")
     arguments = parser.parse_args()
     here = machine.describe()
@@ -304,7 +291,7 @@ def main() -> None:
             print(f"{data_set.name}: left out, {data_set.missing}", flush=True)
             continue
         for form in range(len(FORMS)):
-            rows.append(machine.fresh(_measure, index, form, core=machine.places(here)[-1]))
+            rows.append(machine.fresh(_measure, index, form, arguments.draws, core=machine.places(here)[-1]))
             print(_text(rows[-1]), flush=True)
             machine.write(arguments.output, "accuracy", here, rows)
 
