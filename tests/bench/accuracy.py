@@ -1,7 +1,7 @@
 """The batched sampler's posteriors beside long NUTS runs, on open and simulated data, two models of each.
 
-Statistics of the draws of every parameter and business quantity in units of their Monte Carlo errors; the files of four
-data sets lie beside the repository.
+Statistics of the draws of every parameter and business quantity in units of their Monte Carlo errors; the files of
+three data sets lie beside the repository.
 """
 
 from __future__ import annotations
@@ -162,20 +162,6 @@ DATA_SETS: tuple[File | Simulated, ...] = (
             "newsletter": ("newsletter", None),
         },
         controls=("competitor_sales_B",),
-    ),
-    File(
-        "meridian_national_all_channels",
-        _SHARED / "meridian_national_all_channels.csv",
-        dates="time",
-        kpi="conversions",
-        media={
-            "paid_0": ("Channel0_impression", "Channel0_spend"),
-            "paid_1": ("Channel1_impression", "Channel1_spend"),
-            "paid_3": ("Channel3_impression", "Channel3_spend"),
-            "organic": ("Organic_channel0_impression", None),
-        },
-        controls=("competitor_sales_control", "sentiment_score_control", "Promo"),
-        revenue_per_kpi="revenue_per_conversion",
     ),
     File(
         "meridian_geo_media",
@@ -358,8 +344,8 @@ def _side(found: NutsFit, names: Sequence[str]) -> Side:
     return Side(np.stack([found.draws[name] for name in names]), found.divergences, found.seconds)
 
 
-def _measure(data_set: int, form: int) -> list[dict[str, Any]]:
-    return [comparison.row for comparison in compare(DATA_SETS[data_set], FORMS[form])]
+def _measure(data_set: int, form: int, draws: int) -> list[dict[str, Any]]:
+    return [comparison.row for comparison in compare(DATA_SETS[data_set], FORMS[form], draws=draws)]
 
 
 def _text(row: Mapping[str, Any]) -> str:
@@ -382,6 +368,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.accuracy", description=main.__doc__)
     names = [data_set.name for data_set in DATA_SETS]
     parser.add_argument("--data-sets", nargs="+", choices=names, default=names)
+    parser.add_argument("--draws", type=int, default=2000, help="of each of the four chains of NUTS")
     parser.add_argument("--output", type=Path, required=True, help="folder of the result files")
     arguments = parser.parse_args()
     here = machine.describe()
@@ -393,7 +380,7 @@ def main() -> None:
             print(f"{data_set.name}: left out, {data_set.missing}", flush=True)
             continue
         for form in range(len(FORMS)):
-            found = machine.fresh(_measure, index, form, core=machine.places(here)[-1])
+            found = machine.fresh(_measure, index, form, arguments.draws, core=machine.places(here)[-1])
             rows += found
             print("\n".join(_text(row) for row in found), flush=True)
             machine.write(arguments.output, "accuracy", here, rows)
