@@ -2,16 +2,50 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from engine.inference.precision import enable_float64
 from tests.agreement import differences, threshold
 from tests.bench.accuracy import DATA_SETS, FORMS, Comparison, File, Form, Simulated, compare
 
+enable_float64()
+
 PAIRS = [(data_set, form) for data_set in DATA_SETS for form in FORMS]
+
+Floats = NDArray[np.float64]
 
 
 def limit(comparison: Comparison) -> float:
     """Family-wise over the parameters, the statistics and all pairs of data set and model."""
     return threshold(comparison.differences.size * len(PAIRS))
+
+
+def shifted(draws: Floats) -> Floats:
+    """Draws [parameters, chains, draws] moved by 0.15 sd."""
+    return draws + 0.15 * draws.std(axis=(1, 2), keepdims=True)
+
+
+def inflated(draws: Floats) -> Floats:
+    """Draws [parameters, chains, draws] spread by 10 % around their mean."""
+    mean = draws.mean(axis=(1, 2), keepdims=True)
+    return np.asarray(mean + 1.1 * (draws - mean))
+
+
+def autocorrelated(rng: np.random.Generator, *shape: int) -> Floats:
+    """Skew draws [..., draws]: the exponential of a stationary AR(1) of coefficient 0.5 and sd 0.5."""
+    values = 0.5 * rng.standard_normal(shape)
+    for index in range(1, shape[-1]):
+        values[..., index] = 0.5 * values[..., index - 1] + np.sqrt(0.75) * values[..., index]
+    return np.asarray(np.exp(values))
+
+
+def test_differences_of_one_law_are_standard_normal() -> None:
+    rng = np.random.default_rng(1)
+    z = differences(autocorrelated(rng, 400, 16, 400), autocorrelated(rng, 400, 4, 1000))
+    # The mean of 400 squares has a standard error of 0.07; the margin is for errors that are estimates themselves.
+    np.testing.assert_allclose(np.mean(z**2, axis=0), 1.0, atol=0.3)
+    np.testing.assert_allclose(np.mean(z, axis=0), 0.0, atol=0.2)
+    assert np.all(np.abs(z) < threshold(z.size))
 
 
 @pytest.mark.slow
@@ -25,8 +59,6 @@ def test_posteriors_agree_within_monte_carlo_error(data_set: File | Simulated, f
         assert side.divergences == 0
     worst = {name: z.round(1) for name, z in zip(found.names, found.differences, strict=True)}
     assert np.all(np.abs(found.differences) < limit(found)), worst
-
-    ours, theirs = found.ours.draws, found.theirs.draws
-    mean, sd = ours.mean(axis=(1, 2), keepdims=True), ours.std(axis=(1, 2), keepdims=True)
-    for wrong in (mean + 1.1 * (ours - mean), ours + 0.15 * sd):
-        assert np.any(np.abs(differences(wrong, theirs)) > limit(found)), "the comparison would miss an error"
+    for wrong in (shifted, inflated):
+        caught = np.abs(differences(wrong(found.ours.draws), found.theirs.draws)) > limit(found)
+        assert np.any(caught), f"draws that are {wrong.__name__} would pass"
