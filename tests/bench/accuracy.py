@@ -83,16 +83,14 @@ FORMS = (
 
 @dataclass(frozen=True)
 class Simulated:
-    """The series of `tests.bench.cases`; their media follow Hill curves under either form."""
-
-    parameters: int = 15
+    """The series of `tests.bench.cases` with 15 parameters; their media follow Hill curves under either form."""
 
     name = "simulated"
     missing = ""
 
     def model(self, form: Form) -> AdditiveMmm:
         """The prepared model."""
-        return case(self.parameters, channel=form.channel)
+        return case(15, channel=form.channel)
 
 
 @dataclass(frozen=True)
