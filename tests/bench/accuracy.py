@@ -305,7 +305,11 @@ class Comparison:
                 statistic: {"z": float(z[row, column]), "quantity": self.names[row]}
                 for column, (statistic, row) in enumerate(zip(STATISTICS, worst, strict=True))
             },
-            "largest_relative_sd_difference": {"value": float(spread[widest]), "quantity": self.names[widest]},
+            "largest_relative_sd_difference": {
+                "value": float(spread[widest]),
+                "z": float(z[widest, STATISTICS.index("sd")]),
+                "quantity": self.names[widest],
+            },
             "noticed": {
                 "sd 10 % too large": float(self.noticed(inflated).mean()),
                 "0.15 sd too high": float(self.noticed(shifted).mean()),
@@ -354,9 +358,11 @@ def _text(row: Mapping[str, Any]) -> str:
         for name, side in (("ours", row["ours"]), ("NUTS", row["nuts"]))
     )
     spread, ours = row["largest_relative_sd_difference"], row["ours"]
+    noticed = " / ".join(f"{share:.0%}" for share in row["noticed"].values())
     return (
         f"{row['data_set']}, {row['model']}, {row['preset']}, {row['quantities']} quantities: {worst} "
-        f"(limit {row['threshold_z']:.1f}, rms {row['rms_z']:.2f}); sd {spread['value']:+.1%} {spread['quantity']}; "
+        f"(limit {row['threshold_z']:.1f}, rms {row['rms_z']:.2f}); "
+        f"sd {spread['value']:+.1%} {spread['quantity']} (z {spread['z']:+.1f}); noticed {noticed}; "
         f"{ours['fits_not_ok']} of {ours['fits']} fits not ok, {ours['fits_run_again']} run again; {sides}"
     )
 
