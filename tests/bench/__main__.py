@@ -19,7 +19,7 @@ from tests.bench.cases import SIZES
 
 __all__: list[str] = []
 
-PARTS = ("throughput", "rivals", "single", "conflict", "gradient", "scaling", "precision")
+PARTS = ("throughput", "rivals", "single", "conflict", "gradient", "scaling", "precision", "accuracy")
 
 _QUICK: Mapping[str, Sequence[str]] = {
     "throughput": ("--parameters", "5", "--simulations", "100", "--large", "--repeats", "1"),
@@ -28,6 +28,7 @@ _QUICK: Mapping[str, Sequence[str]] = {
     "gradient": ("--parameters", "5", "--lanes", "8", "256"),
     "scaling": ("--weeks", "52", "--geos", "2", "--simulations", "64", "--data-sets", "1"),
     "precision": ("--parameters", "5", "--simulations", "64"),
+    "accuracy": ("--data-sets", "simulated", "--draws", "200"),
 }
 """Arguments of a smoke run; a part without an entry here is told otherwise."""
 

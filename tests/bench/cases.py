@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, Window, prepare
 from engine.priors.distribution import Beta
 
-__all__ = ["LEAD_IN_WEEKS", "SIZES", "Size", "case", "panel_case", "table"]
+__all__ = ["LEAD_IN_WEEKS", "SIZES", "Size", "case", "panel_case", "share_channel", "table"]
 
 Floats = NDArray[np.float64]
+
+MakeChannel = Callable[[str, str, str | None], Channel]
+"""A channel of a name, an exposure column and a spend column."""
 
 LEAD_IN_WEEKS = 12
 """Weeks before the window, more than the adstock's seven lags, so that no row of the window is edge-affected."""
@@ -50,13 +54,18 @@ class _AfterLeadIn(Window):
         return LEAD_IN_WEEKS
 
 
-def case(parameters: int, weeks: int = 104, seed: int = 0) -> AdditiveMmm:
+def share_channel(name: str, exposure: str, spend: str | None) -> Channel:
+    """A channel as the service makes it without beliefs: Beta(1, 3) on its share of outcome, Hill saturation."""
+    return Channel(name, exposure, Beta(1.0, 3.0), spend=spend, n_weights=_N_WEIGHTS)
+
+
+def case(parameters: int, weeks: int = 104, seed: int = 0, channel: MakeChannel = share_channel) -> AdditiveMmm:
     """A prepared model of 5, 15, 30 or 50 parameters on `weeks` rows after the lead-in.
 
-    It is what the service would build from the same request without beliefs: Beta(1, 3) on each share of outcome,
-    Hill saturation and the default priors of everything else. Media bring 40 % of the KPI in truth.
+    It is what the service would build from the same request without beliefs, with the default priors of everything
+    that `channel` does not say. Media bring 40 % of the KPI in truth, by Hill curves.
     """
-    return prepare(table(parameters, weeks, seed), _spec(SIZES[parameters]), _AfterLeadIn())
+    return prepare(table(parameters, weeks, seed), _spec(SIZES[parameters], channel), _AfterLeadIn())
 
 
 def table(parameters: int, weeks: int = 104, seed: int = 0) -> Table:
@@ -96,13 +105,10 @@ def _control_names(size: Size) -> list[str]:
     return [f"control_{index + 1}" for index in range(size.controls)]
 
 
-def _spec(size: Size) -> AdditiveMmmSpec:
+def _spec(size: Size, channel: MakeChannel = share_channel) -> AdditiveMmmSpec:
     return AdditiveMmmSpec(
         kpi="kpi",
-        channels=tuple(
-            Channel(name, name, Beta(1.0, 3.0), spend=f"{name}_spend", n_weights=_N_WEIGHTS)
-            for name in _channel_names(size)
-        ),
+        channels=tuple(channel(name, name, f"{name}_spend") for name in _channel_names(size)),
         controls=tuple(Control(name, name) for name in _control_names(size)),
         fourier_pairs=size.fourier_pairs,
         trend=size.trend,

@@ -475,6 +475,66 @@ def _precision(result: Result) -> list[str]:
     ]
 
 
+def _accuracy(result: Result) -> list[str]:
+    rows = result["rows"]
+    statistics = tuple(rows[0]["worst_z"])
+    sides = ("R-hat", "ESS smallest", "s")
+    head = (
+        "data set",
+        "model",
+        "preset",
+        "parameters",
+        "comparisons",
+        *statistics,
+        "limit",
+        "rms",
+        "sd by",
+        *(f"{name}: {figure}" for name in ("this engine", "NUTS") for figure in sides),
+        "fits not ok",
+        "sd + 10 % / mean + 0.15 sd noticed",
+    )
+    return [
+        "Posteriors beside long NUTS runs of the model with nothing integrated out: the largest difference of a "
+        "statistic of a parameter or business quantity in Monte Carlo errors, the size that chance passes in one of "
+        "1000 such tables, the root mean square of all differences, the largest relative difference of an sd.",
+        "Simulations: one data set fitted again and again on the first schedule alone, no fit left out. The last "
+        "column is the share of quantities in which such an error would pass the limit. Seconds of one core with "
+        "compilation.",
+        "",
+        *_table(
+            head,
+            [
+                [
+                    row["data_set"],
+                    row["model"],
+                    row["preset"],
+                    str(row["parameters"]),
+                    str(row["comparisons"]),
+                    *(f"{row['worst_z'][name]['z']:+.1f} {row['worst_z'][name]['quantity']}" for name in statistics),
+                    _fixed(row["threshold_z"], 1),
+                    _fixed(row["rms_z"], 2),
+                    "{:+.1f} % {}".format(
+                        100.0 * row["largest_relative_sd_difference"]["value"],
+                        row["largest_relative_sd_difference"]["quantity"],
+                    ),
+                    *(
+                        cell
+                        for side in (row["ours"], row["nuts"])
+                        for cell in (
+                            _fixed(side["r_hat"], 4),
+                            _number(min(side["ess_bulk"], side["ess_tail"])),
+                            _number(side["seconds"]),
+                        )
+                    ),
+                    f"{row['ours']['fits_not_ok']} of {row['ours']['fits']}",
+                    " / ".join(_share(share) for share in row["noticed"].values()),
+                ]
+                for row in rows
+            ],
+        ),
+    ]
+
+
 _TABLES: Mapping[str, Callable[[Result], list[str]]] = {
     "throughput": _throughput,
     "rivals": _rivals,
@@ -483,6 +543,7 @@ _TABLES: Mapping[str, Callable[[Result], list[str]]] = {
     "gradient": _gradient,
     "scaling": _scaling,
     "precision": _precision,
+    "accuracy": _accuracy,
 }
 
 _TITLES = {
@@ -493,6 +554,7 @@ _TITLES = {
     "gradient": "Gradients",
     "scaling": "Size of the data",
     "precision": "float32 against float64",
+    "accuracy": "Posteriors against NUTS",
 }
 
 

@@ -22,8 +22,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
 from jax import Array
 from numpy.typing import NDArray
 from numpyro.infer import MCMC, NUTS
@@ -35,8 +33,9 @@ from engine.models.additive_mmm import AdditiveMmm, Parameterisation, Saturation
 from engine.models.protocol import Seed
 from engine.priors.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 from tests.bench.cases import SIZES, case
+from tests.oracle import numpyro_program
 
-__all__ = ["Measurement", "compiled_nuts", "disagreement", "numpyro_program", "nutpie_loop", "simuk_seconds"]
+__all__ = ["Measurement", "compiled_nuts", "disagreement", "nutpie_loop", "simuk_seconds"]
 
 Floats = NDArray[np.float64]
 
@@ -106,45 +105,6 @@ class Measurement:
         )
 
 
-def numpyro_program(model: AdditiveMmm) -> Callable[..., None]:
-    """NumPyro program of the un-collapsed model; its argument `y` [T] is the KPI in `model.target_units`.
-
-    Raises ValueError for a model outside the form of `tests.bench.cases`.
-    """
-    _check_form(model)
-    design = model.design
-    priors = _priors_by_site(model)
-    families: dict[type[Distribution], Callable[..., Any]] = {
-        Beta: dist.Beta,
-        LogNormal: dist.LogNormal,
-        Normal: dist.Normal,
-        HalfNormal: dist.HalfNormal,
-    }
-
-    def prior(site: str) -> Any:
-        family, arguments = _family(priors[site])
-        return families[family](*(argument[0] if site == "sigma" else argument for argument in arguments))
-
-    def program(y: Array | None = None) -> None:
-        with numpyro.plate("channel", design.exposure.shape[1]):
-            media = numpyro.sample("media", prior("media"))
-            retention = numpyro.sample("retention", prior("retention"))
-            half_saturation = numpyro.sample("half_saturation", prior("half_saturation"))
-        with numpyro.plate("column", design.block.shape[1]):
-            coefficients = numpyro.sample("coefficients", prior("coefficients"))
-        sigma = numpyro.sample("sigma", prior("sigma"))
-
-        weights = retention[:, None] ** jnp.arange(design.exposure.shape[2])
-        weights = weights / weights.sum(axis=1, keepdims=True)
-        adstocked = jnp.einsum("tcw,cw->tc", jnp.asarray(design.exposure), weights)
-        curve = adstocked / (adstocked + half_saturation)
-        effect = media * design.total_outcome / design.kpi_sd * curve / (jnp.asarray(design.weights) @ curve)
-        mean = jnp.asarray(design.block) @ coefficients + jnp.sum(effect - effect.mean(axis=0), axis=1)
-        numpyro.sample("y", dist.Normal(mean, sigma), obs=y)
-
-    return program
-
-
 def simuk_seconds(
     model: AdditiveMmm,
     simulations: int,
@@ -170,7 +130,6 @@ def simuk_seconds(
         site: np.stack([sample.parameters[name][order] for name in names], axis=1)
         for site, names in _names_by_site(model).items()
     }
-    truths["sigma"] = truths["sigma"][:, 0]
     scaled = model.target_units(sample.y)[: model.n_observations].T[order]
     starts: list[Floats] = []
     posteriors: list[Mapping[str, Any]] = []
