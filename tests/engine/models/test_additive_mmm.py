@@ -211,6 +211,42 @@ def test_other_quantities_have_no_prior_in_closed_form(quantity: str) -> None:
         small_model().prior_of(quantity)
 
 
+def test_models_of_one_shape_are_one_structure_to_the_compiler() -> None:
+    def shape(**changes: object) -> tuple[object, list[tuple[int, ...]]]:
+        leaves, structure = jax.tree.flatten(small_model(**changes).target)
+        return structure, [leaf.shape for leaf in leaves]
+
+    tv, search = small_model().spec.channels
+    same = [
+        {"controls": ()},  # with intercept, trend and a Fourier pair four columns instead of five are another bucket
+        {"controls": (Control("price", "price"), Control("margin", "margin"))},
+        {"channels": (tv, replace(search, spend="tv_spend"))},
+        {"channels": (replace(tv, parameterise_by=Parameterisation.SHARE_OF_OUTCOME, name="radio"), search)},
+        {"channels": (replace(tv, prior=Beta(2.0, 2.0), retention_prior=Beta(1.0, 1.0)), search)},
+        {"revenue_per_kpi": "margin"},
+    ]
+    assert [shape(**changes) == shape() for changes in same] == [False, True, True, True, True, True]
+    assert shape(channels=(tv, replace(search, saturation=Saturation.HILL))) != shape()
+
+
+def test_a_row_that_only_fills_up_is_unnamed_and_a_copy_of_sigma() -> None:
+    model = small_model()
+    target = model.target
+    rng = np.random.default_rng(5)
+    z = jnp.asarray(rng.normal(size=(target.dimension, 3)))
+    y = jnp.asarray(model.target_units(model.observed[:, None]).repeat(3, axis=1))
+    rows = np.asarray(target.quantities(z, y, jnp.asarray(rng.normal(size=(target.noise_dimension, 3)))))
+    parameters = target.parameter_names
+    assert tuple(filter(None, parameters)) == model.parameter_names
+    assert parameters.count("") == 3  # five columns fill eight
+    for name, row in zip(parameters, rows, strict=False):
+        if not name:
+            assert np.array_equal(row, rows[parameters.index("sigma")])
+    assert tuple(filter(None, target.quantity_names)) == model.quantity_names
+    assert rows.shape[0] == len(target.quantity_names)
+    assert np.all(np.isfinite(rows))
+
+
 def test_the_linear_part_takes_normal_priors_only() -> None:
     with pytest.raises(InvalidInput, match="must be Normal"):
         small_model().with_priors({"trend": LogNormal(0.0, 1.0)})
