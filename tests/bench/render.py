@@ -583,7 +583,7 @@ def _plot(throughput: Result, rivals: Result | None, path: Path) -> bool:
         ylabel="seconds of one core per 1000 simulations" if on == "one core" else "seconds per 1000 simulations",
         yscale="log",
         xticks=sorted({size for points in lines.values() for size, _ in points}),
-        title="Simulation-based calibration, warm; rivals extrapolated from 4 to 8 simulations" if rivals else None,
+        title="SBC, warm; rivals extrapolated from few simulations" if rivals else None,
     )
     axes.grid(True, which="major", alpha=0.3)
     axes.legend(fontsize="small")

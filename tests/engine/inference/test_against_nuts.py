@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from engine.inference.precision import enable_float64
 from tests.agreement import differences, inflated, shifted, threshold
-from tests.bench.accuracy import DATA_SETS, FORMS, File, Form, Simulated, compare, limit
+from tests.bench.accuracy import DATA_SETS, FORMS, PRESETS, File, Form, Simulated, compare, limit
 
 enable_float64()
 
@@ -36,7 +36,9 @@ def test_differences_of_one_law_are_standard_normal() -> None:
 def test_posteriors_agree_within_monte_carlo_error(data_set: File | Simulated, form: Form) -> None:
     if data_set.missing:
         pytest.skip(data_set.missing)
-    for found in compare(data_set, form, warmup=500, draws=1500):
+    # Both presets for one form only: what takes time is compilation, and `python -m tests.bench.accuracy` has the rest.
+    presets = PRESETS if form.by_roi else PRESETS[:1]
+    for found in compare(data_set, form, presets, warmup=500, draws=1500):
         for side in (found.ours, found.theirs):
             assert side.quality["r_hat"] < 1.01, (found.preset, side.quality)
         assert found.theirs.divergences == 0
