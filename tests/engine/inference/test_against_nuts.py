@@ -39,7 +39,7 @@ def test_posteriors_agree_within_monte_carlo_error(data_set: File | Simulated, f
     # Both presets for one form only: what takes time is compilation, and `python -m tests.bench.accuracy` has the rest.
     presets = PRESETS if form.by_roi else PRESETS[:1]
     for found in compare(data_set, form, presets, warmup=500, draws=1500):
-        if found.theirs.divergences:
+        if found.theirs.divergences and found.theirs.quality["r_hat"] > 1.01:
             # Nothing to compare with: NUTS itself fails on the retail data by ROI. Ours may not claim to succeed.
             assert found.said["fits_not_ok"] == found.said["fits"], found.said
             continue
