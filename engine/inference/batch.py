@@ -74,8 +74,7 @@ def _run(
     found: FitDiagnostics,
 ) -> None:
     """Run one schedule for the columns `todo`, chunk by chunk, and write values [Q, S, M, draws] and diagnostics."""
-
-    def run(first: int) -> None:
+    for first in range(0, todo.size, schedule.chunk):
         # A short chunk is padded with its last column, so that there is one shape to compile.
         padded = np.minimum(np.arange(first, first + schedule.chunk), todo.size - 1)
         chunk = _run_chunk(target, y[:, todo[padded]], seed, ids[todo[padded]], settings, schedule, level)
@@ -85,9 +84,6 @@ def _run(
         for name in ("r_hat", "ess_bulk", "ess_tail", "nonfinite", "divergences"):
             getattr(found, name)[columns] = np.asarray(getattr(chunk, name))[: columns.size]
         found.escalations[columns] = level
-
-    for first in range(0, todo.size, schedule.chunk):
-        run(first)
     found.ok[todo] = passes(found, settings.r_hat_limit, settings.ess_limit)[todo]
 
 

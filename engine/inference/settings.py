@@ -21,8 +21,8 @@ class Schedule:
     `warmup` transitions, of which the first `pilot` re-estimate the preconditioner and the rest adapt the step size;
     then `thin` transitions per kept draw. A transition is `leapfrog` steps at ten dimensions, more by the fourth root
     of the dimension (Beskos et al. 2013), with the step size adapted to `target_accept`, but never a path longer than
-    `trajectory` whitened units. `chunk` simulations share one compiled
-    call in `dtype`; both are part of the result's identity, because shapes decide rounding.
+    `trajectory` whitened units. `chunk` simulations share one compiled call in `dtype`; both are part of the result's
+    identity, because shapes decide rounding.
     """
 
     warmup: int

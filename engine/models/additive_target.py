@@ -19,8 +19,8 @@ Floats = NDArray[np.float64]
 
 TIME_BUCKET = 8
 BLOCK_BUCKET = 4
-"""Rows and columns of the linear part are filled up to multiples of these, so that a client whose window has 105 rows
-instead of 104, or one control more, does not wait for another compilation."""
+"""Rows and columns of the linear part are filled up to multiples of these, so that a client whose window has 103 rows
+instead of 104, or one control more, mostly does not wait for another compilation."""
 
 _HALF_LOG_3 = 0.5 * float(np.log(3.0))
 

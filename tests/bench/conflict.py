@@ -24,7 +24,7 @@ _BELIEVED = "channel_1"
 
 def measure(parameters: int, data_sets: int, directory: Path) -> dict[str, Any]:
     """Seconds of every analysis, the first of which finds a worker that has compiled nothing."""
-    service = Service(directory, {"LIFTOS_BAYES_WARM_UP": "[]"})
+    service = Service(directory)
     service.start()
     try:
         with Client.connect(service.address, client_id="bench") as client:
