@@ -16,6 +16,10 @@ class InvalidInput(EngineError):
         self.message = message
 
 
+class UnsupportedModel(EngineError):
+    """Something that this family of models, by what it is, cannot do; the message says why."""
+
+
 class UnsupportedQuantity(EngineError):
     """A quantity that the model does not define, or whose prior density is not available in closed form."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,27 @@ class Design:
     kpi_sd: float
     scalers: Mapping[str, float]
     window: WindowReport
+
+    def paired(self) -> Design:
+        """The design of two KPI series that share everything but their noise, one below the other [2N].
+
+        Only the first counts for the outcome that shares and ROI refer to: its weights stay, the second's are zero.
+        """
+        return replace(
+            self,
+            kpi=np.concatenate([self.kpi, self.kpi]),
+            population=np.concatenate([self.population, self.population]),
+            exposure=np.concatenate([self.exposure, self.exposure]),
+            weights=np.concatenate([self.weights, np.zeros_like(self.weights)]),
+            block=np.concatenate([self.block, self.block]),
+        )
+
+    def lagged(self, periods: int) -> Design:
+        """The design in which every exposure comes `periods` dates later, within its geo."""
+        by_geo = self.exposure.reshape(-1, self.window.periods, *self.exposure.shape[1:])
+        later = np.zeros_like(by_geo)
+        later[:, periods:] = by_geo[:, : by_geo.shape[1] - periods]
+        return replace(self, exposure=later.reshape(self.exposure.shape))
 
 
 def build_design(table: Table, spec: AdditiveMmmSpec, window: Window) -> Design:

@@ -19,7 +19,7 @@ from engine.models.additive_design import Design, WindowReport, build_design
 from engine.models.additive_simulator import expected_kpi, log_likelihood
 from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation, Saturation
 from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlock, bucket
-from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, BatchFit, Integers, PriorSample, Purpose, Seed
+from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, BatchFit, Flags, Integers, PriorSample, Purpose, Seed
 from engine.models.table import Table, Window
 from engine.priors.distribution import Distribution, Normal
 
@@ -74,6 +74,8 @@ class AdditiveMmm:
     spec: AdditiveMmmSpec
     design: Design
     priors: Mapping[str, Distribution]
+    used: NDArray[np.bool_] | None = None
+    """The rows [N] that enter the likelihood; None is all of them."""
 
     @property
     def family(self) -> str:
@@ -135,8 +137,8 @@ class AdditiveMmm:
     def _media_parameters(self) -> tuple[str, ...]:
         return self.parameter_names[: len(self.spec.channels)]
 
-    def _multiple(self, quantity: str) -> tuple[str, float]:
-        """(parameter, factor) with quantity = factor · parameter, factor > 0."""
+    def multiple_of(self, quantity: str) -> tuple[str, float]:
+        """(parameter, factor) with quantity = factor · parameter, factor > 0: a share or ROI and the one sampled."""
         if quantity in self.priors:
             return quantity, 1.0
         for index, channel in enumerate(self.spec.channels):
@@ -155,7 +157,7 @@ class AdditiveMmm:
 
     def prior_of(self, quantity: str) -> Distribution:
         """Prior of a parameter, or of the share, ROI or incremental outcome linked to it by a fixed factor."""
-        parameter, factor = self._multiple(quantity)
+        parameter, factor = self.multiple_of(quantity)
         prior = self.priors[parameter]
         return prior if factor == 1.0 else prior.scaled(factor)
 
@@ -164,7 +166,7 @@ class AdditiveMmm:
         changed = dict(self.priors)
         named: set[str] = set()
         for quantity, prior in priors.items():
-            parameter, factor = self._multiple(quantity)
+            parameter, factor = self.multiple_of(quantity)
             if parameter in named:
                 raise InvalidInput(f"priors[{quantity}]", f"{parameter} is given a prior twice")
             named.add(parameter)
@@ -178,14 +180,35 @@ class AdditiveMmm:
         """Truths and KPI series [N, S] in original units, in plain NumPy with the real data's scalers."""
         ids = [int(simulation) for simulation in np.asarray(simulations)]
         truths = np.empty((len(self.priors), len(ids)))
-        noise = np.empty((self.n_observations, len(ids)))
         for column, simulation in enumerate(ids):
             rng = seed.generator(simulation, Purpose.PRIOR)
             truths[:, column] = [prior.sample(rng, 1)[0] for prior in self.priors.values()]
-            noise[:, column] = seed.generator(simulation, Purpose.DATA).standard_normal(self.n_observations)
         parameters = dict(zip(self.parameter_names, truths, strict=True))
-        y = self.expected(parameters) + self._noise_sd(parameters) * noise
+        y = self.simulate(parameters, seed, simulations)
         return PriorSample(parameters, y, self.evaluate(parameters, y))
+
+    def simulate(self, parameters: Mapping[str, Floats], seed: Seed, simulations: Integers) -> Floats:
+        """KPI series [N, S] in original units at parameters [S], in plain NumPy."""
+        ids = np.asarray(simulations)
+        noise = np.empty((self.n_observations, ids.size))
+        for column, simulation in enumerate(ids):
+            noise[:, column] = seed.generator(int(simulation), Purpose.DATA).standard_normal(self.n_observations)
+        return self.expected(parameters) + self._noise_sd(parameters) * noise
+
+    def restricted(self, rows: Flags) -> AdditiveMmm:
+        """The same model in which only the marked rows [N] enter the likelihood.
+
+        Media are centred and normalised over the whole window as before: shares and ROI keep their meaning.
+        """
+        return replace(self, used=np.asarray(rows, dtype=bool))
+
+    def paired(self) -> AdditiveMmm:
+        """The model of [y, y'] [2N, S]: a second KPI series with the same media, carry-over, trend and seasonality."""
+        return replace(self, design=self.design.paired())
+
+    def lagged(self, periods: int) -> AdditiveMmm:
+        """The same model, mistaken about time: exposure acts `periods` dates later than it should."""
+        return replace(self, design=self.design.lagged(periods))
 
     def _noise_sd(self, parameters: Mapping[str, Floats]) -> Floats:
         """Standard deviation [N, S] of the errors in original units: `sigma` is per head, common to all geos."""
@@ -223,8 +246,11 @@ class AdditiveMmm:
                 values[f"share_of_media[{name}]"] = values[f"incremental_outcome[{name}]"] / total
             values[_TOTAL] = total / self.design.total_outcome
         population = self.design.population[:, None]
+        used = slice(None) if self.used is None else self.used
         values[LOG_LIKELIHOOD] = log_likelihood(
-            y / population, self.expected(parameters) / population, self.design.kpi_sd * parameters["sigma"]
+            (y / population)[used],
+            (self.expected(parameters) / population)[used],
+            self.design.kpi_sd * parameters["sigma"],
         )
         values[LOG_PRIOR] = np.sum([prior.logpdf(parameters[name]) for name, prior in self.priors.items()], axis=0)
         return {name: np.asarray(values[name]) for name in self.quantity_names}
@@ -235,9 +261,11 @@ class AdditiveMmm:
         design = self.design
         block = [self.priors[name] for name in design.block_names]
         active = np.arange(design.exposure.shape[2])[:, None] < design.n_weights
-        real = np.arange(bucket(self.n_observations, TIME_BUCKET)) < self.n_observations
+        real = self._filled(self._seen)
         linear = LinearBlock.of(
-            self._filled(design.block), np.asarray([law.mean for law in block]), np.asarray([law.sd for law in block])
+            self._filled(design.block * self._seen[:, None]),
+            np.asarray([law.mean for law in block]),
+            np.asarray([law.sd for law in block]),
         )
         return AdditiveTarget(
             prior_map=tabulate([self.priors[name] for name in self._sampled_names]),
@@ -245,7 +273,8 @@ class AdditiveMmm:
             exposure=jnp.asarray(np.transpose(self._filled(design.exposure), (1, 0, 2))),
             active=jnp.asarray(active.astype(np.float64)),
             weights=jnp.asarray(self._filled(design.weights)),
-            real_rows=jnp.asarray(real.astype(np.float64)),
+            real_rows=jnp.asarray(real),
+            rows=jnp.asarray(float(self.n_observations)),
             to_incremental=jnp.asarray(self._to_incremental),
             to_share=jnp.asarray(self._to_incremental / design.total_outcome),
             to_roi=jnp.asarray(np.nan_to_num(self._to_incremental / design.spend)),
@@ -253,6 +282,11 @@ class AdditiveMmm:
             labels=Labels(self._row_names(linear.sd.size)),
             saturation=design.saturation,
         )
+
+    @property
+    def _seen(self) -> Floats:
+        """1 for the rows [N] that enter the likelihood, 0 for the others."""
+        return np.ones(self.n_observations) if self.used is None else self.used.astype(np.float64)
 
     def _row_names(self, linear: int) -> tuple[str, ...]:
         """Names of the rows that the target computes, whose linear part is filled up to so many columns.
@@ -279,7 +313,8 @@ class AdditiveMmm:
 
     def target_units(self, y: Floats) -> Floats:
         """y [N, S] in the units of `target`: per head, centred, divided by the real data's sd and filled up with 0."""
-        return self._filled((y / self.design.population[:, None] - self.design.kpi_mean) / self.design.kpi_sd)
+        per_head = (y / self.design.population[:, None] - self.design.kpi_mean) / self.design.kpi_sd
+        return self._filled(per_head * self._seen[:, None])
 
     def fit(self, y: Floats, seed: Seed, simulations: Integers, inference: Backend) -> BatchFit:
         """Posterior draws of every quantity for KPI series y [N, S] in original units."""

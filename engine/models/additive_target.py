@@ -100,7 +100,9 @@ class AdditiveTarget:
     exposure: Array  # [C, T, W]
     active: Array  # [W, C], 1 for the weights that a channel has
     weights: Array  # [T]
-    real_rows: Array  # [T], 0 for a row that only fills the series up; everything else is 0 there too
+    real_rows: Array  # [T], 0 for a row that does not enter the likelihood; y and the linear part are 0 there too
+    rows: Array  # number of rows over which media are centred: all but those that only fill the series up, where
+    # everything is 0
     to_incremental: Array  # [C]: incremental outcome per unit of the sampled media quantity
     to_share: Array  # [C]: share of outcome per unit of the sampled media quantity
     to_roi: Array  # [C]: ROI per unit, 0 without spend
@@ -170,8 +172,8 @@ class AdditiveTarget:
         return effect * self.real_rows[:, None]
 
     def _mean(self, series: Array) -> Array:
-        """Mean over the real rows of series [T, lanes] that are zero elsewhere."""
-        return jnp.sum(series, axis=0) / jnp.sum(self.real_rows)
+        """Mean over the window of series [T, lanes] that are zero where the series is only filled up."""
+        return jnp.sum(series, axis=0) / self.rows
 
     def media_mean(self, theta: Array) -> Array:
         """Media part of the scaled expectation [T, lanes] at theta [3C + 1, lanes], around its mean over time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
@@ -20,6 +20,7 @@ from engine.models.protocol import (
     LOG_PRIOR,
     BatchFit,
     FitDiagnostics,
+    Flags,
     Integers,
     PriorSample,
     Purpose,
@@ -71,6 +72,8 @@ class ConjugateNormal:
     """
 
     spec: ConjugateNormalSpec
+    rows: tuple[int, ...] | None = None
+    """The observations that enter the likelihood; None is all of them."""
 
     @property
     def family(self) -> str:
@@ -114,6 +117,11 @@ class ConjugateNormal:
         """n."""
         return self.spec.n_observations
 
+    def multiple_of(self, quantity: str) -> tuple[str, float]:
+        """The one quantity and 1; UnsupportedQuantity for any other name."""
+        self.prior_of(quantity)
+        return quantity, 1.0
+
     def prior_of(self, quantity: str) -> Distribution:
         """The prior of the one quantity; UnsupportedQuantity for any other name."""
         if quantity != self.spec.quantity:
@@ -126,25 +134,46 @@ class ConjugateNormal:
         for quantity, prior in priors.items():
             self.prior_of(quantity)
             changed = prior
+        return ConjugateNormal(replace(self.spec, prior=changed), self.rows)
+
+    def restricted(self, rows: Flags) -> ConjugateNormal:
+        """The same model in which only the marked observations [n] enter the likelihood."""
+        return ConjugateNormal(self.spec, tuple(np.flatnonzero(rows).tolist()))
+
+    def paired(self) -> ConjugateNormal:
+        """The model of twice as many observations with the same unit sd."""
         spec = self.spec
-        return ConjugateNormal(
-            ConjugateNormalSpec(spec.quantity, spec.estimate, spec.standard_error, spec.n_observations, changed)
-        )
+        halved = spec.standard_error / math.sqrt(2.0)
+        return ConjugateNormal(replace(spec, standard_error=halved, n_observations=2 * spec.n_observations))
 
     def sample_prior(self, seed: Seed, simulations: Integers) -> PriorSample:
         """Truths [S] and data [n, S]."""
         ids = [int(simulation) for simulation in np.asarray(simulations)]
         truth = np.asarray([self.spec.prior.sample(seed.generator(i, Purpose.PRIOR), 1)[0] for i in ids], dtype=float)
-        noise = [seed.generator(i, Purpose.DATA).standard_normal(self.n_observations) for i in ids]
-        y = truth + self.unit_sd * np.asarray(noise).reshape(len(ids), self.n_observations).T
         parameters = {self.spec.quantity: truth}
+        y = self.simulate(parameters, seed, simulations)
         return PriorSample(parameters, y, self.evaluate(parameters, y))
+
+    def simulate(self, parameters: Mapping[str, Floats], seed: Seed, simulations: Integers) -> Floats:
+        """Data [n, S] at parameters [S]."""
+        ids = np.asarray(simulations)
+        noise = [seed.generator(int(i), Purpose.DATA).standard_normal(self.n_observations) for i in ids]
+        columns = np.asarray(noise).reshape(ids.size, self.n_observations).T
+        return np.asarray(parameters[self.spec.quantity] + self.unit_sd * columns)
 
     def evaluate(self, parameters: Mapping[str, Floats], y: Floats) -> dict[str, Floats]:
         """Every quantity [S] at parameters [S] and data y [n, S]."""
         psi = parameters[self.spec.quantity]
-        log_likelihood = np.sum(stats.norm.logpdf(y, loc=psi, scale=self.unit_sd), axis=0)
+        log_likelihood = np.sum(stats.norm.logpdf(self._used(y), loc=psi, scale=self.unit_sd), axis=0)
         return {self.spec.quantity: psi, LOG_LIKELIHOOD: log_likelihood, LOG_PRIOR: self.spec.prior.logpdf(psi)}
+
+    @property
+    def _error(self) -> float:
+        """Standard error of the mean of the observations that are used."""
+        return self.spec.standard_error if self.rows is None else self.unit_sd / math.sqrt(len(self.rows))
+
+    def _used(self, y: Floats) -> Floats:
+        return y if self.rows is None else y[list(self.rows)]
 
     def fit(self, y: Floats, seed: Seed, simulations: Integers, inference: Backend) -> BatchFit:
         """Independent draws from the exact posterior for data y [n, S]; R-hat is 1 and ESS the number of draws."""
@@ -154,14 +183,15 @@ class ConjugateNormal:
             raise InvalidInput("y", f"must be [{self.n_observations}, S] with one simulation id per column")
         if not np.all(np.isfinite(data)):
             raise InvalidInput("y", "must be finite")
+        data = self._used(data)
         number = inference.chains * inference.draws
         uniform = np.asarray([seed.generator(int(i), Purpose.MCMC).random(number) for i in ids]).reshape(-1, number)
         # A uniform of exactly 0 would be the end of the support.
         psi = self._quantiles(data.mean(axis=0), np.maximum(uniform, 2.0**-54))
         spread = ((data - data.mean(axis=0)) ** 2).sum(axis=0)[:, None]
-        misfit = spread + self.n_observations * (data.mean(axis=0)[:, None] - psi) ** 2
+        misfit = spread + data.shape[0] * (data.mean(axis=0)[:, None] - psi) ** 2
         variance = self.unit_sd**2
-        log_likelihood = -0.5 * misfit / variance - 0.5 * self.n_observations * math.log(2.0 * math.pi * variance)
+        log_likelihood = -0.5 * misfit / variance - 0.5 * data.shape[0] * math.log(2.0 * math.pi * variance)
         shape = (ids.size, inference.chains, inference.draws)
         draws = {
             self.spec.quantity: psi.reshape(shape),
@@ -186,8 +216,8 @@ class ConjugateNormal:
             case _:
                 rows = [self._inverted(float(m), u) for m, u in zip(mean, uniform, strict=True)]
                 return np.asarray(rows).reshape(uniform.shape)
-        precision = self.spec.standard_error**-2 + scale**-2
-        centre = ((mean * self.spec.standard_error**-2 + location * scale**-2) / precision)[:, None]
+        precision = self._error**-2 + scale**-2
+        centre = ((mean * self._error**-2 + location * scale**-2) / precision)[:, None]
         sd = precision**-0.5
         if math.isinf(lower) and math.isinf(upper):
             return np.asarray(centre + sd * ndtri(uniform))
@@ -196,7 +226,7 @@ class ConjugateNormal:
 
     def _inverted(self, mean: float, uniform: Floats) -> Floats:
         """Quantiles [N] by inverting the posterior's distribution function on a grid of the unconstrained scale."""
-        prior, error = self.spec.prior, self.spec.standard_error
+        prior, error = self.spec.prior, self._error
         prior_ends = float(prior.ppf(_TAIL)), float(prior.isf(_TAIL))
         low, high = max(prior_ends[0], mean - _REACH * error), min(prior_ends[1], mean + _REACH * error)
         if not low < high:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,12 @@ class Seed:
         sequence = np.random.SeedSequence([self.high, self.low], spawn_key=(int(purpose), int(simulation)))
         return np.random.Generator(np.random.PCG64(sequence))
 
+    def derived(self, purpose: str) -> Seed:
+        """A seed of its own for the named purpose, whose streams are independent of this seed's."""
+        sequence = np.random.SeedSequence([self.high, self.low], spawn_key=tuple(purpose.encode()))
+        high, low = sequence.generate_state(2)
+        return Seed(int(high), int(low))
+
     def keys(self, simulations: NDArray[np.integer], purpose: Purpose) -> jax.Array:
         """JAX keys [S] of simulation ids [S] in [0, 2**64): fold_in of the purpose and both words of the id."""
         words = np.asarray([self.high, self.low], dtype=np.uint32)
@@ -103,6 +109,13 @@ class FitDiagnostics:
         nothing, none = np.full(simulations, np.nan), np.zeros(simulations, dtype=np.int64)
         no = np.zeros(simulations, dtype=bool)
         return cls(nothing, nothing.copy(), nothing.copy(), none, none.copy(), no, no.copy())
+
+    @classmethod
+    def independent(cls, simulations: int, draws: int) -> FitDiagnostics:
+        """Diagnostics of finite draws that are independent by construction: R-hat 1, ESS their number."""
+        size, none = np.full(simulations, float(draws)), np.zeros(simulations, dtype=np.int64)
+        good, no = np.ones(simulations, dtype=bool), np.zeros(simulations, dtype=bool)
+        return cls(np.ones(simulations), size, size.copy(), none, none.copy(), good, no)
 
 
 @dataclass(frozen=True)
@@ -151,6 +164,10 @@ class Model(Protocol):
         """T."""
         ...
 
+    def multiple_of(self, quantity: str) -> tuple[str, float]:
+        """(parameter, factor) with quantity = factor · parameter and factor > 0; UnsupportedQuantity otherwise."""
+        ...
+
     def prior_of(self, quantity: str) -> Distribution:
         """Marginal prior of a parameter or of a fixed positive multiple of one; UnsupportedQuantity otherwise."""
         ...
@@ -163,6 +180,41 @@ class Model(Protocol):
         """Truths and data of the given simulation ids, in plain NumPy; scalers stay those of the real data."""
         ...
 
+    def simulate(self, parameters: Mapping[str, Floats], seed: Seed, simulations: Integers) -> Floats:
+        """Data [T, S] at parameters [S], by the same plain NumPy as `sample_prior` and from the same noise."""
+        ...
+
+    def evaluate(self, parameters: Mapping[str, Floats], y: Floats) -> dict[str, Floats]:
+        """Every quantity [S] at parameters [S] and data y [T, S], in plain NumPy."""
+        ...
+
+    def restricted(self, rows: Flags) -> Model:
+        """The same model in which only the marked observations [T] enter the likelihood; y is given whole."""
+        ...
+
     def fit(self, y: Floats, seed: Seed, simulations: Integers, inference: Backend) -> BatchFit:
         """Posterior draws for y [T, S] in original units; simulation i depends on (y[:, i], seed, its id) only."""
+        ...
+
+
+@runtime_checkable
+class Replicable(Protocol):
+    """A model for which data can be replicated given everything but their noise.
+
+    That is what posterior SBC needs: a second column of observations that shares the covariates, the carry-over and
+    the time-varying latents of the first. Data concatenated in time would not do: the end of the one would carry over
+    into the other. Models in which an outcome depends on earlier outcomes are not replicable like this.
+    """
+
+    def paired(self) -> Model:
+        """The model of [y, y'] [2T, S]: two columns of observations, independent given the parameters."""
+        ...
+
+
+@runtime_checkable
+class CarryOver(Protocol):
+    """A model in which exposure acts with a delay."""
+
+    def lagged(self, periods: int) -> Model:
+        """The same model, mistaken about time: exposure acts `periods` later than it should."""
         ...

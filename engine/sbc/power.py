@@ -18,6 +18,7 @@ from scipy import stats
 
 from engine.errors import InvalidInput
 from engine.sbc.band import CUTS, band, leave_probability
+from engine.sbc.rules import RULES
 
 Floats = npt.NDArray[np.float64]
 
@@ -79,7 +80,13 @@ def power(n: int, sd_factor: float, bias: float, *, alpha: float, draws: int = 9
 
 @lru_cache(maxsize=256)
 def detectable_error(
-    n: int, quantities: int, alpha: float = 0.04, *, draws: int = 99, cuts: int = CUTS, target: float = POWER
+    n: int,
+    quantities: int,
+    alpha: float = RULES.alpha_fixed,
+    *,
+    draws: int = 99,
+    cuts: int = CUTS,
+    target: float = POWER,
 ) -> DetectableError:
     """Return the smallest sd factors and bias that n simulations detect with power `target`.
 

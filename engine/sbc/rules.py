@@ -14,7 +14,10 @@ class VerdictRules:
     """Declared before a run and stored with its verdict.
 
     alpha: probability that a correct model is failed, over all quantities and looks together
-    alpha_sequential: the part of it spent on the e-process; the band test at the planned number gets the rest
+    alpha_sequential: the part of it spent on the e-process, which may be looked at after every simulation
+    alpha_extension: the part of it kept back for band tests at larger numbers, should the run be extended: the first
+        extension gets half of it, the next half of the rest, and so on. The band test at the number that was planned
+        first gets what is left.
     failure_cap: largest share of failed fits with which a PASS can be given
     minimum_draws: simulations with fewer kept draws count as imprecise
     imprecise_cap: largest share of imprecise simulations with which a PASS can be given
@@ -28,6 +31,7 @@ class VerdictRules:
 
     alpha: float = 0.05
     alpha_sequential: float = 0.01
+    alpha_extension: float = 0.01
     failure_cap: float = 0.02
     minimum_draws: int = 49
     imprecise_cap: float = 0.1
@@ -43,11 +47,25 @@ class VerdictRules:
             raise InvalidInput("alpha", f"must lie strictly between 0 and 1, got {self.alpha}")
         if not 0 < self.alpha_sequential < self.alpha:
             raise InvalidInput("alpha_sequential", "must be positive and smaller than alpha")
+        if not 0 < self.alpha_extension < self.alpha - self.alpha_sequential:
+            raise InvalidInput("alpha_extension", "must be positive and leave something for the first band test")
+
+    @classmethod
+    def of(cls, alpha: float, runs: int = 1) -> VerdictRules:
+        """Return the rules of one of `runs` runs that share the error probability alpha."""
+        each = alpha / runs
+        return cls(alpha=each, alpha_sequential=0.2 * each, alpha_extension=0.2 * each)
 
     @property
     def alpha_fixed(self) -> float:
-        """Return the level of the band test at the planned number of simulations."""
-        return self.alpha - self.alpha_sequential
+        """Return the level of the band test at the number of simulations that was planned first."""
+        return self.level(0)
+
+    def level(self, extensions: int) -> float:
+        """Return the level of the band test after so many extensions; all of them together spend what there is."""
+        if extensions:
+            return self.alpha_extension / 2.0**extensions
+        return self.alpha - self.alpha_sequential - self.alpha_extension
 
     @property
     def log_threshold(self) -> float:

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import InvalidInput, UnsupportedQuantity
+from engine.errors import InvalidInput
 from engine.inference.backend import Backend
-from engine.models.protocol import FitDiagnostics, Model, Purpose, Seed
+from engine.models.protocol import BatchFit, FitDiagnostics, Integers, Model, PriorSample, Purpose, Seed
+from engine.sbc.canary import broken
 from engine.sbc.ledger import RankLedger, Status
+from engine.sbc.part import Part
+from engine.sbc.posterior import paired, sample_posterior
+from engine.sbc.quantities import evaluated
 from engine.sbc.ranks import kept_draws, ranks, thinned
 
 Floats = npt.NDArray[np.float64]
@@ -26,8 +30,9 @@ def run_shard(
     inference: Backend,
     max_draws: int = MAX_DRAWS,
     quantities: Sequence[str] | None = None,
+    part: Part = Part.PRIOR,
 ) -> RankLedger:
-    """Return the ledger of the given simulation ids ([S], distinct, from 0) and quantities (default: all).
+    """Return the ledger of the given simulation ids ([S], distinct, from 0) and quantities (default: the model's).
 
     Simulation i's truth, data, chains and ties come from the streams of (seed, i), so its row depends neither on the
     other simulations of the shard nor on which quantities are ranked. A failed fit keeps its row and its status.
@@ -35,21 +40,14 @@ def run_shard(
     ids = np.sort(np.asarray(simulations, dtype=np.int64))
     if ids.size == 0 or ids[0] < 0 or np.any(np.diff(ids) == 0):
         raise InvalidInput("simulations", "need at least one id, each from 0 and only once")
-    prior = model.sample_prior(seed, ids)
     names = model.quantity_names if quantities is None else tuple(quantities)
-    fit = model.fit(prior.y, seed, ids, inference)
-    for name in names:
-        if name not in prior.quantities or name not in fit.draws:
-            raise UnsupportedQuantity(name, "the model does not return it for both the truth and the draws")
+    simulated, fit, status = _fitted(model, seed, ids, inference, part)
 
     diagnostics = fit.diagnostics
     ess = np.minimum(diagnostics.ess_bulk, diagnostics.ess_tail).astype(np.float64)
-    draws = {name: np.asarray(fit.draws[name], dtype=np.float64) for name in names}
-    truth = np.column_stack([np.asarray(prior.quantities[name], dtype=np.float64) for name in names])
-    # Two numbers for every quantity of the model, whichever of them are ranked.
-    columns = [model.quantity_names.index(name) for name in names]
-    uniform = np.stack([seed.generator(int(i), Purpose.TIES).random((len(model.quantity_names), 2)) for i in ids])
-    ties_uniform, v = uniform[:, columns, 0], uniform[:, columns, 1]
+    draws = {name: evaluated(name, fit.draws) for name in names}
+    truth = np.column_stack([evaluated(name, simulated.quantities) for name in names])
+    ties_uniform, v = _uniform(model.quantity_names, names, seed, ids)
     n_draws = np.empty(len(ids), dtype=np.int32)
     rank, ties = np.empty(truth.shape, dtype=np.int32), np.empty(truth.shape)
     for row in range(len(ids)):
@@ -68,13 +66,46 @@ def run_shard(
         n_draws=n_draws,
         v=v,
         ties=ties,
-        status=statuses(diagnostics),
+        status=status,
         r_hat=np.asarray(diagnostics.r_hat, dtype=np.float64),
         ess=ess,
         mean=mean,
         sd=sd,
         truth=truth,
     )
+
+
+def _fitted(
+    model: Model, seed: Seed, ids: Integers, inference: Backend, part: Part
+) -> tuple[PriorSample, BatchFit, npt.NDArray[np.uint8]]:
+    """Truths and data of the part, their fits, and what became of those [S]."""
+    if part is Part.POSTERIOR:
+        simulated, first = sample_posterior(model, seed, ids, inference)
+        # Beside the other stream: the chains of the two fits must not start from the same numbers.
+        fit = paired(model).fit(simulated.y, seed.derived("posterior SBC"), ids, inference)
+        # The larger status is the worse: a truth from a fit that failed is none.
+        return simulated, fit, np.maximum(statuses(first.diagnostics), statuses(fit.diagnostics))
+    simulated = model.sample_prior(seed, ids)
+    fit = (broken(model, part) if part.is_canary else model).fit(simulated.y, seed, ids, inference)
+    return simulated, fit, statuses(fit.diagnostics)
+
+
+def _uniform(known: Sequence[str], names: Sequence[str], seed: Seed, ids: Integers) -> tuple[Floats, Floats]:
+    """The two uniforms of every rank, each [S, P], the same whichever quantities are ranked.
+
+    One stream of a simulation serves the quantities that the model returns; every other has one of its own.
+    """
+    streams = np.stack([seed.generator(int(i), Purpose.TIES).random((len(known), 2)) for i in ids])
+    place = {name: index for index, name in enumerate(known)}
+    columns = []
+    for name in names:
+        if name in place:
+            columns.append(streams[:, place[name]])
+        else:
+            own = seed.derived(name)
+            columns.append(np.stack([own.generator(int(i), Purpose.TIES).random(2) for i in ids]))
+    uniform = np.stack(columns, axis=1)
+    return uniform[..., 0], uniform[..., 1]
 
 
 def statuses(diagnostics: FitDiagnostics) -> npt.NDArray[np.uint8]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +37,7 @@ class Reason(enum.Enum):
     SEQUENTIAL_EVIDENCE = "SEQUENTIAL_EVIDENCE"
     """The e-process crossed its threshold, at whatever number of simulations."""
     BAND_TEST = "BAND_TEST"
-    """Ranks leave their simultaneous band at the planned number, whatever ranks the failed fits would have had."""
+    """Ranks leave their simultaneous band at a planned number, whatever ranks the failed fits would have had."""
     INCOMPLETE = "INCOMPLETE"
     """Planned simulations are missing."""
     FAILED_FITS = "FAILED_FITS"
@@ -58,7 +60,8 @@ class QuantityVerdict:
 
     p: exact p-value of the band test on accepted fits; p_holm: the same, adjusted over all quantities
     p_all: on all fits, failed ones included; p_best: the largest that any ranks of the failed fits could give
-    distance: largest |ECDF - z| over the cuts; log_e_peak: largest natural log e-value on the way
+    distance: largest |ECDF - z| over the cuts; mean_pit: below 1/2 when the posterior lies too high
+    log_e, log_e_peak: natural log e-value at the end, and the largest on the way
     failing: named by one of the two tests. None where there is no accepted fit.
     """
 
@@ -67,8 +70,10 @@ class QuantityVerdict:
     p_holm: float | None
     p_all: float | None
     p_best: float | None
+    log_e: float
     log_e_peak: float
     distance: float | None
+    mean_pit: float | None
     shape: Shape
     coverage: tuple[Coverage, ...]
     ties: float | None
@@ -77,8 +82,9 @@ class QuantityVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Verdict on a run of `planned` simulations, a pure function of its ledger and its rules.
+    """Verdict on a run of `planned` simulations, a pure function of its ledger, its plan and its rules.
 
+    earlier: the numbers planned before the run was extended
     detectable: the smallest errors that the band test sees with 80 % power at this size; sentence: the verdict in words
     """
 
@@ -87,6 +93,7 @@ class Verdict:
     failing: tuple[str, ...]
     quantities: tuple[QuantityVerdict, ...]
     planned: int
+    earlier: tuple[int, ...]
     done: int
     accepted: int
     failure_rate: float
@@ -106,14 +113,19 @@ def holm(p: npt.ArrayLike) -> Floats:
     return adjusted
 
 
-def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES) -> Verdict:
+def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES, earlier: Sequence[int] = ()) -> Verdict:
     """Judge the rows at hand of a run of `planned` simulations with ids 0..planned-1.
 
-    FAIL as soon as the e-process has crossed its threshold, or at the planned number when the band test fails for
-    every ranks the failed fits could have had. PASS only at the planned number, when nothing speaks against it.
+    FAIL as soon as the e-process has crossed its threshold, or at a planned number when the band test fails for every
+    ranks the failed fits could have had. PASS only at the planned number, when nothing speaks against it. A run that
+    was extended had `earlier` planned numbers (ascending): the band tests at all of them count, each at its own level,
+    so that going on until a PASS comes out, or a FAIL, does not change the error probability.
     """
     if planned < 1 or len(ledger) > planned or (len(ledger) and ledger.simulations[-1] >= planned):
         raise InvalidInput("planned", f"must be at least 1 and cover the ledger's simulations, got {planned}")
+    looks = (*earlier, planned)
+    if looks[0] < 1 or any(after <= before for before, after in pairwise(looks)):
+        raise InvalidInput("earlier", f"must be ascending numbers below the planned {planned}, got {tuple(earlier)}")
     names, complete = ledger.quantities, len(ledger) == planned
     rows = ledger.rows(ledger.accepted)
     n, failed = len(rows), len(ledger) - len(rows)
@@ -121,15 +133,17 @@ def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES) -> Ve
     by_evidence = detected_quantities(found, names, rules)
 
     pit, pit_all = rows.u, ledger.u
+    level = rules.level(len(earlier))
     p = np.array([p_value_of(u, rules.cuts) for u in pit.T]) if n else np.ones(len(names))
-    best = np.array([p_value_best(counts(u, rules.cuts), n, failed) for u in pit.T]) if n and failed else p
+    best = _best(ledger, rules) if failed else p
     all_fits = np.array([p_value_of(u, rules.cuts) for u in pit_all.T]) if n and failed else p
     p_holm = holm(p)
-    by_band = (
-        tuple(name for name, value in zip(names, holm(best), strict=True) if value <= rules.alpha_fixed)
-        if complete
-        else ()
-    )
+    rejected = holm(best) <= level if complete else np.zeros(len(names), dtype=bool)
+    for extensions, look in enumerate(earlier):
+        first = ledger.rows(ledger.simulations < look)
+        if len(first) == look:
+            rejected |= holm(_best(first, rules)) <= rules.level(extensions)
+    by_band = tuple(name for name, out in zip(names, rejected, strict=True) if out)
     failing = tuple(name for name in names if name in by_evidence or name in by_band)
 
     quantities = tuple(
@@ -139,10 +153,12 @@ def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES) -> Ve
             p_holm=float(p_holm[k]) if n else None,
             p_all=float(all_fits[k]) if n else None,
             p_best=float(best[k]) if n else None,
+            log_e=float(found.quantity[-1, k]) if len(found.quantity) else 0.0,
             log_e_peak=float(found.peak[k]),
             distance=_distance(pit[:, k], rules.cuts) if n else None,
+            mean_pit=float(pit[:, k].mean()) if n else None,
             # a quantity that a test named is never called uniform
-            shape=shape(pit[:, k], 0.0 if name in failing else p_holm[k], rules.alpha_fixed) if n else Shape.UNIFORM,
+            shape=shape(pit[:, k], 0.0 if name in failing else p_holm[k], level) if n else Shape.UNIFORM,
             coverage=coverage(rows.ranks[:, k], rows.n_draws) if n else (),
             ties=float(rows.ties[:, k].mean()) if n else None,
             failing=name in failing,
@@ -159,7 +175,7 @@ def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES) -> Ve
             Reason.INCOMPLETE: not complete,
             Reason.FEW_SIMULATIONS: planned < rules.minimum_simulations,
             Reason.FAILED_FITS: failure_rate > rules.failure_cap,
-            Reason.FAILED_FITS_DECIDE: complete and bool(np.any(p_holm <= rules.alpha_fixed)),
+            Reason.FAILED_FITS_DECIDE: complete and bool(np.any(p_holm <= level)),
             Reason.FEW_DRAWS: n > 0 and float(np.mean(rows.n_draws < rules.minimum_draws)) > rules.imprecise_cap,
             Reason.TIES: any(
                 q.ties is not None and q.ties > rules.tie_cap and q.quantity not in rules.discrete for q in quantities
@@ -172,7 +188,7 @@ def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES) -> Ve
     detectable = detectable_error(
         n if complete and n else planned,
         len(names),
-        rules.alpha_fixed,
+        level,
         draws=int(np.median(rows.n_draws)) if n else 99,
         cuts=rules.cuts,
     )
@@ -182,6 +198,7 @@ def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES) -> Ve
         failing=failing,
         quantities=quantities,
         planned=planned,
+        earlier=tuple(earlier),
         done=len(ledger),
         accepted=n,
         failure_rate=failure_rate,
@@ -190,6 +207,15 @@ def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES) -> Ve
         rules=rules,
         sentence=_sentence(outcome, tuple(reasons), quantities, n, detectable),
     )
+
+
+def _best(ledger: RankLedger, rules: VerdictRules) -> Floats:
+    """The largest p-values [P] that any ranks of the failed fits could give."""
+    rows = ledger.rows(ledger.accepted)
+    n, failed = len(rows), len(ledger) - len(rows)
+    if not n:
+        return np.ones(len(ledger.quantities))
+    return np.array([p_value_best(counts(u, rules.cuts), n, failed) for u in rows.u.T])
 
 
 def _distance(u: Floats, cuts: int) -> float:

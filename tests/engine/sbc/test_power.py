@@ -7,6 +7,7 @@ from scipy import stats
 from engine.errors import InvalidInput
 from engine.sbc.band import counts, p_value
 from engine.sbc.power import cells, detectable_error, power
+from engine.sbc.rules import RULES
 
 
 def test_a_right_posterior_has_equal_cells_for_any_number_of_draws():
@@ -51,7 +52,7 @@ def test_power_equals_the_simulated_rejection_rate():
 
 def test_detectable_error_has_the_promised_power_and_shrinks_with_n():
     small, large = detectable_error(200, 16), detectable_error(1000, 16)
-    level = 0.04 / 16
+    level = RULES.alpha_fixed / 16
     assert power(1000, large.sd_factor_low, 0.0, alpha=level) == pytest.approx(0.8, abs=0.01)
     assert power(1000, large.sd_factor_high, 0.0, alpha=level) == pytest.approx(0.8, abs=0.01)
     assert power(1000, 1.0, large.bias, alpha=level) == pytest.approx(0.8, abs=0.01)

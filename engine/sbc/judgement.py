@@ -1,0 +1,108 @@
+"""Judgement on a whole run: the verdicts of its parts, and whether its canaries were noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.errors import InvalidInput
+from engine.sbc.ledger import RankLedger
+from engine.sbc.part import Part
+from engine.sbc.rules import RULES, VerdictRules
+from engine.sbc.verdict import Outcome, Verdict, in_words, verdict
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """What is known of a part: the simulations in its ledger, and the numbers that were planned.
+
+    ledger: None before the first simulation; planned: ascending, one number more for every extension.
+    """
+
+    part: Part
+    ledger: RankLedger | None
+    planned: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Outcome of a run, a pure function of its ledgers and its plan.
+
+    verdicts: of the parts that have simulations, canaries included; a canary's verdict should be FAIL
+    undetected: the canaries that the check did not notice; reasons: sentences; sentence: all in words
+    """
+
+    outcome: Outcome
+    verdicts: Mapping[Part, Verdict]
+    undetected: tuple[Part, ...]
+    reasons: tuple[str, ...]
+    sentence: str
+
+
+def rules_of(part: Part, records: Sequence[Part], alpha: float) -> VerdictRules:
+    """The rules of a part: the parts that decide share alpha, so that it holds for the run; canaries decide nothing."""
+    if part.is_canary:
+        return RULES
+    return VerdictRules.of(alpha, sum(not other.is_canary for other in records))
+
+
+def judge(records: Sequence[PartRecord], alpha: float = RULES.alpha, *, may_pass: bool = True) -> Judgement:
+    """Judge a run of the given parts with a family-wise error rate of alpha over all of them.
+
+    FAIL if a part fails that decides. PASS only if every such part passes and every canary was noticed: a check that
+    overlooks a known error of this size on this model says nothing when it finds none. Without `may_pass` a run is
+    for finding errors only. At an alpha below .05 there is no PASS either, since it would be the easier to get.
+    """
+    parts = [record.part for record in records]
+    if len(set(parts)) < len(parts) or all(part.is_canary for part in parts):
+        raise InvalidInput("records", "need a part that decides, and no part twice")
+    verdicts = {
+        record.part: verdict(
+            record.ledger, record.planned[-1], rules_of(record.part, parts, alpha), record.planned[:-1]
+        )
+        for record in records
+        if record.ledger is not None
+    }
+    deciding = {part: found for part, found in verdicts.items() if not part.is_canary}
+    undetected = tuple(
+        part
+        for part in parts
+        if part.is_canary and (part not in verdicts or verdicts[part].outcome is not Outcome.FAIL)
+    )
+    several = sum(not part.is_canary for part in parts) > 1
+    sentences = [f"{_NAMES[part]}: {found.sentence}" if several else found.sentence for part, found in deciding.items()]
+    failed = [(part, found) for part, found in deciding.items() if found.outcome is Outcome.FAIL]
+    if failed:
+        reasons = [_reason(part, in_words(reason), several) for part, found in failed for reason in found.reasons]
+        return Judgement(Outcome.FAIL, verdicts, undetected, tuple(reasons), " ".join(sentences))
+
+    reasons = [_reason(part, in_words(reason), several) for part, found in deciding.items() for reason in found.reasons]
+    reasons += [f"{_NAMES[part]}: no simulation yet." for part in parts if not part.is_canary and part not in verdicts]
+    further = [f"The check did not notice {_NAMES[part]}." for part in undetected]
+    if not may_pass:
+        further.append("A QUICK run can find errors but never certifies.")
+    if alpha < RULES.alpha:
+        further.append(f"A PASS at alpha {alpha:g} is easier than one at {RULES.alpha:g}, so it does not certify.")
+    noticed = [_NAMES[part] for part in parts if part.is_canary and part not in undetected]
+    if noticed:
+        sentences.append(f"On the same model the check noticed {_listed(noticed)}.")
+    outcome = Outcome.INCONCLUSIVE if reasons or further else Outcome.PASS
+    return Judgement(outcome, verdicts, undetected, (*reasons, *further), " ".join([*sentences, *further]))
+
+
+_NAMES = {
+    Part.PRIOR: "Truths from the prior",
+    Part.POSTERIOR: "Truths from the posterior",
+    Part.CANARY_NARROW_POSTERIOR: "a posterior a fifth too narrow",
+    Part.CANARY_HALF_DATA: "an inference that ignores every other observation",
+    Part.CANARY_LAGGED_MEDIA: "media that act one period late",
+    Part.CANARY_PRIOR_AS_POSTERIOR: "an inference that returns the prior",
+}
+
+
+def _reason(part: Part, clause: str, several: bool) -> str:
+    return f"{_NAMES[part]}: {clause}." if several else f"{clause[0].upper()}{clause[1:]}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
