@@ -36,16 +36,24 @@ class SbcRow:
     posterior_sd: Sequence[float | None]
 
 
-async def plan_shards(session: AsyncSession, validation: SbcValidation, shard_size: int) -> list[SbcShard]:
-    """Cut the run into consecutive shards of `shard_size` simulations, the last one possibly smaller."""
+async def plan_shards(
+    session: AsyncSession, validation_pk: uuid.UUID, part: str, first: int, stop: int, shard_size: int
+) -> list[SbcShard]:
+    """Cut the simulations from `first` up to, not including, `stop` into shards, the last one possibly smaller.
+
+    Their ordinals follow those of the run's other shards.
+    """
+    query = select(func.coalesce(func.max(SbcShard.ordinal) + 1, 0)).where(SbcShard.validation_pk == validation_pk)
+    following = int((await session.scalars(query)).one())
     shards = [
         SbcShard(
-            validation_pk=validation.pk,
+            validation_pk=validation_pk,
             ordinal=ordinal,
-            first_simulation=first,
-            n_simulations=min(shard_size, validation.num_simulations - first),
+            part=part,
+            first_simulation=begin,
+            n_simulations=min(shard_size, stop - begin),
         )
-        for ordinal, first in enumerate(range(0, validation.num_simulations, shard_size))
+        for ordinal, begin in enumerate(range(first, stop, shard_size), following)
     ]
     session.add_all(shards)
     await session.flush()
@@ -113,10 +121,10 @@ async def finish_shard(
     with translated():
         async with (
             connection.cursor() as cursor,
-            cursor.copy(f"copy sbc_results (validation_pk, {columns}) from stdin") as copy,
+            cursor.copy(f"copy sbc_results (validation_pk, part, {columns}) from stdin") as copy,
         ):
             for row in ordered:
-                await copy.write_row((validation_pk, *_stored(row)))
+                await copy.write_row((validation_pk, shard.part, *_stored(row)))
     return True
 
 
@@ -130,30 +138,53 @@ async def counts(session: AsyncSession, validation_pk: uuid.UUID) -> tuple[int, 
     return int(simulations), int(open_shards)
 
 
-async def contiguous_prefix(session: AsyncSession, validation_pk: uuid.UUID) -> int:
-    """Number n such that the simulations 0 to n - 1 are all in the ledger."""
-    query = select(
-        func.min(SbcShard.first_simulation).filter(SbcShard.state != "DONE"),
-        func.coalesce(func.sum(SbcShard.n_simulations), 0),
-    ).where(SbcShard.validation_pk == validation_pk)
-    first_open, total = (await session.execute(query)).one()
-    return int(total if first_open is None else first_open)
+async def contiguous_prefixes(session: AsyncSession, validation_pk: uuid.UUID) -> dict[str, int]:
+    """For each part the number n such that its simulations 0 to n - 1 are all in the ledger."""
+    query = (
+        select(
+            SbcShard.part,
+            func.coalesce(
+                func.min(SbcShard.first_simulation).filter(SbcShard.state != "DONE"), func.sum(SbcShard.n_simulations)
+            ),
+        )
+        .where(SbcShard.validation_pk == validation_pk)
+        .group_by(SbcShard.part)
+    )
+    return {part: int(prefix) for part, prefix in await session.execute(query)}
+
+
+async def done_by_part(session: AsyncSession, validation_pk: uuid.UUID) -> dict[str, int]:
+    """For each part the number of simulations in the ledger."""
+    query = (
+        select(SbcShard.part, func.sum(SbcShard.n_simulations))
+        .where(SbcShard.validation_pk == validation_pk, SbcShard.state == "DONE")
+        .group_by(SbcShard.part)
+    )
+    return {part: int(number) for part, number in await session.execute(query)}
 
 
 async def load_results(
-    session: AsyncSession, validation_pk: uuid.UUID, *, first: int = 0, stop: int | None = None
+    session: AsyncSession, validation_pk: uuid.UUID, part: str, *, first: int = 0, stop: int | None = None
 ) -> list[SbcResult]:
-    """The simulations from `first` up to, not including, `stop` that are in the ledger, in order."""
-    query = select(SbcResult).where(SbcResult.validation_pk == validation_pk, SbcResult.simulation >= first)
+    """The part's simulations from `first` up to, not including, `stop` that are in the ledger, in order."""
+    query = select(SbcResult).where(
+        SbcResult.validation_pk == validation_pk, SbcResult.part == part, SbcResult.simulation >= first
+    )
     if stop is not None:
         query = query.where(SbcResult.simulation < stop)
     return list(await session.scalars(query.order_by(SbcResult.simulation)))
 
 
-async def open_shards(session: AsyncSession, validation_pk: uuid.UUID) -> list[SbcShard]:
-    """The shards that are not DONE, in order."""
+async def reopen_shards(session: AsyncSession, validation_pk: uuid.UUID) -> list[SbcShard]:
+    """Take back every shard that is not DONE, for the caller to deliver anew, in order; earlier attempts do not count.
+
+    Whoever still computes one of them has lost it: its attempt will not be accepted.
+    """
     query = select(SbcShard).where(SbcShard.validation_pk == validation_pk, SbcShard.state != "DONE")
-    return list(await session.scalars(query.order_by(SbcShard.ordinal)))
+    shards = list(await session.scalars(query.order_by(SbcShard.ordinal).with_for_update()))
+    for shard in shards:
+        shard.state, shard.lease_until, shard.attempts_before = "QUEUED", None, shard.attempt
+    return shards
 
 
 async def abandoned_shards(session: AsyncSession, limit: int = 100) -> list[SbcShard]:

@@ -25,6 +25,7 @@ class Job(Owned):
         one_of("state", JOB_STATES),
         at_least("attempt", 0),
         at_least("done", 0),
+        at_least("done_before", 0),
         at_least("total", 0),
         at_least("last_sequence", 0),
         CheckConstraint("(state in ('SUCCEEDED', 'FAILED', 'CANCELLED')) = (end_time is not null)", name="end_time"),
@@ -42,6 +43,8 @@ class Job(Owned):
     error_message: Mapped[str | None]
     error_field: Mapped[str | None]
     done: Mapped[BigInt] = mapped_column(default=0)
+    # What was done when the job was taken up again: the rate is that of the rest.
+    done_before: Mapped[BigInt] = mapped_column(default=0, server_default="0")
     total: Mapped[BigInt] = mapped_column(default=0)
     last_sequence: Mapped[BigInt] = mapped_column(default=0)
     start_time: Mapped[datetime.datetime | None]

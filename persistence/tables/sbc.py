@@ -26,10 +26,26 @@ from persistence.tables.base import (
 VALIDATION_TYPES = ("QUICK", "STANDARD", "COMPREHENSIVE", "POSTERIOR")
 VERDICT_KINDS = ("PASS", "FAIL", "INCONCLUSIVE", "CANCELLED")
 SHARD_STATES = ("QUEUED", "RUNNING", "DONE")
+SBC_PARTS = (
+    "PRIOR",
+    "POSTERIOR",
+    "CANARY_NARROW_POSTERIOR",
+    "CANARY_HALF_DATA",
+    "CANARY_LAGGED_MEDIA",
+    "CANARY_PRIOR_AS_POSTERIOR",
+)
+INFERENCE_METHODS = ("PRODUCTION", "NUTS", "LAPLACE", "SVI_MEAN_FIELD", "SVI_FULL_RANK")
 
 
 class SbcValidation(Owned):
-    """A run. `quantities` names the ranked quantities in the order of the arrays of the ledger."""
+    """A run and the parts that it consists of.
+
+    `parts` is a list of objects, one for each part in the order of computing: `part`; `planned`, the numbers of
+    simulations, one more for every extension; `quantities`, what is ranked in the order of the arrays of the ledger,
+    null before the first simulation; `reported`, the simulations behind the part's latest interim report. It is written
+    under the lock of the run's job. `num_simulations` is the planned number of the parts that decide. `plan_key`
+    identifies what was asked for.
+    """
 
     __tablename__ = "sbc_validations"
     __table_args__ = (
@@ -39,6 +55,7 @@ class SbcValidation(Owned):
         Index(None, "session_pk"),
         one_of("validation_type", VALIDATION_TYPES),
         one_of("verdict_kind", VERDICT_KINDS),
+        one_of("inference_method", INFERENCE_METHODS),
         at_least("num_simulations", 1),
         at_least("data_period_months", 1),
         at_least("seed", 0),
@@ -56,7 +73,12 @@ class SbcValidation(Owned):
     alpha: Mapped[float]
     stop_on_fail: Mapped[bool] = mapped_column(default=False)
     shard_size: Mapped[int]
+    # Written by the previous version; `parts` took its place.
     quantities: Mapped[JsonList | None]
+    parts: Mapped[JsonList] = mapped_column(server_default="[]")
+    inference_method: Mapped[str] = mapped_column(server_default="PRODUCTION")
+    further_quantities: Mapped[JsonList] = mapped_column(server_default="[]")
+    plan_key: Mapped[str] = mapped_column(server_default="")
     certificate_key: Mapped[str]
     verdict_kind: Mapped[str | None]
     verdict: Mapped[JsonObject | None]
@@ -70,10 +92,12 @@ class SbcShard(Base):
     __table_args__ = (
         Index("ix_sbc_shards_open", "lease_until", postgresql_where="state <> 'DONE'"),
         one_of("state", SHARD_STATES),
+        one_of("part", SBC_PARTS),
         at_least("ordinal", 0),
         at_least("first_simulation", 0),
         at_least("n_simulations", 1),
         at_least("attempt", 0),
+        at_least("attempts_before", 0),
         finite_from("compute_seconds", 0),
     )
 
@@ -81,10 +105,13 @@ class SbcShard(Base):
         ForeignKey("sbc_validations.pk", ondelete="CASCADE"), primary_key=True
     )
     ordinal: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    part: Mapped[str] = mapped_column(server_default="PRIOR")
     first_simulation: Mapped[int]
     n_simulations: Mapped[int]
     state: Mapped[str] = mapped_column(default="QUEUED")
     attempt: Mapped[int] = mapped_column(default=0)
+    # Attempts that do not count any more, since the run was resumed after them.
+    attempts_before: Mapped[int] = mapped_column(default=0, server_default="0")
     lease_until: Mapped[datetime.datetime | None]
     compute_seconds: Mapped[float | None]
 
@@ -95,6 +122,7 @@ class SbcResult(Base):
     __tablename__ = "sbc_results"
     __table_args__ = (
         at_least("simulation", 0),
+        one_of("part", SBC_PARTS),
         at_least("n_draws", 0),
         extended_from("r_hat", 0),
         finite_from("ess", 0),
@@ -114,6 +142,7 @@ class SbcResult(Base):
     validation_pk: Mapped[uuid.UUID] = mapped_column(
         ForeignKey("sbc_validations.pk", ondelete="CASCADE"), primary_key=True
     )
+    part: Mapped[str] = mapped_column(primary_key=True, server_default="PRIOR")
     simulation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     status: Mapped[int] = mapped_column(SmallInteger)
     n_draws: Mapped[int]

@@ -83,10 +83,10 @@ async def world(database: Database) -> World:
             seed=1,
             alpha=0.05,
             shard_size=4,
-            quantities=["sigma", "roi[tv]"],
+            parts=[{"part": "PRIOR", "planned": [10], "quantities": ["sigma", "roi[tv]"], "reported": 0}],
             certificate_key="c",
         )
         session.add_all([conflict, validation])
         await session.flush()
-        shards = await sbc.plan_shards(session, validation, 4)
+        shards = await sbc.plan_shards(session, validation.pk, "PRIOR", 0, 10, 4)
     return World(dataset, model, elicitation, prior, job, fit, conflict, validation, shards)

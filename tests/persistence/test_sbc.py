@@ -52,11 +52,11 @@ async def finish(database: Database, world: Any, ordinal: int, attempt: int) -> 
 
 async def ledger(database: Database, world: Any) -> tuple[list[int], tuple[int, int], int]:
     async with database.session() as session:
-        results = await sbc.load_results(session, world.validation.pk)
+        results = await sbc.load_results(session, world.validation.pk, "PRIOR")
         return (
             [result.simulation for result in results],
             await sbc.counts(session, world.validation.pk),
-            await sbc.contiguous_prefix(session, world.validation.pk),
+            (await sbc.contiguous_prefixes(session, world.validation.pk))["PRIOR"],
         )
 
 
@@ -153,7 +153,7 @@ async def test_numbers_come_back_as_they_were_and_nan_as_absent(database: Databa
     )
     async with database.session() as session:
         assert await sbc.finish_shard(session, world.validation.pk, 2, 1, [failed, row(8)], 0.0)
-        good, bad = await sbc.load_results(session, world.validation.pk, first=8, stop=10)
+        good, bad = await sbc.load_results(session, world.validation.pk, "PRIOR", first=8, stop=10)
     assert (good.ranks, good.v, good.truth) == ([8, 91], [0.25, 1.0], [0.1, -1e300])
     assert (good.posterior_mean, good.posterior_sd) == ([0.1 + 0.2, 2.0], [1e-300, 3.0])
     assert (good.r_hat, good.ess, good.n_draws) == (1.001, 400.5, 99)
@@ -168,3 +168,40 @@ async def test_the_checks_hold_for_copied_rows_too(database: Database, world: An
         async with database.session() as session:
             await sbc.finish_shard(session, world.validation.pk, 2, 1, bad, 0.0)
     assert await ledger(database, world) == ([], (0, 3), 0)
+
+
+async def test_parts_have_ledgers_of_their_own_and_shards_in_one_order(database: Database, world: Any) -> None:
+    pk = world.validation.pk
+    async with database.session() as session:
+        canary = await sbc.plan_shards(session, pk, "CANARY_HALF_DATA", 0, 3, 4)
+        more = await sbc.plan_shards(session, pk, "PRIOR", 10, 15, 4)
+    assert [(s.ordinal, s.part, s.first_simulation, s.n_simulations) for s in (*canary, *more)] == [
+        (3, "CANARY_HALF_DATA", 0, 3),
+        (4, "PRIOR", 10, 4),
+        (5, "PRIOR", 14, 1),
+    ]
+    for ordinal, shard in ((0, world.shards[0]), (3, canary[0])):
+        await claim(database, world, ordinal)
+        async with database.session() as session:
+            assert await sbc.finish_shard(session, pk, ordinal, 1, rows_of(shard), 1.0)
+    async with database.session() as session:
+        assert await sbc.contiguous_prefixes(session, pk) == {"PRIOR": 4, "CANARY_HALF_DATA": 3}
+        assert await sbc.done_by_part(session, pk) == {"PRIOR": 4, "CANARY_HALF_DATA": 3}
+        assert [r.simulation for r in await sbc.load_results(session, pk, "CANARY_HALF_DATA")] == [0, 1, 2]
+        assert [r.simulation for r in await sbc.load_results(session, pk, "PRIOR")] == [0, 1, 2, 3]
+
+
+async def test_a_reopened_shard_is_lost_to_whoever_computes_it_and_its_attempts_do_not_count(
+    database: Database, world: Any
+) -> None:
+    for ordinal in (0, 1):
+        await claim(database, world, ordinal)
+    assert await finish(database, world, 0, 1)
+    async with database.session() as session:
+        assert [s.ordinal for s in await sbc.reopen_shards(session, world.validation.pk)] == [1, 2]
+    assert not await finish(database, world, 1, 1)
+    again = await claim(database, world, 1)
+    assert again is not None
+    assert (again.attempt, again.attempts_before) == (2, 1)
+    assert await finish(database, world, 1, 2)
+    assert await ledger(database, world) == (list(range(8)), (8, 1), 8)

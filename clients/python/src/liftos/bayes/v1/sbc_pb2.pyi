@@ -32,11 +32,16 @@ class _ValidationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Valida
     VALIDATION_TYPE_QUICK: _ValidationType.ValueType  # 1
     """A quick look, 100 simulations by default: may only FAIL or be INCONCLUSIVE."""
     VALIDATION_TYPE_STANDARD: _ValidationType.ValueType  # 2
-    """All parameters, business quantities and the log-likelihood, 500 simulations by default."""
+    """All parameters, business quantities, log-likelihood, log-prior and log-joint; 500 simulations by default."""
     VALIDATION_TYPE_COMPREHENSIVE: _ValidationType.ValueType  # 3
-    """As STANDARD with 1000 simulations by default, plus posterior SBC and canaries. Not there yet: answers UNIMPLEMENTED."""
+    """As STANDARD with 1000 simulations by default, and combinations of parameters, the same number of simulations of
+    posterior SBC, and the canaries, 256 simulations each. About five times the cost of STANDARD.
+    """
     VALIDATION_TYPE_POSTERIOR: _ValidationType.ValueType  # 4
-    """Posterior SBC alone. Not there yet: answers UNIMPLEMENTED."""
+    """Posterior SBC alone, 500 simulations by default: truths from the posterior given the real data, each fitted together
+    with a replicate of these. It tests where the data are, which is what counts when they contradict the prior. A
+    simulation is fitted twice, the second time with twice the data.
+    """
 
 class ValidationType(_ValidationType, metaclass=_ValidationTypeEnumTypeWrapper):
     """A preset of a run."""
@@ -46,12 +51,97 @@ VALIDATION_TYPE_UNSPECIFIED: ValidationType.ValueType  # 0
 VALIDATION_TYPE_QUICK: ValidationType.ValueType  # 1
 """A quick look, 100 simulations by default: may only FAIL or be INCONCLUSIVE."""
 VALIDATION_TYPE_STANDARD: ValidationType.ValueType  # 2
-"""All parameters, business quantities and the log-likelihood, 500 simulations by default."""
+"""All parameters, business quantities, log-likelihood, log-prior and log-joint; 500 simulations by default."""
 VALIDATION_TYPE_COMPREHENSIVE: ValidationType.ValueType  # 3
-"""As STANDARD with 1000 simulations by default, plus posterior SBC and canaries. Not there yet: answers UNIMPLEMENTED."""
+"""As STANDARD with 1000 simulations by default, and combinations of parameters, the same number of simulations of
+posterior SBC, and the canaries, 256 simulations each. About five times the cost of STANDARD.
+"""
 VALIDATION_TYPE_POSTERIOR: ValidationType.ValueType  # 4
-"""Posterior SBC alone. Not there yet: answers UNIMPLEMENTED."""
+"""Posterior SBC alone, 500 simulations by default: truths from the posterior given the real data, each fitted together
+with a replicate of these. It tests where the data are, which is what counts when they contradict the prior. A
+simulation is fitted twice, the second time with twice the data.
+"""
 Global___ValidationType: _TypeAlias = ValidationType  # noqa: Y015
+
+class _SbcPart:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SbcPartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SbcPart.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SBC_PART_UNSPECIFIED: _SbcPart.ValueType  # 0
+    """Taken as the part that the run consists of, PRIOR where there are several."""
+    SBC_PART_PRIOR: _SbcPart.ValueType  # 1
+    """Truths from the prior."""
+    SBC_PART_POSTERIOR: _SbcPart.ValueType  # 2
+    """Truths from the posterior given the real data (posterior SBC)."""
+    SBC_PART_CANARY_NARROW_POSTERIOR: _SbcPart.ValueType  # 3
+    """Canary: standard deviations of the posterior times .8. A canary repeats the first PRIOR simulations with an inference
+    that is wrong on purpose and has to come out FAIL: that shows that the check has teeth on this model.
+    """
+    SBC_PART_CANARY_HALF_DATA: _SbcPart.ValueType  # 4
+    """Canary: every other observation is ignored."""
+    SBC_PART_CANARY_LAGGED_MEDIA: _SbcPart.ValueType  # 5
+    """Canary: exposure acts one period late. Only for models with carry-over."""
+    SBC_PART_CANARY_PRIOR_AS_POSTERIOR: _SbcPart.ValueType  # 6
+    """Canary: the prior is returned as posterior."""
+
+class SbcPart(_SbcPart, metaclass=_SbcPartEnumTypeWrapper):
+    """What a set of simulations of a run is for. Each part has a ledger of its own."""
+
+SBC_PART_UNSPECIFIED: SbcPart.ValueType  # 0
+"""Taken as the part that the run consists of, PRIOR where there are several."""
+SBC_PART_PRIOR: SbcPart.ValueType  # 1
+"""Truths from the prior."""
+SBC_PART_POSTERIOR: SbcPart.ValueType  # 2
+"""Truths from the posterior given the real data (posterior SBC)."""
+SBC_PART_CANARY_NARROW_POSTERIOR: SbcPart.ValueType  # 3
+"""Canary: standard deviations of the posterior times .8. A canary repeats the first PRIOR simulations with an inference
+that is wrong on purpose and has to come out FAIL: that shows that the check has teeth on this model.
+"""
+SBC_PART_CANARY_HALF_DATA: SbcPart.ValueType  # 4
+"""Canary: every other observation is ignored."""
+SBC_PART_CANARY_LAGGED_MEDIA: SbcPart.ValueType  # 5
+"""Canary: exposure acts one period late. Only for models with carry-over."""
+SBC_PART_CANARY_PRIOR_AS_POSTERIOR: SbcPart.ValueType  # 6
+"""Canary: the prior is returned as posterior."""
+Global___SbcPart: _TypeAlias = SbcPart  # noqa: Y015
+
+class _InferenceMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InferenceMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InferenceMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INFERENCE_METHOD_UNSPECIFIED: _InferenceMethod.ValueType  # 0
+    """Taken as PRODUCTION."""
+    INFERENCE_METHOD_PRODUCTION: _InferenceMethod.ValueType  # 1
+    """The batched Hamiltonian Monte Carlo that every fit of the service uses."""
+    INFERENCE_METHOD_NUTS: _InferenceMethod.ValueType  # 2
+    """NumPyro's No-U-Turn sampler, one simulation after another: about fifty times the cost."""
+    INFERENCE_METHOD_LAPLACE: _InferenceMethod.ValueType  # 3
+    """The Laplace approximation around the mode."""
+    INFERENCE_METHOD_SVI_MEAN_FIELD: _InferenceMethod.ValueType  # 4
+    """Variational inference with independent normals."""
+    INFERENCE_METHOD_SVI_FULL_RANK: _InferenceMethod.ValueType  # 5
+    """Variational inference with a multivariate normal."""
+
+class InferenceMethod(_InferenceMethod, metaclass=_InferenceMethodEnumTypeWrapper):
+    """Which inference is checked. A PASS certifies the fits of the service for PRODUCTION alone."""
+
+INFERENCE_METHOD_UNSPECIFIED: InferenceMethod.ValueType  # 0
+"""Taken as PRODUCTION."""
+INFERENCE_METHOD_PRODUCTION: InferenceMethod.ValueType  # 1
+"""The batched Hamiltonian Monte Carlo that every fit of the service uses."""
+INFERENCE_METHOD_NUTS: InferenceMethod.ValueType  # 2
+"""NumPyro's No-U-Turn sampler, one simulation after another: about fifty times the cost."""
+INFERENCE_METHOD_LAPLACE: InferenceMethod.ValueType  # 3
+"""The Laplace approximation around the mode."""
+INFERENCE_METHOD_SVI_MEAN_FIELD: InferenceMethod.ValueType  # 4
+"""Variational inference with independent normals."""
+INFERENCE_METHOD_SVI_FULL_RANK: InferenceMethod.ValueType  # 5
+"""Variational inference with a multivariate normal."""
+Global___InferenceMethod: _TypeAlias = InferenceMethod  # noqa: Y015
 
 class _VerdictKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -235,14 +325,24 @@ class QuantityCalibration(_message.Message):
     COVERAGE_FIELD_NUMBER: _builtins.int
     CONTRACTION_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    FAILING_FIELD_NUMBER: _builtins.int
+    EQUIVALENT_QUANTITIES_FIELD_NUMBER: _builtins.int
+    WORST_CASE_P_VALUE_FIELD_NUMBER: _builtins.int
+    LOG_E_VALUE_PEAK_FIELD_NUMBER: _builtins.int
+    Z_MEAN_FIELD_NUMBER: _builtins.int
+    Z_SD_FIELD_NUMBER: _builtins.int
+    TIE_FRACTION_FIELD_NUMBER: _builtins.int
     quantity: _builtins.str
-    """Name of the quantity, for example `share_of_outcome[x1]`, `sigma` or `log_likelihood`."""
+    """Name of the quantity, for example `share_of_outcome[x1]`, `sigma`, `log_likelihood`, or a combination such as
+    `share_of_outcome[x1] - share_of_outcome[x2]`.
+    """
     n_simulations: _builtins.int
     """Number of simulations behind the figures."""
     p_value: _builtins.float
     """Exact p-value of the simultaneous ECDF band test, without correction for the number of quantities."""
     adjusted_p_value: _builtins.float
-    """Holm-adjusted p-value over all quantities; absent in interim reports."""
+    """Holm-adjusted p-value over all quantities of the part; absent in interim reports."""
     max_ecdf_deviation: _builtins.float
     """Largest deviation of the ECDF of the normalised ranks from the diagonal."""
     mean_rank: _builtins.float
@@ -253,9 +353,33 @@ class QuantityCalibration(_message.Message):
     """Mean posterior contraction 1 - Var(posterior)/Var(prior); absent where it cannot be computed."""
     shape: Global___RankShape.ValueType
     """Shape of the deviation."""
+    part: Global___SbcPart.ValueType
+    """Part of the run that the figures are from."""
+    failing: _builtins.bool
+    """Whether the verdict names the quantity as miscalibrated."""
+    worst_case_p_value: _builtins.float
+    """Largest `p_value` that any ranks of the failed fits could have led to; absent when no fit failed, and in interim
+    reports.
+    """
+    log_e_value_peak: _builtins.float
+    """Largest natural logarithm of the e-process value on the way."""
+    z_mean: _builtins.float
+    """Mean of (truth - posterior mean) / posterior sd; near 0 when calibrated. Absent in interim reports and where a
+    posterior has no sd.
+    """
+    z_sd: _builtins.float
+    """Standard deviation of the same; near 1 when calibrated and the posterior is near normal."""
+    tie_fraction: _builtins.float
+    """Share of posterior draws that equal the truth, mean over the simulations. More than a trace in a continuous quantity
+    means that chains are stuck. Absent in interim reports.
+    """
     @_builtins.property
     def coverage(self) -> _containers.RepeatedCompositeFieldContainer[Global___Coverage]:
         """Coverage of central intervals."""
+
+    @_builtins.property
+    def equivalent_quantities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Quantities that are a fixed multiple of this one, whose ranks are therefore the same."""
 
     def __init__(
         self,
@@ -270,21 +394,121 @@ class QuantityCalibration(_message.Message):
         coverage: _abc.Iterable[Global___Coverage] | None = ...,
         contraction: _builtins.float | None = ...,
         shape: Global___RankShape.ValueType = ...,
+        part: Global___SbcPart.ValueType = ...,
+        failing: _builtins.bool = ...,
+        equivalent_quantities: _abc.Iterable[_builtins.str] | None = ...,
+        worst_case_p_value: _builtins.float | None = ...,
+        log_e_value_peak: _builtins.float = ...,
+        z_mean: _builtins.float | None = ...,
+        z_sd: _builtins.float | None = ...,
+        tie_fraction: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_contraction", b"_contraction", "adjusted_p_value", b"adjusted_p_value", "contraction", b"contraction"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_contraction", b"_contraction", "_tie_fraction", b"_tie_fraction", "_worst_case_p_value", b"_worst_case_p_value", "_z_mean", b"_z_mean", "_z_sd", b"_z_sd", "adjusted_p_value", b"adjusted_p_value", "contraction", b"contraction", "tie_fraction", b"tie_fraction", "worst_case_p_value", b"worst_case_p_value", "z_mean", b"z_mean", "z_sd", b"z_sd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_contraction", b"_contraction", "adjusted_p_value", b"adjusted_p_value", "contraction", b"contraction", "coverage", b"coverage", "log_e_value", b"log_e_value", "max_ecdf_deviation", b"max_ecdf_deviation", "mean_rank", b"mean_rank", "n_simulations", b"n_simulations", "p_value", b"p_value", "quantity", b"quantity", "shape", b"shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_contraction", b"_contraction", "_tie_fraction", b"_tie_fraction", "_worst_case_p_value", b"_worst_case_p_value", "_z_mean", b"_z_mean", "_z_sd", b"_z_sd", "adjusted_p_value", b"adjusted_p_value", "contraction", b"contraction", "coverage", b"coverage", "equivalent_quantities", b"equivalent_quantities", "failing", b"failing", "log_e_value", b"log_e_value", "log_e_value_peak", b"log_e_value_peak", "max_ecdf_deviation", b"max_ecdf_deviation", "mean_rank", b"mean_rank", "n_simulations", b"n_simulations", "p_value", b"p_value", "part", b"part", "quantity", b"quantity", "shape", b"shape", "tie_fraction", b"tie_fraction", "worst_case_p_value", b"worst_case_p_value", "z_mean", b"z_mean", "z_sd", b"z_sd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adjusted_p_value: _TypeAlias = _typing.Literal["adjusted_p_value"]  # noqa: Y015
     _WhichOneofArgType__adjusted_p_value: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value"]  # noqa: Y015
     _WhichOneofReturnType__contraction: _TypeAlias = _typing.Literal["contraction"]  # noqa: Y015
     _WhichOneofArgType__contraction: _TypeAlias = _typing.Literal["_contraction", b"_contraction"]  # noqa: Y015
+    _WhichOneofReturnType__tie_fraction: _TypeAlias = _typing.Literal["tie_fraction"]  # noqa: Y015
+    _WhichOneofArgType__tie_fraction: _TypeAlias = _typing.Literal["_tie_fraction", b"_tie_fraction"]  # noqa: Y015
+    _WhichOneofReturnType__worst_case_p_value: _TypeAlias = _typing.Literal["worst_case_p_value"]  # noqa: Y015
+    _WhichOneofArgType__worst_case_p_value: _TypeAlias = _typing.Literal["_worst_case_p_value", b"_worst_case_p_value"]  # noqa: Y015
+    _WhichOneofReturnType__z_mean: _TypeAlias = _typing.Literal["z_mean"]  # noqa: Y015
+    _WhichOneofArgType__z_mean: _TypeAlias = _typing.Literal["_z_mean", b"_z_mean"]  # noqa: Y015
+    _WhichOneofReturnType__z_sd: _TypeAlias = _typing.Literal["z_sd"]  # noqa: Y015
+    _WhichOneofArgType__z_sd: _TypeAlias = _typing.Literal["_z_sd", b"_z_sd"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__adjusted_p_value) -> _WhichOneofReturnType__adjusted_p_value | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__contraction) -> _WhichOneofReturnType__contraction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tie_fraction) -> _WhichOneofReturnType__tie_fraction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__worst_case_p_value) -> _WhichOneofReturnType__worst_case_p_value | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__z_mean) -> _WhichOneofReturnType__z_mean | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__z_sd) -> _WhichOneofReturnType__z_sd | None: ...
 
 Global___QuantityCalibration: _TypeAlias = QuantityCalibration  # noqa: Y015
+
+@_typing.final
+class CanaryResult(_message.Message):
+    """What became of a canary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANARY_FIELD_NUMBER: _builtins.int
+    DETECTED_FIELD_NUMBER: _builtins.int
+    N_SIMULATIONS_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    LOG_E_VALUE_PEAK_FIELD_NUMBER: _builtins.int
+    canary: Global___SbcPart.ValueType
+    """The canary."""
+    detected: _builtins.bool
+    """Whether the check failed it, as it has to."""
+    n_simulations: _builtins.int
+    """Number of simulations."""
+    quantity: _builtins.str
+    """The quantity with the strongest evidence, which is where such an error would show on this model."""
+    log_e_value_peak: _builtins.float
+    """Natural logarithm of the e-process value of that quantity, the largest on the way."""
+    def __init__(
+        self,
+        *,
+        canary: Global___SbcPart.ValueType = ...,
+        detected: _builtins.bool = ...,
+        n_simulations: _builtins.int = ...,
+        quantity: _builtins.str = ...,
+        log_e_value_peak: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "detected", b"detected", "log_e_value_peak", b"log_e_value_peak", "n_simulations", b"n_simulations", "quantity", b"quantity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CanaryResult: _TypeAlias = CanaryResult  # noqa: Y015
+
+@_typing.final
+class SbcPartProgress(_message.Message):
+    """A part of a run, planned and done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_FIELD_NUMBER: _builtins.int
+    PLANNED_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    QUANTITIES_FIELD_NUMBER: _builtins.int
+    part: Global___SbcPart.ValueType
+    """The part."""
+    done: _builtins.int
+    """Simulations in the ledger."""
+    @_builtins.property
+    def planned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Planned numbers of simulations: the first, then after every extension."""
+
+    @_builtins.property
+    def quantities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is ranked, in the order of the ledger's columns; empty before the first simulation."""
+
+    def __init__(
+        self,
+        *,
+        part: Global___SbcPart.ValueType = ...,
+        planned: _abc.Iterable[_builtins.int] | None = ...,
+        done: _builtins.int = ...,
+        quantities: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "part", b"part", "planned", b"planned", "quantities", b"quantities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SbcPartProgress: _TypeAlias = SbcPartProgress  # noqa: Y015
 
 @_typing.final
 class InterimReport(_message.Message):
@@ -297,6 +521,7 @@ class InterimReport(_message.Message):
     LOG_GLOBAL_E_VALUE_FIELD_NUMBER: _builtins.int
     QUANTITIES_FIELD_NUMBER: _builtins.int
     RUNNING_VERDICT_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     n_simulations: _builtins.int
     """Number of simulations behind the report; always the contiguous first ones."""
     n_failed: _builtins.int
@@ -305,6 +530,8 @@ class InterimReport(_message.Message):
     """Natural logarithm of the global e-process value."""
     running_verdict: Global___VerdictKind.ValueType
     """Verdict as of now: FAIL may be announced early, PASS never is."""
+    part: Global___SbcPart.ValueType
+    """Part of the run that the report is about."""
     @_builtins.property
     def quantities(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuantityCalibration]:
         """The quantities with the strongest evidence of miscalibration first."""
@@ -317,10 +544,11 @@ class InterimReport(_message.Message):
         log_global_e_value: _builtins.float = ...,
         quantities: _abc.Iterable[Global___QuantityCalibration] | None = ...,
         running_verdict: Global___VerdictKind.ValueType = ...,
+        part: Global___SbcPart.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_global_e_value", b"log_global_e_value", "n_failed", b"n_failed", "n_simulations", b"n_simulations", "quantities", b"quantities", "running_verdict", b"running_verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_global_e_value", b"log_global_e_value", "n_failed", b"n_failed", "n_simulations", b"n_simulations", "part", b"part", "quantities", b"quantities", "running_verdict", b"running_verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -342,6 +570,9 @@ class SbcVerdict(_message.Message):
     DETECTABLE_SD_FACTOR_FIELD_NUMBER: _builtins.int
     DETECTABLE_BIAS_SD_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    DETECTABLE_SD_FACTOR_ABOVE_FIELD_NUMBER: _builtins.int
+    FAILURE_RATE_FIELD_NUMBER: _builtins.int
+    CANARIES_FIELD_NUMBER: _builtins.int
     kind: Global___VerdictKind.ValueType
     """Outcome."""
     n_simulations: _builtins.int
@@ -357,7 +588,11 @@ class SbcVerdict(_message.Message):
     detectable_bias_sd: _builtins.float
     """The smallest bias, in posterior standard deviations, that the run would have detected with 80 % power."""
     explanation: _builtins.str
-    """Verdict and its limits in a sentence for the client."""
+    """Verdict and its limits in words for the client."""
+    detectable_sd_factor_above: _builtins.float
+    """The posterior sd factor above 1 nearest to 1 that the run would have detected with 80 % power; absent if none."""
+    failure_rate: _builtins.float
+    """Share of the simulations whose fit failed after escalation, between 0 and 1."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The reasons, one sentence each."""
@@ -365,6 +600,10 @@ class SbcVerdict(_message.Message):
     @_builtins.property
     def quantities(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuantityCalibration]:
         """Statistics of every quantity, strongest evidence first."""
+
+    @_builtins.property
+    def canaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanaryResult]:
+        """The canaries of the run; they say what the check notices on this model."""
 
     def __init__(
         self,
@@ -379,19 +618,26 @@ class SbcVerdict(_message.Message):
         detectable_sd_factor: _builtins.float | None = ...,
         detectable_bias_sd: _builtins.float | None = ...,
         explanation: _builtins.str = ...,
+        detectable_sd_factor_above: _builtins.float | None = ...,
+        failure_rate: _builtins.float = ...,
+        canaries: _abc.Iterable[Global___CanaryResult] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd", "_detectable_sd_factor", b"_detectable_sd_factor", "detectable_bias_sd", b"detectable_bias_sd", "detectable_sd_factor", b"detectable_sd_factor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd", "_detectable_sd_factor", b"_detectable_sd_factor", "_detectable_sd_factor_above", b"_detectable_sd_factor_above", "detectable_bias_sd", b"detectable_bias_sd", "detectable_sd_factor", b"detectable_sd_factor", "detectable_sd_factor_above", b"detectable_sd_factor_above"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd", "_detectable_sd_factor", b"_detectable_sd_factor", "alpha", b"alpha", "detectable_bias_sd", b"detectable_bias_sd", "detectable_sd_factor", b"detectable_sd_factor", "explanation", b"explanation", "kind", b"kind", "n_escalated", b"n_escalated", "n_failed", b"n_failed", "n_simulations", b"n_simulations", "quantities", b"quantities", "reasons", b"reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd", "_detectable_sd_factor", b"_detectable_sd_factor", "_detectable_sd_factor_above", b"_detectable_sd_factor_above", "alpha", b"alpha", "canaries", b"canaries", "detectable_bias_sd", b"detectable_bias_sd", "detectable_sd_factor", b"detectable_sd_factor", "detectable_sd_factor_above", b"detectable_sd_factor_above", "explanation", b"explanation", "failure_rate", b"failure_rate", "kind", b"kind", "n_escalated", b"n_escalated", "n_failed", b"n_failed", "n_simulations", b"n_simulations", "quantities", b"quantities", "reasons", b"reasons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__detectable_bias_sd: _TypeAlias = _typing.Literal["detectable_bias_sd"]  # noqa: Y015
     _WhichOneofArgType__detectable_bias_sd: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd"]  # noqa: Y015
     _WhichOneofReturnType__detectable_sd_factor: _TypeAlias = _typing.Literal["detectable_sd_factor"]  # noqa: Y015
     _WhichOneofArgType__detectable_sd_factor: _TypeAlias = _typing.Literal["_detectable_sd_factor", b"_detectable_sd_factor"]  # noqa: Y015
+    _WhichOneofReturnType__detectable_sd_factor_above: _TypeAlias = _typing.Literal["detectable_sd_factor_above"]  # noqa: Y015
+    _WhichOneofArgType__detectable_sd_factor_above: _TypeAlias = _typing.Literal["_detectable_sd_factor_above", b"_detectable_sd_factor_above"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__detectable_bias_sd) -> _WhichOneofReturnType__detectable_bias_sd | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__detectable_sd_factor) -> _WhichOneofReturnType__detectable_sd_factor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detectable_sd_factor_above) -> _WhichOneofReturnType__detectable_sd_factor_above | None: ...
 
 Global___SbcVerdict: _TypeAlias = SbcVerdict  # noqa: Y015
 
@@ -420,6 +666,10 @@ class SbcRun(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    INFERENCE_METHOD_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    FURTHER_QUANTITIES_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that owns it."""
     run_id: _builtins.str
@@ -446,6 +696,10 @@ class SbcRun(_message.Message):
     """
     stop_on_fail: _builtins.bool
     """Whether the run ends as soon as FAIL can be announced."""
+    inference_method: Global___InferenceMethod.ValueType
+    """Inference that is checked."""
+    alpha: _builtins.float
+    """Family-wise error rate of the verdict."""
     @_builtins.property
     def error(self) -> _common_pb2.JobError:
         """Why it failed; absent otherwise."""
@@ -474,6 +728,14 @@ class SbcRun(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended; absent before."""
 
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SbcPartProgress]:
+        """What the run consists of."""
+
+    @_builtins.property
+    def further_quantities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Quantities that were asked for beside the preset's."""
+
     def __init__(
         self,
         *,
@@ -496,10 +758,14 @@ class SbcRun(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        inference_method: Global___InferenceMethod.ValueType = ...,
+        alpha: _builtins.float = ...,
+        parts: _abc.Iterable[Global___SbcPartProgress] | None = ...,
+        further_quantities: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "interim", b"interim", "progress", b"progress", "start_time", b"start_time", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_key", b"certificate_key", "client_id", b"client_id", "create_time", b"create_time", "data_period_months", b"data_period_months", "end_time", b"end_time", "error", b"error", "interim", b"interim", "last_sequence", b"last_sequence", "model_id", b"model_id", "num_simulations", b"num_simulations", "progress", b"progress", "run_id", b"run_id", "seed", b"seed", "session_id", b"session_id", "start_time", b"start_time", "state", b"state", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "certificate_key", b"certificate_key", "client_id", b"client_id", "create_time", b"create_time", "data_period_months", b"data_period_months", "end_time", b"end_time", "error", b"error", "further_quantities", b"further_quantities", "inference_method", b"inference_method", "interim", b"interim", "last_sequence", b"last_sequence", "model_id", b"model_id", "num_simulations", b"num_simulations", "parts", b"parts", "progress", b"progress", "run_id", b"run_id", "seed", b"seed", "session_id", b"session_id", "start_time", b"start_time", "state", b"state", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -544,6 +810,7 @@ class BatchFinished(_message.Message):
     N_FAILED_FIELD_NUMBER: _builtins.int
     COMPUTE_SECONDS_FIELD_NUMBER: _builtins.int
     COMPILE_SECONDS_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
     first_simulation: _builtins.int
     """Index of the first simulation of the batch."""
     n_simulations: _builtins.int
@@ -556,6 +823,8 @@ class BatchFinished(_message.Message):
     """Seconds of these that went into compiling programs for a model of a shape that the worker had not seen, or into
     loading them from its cache. Absent when nothing was compiled.
     """
+    part: Global___SbcPart.ValueType
+    """Part of the run that the simulations belong to."""
     def __init__(
         self,
         *,
@@ -564,10 +833,11 @@ class BatchFinished(_message.Message):
         n_failed: _builtins.int = ...,
         compute_seconds: _builtins.float = ...,
         compile_seconds: _builtins.float | None = ...,
+        part: Global___SbcPart.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_compile_seconds", b"_compile_seconds", "compile_seconds", b"compile_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compile_seconds", b"_compile_seconds", "compile_seconds", b"compile_seconds", "compute_seconds", b"compute_seconds", "first_simulation", b"first_simulation", "n_failed", b"n_failed", "n_simulations", b"n_simulations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compile_seconds", b"_compile_seconds", "compile_seconds", b"compile_seconds", "compute_seconds", b"compute_seconds", "first_simulation", b"first_simulation", "n_failed", b"n_failed", "n_simulations", b"n_simulations", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__compile_seconds: _TypeAlias = _typing.Literal["compile_seconds"]  # noqa: Y015
     _WhichOneofArgType__compile_seconds: _TypeAlias = _typing.Literal["_compile_seconds", b"_compile_seconds"]  # noqa: Y015
@@ -676,6 +946,10 @@ class SbcRunSpec(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     STOP_ON_FAIL_FIELD_NUMBER: _builtins.int
     ALPHA_FIELD_NUMBER: _builtins.int
+    INFERENCE_METHOD_FIELD_NUMBER: _builtins.int
+    FURTHER_QUANTITIES_FIELD_NUMBER: _builtins.int
+    CANARIES_FIELD_NUMBER: _builtins.int
+    FRESH_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """Model to be checked."""
     session_id: _builtins.str
@@ -692,6 +966,20 @@ class SbcRunSpec(_message.Message):
     """End the run as soon as FAIL can be announced, without inflating the error rate."""
     alpha: _builtins.float
     """Family-wise error rate of the verdict; absent: .05."""
+    inference_method: Global___InferenceMethod.ValueType
+    """Inference to be checked."""
+    canaries: _builtins.bool
+    """Run the canaries, 256 simulations each; COMPREHENSIVE always does. A PASS then needs every canary to be noticed."""
+    fresh: _builtins.bool
+    """Compute the run even if the store holds a finished one of the same model, data, priors, version and plan. Otherwise
+    that one is the answer, unless another seed is asked for.
+    """
+    @_builtins.property
+    def further_quantities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Quantities to rank beside the preset's: names of the model's quantities, or two of them joined by ` + `, ` - `, ` * `
+        or ` / `, which shows errors in how they depend on each other. Each makes the test of the others a little weaker.
+        """
+
     def __init__(
         self,
         *,
@@ -703,10 +991,14 @@ class SbcRunSpec(_message.Message):
         seed: _builtins.int | None = ...,
         stop_on_fail: _builtins.bool = ...,
         alpha: _builtins.float | None = ...,
+        inference_method: Global___InferenceMethod.ValueType = ...,
+        further_quantities: _abc.Iterable[_builtins.str] | None = ...,
+        canaries: _builtins.bool = ...,
+        fresh: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_data_period_months", b"_data_period_months", "_num_simulations", b"_num_simulations", "_seed", b"_seed", "alpha", b"alpha", "data_period_months", b"data_period_months", "num_simulations", b"num_simulations", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_data_period_months", b"_data_period_months", "_num_simulations", b"_num_simulations", "_seed", b"_seed", "alpha", b"alpha", "data_period_months", b"data_period_months", "model_id", b"model_id", "num_simulations", b"num_simulations", "seed", b"seed", "session_id", b"session_id", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_data_period_months", b"_data_period_months", "_num_simulations", b"_num_simulations", "_seed", b"_seed", "alpha", b"alpha", "canaries", b"canaries", "data_period_months", b"data_period_months", "fresh", b"fresh", "further_quantities", b"further_quantities", "inference_method", b"inference_method", "model_id", b"model_id", "num_simulations", b"num_simulations", "seed", b"seed", "session_id", b"session_id", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
@@ -770,6 +1062,9 @@ class StartSbcRunResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_FIELD_NUMBER: _builtins.int
+    REUSED_FIELD_NUMBER: _builtins.int
+    reused: _builtins.bool
+    """Whether it is a finished run from the store, which was not computed again."""
     @_builtins.property
     def run(self) -> Global___SbcRun:
         """The run; with `validate_only` as it would be, without an identifier."""
@@ -778,10 +1073,11 @@ class StartSbcRunResponse(_message.Message):
         self,
         *,
         run: Global___SbcRun | None = ...,
+        reused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reused", b"reused", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -826,6 +1122,9 @@ class RunSbcResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENT_FIELD_NUMBER: _builtins.int
+    REUSED_FIELD_NUMBER: _builtins.int
+    reused: _builtins.bool
+    """Whether the run is a finished one from the store, which was not computed again."""
     @_builtins.property
     def event(self) -> Global___SbcEvent:
         """The event."""
@@ -834,10 +1133,11 @@ class RunSbcResponse(_message.Message):
         self,
         *,
         event: Global___SbcEvent | None = ...,
+        reused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "reused", b"reused"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1120,6 +1420,190 @@ class ExtendSbcRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExtendSbcRunResponse: _TypeAlias = ExtendSbcRunResponse  # noqa: Y015
+
+@_typing.final
+class ResumeSbcRunRequest(_message.Message):
+    """Asks to go on with a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes retries safe."""
+    client_id: _builtins.str
+    """Client that owns the run."""
+    run_id: _builtins.str
+    """The run."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeSbcRunRequest: _TypeAlias = ResumeSbcRunRequest  # noqa: Y015
+
+@_typing.final
+class ResumeSbcRunResponse(_message.Message):
+    """The run that goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> Global___SbcRun:
+        """The run."""
+
+    def __init__(
+        self,
+        *,
+        run: Global___SbcRun | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeSbcRunResponse: _TypeAlias = ResumeSbcRunResponse  # noqa: Y015
+
+@_typing.final
+class ReadSbcLedgerRequest(_message.Message):
+    """Asks for the ledger of a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    FIRST_SIMULATION_FIELD_NUMBER: _builtins.int
+    client_id: _builtins.str
+    """Client that owns the run."""
+    run_id: _builtins.str
+    """The run."""
+    part: Global___SbcPart.ValueType
+    """Part whose ledger is wanted."""
+    first_simulation: _builtins.int
+    """First simulation wanted."""
+    def __init__(
+        self,
+        *,
+        client_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        part: Global___SbcPart.ValueType = ...,
+        first_simulation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "first_simulation", b"first_simulation", "part", b"part", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadSbcLedgerRequest: _TypeAlias = ReadSbcLedgerRequest  # noqa: Y015
+
+@_typing.final
+class ReadSbcLedgerResponse(_message.Message):
+    """Some rows of a ledger: n simulations of p quantities."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_FIELD_NUMBER: _builtins.int
+    QUANTITIES_FIELD_NUMBER: _builtins.int
+    SIMULATIONS_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    N_DRAWS_FIELD_NUMBER: _builtins.int
+    R_HAT_FIELD_NUMBER: _builtins.int
+    ESS_FIELD_NUMBER: _builtins.int
+    RANKS_FIELD_NUMBER: _builtins.int
+    V_FIELD_NUMBER: _builtins.int
+    TIES_FIELD_NUMBER: _builtins.int
+    TRUTH_FIELD_NUMBER: _builtins.int
+    POSTERIOR_MEAN_FIELD_NUMBER: _builtins.int
+    POSTERIOR_SD_FIELD_NUMBER: _builtins.int
+    part: Global___SbcPart.ValueType
+    """Part that the rows belong to."""
+    @_builtins.property
+    def quantities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the p quantities, in the order of the columns."""
+
+    @_builtins.property
+    def simulations(self) -> _common_pb2.NumericArray:
+        """Ids of the simulations, ascending; int64 [n]."""
+
+    @_builtins.property
+    def status(self) -> _common_pb2.NumericArray:
+        """What became of each fit; int64 [n]: 0 good, 1 good after it was run again, 2 divergent, 3 not finite,
+        4 not converged. Only 0 and 1 count as usable.
+        """
+
+    @_builtins.property
+    def n_draws(self) -> _common_pb2.NumericArray:
+        """Posterior draws among which the truth was ranked; int64 [n]."""
+
+    @_builtins.property
+    def r_hat(self) -> _common_pb2.NumericArray:
+        """Largest R-hat over the parameters; float64 [n], NaN where there is none."""
+
+    @_builtins.property
+    def ess(self) -> _common_pb2.NumericArray:
+        """Smallest effective sample size, bulk or tail, over the parameters; float64 [n], NaN where there is none."""
+
+    @_builtins.property
+    def ranks(self) -> _common_pb2.NumericArray:
+        """Rank of the truth among the draws, 0 to n_draws, ties broken at random; int64 [n, p]."""
+
+    @_builtins.property
+    def v(self) -> _common_pb2.NumericArray:
+        """The uniform numbers that turn ranks into randomised PIT values, (rank + v) / (n_draws + 1); float64 [n, p]."""
+
+    @_builtins.property
+    def ties(self) -> _common_pb2.NumericArray:
+        """Share of draws that equal the truth; float64 [n, p]."""
+
+    @_builtins.property
+    def truth(self) -> _common_pb2.NumericArray:
+        """Truths, in the unit of the quantity; float64 [n, p]."""
+
+    @_builtins.property
+    def posterior_mean(self) -> _common_pb2.NumericArray:
+        """Posterior means, in the unit of the quantity; float64 [n, p]."""
+
+    @_builtins.property
+    def posterior_sd(self) -> _common_pb2.NumericArray:
+        """Posterior standard deviations, in the unit of the quantity; float64 [n, p]."""
+
+    def __init__(
+        self,
+        *,
+        part: Global___SbcPart.ValueType = ...,
+        quantities: _abc.Iterable[_builtins.str] | None = ...,
+        simulations: _common_pb2.NumericArray | None = ...,
+        status: _common_pb2.NumericArray | None = ...,
+        n_draws: _common_pb2.NumericArray | None = ...,
+        r_hat: _common_pb2.NumericArray | None = ...,
+        ess: _common_pb2.NumericArray | None = ...,
+        ranks: _common_pb2.NumericArray | None = ...,
+        v: _common_pb2.NumericArray | None = ...,
+        ties: _common_pb2.NumericArray | None = ...,
+        truth: _common_pb2.NumericArray | None = ...,
+        posterior_mean: _common_pb2.NumericArray | None = ...,
+        posterior_sd: _common_pb2.NumericArray | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ess", b"ess", "n_draws", b"n_draws", "posterior_mean", b"posterior_mean", "posterior_sd", b"posterior_sd", "r_hat", b"r_hat", "ranks", b"ranks", "simulations", b"simulations", "status", b"status", "ties", b"ties", "truth", b"truth", "v", b"v"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ess", b"ess", "n_draws", b"n_draws", "part", b"part", "posterior_mean", b"posterior_mean", "posterior_sd", b"posterior_sd", "quantities", b"quantities", "r_hat", b"r_hat", "ranks", b"ranks", "simulations", b"simulations", "status", b"status", "ties", b"ties", "truth", b"truth", "v", b"v"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadSbcLedgerResponse: _TypeAlias = ReadSbcLedgerResponse  # noqa: Y015
 
 @_typing.final
 class NecessityRule(_message.Message):

@@ -65,10 +65,20 @@ class SbcServiceStub(object):
                 request_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.CancelSbcRunRequest.SerializeToString,
                 response_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.CancelSbcRunResponse.FromString,
                 _registered_method=True)
+        self.ResumeSbcRun = channel.unary_unary(
+                '/liftos.bayes.v1.SbcService/ResumeSbcRun',
+                request_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ResumeSbcRunRequest.SerializeToString,
+                response_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ResumeSbcRunResponse.FromString,
+                _registered_method=True)
         self.ExtendSbcRun = channel.unary_unary(
                 '/liftos.bayes.v1.SbcService/ExtendSbcRun',
                 request_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ExtendSbcRunRequest.SerializeToString,
                 response_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ExtendSbcRunResponse.FromString,
+                _registered_method=True)
+        self.ReadSbcLedger = channel.unary_stream(
+                '/liftos.bayes.v1.SbcService/ReadSbcLedger',
+                request_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ReadSbcLedgerRequest.SerializeToString,
+                response_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ReadSbcLedgerResponse.FromString,
                 _registered_method=True)
         self.CheckSbcNecessity = channel.unary_unary(
                 '/liftos.bayes.v1.SbcService/CheckSbcNecessity',
@@ -124,8 +134,25 @@ class SbcServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResumeSbcRun(self, request, context):
+        """Goes on with a run that was cancelled or failed: what is in its ledger stays, the rest is computed. The events of
+        the run go on with the next sequence number.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExtendSbcRun(self, request, context):
-        """Adds simulations of the same seed stream to a finished run. Not there yet: answers UNIMPLEMENTED.
+        """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE. The verdict is given
+        anew at the larger number, at a level that was kept back for it, so that the error rate of the run stays alpha. A
+        FAIL is final. The run is computed by the version of the service that started it, or not at all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadSbcLedger(self, request, context):
+        """Streams the ledger of a run, of which every statistic and the verdict are functions, in the order of simulations.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,10 +198,20 @@ def add_SbcServiceServicer_to_server(servicer, server):
                     request_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.CancelSbcRunRequest.FromString,
                     response_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.CancelSbcRunResponse.SerializeToString,
             ),
+            'ResumeSbcRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeSbcRun,
+                    request_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ResumeSbcRunRequest.FromString,
+                    response_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ResumeSbcRunResponse.SerializeToString,
+            ),
             'ExtendSbcRun': grpc.unary_unary_rpc_method_handler(
                     servicer.ExtendSbcRun,
                     request_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ExtendSbcRunRequest.FromString,
                     response_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ExtendSbcRunResponse.SerializeToString,
+            ),
+            'ReadSbcLedger': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadSbcLedger,
+                    request_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ReadSbcLedgerRequest.FromString,
+                    response_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ReadSbcLedgerResponse.SerializeToString,
             ),
             'CheckSbcNecessity': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckSbcNecessity,
@@ -356,6 +393,33 @@ class SbcService(object):
             _registered_method=True)
 
     @staticmethod
+    def ResumeSbcRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liftos.bayes.v1.SbcService/ResumeSbcRun',
+            liftos_dot_bayes_dot_v1_dot_sbc__pb2.ResumeSbcRunRequest.SerializeToString,
+            liftos_dot_bayes_dot_v1_dot_sbc__pb2.ResumeSbcRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ExtendSbcRun(request,
             target,
             options=(),
@@ -372,6 +436,33 @@ class SbcService(object):
             '/liftos.bayes.v1.SbcService/ExtendSbcRun',
             liftos_dot_bayes_dot_v1_dot_sbc__pb2.ExtendSbcRunRequest.SerializeToString,
             liftos_dot_bayes_dot_v1_dot_sbc__pb2.ExtendSbcRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadSbcLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/liftos.bayes.v1.SbcService/ReadSbcLedger',
+            liftos_dot_bayes_dot_v1_dot_sbc__pb2.ReadSbcLedgerRequest.SerializeToString,
+            liftos_dot_bayes_dot_v1_dot_sbc__pb2.ReadSbcLedgerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,8 +47,17 @@ class SbcServiceStub:
     """Lists the runs of a client, newest first."""
     CancelSbcRun: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.CancelSbcRunRequest, _sbc_pb2.CancelSbcRunResponse]
     """Cancels a run. Batches that are being computed are discarded; finished ones stay in the ledger."""
+    ResumeSbcRun: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.ResumeSbcRunRequest, _sbc_pb2.ResumeSbcRunResponse]
+    """Goes on with a run that was cancelled or failed: what is in its ledger stays, the rest is computed. The events of
+    the run go on with the next sequence number.
+    """
     ExtendSbcRun: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.ExtendSbcRunRequest, _sbc_pb2.ExtendSbcRunResponse]
-    """Adds simulations of the same seed stream to a finished run. Not there yet: answers UNIMPLEMENTED."""
+    """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE. The verdict is given
+    anew at the larger number, at a level that was kept back for it, so that the error rate of the run stays alpha. A
+    FAIL is final. The run is computed by the version of the service that started it, or not at all.
+    """
+    ReadSbcLedger: _grpc.UnaryStreamMultiCallable[_sbc_pb2.ReadSbcLedgerRequest, _sbc_pb2.ReadSbcLedgerResponse]
+    """Streams the ledger of a run, of which every statistic and the verdict are functions, in the order of simulations."""
     CheckSbcNecessity: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.CheckSbcNecessityRequest, _sbc_pb2.CheckSbcNecessityResponse]
     """Decides whether simulation-based calibration is essential, by the stored policy."""
 
@@ -71,8 +80,17 @@ class SbcServiceAsyncStub(SbcServiceStub):
     """Lists the runs of a client, newest first."""
     CancelSbcRun: _aio.UnaryUnaryMultiCallable[_sbc_pb2.CancelSbcRunRequest, _sbc_pb2.CancelSbcRunResponse]  # type: ignore[assignment]
     """Cancels a run. Batches that are being computed are discarded; finished ones stay in the ledger."""
+    ResumeSbcRun: _aio.UnaryUnaryMultiCallable[_sbc_pb2.ResumeSbcRunRequest, _sbc_pb2.ResumeSbcRunResponse]  # type: ignore[assignment]
+    """Goes on with a run that was cancelled or failed: what is in its ledger stays, the rest is computed. The events of
+    the run go on with the next sequence number.
+    """
     ExtendSbcRun: _aio.UnaryUnaryMultiCallable[_sbc_pb2.ExtendSbcRunRequest, _sbc_pb2.ExtendSbcRunResponse]  # type: ignore[assignment]
-    """Adds simulations of the same seed stream to a finished run. Not there yet: answers UNIMPLEMENTED."""
+    """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE. The verdict is given
+    anew at the larger number, at a level that was kept back for it, so that the error rate of the run stays alpha. A
+    FAIL is final. The run is computed by the version of the service that started it, or not at all.
+    """
+    ReadSbcLedger: _aio.UnaryStreamMultiCallable[_sbc_pb2.ReadSbcLedgerRequest, _sbc_pb2.ReadSbcLedgerResponse]  # type: ignore[assignment]
+    """Streams the ledger of a run, of which every statistic and the verdict are functions, in the order of simulations."""
     CheckSbcNecessity: _aio.UnaryUnaryMultiCallable[_sbc_pb2.CheckSbcNecessityRequest, _sbc_pb2.CheckSbcNecessityResponse]  # type: ignore[assignment]
     """Decides whether simulation-based calibration is essential, by the stored policy."""
 
@@ -130,12 +148,33 @@ class SbcServiceServicer(metaclass=_abc_1.ABCMeta):
         """Cancels a run. Batches that are being computed are discarded; finished ones stay in the ledger."""
 
     @_abc_1.abstractmethod
+    def ResumeSbcRun(
+        self,
+        request: _sbc_pb2.ResumeSbcRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sbc_pb2.ResumeSbcRunResponse, _abc.Awaitable[_sbc_pb2.ResumeSbcRunResponse]]:
+        """Goes on with a run that was cancelled or failed: what is in its ledger stays, the rest is computed. The events of
+        the run go on with the next sequence number.
+        """
+
+    @_abc_1.abstractmethod
     def ExtendSbcRun(
         self,
         request: _sbc_pb2.ExtendSbcRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sbc_pb2.ExtendSbcRunResponse, _abc.Awaitable[_sbc_pb2.ExtendSbcRunResponse]]:
-        """Adds simulations of the same seed stream to a finished run. Not there yet: answers UNIMPLEMENTED."""
+        """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE. The verdict is given
+        anew at the larger number, at a level that was kept back for it, so that the error rate of the run stays alpha. A
+        FAIL is final. The run is computed by the version of the service that started it, or not at all.
+        """
+
+    @_abc_1.abstractmethod
+    def ReadSbcLedger(
+        self,
+        request: _sbc_pb2.ReadSbcLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_sbc_pb2.ReadSbcLedgerResponse], _abc.AsyncIterator[_sbc_pb2.ReadSbcLedgerResponse]]:
+        """Streams the ledger of a run, of which every statistic and the verdict are functions, in the order of simulations."""
 
     @_abc_1.abstractmethod
     def CheckSbcNecessity(
