@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.database import translated
 from persistence.driver import driver_connection
 from persistence.jobs import lease_end
-from persistence.tables import SbcResult, SbcShard, SbcValidation
+from persistence.tables import SbcResult, SbcShard
 
 
 @dataclass(frozen=True)
@@ -164,15 +164,23 @@ async def done_by_part(session: AsyncSession, validation_pk: uuid.UUID) -> dict[
 
 
 async def load_results(
-    session: AsyncSession, validation_pk: uuid.UUID, part: str, *, first: int = 0, stop: int | None = None
+    session: AsyncSession,
+    validation_pk: uuid.UUID,
+    part: str,
+    *,
+    first: int = 0,
+    stop: int | None = None,
+    limit: int | None = None,
 ) -> list[SbcResult]:
-    """The part's simulations from `first` up to, not including, `stop` that are in the ledger, in order."""
+    """The part's simulations from `first` up to, not including, `stop` that are in the ledger, in order, the first
+    `limit` of them.
+    """
     query = select(SbcResult).where(
         SbcResult.validation_pk == validation_pk, SbcResult.part == part, SbcResult.simulation >= first
     )
     if stop is not None:
         query = query.where(SbcResult.simulation < stop)
-    return list(await session.scalars(query.order_by(SbcResult.simulation)))
+    return list(await session.scalars(query.order_by(SbcResult.simulation).limit(limit)))
 
 
 async def reopen_shards(session: AsyncSession, validation_pk: uuid.UUID) -> list[SbcShard]:

@@ -20,6 +20,7 @@ from sqlalchemy import case, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.lookup import get_owned
+from persistence.sbc import done_by_part
 from persistence.tables import (
     Attribution,
     ClientPrior,
@@ -197,14 +198,25 @@ async def attribution_message(session: AsyncSession, row: Attribution) -> attrib
 
 
 def progress_message(job: Job, now: datetime.datetime) -> common_pb2.JobProgress:
-    """How far a job has come; the rate is that of the whole run so far."""
+    """How far a job has come; the rate is that of all since it was started, or taken up again."""
     progress = common_pb2.JobProgress(done=job.done, total=job.total)
-    if job.start_time is not None and job.done > 0:
+    since_start = job.done - job.done_before
+    if job.start_time is not None and since_start > 0:
         seconds = ((job.end_time or now) - job.start_time).total_seconds()
         if seconds > 0:
-            progress.rate_per_second = job.done / seconds
+            progress.rate_per_second = since_start / seconds
             progress.eta_seconds = max(job.total - job.done, 0) / progress.rate_per_second
     return progress
+
+
+def part_message(part: dict[str, Any], done: int) -> sbc_pb2.SbcPartProgress:
+    """A part of a run as it is stored in `SbcValidation.parts`, with the number of its simulations in the ledger."""
+    return sbc_pb2.SbcPartProgress(
+        part=value_of(sbc_pb2.SbcPart, part["part"]),
+        planned=part["planned"],
+        done=done,
+        quantities=part["quantities"] or [],
+    )
 
 
 async def sbc_run_message(session: AsyncSession, row: SbcValidation) -> sbc_pb2.SbcRun:
@@ -228,7 +240,12 @@ async def sbc_run_message(session: AsyncSession, row: SbcValidation) -> sbc_pb2.
         create_time=timestamp(row.create_time),
         start_time=timestamp(job.start_time),
         end_time=timestamp(job.end_time),
+        inference_method=value_of(sbc_pb2.InferenceMethod, row.inference_method),
+        alpha=row.alpha,
+        further_quantities=row.further_quantities,
     )
+    done = await done_by_part(session, row.pk)
+    message.parts.extend(part_message(part, done.get(part["part"], 0)) for part in row.parts)
     if row.interim is not None:
         from_json(row.interim, message.interim)
     if row.verdict is not None:

@@ -68,11 +68,11 @@ def fingerprint(request: Message) -> str:
 
 
 def to_array(values: npt.ArrayLike) -> common_pb2.NumericArray:
-    """A float64 array as a message; any shape of one to four dimensions."""
-    array = np.ascontiguousarray(values, dtype="<f8")
-    return common_pb2.NumericArray(
-        data=array.tobytes(), element_type=common_pb2.ELEMENT_TYPE_FLOAT64, shape=list(array.shape)
-    )
+    """An array as a message, integers as int64 and all else as float64; any shape of one to four dimensions."""
+    whole = np.issubdtype(np.asarray(values).dtype, np.integer)
+    array = np.ascontiguousarray(values, dtype="<i8" if whole else "<f8")
+    kind = common_pb2.ELEMENT_TYPE_INT64 if whole else common_pb2.ELEMENT_TYPE_FLOAT64
+    return common_pb2.NumericArray(data=array.tobytes(), element_type=kind, shape=list(array.shape))
 
 
 def from_array(message: common_pb2.NumericArray) -> npt.NDArray[Any]:

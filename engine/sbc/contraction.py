@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -46,7 +47,10 @@ def contraction(sd: npt.ArrayLike, prior_sd: npt.ArrayLike) -> Floats:
 
 
 def summarise(ledger: RankLedger, prior_sd: Mapping[str, float]) -> tuple[Contraction, ...]:
-    """Return the summary of every quantity in `prior_sd`; simulations that failed or have no finite moments are out."""
+    """Return the summary of every quantity in `prior_sd`; simulations that failed or have no finite moments are out.
+
+    The contraction is NaN where prior_sd is not a positive number.
+    """
     result = []
     for name, scale in prior_sd.items():
         if name not in ledger.quantities:
@@ -55,14 +59,14 @@ def summarise(ledger: RankLedger, prior_sd: Mapping[str, float]) -> tuple[Contra
         z = z_score(ledger.truth[:, column], ledger.mean[:, column], ledger.sd[:, column])
         use = ledger.accepted & np.isfinite(z)
         n = int(use.sum())
-        shrunk = contraction(ledger.sd[use, column], scale)
+        known = 0 < scale < math.inf
         result.append(
             Contraction(
                 quantity=name,
                 simulations=n,
                 z_mean=float(z[use].mean()) if n else float("nan"),
                 z_sd=float(z[use].std(ddof=1)) if n > 1 else float("nan"),
-                contraction=float(shrunk.mean()) if n else float("nan"),
+                contraction=float(contraction(ledger.sd[use, column], scale).mean()) if n and known else float("nan"),
             )
         )
     return tuple(result)

@@ -56,13 +56,12 @@ def judge(records: Sequence[PartRecord], alpha: float = RULES.alpha, *, may_pass
     parts = [record.part for record in records]
     if len(set(parts)) < len(parts) or all(part.is_canary for part in parts):
         raise InvalidInput("records", "need a part that decides, and no part twice")
-    verdicts = {
-        record.part: verdict(
-            record.ledger, record.planned[-1], rules_of(record.part, parts, alpha), record.planned[:-1]
-        )
-        for record in records
-        if record.ledger is not None
-    }
+    verdicts = {}
+    for record in records:
+        if record.ledger is not None:
+            # Of a run that was stopped the simulations behind a gap have no say, in whatever order they came.
+            rows, rules = record.ledger.prefix(), rules_of(record.part, parts, alpha)
+            verdicts[record.part] = verdict(rows, record.planned[-1], rules, record.planned[:-1])
     deciding = {part: found for part, found in verdicts.items() if not part.is_canary}
     undetected = tuple(
         part

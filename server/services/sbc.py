@@ -6,20 +6,21 @@ import asyncio
 import datetime
 import math
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
 import grpc
+import numpy as np
 from liftos.bayes.v1 import common_pb2, sbc_pb2, sbc_pb2_grpc
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence import jobs, queue, requests, sbc
 from persistence.database import Database
-from persistence.tables import Job, Model, SbcValidation, Session
+from persistence.tables import Job, Model, SbcResult, SbcValidation, Session
 from server.calls import POLL_SECONDS, Calls
-from server.certificates import fit_key
-from server.errors import ServiceError, unimplemented
+from server.certificates import finished_run, fit_key, run_key
+from server.errors import ServiceError, invalid_field
 from server.guard import Guard
 from server.idempotency import seen_before
 from server.pages import page_of
@@ -29,16 +30,19 @@ from server.resources import (
     confirmed_session,
     dataset_of,
     owned,
+    part_message,
     progress_message,
     sbc_run_message,
 )
 from server.services.conflicts import check_money, months
 from server.settings import Settings
-from server.wire import label, timestamp, value_of
+from server.validation_types import DEFAULT_SIMULATIONS, decides, parts_of
+from server.wire import digest, label, timestamp, to_array, to_json, value_of
 
 MAX_SIMULATIONS = 100_000
-DEFAULT_SIMULATIONS = {sbc_pb2.VALIDATION_TYPE_QUICK: 100, sbc_pb2.VALIDATION_TYPE_STANDARD: 500}
 DEFAULT_ALPHA = 0.05
+LEDGER_CELLS = 40_000
+"""Simulations times quantities in one message of a ledger: six numbers of 8 bytes for each, under the 4 MiB limit."""
 EVENT_PAGE = 100
 CHUNK = 64
 """Simulations that share one compiled call (engine/inference/settings.py): a shard of no multiple wastes a part."""
@@ -72,19 +76,23 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                         data_period_months=run.data_period_months,
                         certificate_key=run.certificate_key,
                         stop_on_fail=run.stop_on_fail,
-                        progress=common_pb2.JobProgress(total=run.num_simulations),
+                        progress=common_pb2.JobProgress(total=_total(run)),
+                        inference_method=value_of(sbc_pb2.InferenceMethod, run.inference_method),
+                        alpha=run.alpha,
+                        parts=[part_message(part, 0) for part in run.parts],
+                        further_quantities=run.further_quantities,
                     )
                 )
-            row = await self._start(session, "StartSbcRun", request)
-            return sbc_pb2.StartSbcRunResponse(run=await sbc_run_message(session, row))
+            row, reused = await self._start(session, "StartSbcRun", request)
+            return sbc_pb2.StartSbcRunResponse(run=await sbc_run_message(session, row), reused=reused)
 
     async def RunSbc(self, request: sbc_pb2.RunSbcRequest, context: Context) -> AsyncIterator[sbc_pb2.RunSbcResponse]:
         """Start a run and stream its events."""
         async with self.database.session() as session:
-            row = await self._start(session, "RunSbc", request)
+            row, reused = await self._start(session, "RunSbc", request)
             run_id, job_pk = str(row.pk), row.job_pk
         async for event in self._events(run_id, job_pk, 0):
-            yield sbc_pb2.RunSbcResponse(event=event)
+            yield sbc_pb2.RunSbcResponse(event=event, reused=reused)
 
     async def WatchSbcRun(
         self, request: sbc_pb2.WatchSbcRunRequest, context: Context
@@ -139,8 +147,6 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     async def _plan(self, session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSpec) -> SbcValidation:
         """The run that a specification asks for, not yet stored."""
         kind = spec.validation_type or sbc_pb2.VALIDATION_TYPE_STANDARD
-        if kind not in DEFAULT_SIMULATIONS:
-            raise unimplemented(f"validation type {label(sbc_pb2.ValidationType, kind)}", "spec.validation_type")
         model = await owned(session, Model, client_id, spec.model_id, field="spec.model_id")
         elicited: Session | None = None
         if spec.session_id:
@@ -152,6 +158,11 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         window = months(spec)
         beliefs = await beliefs_of(session, elicited.pk) if elicited else []
         num_simulations = spec.num_simulations if spec.HasField("num_simulations") else DEFAULT_SIMULATIONS[kind]
+        parts = parts_of(
+            kind, num_simulations, canaries=spec.canaries, carry_over=model.family.startswith("additive_mmm")
+        )
+        method = label(sbc_pb2.InferenceMethod, spec.inference_method or sbc_pb2.INFERENCE_METHOD_PRODUCTION)
+        alpha = spec.alpha if spec.HasField("alpha") else DEFAULT_ALPHA
         return SbcValidation(
             client_id=client_id,
             model_pk=model.pk,
@@ -160,32 +171,53 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             num_simulations=num_simulations,
             data_period_months=window,
             seed=spec.seed if spec.HasField("seed") else secrets.randbits(63),
-            alpha=spec.alpha if spec.HasField("alpha") else DEFAULT_ALPHA,
+            alpha=alpha,
             stop_on_fail=spec.stop_on_fail,
             shard_size=shard_size(num_simulations, self.settings.shard_size),
-            certificate_key=fit_key(model, await dataset_of(session, model), window, beliefs),
+            parts=[{"part": part, "planned": [number], "quantities": None, "reported": 0} for part, number in parts],
+            inference_method=method,
+            further_quantities=list(spec.further_quantities),
+            plan_key=digest(kind, parts, method, sorted(spec.further_quantities), alpha),
+            certificate_key=fit_key(model, await dataset_of(session, model), window, beliefs, method),
         )
 
     async def _start(
         self, session: AsyncSession, method: str, request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest
-    ) -> SbcValidation:
+    ) -> tuple[SbcValidation, bool]:
+        """The run that is asked for, and whether it comes from the store."""
         replay = await seen_before(session, method, request)
         if replay is not None and replay.resource_id is not None:
-            return await owned(session, SbcValidation, request.client_id, replay.resource_id)
+            first = await owned(session, SbcValidation, request.client_id, replay.resource_id)
+            asked = type(request).FromString((await session.get_one(Job, first.job_pk)).request)
+            return first, asked.request_id != request.request_id
         run = await self._plan(session, request.client_id, request.spec)
-        job = await jobs.create(
-            session, request.client_id, "SBC_RUN", request.SerializeToString(), total=run.num_simulations
-        )
+        if not request.spec.fresh:
+            stored = await finished_run(session, run, seed=run.seed if request.spec.HasField("seed") else None)
+            if stored is not None:
+                await requests.attach(
+                    session,
+                    request.client_id,
+                    method,
+                    request.request_id,
+                    job_pk=stored.job_pk,
+                    resource_id=str(stored.pk),
+                )
+                return stored, True
+        job = await jobs.create(session, request.client_id, "SBC_RUN", request.SerializeToString(), total=_total(run))
         run.job_pk = job.pk
         session.add(run)
         await session.flush()
-        for shard in await sbc.plan_shards(session, run, run.shard_size):
-            await queue.defer(session, "run_shard", queue="shards", validation=str(run.pk), ordinal=shard.ordinal)
+        for part in run.parts:
+            await self._plan_shards(session, run, part["part"], 0, part["planned"][-1])
         await append_event(session, run, job, state_changed=sbc_pb2.StateChanged(state=common_pb2.JOB_STATE_QUEUED))
         await requests.attach(
             session, request.client_id, method, request.request_id, job_pk=job.pk, resource_id=str(run.pk)
         )
-        return run
+        return run, False
+
+    async def _plan_shards(self, session: AsyncSession, run: SbcValidation, part: str, first: int, stop: int) -> None:
+        for shard in await sbc.plan_shards(session, run.pk, part, first, stop, run.shard_size):
+            await _deliver(session, run, shard.ordinal)
 
     async def GetSbcRun(self, request: sbc_pb2.GetSbcRunRequest, context: Context) -> sbc_pb2.GetSbcRunResponse:
         """Return a run."""
@@ -218,14 +250,117 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                         "INVALID_STATE", f"the run has ended: {job.state}", metadata={"state": job.state}
                     )
                 if job.state != "CANCELLED":
+                    verdict = sbc_pb2.SbcVerdict(
+                        kind=sbc_pb2.VERDICT_KIND_CANCELLED,
+                        n_simulations=job.done,
+                        alpha=row.alpha,
+                        reasons=["The run was cancelled."],
+                        explanation=f"Cancelled after {job.done} of {job.total} simulations, from which nothing is "
+                        "concluded. They stay in the ledger: a resumed run goes on from there.",
+                    )
+                    row.verdict = to_json(verdict)
+                    await append_event(session, row, job, verdict=verdict)
                     await finish_run(session, row, job, "CANCELLED", "CANCELLED")
             return sbc_pb2.CancelSbcRunResponse(run=await sbc_run_message(session, row))
+
+    async def ResumeSbcRun(
+        self, request: sbc_pb2.ResumeSbcRunRequest, context: Context
+    ) -> sbc_pb2.ResumeSbcRunResponse:
+        """Deliver again what a cancelled or failed run has left."""
+        async with self.database.session() as session:
+            replay = await seen_before(session, "ResumeSbcRun", request)
+            row = await owned(session, SbcValidation, request.client_id, request.run_id)
+            if replay is None:
+                job = await self._reopened(session, row, "resumed", lambda job: job.state in ("CANCELLED", "FAILED"))
+                shards = await sbc.reopen_shards(session, row.pk)
+                # A run that lacks its verdict only gets it from the delivery of any shard.
+                for ordinal in [shard.ordinal for shard in shards] or [0]:
+                    await _deliver(session, row, ordinal)
+                await self._queued(session, row, job)
+            return sbc_pb2.ResumeSbcRunResponse(run=await sbc_run_message(session, row))
 
     async def ExtendSbcRun(
         self, request: sbc_pb2.ExtendSbcRunRequest, context: Context
     ) -> sbc_pb2.ExtendSbcRunResponse:
-        """Not there yet."""
-        raise unimplemented("extending a finished run", "run_id")
+        """Add simulations to the parts that decide."""
+        async with self.database.session() as session:
+            replay = await seen_before(session, "ExtendSbcRun", request)
+            row = await owned(session, SbcValidation, request.client_id, request.run_id)
+            if replay is None:
+                job = await self._reopened(
+                    session,
+                    row,
+                    "extended",
+                    lambda job: job.state == "SUCCEEDED" and row.verdict_kind in ("PASS", "INCONCLUSIVE"),
+                )
+                larger = row.num_simulations + request.additional_simulations
+                if larger > MAX_SIMULATIONS:
+                    raise invalid_field(
+                        "additional_simulations",
+                        f"the run would have {larger} simulations, more than {MAX_SIMULATIONS}",
+                    )
+                for part in row.parts:
+                    if decides(part["part"]):
+                        await self._plan_shards(session, row, part["part"], part["planned"][-1], larger)
+                row.parts = [
+                    part | {"planned": [*part["planned"], larger]} if decides(part["part"]) else part
+                    for part in row.parts
+                ]
+                row.num_simulations = larger
+                job.total = _total(row)
+                await self._queued(session, row, job)
+            return sbc_pb2.ExtendSbcRunResponse(run=await sbc_run_message(session, row))
+
+    async def _reopened(
+        self, session: AsyncSession, run: SbcValidation, what: str, allowed: Callable[[Job], bool]
+    ) -> Job:
+        """The job of a run that has ended, locked, if it may go on; its simulations must not mix two versions."""
+        job = await jobs.lock(session, run.job_pk)
+        await session.refresh(run)  # the verdict may have been written while the lock was waited for
+        if not allowed(job):
+            ended = f"{job.state} with verdict {run.verdict_kind}" if run.verdict_kind else job.state
+            raise ServiceError(
+                "INVALID_STATE", f"a run that is {ended} cannot be {what}", metadata={"state": job.state}
+            )
+        if not run.parts or await run_key(session, run) != run.certificate_key:
+            raise ServiceError(
+                "INVALID_STATE",
+                f"the run was started by another version of the service and cannot be {what}; start a new one",
+                metadata={"state": job.state},
+            )
+        return job
+
+    async def _queued(self, session: AsyncSession, run: SbcValidation, job: Job) -> None:
+        """Open the run again; until its next verdict it certifies nothing."""
+        run.verdict, run.verdict_kind = None, None
+        job.state, job.start_time, job.end_time, job.done_before = "QUEUED", None, None, job.done
+        job.error_reason = job.error_message = job.error_field = None
+        await session.flush()
+        await append_event(session, run, job, state_changed=sbc_pb2.StateChanged(state=common_pb2.JOB_STATE_QUEUED))
+
+    async def ReadSbcLedger(
+        self, request: sbc_pb2.ReadSbcLedgerRequest, context: Context
+    ) -> AsyncIterator[sbc_pb2.ReadSbcLedgerResponse]:
+        """Stream the ledger of one part, message by message, so that a slow reader costs no memory."""
+        async with self.database.session() as session:
+            run = await owned(session, SbcValidation, request.client_id, request.run_id)
+            wanted = label(sbc_pb2.SbcPart, request.part) if request.part else run.parts[0]["part"] if run.parts else ""
+            part = next((part for part in run.parts if part["part"] == wanted), None)
+            if part is None:
+                names = ", ".join(part["part"] for part in run.parts) or "none, being of an earlier version"
+                raise invalid_field("part", f"the run has no part {wanted}; it has {names}")
+        columns = part["quantities"]
+        if columns is None:
+            return
+        step, first = max(1, LEDGER_CELLS // len(columns)), int(request.first_simulation)
+        while True:
+            async with self.database.session() as session:
+                # Simulations are numbered; a shard that is missing leaves a gap, which costs an empty page at most.
+                rows = await sbc.load_results(session, run.pk, wanted, first=first, limit=step)
+            if not rows:
+                return
+            yield _ledger_message(wanted, columns, rows)
+            first = rows[-1].simulation + 1
 
     async def CheckSbcNecessity(
         self, request: sbc_pb2.CheckSbcNecessityRequest, context: Context
@@ -236,6 +371,32 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             async with self.database.session() as session:
                 await owned(session, Model, request.client_id, request.model_id)
         return await self.calls.run("CHECK_NECESSITY", request, context, sbc_pb2.CheckSbcNecessityResponse)
+
+
+def _total(run: SbcValidation) -> int:
+    return sum(int(part["planned"][-1]) for part in run.parts)
+
+
+async def _deliver(session: AsyncSession, run: SbcValidation, ordinal: int) -> None:
+    await queue.defer(session, "run_shard", queue="shards", validation=str(run.pk), ordinal=ordinal)
+
+
+def _ledger_message(part: str, columns: list[str], rows: list[SbcResult]) -> sbc_pb2.ReadSbcLedgerResponse:
+    def array(name: str, dtype: str) -> common_pb2.NumericArray:
+        return to_array(np.array([getattr(row, name) for row in rows], dtype=dtype))  # None becomes NaN
+
+    return sbc_pb2.ReadSbcLedgerResponse(
+        part=value_of(sbc_pb2.SbcPart, part),
+        quantities=columns,
+        simulations=array("simulation", "<i8"),
+        status=array("status", "<i8"),
+        n_draws=array("n_draws", "<i8"),
+        ranks=array("ranks", "<i8"),
+        **{name: array(name, "<f8") for name in _LEDGER_FLOATS},
+    )
+
+
+_LEDGER_FLOATS = ("r_hat", "ess", "v", "ties", "truth", "posterior_mean", "posterior_sd")
 
 
 def shard_size(num_simulations: int, most: int) -> int:

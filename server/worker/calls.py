@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.errors import EngineError, InvalidInput, UnsupportedQuantity
+from engine.errors import EngineError, InvalidInput, UnsupportedModel, UnsupportedQuantity
 from persistence import jobs
 from persistence.database import Database, StorageUnavailable
 from persistence.tables import Job
@@ -100,6 +100,8 @@ def explained(error: Exception) -> tuple[str, str, str | None]:
         return "INVALID_FIELD", error.message, error.field
     if isinstance(error, UnsupportedQuantity):
         return "UNIMPLEMENTED", f"{error.quantity}: {error.message}", None
+    if isinstance(error, UnsupportedModel):
+        return "UNIMPLEMENTED", str(error), None
     if isinstance(error, EngineError):
         return "COMPUTATION_FAILED", str(error), None
     if isinstance(error, ServiceError):

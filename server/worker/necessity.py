@@ -13,7 +13,6 @@ from persistence.tables import Job, Model, SbcValidation
 from server.certificates import reference_certificate
 from server.resources import owned
 from server.services.conflicts import months
-from server.services.sbc import DEFAULT_SIMULATIONS
 from server.wire import value_of
 from server.worker.calls import Commit, WorkerContext
 
@@ -56,8 +55,6 @@ def necessity_message(
         what_would_change=[_change(change) for change in found.changes],
         explanation=found.sentence,
     )
-    if found.simulations and kind not in DEFAULT_SIMULATIONS:
-        message.evidence.append("RECOMMENDED_TYPE_NOT_IMPLEMENTED: until it is, STANDARD is the run to start")
     for rule in found.rules:
         unit = CENTS if rule.field == "business_impact_minor_units" else 1
         entry = message.rules.add(

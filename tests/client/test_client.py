@@ -232,6 +232,7 @@ EVERY_METHOD: list[tuple[str, Callable[[Any], Any], str]] = [
     ("sbc.list", lambda c: c.sbc.list(model_id="m"), "ListSbcRuns"),
     ("sbc.cancel", lambda c: c.sbc.cancel("r"), "CancelSbcRun"),
     ("sbc.extend", lambda c: c.sbc.extend("r", 100), "ExtendSbcRun"),
+    ("sbc.resume", lambda c: c.sbc.resume("r"), "ResumeSbcRun"),
     (
         "sbc.check_necessity",
         lambda c: c.sbc.check_necessity(model_complexity=12, conflict_severity="very strong"),
@@ -247,7 +248,7 @@ EVERY_METHOD: list[tuple[str, Callable[[Any], Any], str]] = [
     ("attribution.list", lambda c: c.attribution.list(model_id="m"), "ListAttributions"),
     ("system.info", lambda c: c.system.info(), "GetServerInfo"),
 ]
-ELSEWHERE = {"datasets.upload", "datasets.upload_csv", "datasets.read", "sbc.run", "sbc.attach"}
+ELSEWHERE = {"datasets.upload", "datasets.upload_csv", "datasets.read", "sbc.run", "sbc.attach", "sbc.ledger"}
 
 
 @pytest.mark.parametrize(("call", "rpc"), [pytest.param(c, rpc, id=name) for name, c, rpc in EVERY_METHOD])
@@ -1015,6 +1016,39 @@ async def test_events_that_come_twice_are_dropped(served: Served) -> None:
     served.service.on["WatchSbcRun"] = watch
     events = await collect((await _handle(served)).events())
     assert [event.sequence for event in events] == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_a_watch_goes_on_past_the_end_of_a_run_that_was_resumed_even_if_it_breaks_there(served: Served) -> None:
+    run = Run(served.service, batches=1)
+    ended = [event.state_changed.state for event in run.history][-1]
+    run.history[1:1] = [
+        sbc_pb2.SbcEvent(state_changed={"state": common_pb2.JOB_STATE_CANCELLED}),
+        sbc_pb2.SbcEvent(state_changed={"state": common_pb2.JOB_STATE_QUEUED}),
+    ]
+    for number, event in enumerate(run.history, 1):
+        event.sequence = number
+    run.final.last_sequence = len(run.history)
+    run.breaks = [(2, Refusal(Code.UNAVAILABLE))]
+    events = await collect((await _handle(served)).events())
+    assert [event.sequence for event in events] == [1, 2, 3, 4, 5]
+    assert events[-1].state_changed.state == ended
+
+
+async def test_a_ledger_comes_in_pages_and_an_error_in_between_as_the_service_says_it(served: Served) -> None:
+    def pages(request: Any, _: Any) -> Iterator[Any]:
+        yield sbc_pb2.ReadSbcLedgerResponse(part=request.part, quantities=["sigma"])
+        yield sbc_pb2.ReadSbcLedgerResponse(part=request.part, quantities=["sigma"])
+        if request.run_id == "broken":
+            raise Refusal(Code.NOT_FOUND, "NOT_FOUND")
+
+    served.service.on["ReadSbcLedger"] = pages
+    found = await collect(served.client.sbc.ledger("r", part="posterior", first_simulation=100))
+    assert [page.part for page in found] == [sbc_pb2.SBC_PART_POSTERIOR] * 2
+    assert served.service.named("ReadSbcLedger")[0].first_simulation == 100
+    with pytest.raises(lb.NotFound):
+        await collect(served.client.sbc.ledger("broken"))
+    with pytest.raises(lb.InvalidArgument, match="part"):
+        await collect(served.client.sbc.ledger("r", part="tails"))
 
 
 async def test_heartbeats_are_given_on_request_only(served: Served) -> None:

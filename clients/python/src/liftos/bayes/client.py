@@ -504,7 +504,7 @@ class SbcRunHandle:
         """
         cursor = calls.Cursor(after_sequence, heartbeats=heartbeats)
         retry = calls.StreamRetry(timeout)
-        while not cursor.ended:
+        while True:
             self._on.check_open()
             request = checked(requests.watch_run(self._on.client_id, self.run_id, cursor.sequence))
             call: Any = self._on.stubs.sbc.WatchSbcRun(request, timeout=retry.remaining())
@@ -513,13 +513,14 @@ class SbcRunHandle:
                     retry.alive()
                     if cursor.take(response.event):
                         yield response.event
-                    if cursor.ended:
-                        return
-                if cursor.ended_with(self.get()):
+                # Only the end of the stream is the end of the run: it may have been resumed or extended since.
+                if cursor.ended or cursor.ended_with(self.get()):
                     return
                 delay = retry.after(Unavailable("the stream ended before the run did"))
             except grpc.RpcError as error:
                 self._on.check_open()
+                if cursor.ended and cursor.ended_with(self.get()):
+                    return
                 delay = retry.after(from_rpc_error(error))
             finally:
                 call.cancel()
@@ -548,6 +549,18 @@ class SbcRunHandle:
         request = requests.cancel_run(self._on.client_id, self.run_id, request_id=request_id)
         return self._on.unary(self._on.stubs.sbc.CancelSbcRun, request, timeout).run
 
+    def resume(self, *, timeout: float | None = None, request_id: str | None = None) -> sbc_pb2.SbcRun:
+        """Go on with the run after it was cancelled or failed; `events` go on with the next number."""
+        request = requests.resume_run(self._on.client_id, self.run_id, request_id=request_id)
+        return self._on.unary(self._on.stubs.sbc.ResumeSbcRun, request, timeout).run
+
+    def extend(
+        self, additional_simulations: int, *, timeout: float | None = None, request_id: str | None = None
+    ) -> sbc_pb2.SbcRun:
+        """Add simulations to the run after a PASS or an INCONCLUSIVE verdict; `events` go on with the next number."""
+        request = requests.extend_run(self._on.client_id, self.run_id, additional_simulations, request_id=request_id)
+        return self._on.unary(self._on.stubs.sbc.ExtendSbcRun, request, timeout).run
+
 
 class Sbc(_Namespace):
     """Simulation-based calibration: the decision, runs and their events."""
@@ -563,6 +576,10 @@ class Sbc(_Namespace):
         seed: int | None = None,
         stop_on_fail: bool = False,
         alpha: float | None = None,
+        inference_method: Name = None,
+        further_quantities: Sequence[str] = (),
+        canaries: bool = False,
+        fresh: bool = False,
         validate_only: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
@@ -577,6 +594,10 @@ class Sbc(_Namespace):
             seed=seed,
             stop_on_fail=stop_on_fail,
             alpha=alpha,
+            inference_method=inference_method,
+            further_quantities=further_quantities,
+            canaries=canaries,
+            fresh=fresh,
         )
         request = requests.start_run(self._id, spec, validate_only=validate_only, request_id=request_id)
         return self._on.unary(self._stubs.sbc.StartSbcRun, request, timeout).run
@@ -592,6 +613,10 @@ class Sbc(_Namespace):
         seed: int | None = None,
         stop_on_fail: bool = False,
         alpha: float | None = None,
+        inference_method: Name = None,
+        further_quantities: Sequence[str] = (),
+        canaries: bool = False,
+        fresh: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> SbcRunHandle:
@@ -605,6 +630,10 @@ class Sbc(_Namespace):
             seed=seed,
             stop_on_fail=stop_on_fail,
             alpha=alpha,
+            inference_method=inference_method,
+            further_quantities=further_quantities,
+            canaries=canaries,
+            fresh=fresh,
             timeout=timeout,
             request_id=request_id,
         )
@@ -630,6 +659,26 @@ class Sbc(_Namespace):
         """Cancel a run."""
         request = requests.cancel_run(self._id, run_id, request_id=request_id)
         return self._on.unary(self._stubs.sbc.CancelSbcRun, request, timeout).run
+
+    def resume(self, run_id: str, *, timeout: float | None = None, request_id: str | None = None) -> sbc_pb2.SbcRun:
+        """Go on with a cancelled or failed run; what is in its ledger stays."""
+        request = requests.resume_run(self._id, run_id, request_id=request_id)
+        return self._on.unary(self._stubs.sbc.ResumeSbcRun, request, timeout).run
+
+    def ledger(
+        self, run_id: str, *, part: Name = None, first_simulation: int = 0, timeout: float | None = None
+    ) -> Iterator[sbc_pb2.ReadSbcLedgerResponse]:
+        """The ledger of a run in pages of some thousand simulations; by default of its first part."""
+        request = checked(requests.read_ledger(self._id, run_id, part, first_simulation))
+        self._on.check_open()
+        call: Any = self._stubs.sbc.ReadSbcLedger(request, timeout=timeout)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            self._on.check_open()
+            raise from_rpc_error(error) from error
+        finally:
+            call.cancel()
 
     def extend(
         self,

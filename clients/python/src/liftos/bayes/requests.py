@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias, TypeVar
 
 from google.protobuf import field_mask_pb2
@@ -362,6 +362,10 @@ def run_spec(
     seed: int | None,
     stop_on_fail: bool,
     alpha: float | None,
+    inference_method: Name,
+    further_quantities: Sequence[str],
+    canaries: bool,
+    fresh: bool,
 ) -> sbc_pb2.SbcRunSpec:
     """What a run shall be."""
     with python_values():
@@ -376,6 +380,12 @@ def run_spec(
             seed=seed,
             stop_on_fail=stop_on_fail,
             alpha=alpha,
+            inference_method=sbc_pb2.InferenceMethod.ValueType(
+                enum_value(sbc_pb2.InferenceMethod, inference_method, "spec.inference_method")
+            ),
+            further_quantities=further_quantities,
+            canaries=canaries,
+            fresh=fresh,
         )
 
 
@@ -411,6 +421,23 @@ def cancel_run(client_id: str, run_id: str, *, request_id: str | None) -> sbc_pb
     """Ask for the cancellation of a run."""
     with python_values():
         return sbc_pb2.CancelSbcRunRequest(request_id=fresh(request_id), client_id=client_id, run_id=run_id)
+
+
+def resume_run(client_id: str, run_id: str, *, request_id: str | None) -> sbc_pb2.ResumeSbcRunRequest:
+    """Ask to go on with a run."""
+    with python_values():
+        return sbc_pb2.ResumeSbcRunRequest(request_id=fresh(request_id), client_id=client_id, run_id=run_id)
+
+
+def read_ledger(client_id: str, run_id: str, part: Name, first_simulation: int) -> sbc_pb2.ReadSbcLedgerRequest:
+    """Ask for the ledger of a part of a run."""
+    with python_values():
+        return sbc_pb2.ReadSbcLedgerRequest(
+            client_id=client_id,
+            run_id=run_id,
+            part=sbc_pb2.SbcPart.ValueType(enum_value(sbc_pb2.SbcPart, part, "part")),
+            first_simulation=first_simulation,
+        )
 
 
 def extend_run(
