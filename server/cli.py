@@ -21,6 +21,8 @@ from server.settings import Settings
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Bayesian validation of marketing-mix models.")
 show_app = typer.Typer(no_args_is_help=True, help="Read stored results again.")
 app.add_typer(show_app, name="show")
+sbc_app = typer.Typer(no_args_is_help=True, help="Calibration runs on a running server.")
+app.add_typer(sbc_app, name="sbc")
 
 DataDir = Annotated[Path | None, typer.Option(help="Directory of the embedded Postgres.")]
 Target = Annotated[str, typer.Option(help="host:port of a running server; without it the data directory is opened.")]
@@ -184,6 +186,99 @@ def show_attribution(
 
     with opened(_settings(data_dir), target, client) as connection:
         print_attribution(connection.attribution.get(attribution_id))
+
+
+@sbc_app.command("run")
+def sbc_run(
+    model_id: str,
+    client: ClientId = "acme",
+    kind: Annotated[str, typer.Option("--type", help="quick, standard, comprehensive or posterior.")] = "standard",
+    simulations: Annotated[int | None, typer.Option(help="Simulations of each part; default: the type's.")] = None,
+    session: Annotated[str, typer.Option(help="Confirmed session whose beliefs are the priors.")] = "",
+    months: Annotated[int | None, typer.Option(help="Trailing window in calendar months.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed; default: drawn by the service.")] = None,
+    inference: Annotated[
+        str, typer.Option(help="production, nuts, laplace, svi_mean_field or svi_full_rank.")
+    ] = "production",
+    quantity: Annotated[list[str] | None, typer.Option(help="A further quantity to rank; can be repeated.")] = None,
+    canaries: Annotated[bool, typer.Option(help="Prove that known errors would be noticed.")] = False,
+    stop_on_fail: Annotated[bool, typer.Option(help="End as soon as FAIL can be announced.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Compute even if the store has the answer.")] = False,
+    target: Target = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Start a run, watch it and print the verdict; the exit status is 0 for PASS only."""
+    from server.calibrate import conclude, connected
+
+    with connected(_settings(data_dir), target, client) as connection:
+        handle = connection.sbc.run(
+            model_id=model_id,
+            session_id=session,
+            validation_type=kind,
+            num_simulations=simulations,
+            data_period_months=months,
+            seed=seed,
+            inference_method=inference,
+            further_quantities=quantity or (),
+            canaries=canaries,
+            stop_on_fail=stop_on_fail,
+            fresh=fresh,
+        )
+        status = conclude(handle)
+    raise typer.Exit(status)
+
+
+@sbc_app.command("resume")
+def sbc_resume(run_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+    """Go on with a cancelled or failed run, watch it and print the verdict; the exit status is 0 for PASS only."""
+    from server.calibrate import conclude, connected
+
+    with connected(_settings(data_dir), target, client) as connection:
+        handle = connection.sbc.attach(run_id)
+        handle.resume()
+        status = conclude(handle)
+    raise typer.Exit(status)
+
+
+@sbc_app.command("extend")
+def sbc_extend(
+    run_id: str, simulations: int, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None
+) -> None:
+    """Add simulations to a finished run, watch it and print the verdict; the exit status is 0 for PASS only."""
+    from server.calibrate import conclude, connected
+
+    with connected(_settings(data_dir), target, client) as connection:
+        handle = connection.sbc.attach(run_id)
+        handle.extend(simulations)
+        status = conclude(handle)
+    raise typer.Exit(status)
+
+
+@sbc_app.command("cancel")
+def sbc_cancel(run_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+    """Cancel a run; its finished simulations stay in the ledger."""
+    from server.calibrate import connected
+    from server.report import print_sbc
+
+    with connected(_settings(data_dir), target, client) as connection:
+        print_sbc(connection.sbc.cancel(run_id))
+
+
+@sbc_app.command("ledger")
+def sbc_ledger(
+    run_id: str,
+    output: Annotated[Path, typer.Argument(help="NumPy archive (.npz) to write.")],
+    client: ClientId = "acme",
+    target: Target = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Save the ledger of a run: ranks, truths, posterior moments and diagnostics of every simulation."""
+    from server.calibrate import save_ledger
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        number = save_ledger(connection, connection.sbc.get(run_id), output)
+    typer.echo(f"{number} simulations written to {output}")
 
 
 def main() -> None:

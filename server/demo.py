@@ -12,9 +12,9 @@ from pathlib import Path
 
 from liftos.bayes import Client, channel, share_of_outcome
 from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.rule import Rule
 
+from server.calibrate import watch
 from server.report import console, print_attribution, print_conflict, print_sbc, print_update
 from server.serve import address_file
 from server.settings import Settings
@@ -139,22 +139,7 @@ def _propose(client: Client) -> prior_update_pb2.PriorUpdate:
 def _calibrate(client: Client, simulations: int) -> sbc_pb2.SbcRun:
     """Run SBC with a live progress bar."""
     handle = client.sbc.run(model_id="mmm", num_simulations=simulations, data_period_months=MONTHS, seed=20181)
-    columns = (
-        TextColumn("simulations"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("sbc", total=simulations, rate="compiling", note="")
-        for event in handle.events():
-            rate = f"{event.progress.rate_per_second:.1f}/s" if event.progress.HasField("rate_per_second") else ""
-            progress.update(bar, completed=event.progress.done, rate=rate or "compiling")
-            if event.HasField("interim"):
-                progress.update(bar, note=f"log global e-value {event.interim.log_global_e_value:+.2f}")
-    finished = handle.result()
+    finished = watch(handle)
     if finished.state != common_pb2.JOB_STATE_SUCCEEDED:
         raise SystemExit(
             f"the calibration run ended {label(common_pb2.JobState, finished.state)}: {finished.error.message}"

@@ -89,22 +89,33 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
         console.print(f"{run.error.reason}: {run.error.message}", style="red")
     if not run.HasField("verdict"):
         return
+    if run.verdict.quantities:
+        console.print(_quantities_table(run))
+    for canary in run.verdict.canaries:
+        name = label(sbc_pb2.SbcPart, canary.canary).removeprefix("CANARY_").lower().replace("_", " ")
+        found = f"noticed by {canary.quantity}" if canary.detected else "NOT NOTICED"
+        console.print(f"Canary, {name}: {found} ({canary.n_simulations} simulations)")
+    console.print(f"Verdict: {label(sbc_pb2.VerdictKind, run.verdict.kind)}. {run.verdict.explanation}", style="bold")
+    console.print(f"{run.verdict.n_escalated} simulations needed the longer schedule, {run.verdict.n_failed} failed.")
+
+
+def _quantities_table(run: sbc_pb2.SbcRun) -> Table:
     table = Table(title="Quantities: adjusted p, mean rank, coverage of 50 % and 90 % intervals", title_justify="left")
     table.add_column("quantity", no_wrap=True)
     for column in ("adj. p", "rank", "50 %", "90 %", "shape"):
         table.add_column(column)
+    several = len({q.part for q in run.verdict.quantities}) > 1
     for q in run.verdict.quantities:
+        part = f" ({label(sbc_pb2.SbcPart, q.part).lower()})" if several else ""
         table.add_row(
-            q.quantity,
-            f"{q.adjusted_p_value:.3f}",
+            f"{q.quantity}{part}",
+            f"{q.adjusted_p_value:.3f}" if q.HasField("adjusted_p_value") else "–",
             f"{q.mean_rank:.3f}",
             coverage(q, 0.5),
             coverage(q, 0.9),
             label(sbc_pb2.RankShape, q.shape).lower().replace("_", "-"),
         )
-    console.print(table)
-    console.print(f"Verdict: {label(sbc_pb2.VerdictKind, run.verdict.kind)}. {run.verdict.explanation}", style="bold")
-    console.print(f"{run.verdict.n_escalated} simulations needed the longer schedule, {run.verdict.n_failed} failed.")
+    return table
 
 
 def print_update(update: prior_update_pb2.PriorUpdate) -> None:

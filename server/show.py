@@ -20,9 +20,9 @@ from server.settings import Settings
 @contextmanager
 def opened(settings: Settings, target: str, client_id: str) -> Iterator[Client]:
     """A client of the server at `target`, of the one running on the data directory, or of one started for the while."""
-    running = target or _running(settings)
-    if running:
-        with Client.connect(running, client_id=client_id) as client:
+    address = target or running(settings)
+    if address:
+        with Client.connect(address, client_id=client_id) as client:
             yield client
         return
     if not settings.database_url and not (settings.data_dir / "postgres").exists():
@@ -43,7 +43,7 @@ def opened(settings: Settings, target: str, client_id: str) -> Iterator[Client]:
             embedded.stop()
 
 
-def _running(settings: Settings) -> str:
+def running(settings: Settings) -> str:
     """Address of the server that runs on the data directory, empty if there is none."""
     try:
         address = address_file(settings).read_text().strip()

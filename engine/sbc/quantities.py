@@ -47,7 +47,7 @@ def ranked_quantities(model: Model, further: Sequence[str] = (), *, dependence: 
         try:
             operands(name, model.quantity_names)
         except UnsupportedQuantity as error:
-            raise InvalidInput(f"quantities[{index}]", error.message) from None
+            raise InvalidInput(f"further_quantities[{index}]", error.message) from None
     return tuple(dict.fromkeys((*names, *further)))
 
 

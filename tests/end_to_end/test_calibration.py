@@ -1,0 +1,203 @@
+"""Calibration runs through the service: parts, canaries, resuming, extending, and the verdict from the ledger alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from liftos.bayes import Client, FailedPrecondition, InvalidArgument, channel, share_of_outcome
+from liftos.bayes.v1 import common_pb2, sbc_pb2
+
+from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
+from engine.priors.distribution import Normal
+from engine.sbc.judgement import PartRecord, judge
+from engine.sbc.ledger import RankLedger
+from engine.sbc.part import Part
+from server.wire import from_array
+from server.worker.calibration import verdict_message
+
+DATA = Path(__file__).parents[2] / "examples" / "pymc_mmm_example.csv"
+TV = prepare(ConjugateNormalSpec("share_of_outcome[TV]", 0.25, 0.05, 24, Normal(0.5, 10.0)))
+
+
+def register_summary(client: Client) -> None:
+    client.models.register_summary(
+        "tv",
+        estimand=share_of_outcome("TV"),
+        estimate=0.25,
+        standard_error=0.05,
+        n_months=24,
+        reference_prior=common_pb2.Distribution(normal=common_pb2.Normal(mean=0.5, sd=10.0)),
+    )
+
+
+def register_mmm(client: Client) -> None:
+    """The example of 15 parameters."""
+    client.datasets.upload_csv(
+        "weekly", DATA, time="date_week", kpi="y", exposures=["x1", "x2"], controls=["event_1", "event_2"]
+    )
+    client.models.register_mmm(
+        "mmm",
+        dataset_id="weekly",
+        channels=[channel("x1", saturation="logistic"), channel("x2", saturation="logistic")],
+        parameterise_by="share_of_outcome",
+        controls=["event_1", "event_2"],
+        fourier_pairs=2,
+    )
+
+
+def ledger(client: Client, run_id: str, part: str) -> RankLedger:
+    """The ledger as a caller gets it."""
+    pages = list(client.sbc.ledger(run_id, part=part))
+
+    def column(name: str) -> Any:
+        return np.concatenate([from_array(getattr(page, name)) for page in pages])
+
+    return RankLedger(
+        simulations=column("simulations"),
+        quantities=tuple(pages[0].quantities),
+        ranks=column("ranks").astype(np.int32),
+        n_draws=column("n_draws").astype(np.int32),
+        v=column("v"),
+        ties=column("ties"),
+        status=column("status").astype(np.uint8),
+        r_hat=column("r_hat"),
+        ess=column("ess"),
+        mean=column("posterior_mean"),
+        sd=column("posterior_sd"),
+        truth=column("truth"),
+    )
+
+
+def recomputed(client: Client, run: sbc_pb2.SbcRun, model: Any) -> sbc_pb2.SbcVerdict:
+    """The verdict of the run from what can be read of it, without the service."""
+    parts = {sbc_pb2.SbcPart.Name(part.part).removeprefix("SBC_PART_"): tuple(part.planned) for part in run.parts}
+    ledgers = {name: ledger(client, run.run_id, name) for name in parts}
+    records = [PartRecord(Part[name], ledgers[name], planned) for name, planned in parts.items()]
+    found = judge(records, run.alpha, may_pass=run.validation_type != sbc_pb2.VALIDATION_TYPE_QUICK)
+    return verdict_message(found, ledgers, run.alpha, model)
+
+
+def interrupted(client: Client, model_id: str, simulations: int, **spec: Any) -> sbc_pb2.SbcRun:
+    """A run that is cancelled after its first batch, resumed, and extended by half of its size."""
+    handle = client.sbc.run(model_id=model_id, num_simulations=simulations, **spec)
+    next(event for event in handle.events() if event.HasField("batch_finished"))
+    cancelled = handle.cancel()
+    assert cancelled.state == common_pb2.JOB_STATE_CANCELLED
+    assert cancelled.verdict.kind == sbc_pb2.VERDICT_KIND_CANCELLED
+    assert 0 < cancelled.progress.done < simulations
+    handle.resume()
+    passed = handle.result(timeout=500)
+    assert passed.verdict.kind == sbc_pb2.VERDICT_KIND_PASS, passed.verdict
+    assert passed.verdict.n_simulations == simulations
+    handle.extend(simulations // 2)
+    extended = handle.result(timeout=500)
+    assert extended.verdict.n_simulations == simulations + simulations // 2
+    assert [part.planned for part in extended.parts] == [[simulations, simulations + simulations // 2]]
+    # One stream, whatever happened: gapless numbers, and an end only where the run has ended for good.
+    events = list(handle.events())
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    ends = [event for event in events if event.HasField("state_changed") and event.state_changed.state >= 3]
+    assert [event.state_changed.state for event in ends] == [
+        common_pb2.JOB_STATE_CANCELLED,
+        common_pb2.JOB_STATE_SUCCEEDED,
+        common_pb2.JOB_STATE_SUCCEEDED,
+    ]
+    assert events[-1] == ends[-1]
+    return extended
+
+
+def test_a_run_is_cancelled_resumed_and_extended_and_its_verdict_is_that_of_the_ledger(client: Client) -> None:
+    register_summary(client)
+    run = interrupted(client, "tv", 2000, seed=5)
+    assert run.verdict == recomputed(client, run, TV)
+    # The same simulations in one go.
+    plain = client.sbc.run(model_id="tv", num_simulations=3000, seed=5).result(timeout=200)
+    one, other = ledger(client, run.run_id, "prior"), ledger(client, plain.run_id, "prior")
+    assert np.array_equal(one.u, other.u)
+    assert np.array_equal(one.truth, other.truth)
+
+
+def test_only_a_run_that_stopped_early_can_go_on_and_only_one_without_fail_can_grow(client: Client) -> None:
+    register_summary(client)
+    done = client.sbc.run(model_id="tv", num_simulations=100, seed=1)
+    done.result(timeout=100)
+    with pytest.raises(FailedPrecondition, match="cannot be resumed"):
+        done.resume()
+    stopped = client.sbc.run(model_id="tv", num_simulations=50_000, seed=2)
+    stopped.cancel()
+    with pytest.raises(FailedPrecondition, match="cannot be extended"):
+        stopped.extend(10)
+    with pytest.raises(InvalidArgument, match="more than 100000"):
+        done.extend(100_000)
+
+
+def test_a_comprehensive_run_has_posterior_sbc_and_canaries_that_are_noticed(client: Client) -> None:
+    register_summary(client)
+    run = client.sbc.run(model_id="tv", num_simulations=200, validation_type="comprehensive", seed=3)
+    finished = run.result(timeout=200)
+    assert finished.verdict.kind == sbc_pb2.VERDICT_KIND_PASS, finished.verdict
+    assert [(part.part, part.done) for part in finished.parts] == [
+        (sbc_pb2.SBC_PART_PRIOR, 200),
+        (sbc_pb2.SBC_PART_POSTERIOR, 200),
+        (sbc_pb2.SBC_PART_CANARY_NARROW_POSTERIOR, 256),
+        (sbc_pb2.SBC_PART_CANARY_HALF_DATA, 256),  # a summary has no carry-over, so no lag to get wrong
+        (sbc_pb2.SBC_PART_CANARY_PRIOR_AS_POSTERIOR, 256),
+    ]
+    assert all(canary.detected for canary in finished.verdict.canaries)
+    assert len(finished.verdict.canaries) == 3
+    assert {q.part for q in finished.verdict.quantities} == {sbc_pb2.SBC_PART_PRIOR, sbc_pb2.SBC_PART_POSTERIOR}
+    assert finished.verdict == recomputed(client, finished, TV)
+    assert finished.progress.done == finished.progress.total == 400 + 3 * 256
+
+
+def test_the_store_answers_a_request_that_was_answered_before(client: Client) -> None:
+    register_summary(client)
+    spec = {"model_id": "tv", "num_simulations": 100, "further_quantities": ["log_likelihood * log_prior"]}
+    first = client.sbc.run(**spec).result(timeout=100)
+    assert "log_likelihood * log_prior" in {q.quantity for q in first.verdict.quantities}
+    again = client.sbc.start(**spec)
+    assert (again.run_id, again.state) == (first.run_id, common_pb2.JOB_STATE_SUCCEEDED)
+    assert client.sbc.start(**spec, seed=first.seed).run_id == first.run_id
+    for other in ({"seed": first.seed + 1}, {"fresh": True}, {"alpha": 0.1}, {"inference_method": "laplace"}):
+        assert client.sbc.start(**(spec | other)).run_id != first.run_id, other
+    assert client.sbc.start(model_id="tv", num_simulations=100).run_id != first.run_id
+
+
+def test_a_quantity_that_the_model_does_not_have_ends_the_run_with_its_name(client: Client) -> None:
+    register_summary(client)
+    run = client.sbc.run(model_id="tv", num_simulations=100, further_quantities=["log_likelihood - roi"])
+    with pytest.raises(FailedPrecondition, match="'log_likelihood - roi' is neither") as caught:
+        run.result(timeout=60)
+    assert caught.value.violations[0].field == "further_quantities[0]"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_workers_and_batches_change_no_number_of_an_mmm(make_service: Callable[..., Any], tmp_path: Path) -> None:
+    """1000 simulations of 15 parameters, cancelled, resumed, extended by 500, by one and two workers."""
+    runs = []
+    for name, environment in (
+        ("one", {"LIFTOS_BAYES_WORKERS": "1"}),
+        ("two", {"LIFTOS_BAYES_WORKERS": "2", "LIFTOS_BAYES_SHARD_SIZE": "40"}),
+    ):
+        service = make_service(tmp_path / name, environment)
+        service.start()
+        with Client.connect(service.address, client_id="acme") as client:
+            register_mmm(client)
+            run = interrupted(client, "mmm", 1000, seed=20_181, data_period_months=42)
+            offline = recomputed(client, run, TV)
+            # What a ledger does not know: prior scales, and names that mean the same.
+            for quantity in (*run.verdict.quantities, *offline.quantities):
+                quantity.ClearField("contraction")
+                quantity.ClearField("equivalent_quantities")
+            assert run.verdict == offline
+            runs.append((run, ledger(client, run.run_id, "prior")))
+        service.stop()
+    (one, first), (two, second) = runs
+    assert np.array_equal(first.ranks, second.ranks)
+    assert np.array_equal(first.u, second.u)
+    assert one.verdict == two.verdict
