@@ -17,8 +17,7 @@ from engine.inference.backend import Backend
 from engine.inference.prior_map import PriorMap, tabulate
 from engine.inference.target import Target, observed_curvature
 from engine.models.protocol import BatchFit, FitDiagnostics, Integers, PriorSample, Purpose, Seed
-from engine.priors.distribution import Gamma
-from tests.engine.inference.test_posteriordb import half_cauchy
+from engine.priors.distribution import Gamma, HalfNormal
 
 Floats = NDArray[np.float64]
 Values = Mapping[str, Floats]
@@ -426,15 +425,16 @@ SCHOOLS_SD = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class NonCentredTarget(_Unnamed):
-    """y_j ~ N(theta_j, sd_j), theta_j = mu + tau z_j, mu ~ N(0, 5), tau ~ half-Cauchy(5)."""
+    """y_j ~ N(theta_j, sd_j), theta_j = mu + tau z_j, mu ~ N(0, 5), tau ~ N⁺(0, 5)."""
 
     sd: Array
+    prior_of_tau: PriorMap
 
     dimension = 10
     quantity_names = (*(f"theta[{j}]" for j in range(1, 9)), "mu", "tau", "log_likelihood")
 
     def _parameters(self, z: Array) -> tuple[Array, Array, Array]:
-        mu, tau = 5.0 * z[8:9], half_cauchy(z[9:10], 5.0)
+        mu, tau = 5.0 * z[8:9], self.prior_of_tau.parameters(z[9:10])
         return mu + tau * z[:8], mu, tau
 
     def _fit(self, theta: Array, y: Array) -> Array:
@@ -468,11 +468,11 @@ class EightSchools(Sampled):
     """Rubin's eight schools, simulated from their priors."""
 
     def __init__(self, target: type[NonCentredTarget]) -> None:
-        self.target = target(jnp.asarray(SCHOOLS_SD))
+        self.target = target(jnp.asarray(SCHOOLS_SD), tabulate([HalfNormal(5.0)]))
         self.quantity_names = self.target.quantity_names
 
     def prior(self, rng: np.random.Generator) -> dict[str, Any]:
-        mu, tau = 5.0 * rng.standard_normal(), 5.0 * abs(rng.standard_cauchy())
+        mu, tau = 5.0 * rng.standard_normal(), 5.0 * abs(rng.standard_normal())
         theta = mu + tau * rng.standard_normal(8)
         return dict(zip(self.quantity_names[:-1], (*theta, mu, tau), strict=True))
 
