@@ -87,7 +87,8 @@ class UnnormalisedTarget(AdditiveTarget):
 
     def _curves(self, theta: Array) -> list[Any]:
         _, retention, _ = self._split(theta)
-        totals = jnp.sum(retention ** self._lags(theta)[:, None, None] * self.active[:, :, None], axis=0)
+        powers = jnp.exp(self._lags(theta)[:, None, None] * jnp.log(retention)) * self.active[:, :, None]
+        totals = jnp.sum(powers, axis=0)
         curves = []
         for index, curve in enumerate(super()._curves(theta)):
             relative = curve.relative * totals[index]
