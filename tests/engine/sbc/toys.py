@@ -317,7 +317,7 @@ class Sampled(Toy):
         return inference.fit(self.target, y, seed, np.asarray(simulations))
 
 
-class _Unnamed:
+class _Posterior:
     """What the targets have in common: the parameters are the first D quantities, the curvature the observed one."""
 
     noise_dimension = 1
@@ -336,7 +336,7 @@ def _named(what: str, size: int) -> tuple[str, ...]:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class PoissonTarget(_Unnamed):
+class PoissonTarget(_Posterior):
     """Counts of mean x @ rates [T], x [T, K], under priors of the K rates."""
 
     x: Array
@@ -359,7 +359,7 @@ class PoissonTarget(_Unnamed):
 
 
 class PoissonGamma(Sampled):
-    """Counts y_i ~ Poisson(Σ x_ik rate_k), rate_k ~ Gamma(15, 5), as those of the R package but of one rate or two."""
+    """Counts y_i ~ Poisson(Σ x_ik rate_k), rate_k ~ Gamma(15, 5), one rate as in the R package, or more."""
 
     def __init__(self, x: Floats) -> None:
         self.x = x
@@ -379,7 +379,7 @@ class PoissonGamma(Sampled):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class LinearTarget(_Unnamed):
+class LinearTarget(_Posterior):
     """z ~ N(0, I), y ~ N(x z, I): a normal posterior of precision x'x + I."""
 
     x: Array
@@ -424,7 +424,7 @@ SCHOOLS_SD = np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class NonCentredTarget(_Unnamed):
+class NonCentredTarget(_Posterior):
     """y_j ~ N(theta_j, sd_j), theta_j = mu + tau z_j, mu ~ N(0, 5), tau ~ N⁺(0, 5)."""
 
     sd: Array
