@@ -107,7 +107,7 @@ def test_a_run_needs_a_part_that_decides_and_none_twice() -> None:
 def test_a_fail_at_the_number_that_was_planned_first_stays_one_after_an_extension() -> None:
     # A spike in the middle, which the e-process does not look for; among 2000 it drowns.
     long = ledger(2000, 4)
-    long.ranks[:200:6, 0] = 50
+    long.ranks[:200:4, 0] = 50
     assert verdict(long.rows(np.arange(2000) < 200), 200).reasons == (Reason.BAND_TEST,)
     assert verdict(long, 2000, earlier=(200,)).failing == ("theta_0",)
     assert verdict(long, 2000).outcome is Outcome.PASS
