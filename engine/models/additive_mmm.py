@@ -200,11 +200,13 @@ class AdditiveMmm:
 
         Media are centred and normalised over the whole window as before: shares and ROI keep their meaning.
         """
-        return replace(self, used=np.asarray(rows, dtype=bool))
+        marked = np.asarray(rows, dtype=bool)
+        return replace(self, used=marked if self.used is None else marked & self.used)
 
     def paired(self) -> AdditiveMmm:
         """The model of [y, y'] [2N, S]: a second KPI series with the same media, carry-over, trend and seasonality."""
-        return replace(self, design=self.design.paired())
+        used = None if self.used is None else np.concatenate([self.used, self.used])
+        return replace(self, design=self.design.paired(), used=used)
 
     def lagged(self, periods: int) -> AdditiveMmm:
         """The same model, mistaken about time: exposure acts `periods` dates later than it should."""

@@ -15,7 +15,7 @@ from scipy import stats
 from engine.errors import UnsupportedQuantity
 from engine.inference.settings import BLOCK, FitSettings, Schedule
 from engine.inference.target import Target
-from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, Model, PriorSample, Seed
+from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, CarryOver, Model, PriorSample, Replicable, Seed
 
 Floats = NDArray[np.float64]
 
@@ -38,10 +38,6 @@ class DensityModel(Protocol):
 
     def target_units(self, y: Floats) -> Floats:
         """y in the target's units."""
-        ...
-
-    def evaluate(self, parameters: Mapping[str, Floats], y: Floats) -> dict[str, Floats]:
-        """Every quantity [S] in plain NumPy."""
         ...
 
 
@@ -75,15 +71,16 @@ def check(model: Model, simulations: int = 200) -> ConformanceReport:
     """Check a model at `simulations` prior draws (`methods/mmm.md` §5).
 
     Everything is finite, shapes and names agree, a simulation does not depend on its batch, stated priors are those
-    that are drawn from, and fitting simulated data leaves every frozen number as it was. For a DensityModel also:
-    density and gradient are finite, and JAX agrees with NumPy on every quantity.
+    that are drawn from, fitting simulated data leaves every frozen number as it was, and the models made of it for
+    posterior SBC and canaries are what they claim to be. For a DensityModel also: density and gradient are finite, and
+    JAX agrees with NumPy on every quantity.
     """
     ids = np.arange(simulations, dtype=np.int64)
     sample = model.sample_prior(_SEED, ids)
     checks = [*_shapes(model, sample, simulations), *_batch(model, sample), *_priors(model, sample)]
-    checks += _frozen(model, sample)
+    checks += [*_frozen(model, sample), *_derived(model, sample)]
     if isinstance(model, DensityModel):
-        checks += _density(model, sample)
+        checks += _density(model, model, sample)
     return ConformanceReport(tuple(checks))
 
 
@@ -140,7 +137,40 @@ def _frozen(model: Model, sample: PriorSample) -> list[Check]:
     ]
 
 
-def _density(model: DensityModel, sample: PriorSample) -> list[Check]:
+def _derived(model: Model, sample: PriorSample) -> list[Check]:
+    """Data, quantities and derived models at the first prior draws, all by NumPy."""
+    few = np.arange(3, dtype=np.int64)
+    parameters = {name: values[few] for name, values in sample.parameters.items()}
+    y, rows = sample.y[:, few], np.arange(model.n_observations)
+    again = model.evaluate(parameters, y)
+
+    def same(found: Mapping[str, Floats], factor: float = 1.0) -> bool:
+        """Whether nothing has changed but the log likelihood, which is so many times what it was."""
+        expected = again | {LOG_LIKELIHOOD: factor * again[LOG_LIKELIHOOD]}
+        return all(np.allclose(found[name], values, rtol=1e-9, atol=1e-12) for name, values in expected.items())
+
+    halves = [model.restricted(rows % 2 == half).evaluate(parameters, y) for half in (0, 1)]
+    parts = halves[0][LOG_LIKELIHOOD] + halves[1][LOG_LIKELIHOOD]
+    first = {name: values[few] for name, values in sample.quantities.items()}
+    checks = [
+        Check("`simulate` makes the data of `sample_prior`", np.array_equal(model.simulate(parameters, _SEED, few), y)),
+        Check("`evaluate` gives the quantities of `sample_prior`", same(first)),
+        Check("the log likelihood is the sum of those of two halves", np.allclose(parts, again[LOG_LIKELIHOOD])),
+        Check("a restricted model keeps every other quantity", same(halves[0] | {LOG_LIKELIHOOD: parts})),
+    ]
+    if isinstance(model, Replicable):
+        pair = model.paired()
+        twice = pair.evaluate(parameters, np.concatenate([y, y]))
+        checks.append(Check("a pair has twice the observations", pair.n_observations == 2 * model.n_observations))
+        checks.append(Check("the same data twice have twice the log likelihood", same(twice, 2.0)))
+    if isinstance(model, CarryOver):
+        checks.append(Check("no lag changes nothing", same(model.lagged(0).evaluate(parameters, y))))
+        late = model.lagged(1).evaluate(parameters, y)[LOG_LIKELIHOOD]
+        checks.append(Check("a lag of one period changes the likelihood", not np.allclose(late, again[LOG_LIKELIHOOD])))
+    return checks
+
+
+def _density(model: DensityModel, numpy_model: Model, sample: PriorSample) -> list[Check]:
     target = model.target
     z = jnp.asarray(model.coordinates(sample.parameters))
     y = jnp.asarray(model.target_units(sample.y))
@@ -149,7 +179,7 @@ def _density(model: DensityModel, sample: PriorSample) -> list[Check]:
     noise = np.random.default_rng(0).standard_normal((target.noise_dimension, z.shape[1]))
     rows = np.asarray(jax.jit(target.quantities)(z, y, jnp.asarray(noise)))
     jax_side = dict(zip(target.quantity_names, rows, strict=True))
-    numpy_side = model.evaluate({name: jax_side[name] for name in sample.parameters}, sample.y)
+    numpy_side = numpy_model.evaluate({name: jax_side[name] for name in sample.parameters}, sample.y)
     checks = [
         Check("the log likelihood is finite at prior draws", bool(np.all(np.isfinite(value)))),
         Check("its gradient is finite at prior draws", bool(np.all(np.isfinite(gradient)))),

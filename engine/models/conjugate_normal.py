@@ -138,13 +138,15 @@ class ConjugateNormal:
 
     def restricted(self, rows: Flags) -> ConjugateNormal:
         """The same model in which only the marked observations [n] enter the likelihood."""
-        return ConjugateNormal(self.spec, tuple(np.flatnonzero(rows).tolist()))
+        marked = np.flatnonzero(rows).tolist()
+        return ConjugateNormal(self.spec, tuple(row for row in marked if self.rows is None or row in self.rows))
 
     def paired(self) -> ConjugateNormal:
         """The model of twice as many observations with the same unit sd."""
         spec = self.spec
         halved = spec.standard_error / math.sqrt(2.0)
-        return ConjugateNormal(replace(spec, standard_error=halved, n_observations=2 * spec.n_observations))
+        rows = None if self.rows is None else (*self.rows, *(spec.n_observations + row for row in self.rows))
+        return ConjugateNormal(replace(spec, standard_error=halved, n_observations=2 * spec.n_observations), rows)
 
     def sample_prior(self, seed: Seed, simulations: Integers) -> PriorSample:
         """Truths [S] and data [n, S]."""

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from engine.inference.nuts import Nuts
 from engine.inference.precision import enable_float64
 from engine.inference.settings import FitSettings
+from engine.inference.svi import MeanFieldSvi
 from engine.models.protocol import Seed
 from engine.sbc.ledger import concatenate
 from engine.sbc.shard import run_shard
@@ -12,6 +14,18 @@ from engine.sbc.verdict import Outcome, verdict
 from tests.bench.cases import case
 
 enable_float64()
+
+
+@pytest.mark.slow
+def test_nuts_passes_on_the_mmm_and_mean_field_inference_does_not() -> None:
+    """200 simulations of 15 parameters, one after another."""
+    model, ids = case(15), np.arange(200)
+    outcomes = {}
+    for inference in (Nuts(4, warmup=500, draws=250, r_hat_limit=1.05, ess_limit=100.0), MeanFieldSvi(4, 125)):
+        found = verdict(run_shard(model, Seed.of(27_182), ids, inference), 200)
+        outcomes[inference.name] = found.outcome
+        print(inference.name, found.sentence)
+    assert outcomes == {"nuts/1": Outcome.PASS, "svi-mean-field/1": Outcome.FAIL}
 
 
 @pytest.mark.slow
