@@ -89,8 +89,8 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
         console.print(f"{run.error.reason}: {run.error.message}", style="red")
     if not run.HasField("verdict"):
         return
-    if run.verdict.quantities:
-        console.print(_quantities_table(run))
+    for part in dict.fromkeys(q.part for q in run.verdict.quantities):
+        console.print(_quantities_table(run, part))
     for canary in run.verdict.canaries:
         name = label(sbc_pb2.SbcPart, canary.canary).removeprefix("CANARY_").lower().replace("_", " ")
         found = f"noticed by {canary.quantity}" if canary.detected else "NOT NOTICED"
@@ -99,16 +99,20 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
     console.print(f"{run.verdict.n_escalated} simulations needed the longer schedule, {run.verdict.n_failed} failed.")
 
 
-def _quantities_table(run: sbc_pb2.SbcRun) -> Table:
-    table = Table(title="Quantities: adjusted p, mean rank, coverage of 50 % and 90 % intervals", title_justify="left")
-    table.add_column("quantity", no_wrap=True)
+def _quantities_table(run: sbc_pb2.SbcRun, part: sbc_pb2.SbcPart.ValueType) -> Table:
+    truths = label(sbc_pb2.SbcPart, part).lower() if part else "prior"
+    table = Table(
+        title=f"Truths from the {truths}: adjusted p, mean rank, coverage of 50 % and 90 % intervals",
+        title_justify="left",
+    )
+    table.add_column("quantity", overflow="fold")
     for column in ("adj. p", "rank", "50 %", "90 %", "shape"):
-        table.add_column(column)
-    several = len({q.part for q in run.verdict.quantities}) > 1
+        table.add_column(column, no_wrap=True)
     for q in run.verdict.quantities:
-        part = f" ({label(sbc_pb2.SbcPart, q.part).lower()})" if several else ""
+        if q.part != part:
+            continue
         table.add_row(
-            f"{q.quantity}{part}",
+            q.quantity,
             f"{q.adjusted_p_value:.3f}" if q.HasField("adjusted_p_value") else "–",
             f"{q.mean_rank:.3f}",
             coverage(q, 0.5),
