@@ -67,7 +67,7 @@ _CORRELATIONS = (0.0, 0.9)
 
 
 def rate(hits: int, repetitions: int) -> dict[str, float]:
-    """A share and its binomial standard error, that of one hit where there is none or nothing else."""
+    """A share and its binomial standard error; 0 and 1 get that of one hit and of one miss."""
     share = hits / repetitions
     inside = min(max(share, 1.0 / repetitions), 1.0 - 1.0 / repetitions)
     return {"rate": share, "error": float(np.sqrt(inside * (1.0 - inside) / repetitions))}
@@ -440,7 +440,7 @@ def failures(generator: Generator, scenario: Scenario, n: int, repetitions: int)
 
 def measure(repetitions: int) -> list[Row]:
     """All rows; `repetitions` are those of the false alarms, the dearer parts take a share of them."""
-    half, fifth = max(1, repetitions // 2), max(1, repetitions // 5)
+    half, quarter, tenth = (max(1, repetitions // part) for part in (2, 4, 10))
     streams = iter(np.random.SeedSequence(_SEED).spawn(100))
     rows: list[Row] = []
 
@@ -458,11 +458,12 @@ def measure(repetitions: int) -> list[Row]:
             add(partial(alarms, n=n, draws=law, correlation=correlation, repetitions=repetitions))
     for correlation in _CORRELATIONS:
         add(partial(streamed, correlation=correlation, repetitions=half))
-    add(partial(power_table, repetitions=half))
+    add(partial(power_table, repetitions=quarter))
     for n in (200, 1000):
         add(partial(detectable, n=n, repetitions=half))
-    for scenario in SCENARIOS:
-        add(partial(failures, scenario=scenario, n=500, repetitions=fifth))
+    for n, scenario in itertools.product((500, 1000), SCENARIOS):
+        if n == 500 or scenario.name.startswith("3 %"):
+            add(partial(failures, scenario=scenario, n=n, repetitions=tenth))
     return rows
 
 

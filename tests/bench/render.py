@@ -652,6 +652,7 @@ def _detectable(result: Result) -> list[str]:
 def _failures(result: Result) -> list[str]:
     head = (
         "fits that fail",
+        "simulations",
         "share",
         "repetitions",
         "PASS",
@@ -666,6 +667,7 @@ def _failures(result: Result) -> list[str]:
         (
             [
                 row["fails"],
+                str(row["simulations"]),
                 _share(row["share_failed"]),
                 str(row["repetitions"]),
                 *(str(row["outcomes"][name]) for name in ("PASS", "FAIL", "INCONCLUSIVE")),
