@@ -546,17 +546,29 @@ def _of(result: Result, what: str) -> list[Row]:
 
 def _calibration(result: Result) -> list[str]:
     return [
-        "Rates are shares of the repetitions ± a binomial standard error.",
+        "Rates are shares of the repetitions ± a binomial standard error; docs/sbc.md says what each table means.",
+        "",
+        "False alarms of the verdict on uniform ranks of 16 quantities:",
         "",
         *_false_alarms(result),
         "",
+        "The same with a look after every simulation, up to 1000, and with a naive look every 100:",
+        "",
         *_streams(result),
+        "",
+        "Power of the band test: the method reference / exact at its 20 cuts / exact at ours / simulated at ours.",
         "",
         *_power(result),
         "",
+        "Detection by the e-process within 1000 simulations, median number of simulations (method reference):",
+        "",
         *_sequential(result),
         "",
+        "The smallest error that a run says it detects, in one of 16 quantities:",
+        "",
         *_detectable(result),
+        "",
+        "Failed fits: outcomes, and what a tool says that drops them:",
         "",
         *_failures(result),
     ]
@@ -666,7 +678,7 @@ def _failures(result: Result) -> list[str]:
         head,
         (
             [
-                row["fails"],
+                row["fails"].replace("|", r"\|"),
                 str(row["simulations"]),
                 _share(row["share_failed"]),
                 str(row["repetitions"]),

@@ -81,7 +81,11 @@ def _assert_powers(row: dict[str, Any]) -> None:
             assert_near(simulated, size[name], row["repetitions"])
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.name)
+# Those that other tests of power and evidence do not simulate.
+SOME = [error for error in ERRORS if error.name in ("sd × .9", "bias .1 sd", "bias .2 sd", "prior as posterior")]
+
+
+@pytest.mark.parametrize("error", SOME, ids=lambda error: error.name)
 def test_exact_power_is_the_simulated_rejection_rate_at_every_size_and_number_of_cuts(error: Error) -> None:
     (row,) = power_table(np.random.default_rng(5), 100, (error,))
     _assert_powers(row)
@@ -96,7 +100,7 @@ def test_exact_power_is_the_simulated_rejection_rate_at_every_size_and_number_of
 
 @pytest.mark.slow
 def test_exact_power_is_the_simulated_rejection_rate_over_2000_repetitions() -> None:
-    for row in power_table(np.random.default_rng(6), 2000, ERRORS[:4]):
+    for row in power_table(np.random.default_rng(6), 2000):
         _assert_powers(row)
 
 
@@ -117,9 +121,7 @@ def test_the_stated_detectable_error_has_its_power_over_1000_repetitions(simulat
 
 
 BEYOND_THE_CAP = [
-    scenario
-    for scenario in SCENARIOS
-    if scenario.name not in ("none", "1 % largest |z|") and "average" not in scenario.name
+    scenario for scenario in SCENARIOS if scenario.wrong or scenario.name in ("truth > 1", "3 % largest truths")
 ]
 
 
