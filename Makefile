@@ -30,7 +30,7 @@ test-slow: setup
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e clients/python -e '.[dev,bench]'
 	touch $@
 
-# For an idle machine: about 40 minutes on 2 cores. PARTS names some of the parts only, OPTIONS="--quick" tries them out.
+# For an idle machine: about 70 minutes on 2 cores. PARTS names some of the parts only, OPTIONS="--quick" tries them out.
 bench: .venv-bench/.ready
 	.venv-bench/bin/python -m tests.bench $(OPTIONS) $(PARTS)
 

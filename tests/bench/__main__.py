@@ -19,7 +19,18 @@ from tests.bench.cases import SIZES
 
 __all__: list[str] = []
 
-PARTS = ("throughput", "rivals", "single", "conflict", "gradient", "scaling", "precision", "accuracy")
+PARTS = (
+    "throughput",
+    "rivals",
+    "single",
+    "conflict",
+    "gradient",
+    "scaling",
+    "precision",
+    "accuracy",
+    "calibration",
+    "comparison",
+)
 
 _QUICK: Mapping[str, Sequence[str]] = {
     "throughput": ("--parameters", "5", "--simulations", "100", "--large", "--repeats", "1"),
@@ -29,6 +40,8 @@ _QUICK: Mapping[str, Sequence[str]] = {
     "scaling": ("--weeks", "52", "--geos", "2", "--simulations", "64", "--data-sets", "1"),
     "precision": ("--parameters", "5", "--simulations", "64"),
     "accuracy": ("--data-sets", "simulated", "--draws", "200"),
+    "calibration": ("--repetitions", "20"),
+    "comparison": ("--problems", "normal", "--simulations", "8"),
 }
 """Arguments of a smoke run; a part without an entry here is told otherwise."""
 

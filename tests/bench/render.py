@@ -535,6 +535,186 @@ def _accuracy(result: Result) -> list[str]:
     ]
 
 
+def _rate(found: Mapping[str, float]) -> str:
+    """A share and its standard error, in per cent."""
+    return f"{100.0 * found['rate']:.1f} ± {100.0 * found['error']:.1f} %"
+
+
+def _of(result: Result, what: str) -> list[Row]:
+    return [row for row in result["rows"] if row["what"] == what]
+
+
+def _calibration(result: Result) -> list[str]:
+    return [
+        "Rates are shares of the repetitions ± a binomial standard error; docs/sbc.md says what each table means.",
+        "",
+        "False alarms of the verdict on uniform ranks of 16 quantities:",
+        "",
+        *_false_alarms(result),
+        "",
+        "The same with a look after every simulation, up to 1000, and with a naive look every 100:",
+        "",
+        *_streams(result),
+        "",
+        "Power of the band test: the method reference / exact at its 20 cuts / exact at ours / simulated at ours.",
+        "",
+        *_power(result),
+        "",
+        "Detection by the e-process within 1000 simulations, median number of simulations (method reference):",
+        "",
+        *_sequential(result),
+        "",
+        "The smallest error that a run says it detects, in one of 16 quantities:",
+        "",
+        *_detectable(result),
+        "",
+        "Failed fits: outcomes, and what a tool says that drops them:",
+        "",
+        *_failures(result),
+    ]
+
+
+def _false_alarms(result: Result) -> list[str]:
+    head = ("simulations", "kept draws", "correlation", "repetitions", "FAIL", "by e-process", "by band")
+    return _table(
+        head,
+        (
+            [
+                str(row["simulations"]),
+                row["draws"],
+                f"{row['correlation']:g}",
+                str(row["repetitions"]),
+                *(_rate(row[name]) for name in ("fail", "by_evidence", "by_band")),
+            ]
+            for row in _of(result, "false alarms")
+        ),
+    )
+
+
+def _streams(result: Result) -> list[str]:
+    head = (
+        "correlation",
+        "repetitions",
+        "FAIL announced at any look",
+        "with the verdict at the end",
+        "naive looks, one quantity",
+        "naive looks, all quantities",
+    )
+    return _table(
+        head,
+        (
+            [
+                f"{row['correlation']:g}",
+                str(row["repetitions"]),
+                *(_rate(row[name]) for name in ("by_evidence", "fail", "naive_one", "naive_all")),
+            ]
+            for row in _of(result, "streamed")
+        ),
+    )
+
+
+def _power(result: Result) -> list[str]:
+    """Per error and number of quantities, at each size: the reference, exact at its cuts and at ours, simulated."""
+    rows = _of(result, "power")
+    sizes = sorted({size["simulations"] for row in rows for size in row["sizes"]})
+    lines = []
+    for row in rows:
+        for quantities in sorted({size["quantities"] for size in row["sizes"]}):
+            at = {size["simulations"]: size for size in row["sizes"] if size["quantities"] == quantities}
+            cells = []
+            for each in (at[size] for size in sizes):
+                exact = (each[name] for name in sorted(name for name in each if name.startswith("exact_")))
+                values = [each["reference"], *exact, each[f"simulated_{row['cuts']}"]["rate"]]
+                cells.append(" / ".join(_fixed(value, 2) for value in values))
+            lines.append([row["error"], str(quantities), *cells])
+    return _table(("error", "quantities", *(f"N = {size}" for size in sizes)), lines)
+
+
+def _sequential(result: Result) -> list[str]:
+    def cell(found: Row) -> str:
+        reference = f" ({found['reference']})" if found.get("reference") is not None else ""
+        return f"{_rate(found)}, n = {_fixed(found['median_n'], 0)}{reference}"
+
+    names = ("table_one", "table_all", "rules_one", "rules_all")
+    return _table(
+        ("error", "crosses 20", "crosses 320", "rules, one quantity", "rules, 16 quantities"),
+        ([row["error"], *(cell(row["sequential"][name]) for name in names)] for row in _of(result, "power")),
+    )
+
+
+def _detectable(result: Result) -> list[str]:
+    head = ("simulations", "error", "stated size", "promised", "repetitions", "band at α / P", "named", "verdict FAIL")
+    return _table(
+        head,
+        (
+            [
+                str(row["simulations"]),
+                row["kind"],
+                _fixed(row["size"]),
+                f"{100.0 * row['promised']:.0f} %",
+                str(row["repetitions"]),
+                *(_rate(row[name]) for name in ("by_band", "named", "fail")),
+            ]
+            for row in _of(result, "detectable")
+            if row["size"] is not None
+        ),
+    )
+
+
+def _failures(result: Result) -> list[str]:
+    head = (
+        "fits that fail",
+        "simulations",
+        "share",
+        "repetitions",
+        "PASS",
+        "FAIL",
+        "INCONCLUSIVE",
+        "dropped silently: passes",
+        "dropped silently: parameter alone rejected",
+        "reference",
+    )
+    return _table(
+        head,
+        (
+            [
+                row["fails"].replace("|", r"\|"),
+                str(row["simulations"]),
+                _share(row["share_failed"]),
+                str(row["repetitions"]),
+                *(str(row["outcomes"][name]) for name in ("PASS", "FAIL", "INCONCLUSIVE")),
+                _rate(row["rival_pass"]),
+                _rate(row["rival_one"]),
+                _fixed(row["reference"], 3),
+            ]
+            for row in _of(result, "failures")
+        ),
+    )
+
+
+def _comparison(result: Result) -> list[str]:
+    tools = tuple(dict.fromkeys(row["tool"] for row in result["rows"]))
+    problems = {(row["problem"], row["wrong"], row["simulations"]): {} for row in result["rows"]}
+    for row in result["rows"]:
+        problems[row["problem"], row["wrong"], row["simulations"]][row["tool"]] = row
+
+    def cell(row: Row | None) -> str:
+        if row is None:
+            return "–"
+        named = f": {', '.join(row['failing'])}" if row["failing"] else ""
+        early = f" (announced after {row['first_detected']})" if row.get("first_detected") else ""
+        warm = f" ({row['warm_seconds']:.2f} warm)" if "warm_seconds" in row else ""
+        return f"{row['conclusion']}{named}{early}; p = {row['smallest_p']:.2g}; {row['seconds']:.0f} s{warm}"
+
+    return _table(
+        ("model", "wrong", "simulations", *tools),
+        (
+            [name, wrong or "nothing", str(simulations), *(cell(found.get(tool)) for tool in tools)]
+            for (name, wrong, simulations), found in problems.items()
+        ),
+    )
+
+
 _TABLES: Mapping[str, Callable[[Result], list[str]]] = {
     "throughput": _throughput,
     "rivals": _rivals,
@@ -544,6 +724,8 @@ _TABLES: Mapping[str, Callable[[Result], list[str]]] = {
     "scaling": _scaling,
     "precision": _precision,
     "accuracy": _accuracy,
+    "calibration": _calibration,
+    "comparison": _comparison,
 }
 
 _TITLES = {
@@ -555,6 +737,8 @@ _TITLES = {
     "scaling": "Size of the data",
     "precision": "float32 against float64",
     "accuracy": "Posteriors against NUTS",
+    "calibration": "Error rates and power of the verdict",
+    "comparison": "Conclusions beside those of simuk and a hand-written loop",
 }
 
 
