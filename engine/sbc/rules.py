@@ -32,7 +32,7 @@ class VerdictRules:
     alpha: float = 0.05
     alpha_sequential: float = 0.01
     alpha_extension: float = 0.01
-    failure_cap: float = 0.02
+    failure_cap: float = 0.01
     minimum_draws: int = 49
     imprecise_cap: float = 0.1
     tie_cap: float = 0.01

@@ -156,9 +156,9 @@ def test_band_test_waits_for_the_planned_number():
 
 def test_failures_up_to_the_cap_pass_and_beyond_are_inconclusive():
     ranks = _uniform(200, seed=3)
-    at_cap = verdict(_ledger(ranks, status=_failed(200, 4)), 200)
-    assert (at_cap.outcome, at_cap.failure_rate, at_cap.accepted) == (Outcome.PASS, 0.02, 196)
-    beyond = verdict(_ledger(ranks, status=_failed(200, 5)), 200)
+    at_cap = verdict(_ledger(ranks, status=_failed(200, 2)), 200)
+    assert (at_cap.outcome, at_cap.failure_rate, at_cap.accepted) == (Outcome.PASS, 0.01, 198)
+    beyond = verdict(_ledger(ranks, status=_failed(200, 3)), 200)
     assert (beyond.outcome, beyond.reasons) == (Outcome.INCONCLUSIVE, (Reason.FAILED_FITS,))
     retried = verdict(_ledger(ranks, status=_failed(200, 50, Status.RETRIED)), 200)
     assert (retried.outcome, retried.failure_rate) == (Outcome.PASS, 0.0)
