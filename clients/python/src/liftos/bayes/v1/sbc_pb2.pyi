@@ -35,7 +35,7 @@ class _ValidationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Valida
     """All parameters, business quantities, log-likelihood, log-prior and log-joint; 500 simulations by default."""
     VALIDATION_TYPE_COMPREHENSIVE: _ValidationType.ValueType  # 3
     """As STANDARD with 1000 simulations by default, and combinations of parameters, the same number of simulations of
-    posterior SBC, and the canaries, 256 simulations each. About five times the cost of STANDARD.
+    posterior SBC, and the canaries, 256 simulations each. About ten times the cost of STANDARD.
     """
     VALIDATION_TYPE_POSTERIOR: _ValidationType.ValueType  # 4
     """Posterior SBC alone, 500 simulations by default: truths from the posterior given the real data, each fitted together
@@ -54,7 +54,7 @@ VALIDATION_TYPE_STANDARD: ValidationType.ValueType  # 2
 """All parameters, business quantities, log-likelihood, log-prior and log-joint; 500 simulations by default."""
 VALIDATION_TYPE_COMPREHENSIVE: ValidationType.ValueType  # 3
 """As STANDARD with 1000 simulations by default, and combinations of parameters, the same number of simulations of
-posterior SBC, and the canaries, 256 simulations each. About five times the cost of STANDARD.
+posterior SBC, and the canaries, 256 simulations each. About ten times the cost of STANDARD.
 """
 VALIDATION_TYPE_POSTERIOR: ValidationType.ValueType  # 4
 """Posterior SBC alone, 500 simulations by default: truths from the posterior given the real data, each fitted together
@@ -722,7 +722,7 @@ class SbcRun(_message.Message):
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """When the first worker began; absent before."""
+        """When the first worker began, or began again after the run was resumed or extended; absent before."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
