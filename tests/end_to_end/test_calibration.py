@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,51 @@ def test_a_quantity_that_the_model_does_not_have_ends_the_run_with_its_name(clie
     with pytest.raises(FailedPrecondition, match="'log_likelihood - roi' is neither") as caught:
         run.result(timeout=60)
     assert caught.value.violations[0].field == "further_quantities[0]"
+
+
+def test_the_command_runs_extends_and_saves_what_the_verdict_is_made_of(
+    service: Any, client: Client, tmp_path: Path
+) -> None:
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        options = ["--client", client.client_id, "--target", service.address]
+        whole = [sys.executable, "-m", "server.cli", "sbc", *words, *options]
+        return subprocess.run(whole, capture_output=True, text=True, timeout=120, check=False)
+
+    register_summary(client)
+    passed = command("run", "tv", "--simulations", "120", "--canaries", "--seed", "4", "--type", "standard")
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    assert "noticed by log_likelihood" in passed.stdout
+    (run,) = client.sbc.list()
+    quick = command("run", "tv", "--type", "quick", "--seed", "5")
+    assert quick.returncode == 1
+    assert "never certifies" in " ".join(quick.stdout.split())
+    extended = command("extend", run.run_id, "40")
+    assert extended.returncode == 0, extended.stdout + extended.stderr
+
+    saved = command("ledger", run.run_id, str(tmp_path / "ranks.npz"))
+    assert saved.stdout == f"{160 + 3 * 256} simulations written to {tmp_path / 'ranks.npz'}\n"
+    # As docs/sbc.md has it.
+    archive = np.load(tmp_path / "ranks.npz")
+    part = {name.removeprefix("PRIOR."): archive[name] for name in archive if name.startswith("PRIOR.")}
+    rows = RankLedger(
+        simulations=part["simulations"],
+        quantities=tuple(part["quantities"].tolist()),
+        ranks=part["ranks"].astype(np.int32),
+        n_draws=part["n_draws"].astype(np.int32),
+        v=part["v"],
+        ties=part["ties"],
+        status=part["status"].astype(np.uint8),
+        r_hat=part["r_hat"],
+        ess=part["ess"],
+        mean=part["posterior_mean"],
+        sd=part["posterior_sd"],
+        truth=part["truth"],
+    )
+    found = judge([PartRecord(Part.PRIOR, rows, tuple(part["planned"].tolist()))], float(archive["alpha"]))
+    assert client.sbc.get(run.run_id).verdict.explanation.startswith(found.sentence)
+    unknown = command("resume", "0199c0de-0000-7000-8000-000000000000")
+    assert unknown.returncode == 1
+    assert "NotFound" in unknown.stderr
 
 
 @pytest.mark.slow
