@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 
-from liftos.bayes.v1 import elicitation_pb2
-from sqlalchemy import select
+from liftos.bayes.v1 import elicitation_pb2, sbc_pb2
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
-from server.resources import beliefs_of, by_pk, certificate, dataset_of
+from server.resources import beliefs_of, by_pk, dataset_of
 from server.version import SERVER_VERSION
-from server.wire import digest, from_json, to_json
+from server.wire import digest, from_json, label, to_json
 
 PRODUCTION = "PRODUCTION"
 
@@ -42,25 +43,75 @@ async def run_key(session: AsyncSession, run: SbcValidation) -> str:
 
 
 async def finished_run(session: AsyncSession, plan: SbcValidation, seed: int | None) -> SbcValidation | None:
-    """The newest run with a verdict of the same key and plan, and of the same seed where one is given.
+    """A run that answers the same question: same key, plan and size, and the same seed where one is given.
 
-    What was computed under the same key would come out the same for the same seed, and is as good for another.
+    What was computed under the same key would come out the same for the same seed, and is as good for another. Where
+    there are several, the one that decides answers.
     """
+    runs = await _with_verdict(
+        session,
+        plan.client_id,
+        plan.model_pk,
+        plan.certificate_key,
+        SbcValidation.plan_key == plan.plan_key,
+        SbcValidation.num_simulations == plan.num_simulations,
+        *([] if seed is None else [SbcValidation.seed == seed]),
+    )
+    # A run that ended with its first evidence is no answer to who wants to see all of it.
+    return deciding([run for run in runs if plan.stop_on_fail or not (run.stop_on_fail and run.verdict_kind == "FAIL")])
+
+
+def deciding(runs: Sequence[SbcValidation]) -> SbcValidation | None:
+    """The run that decides, of runs about one key in the order of their creation.
+
+    A FAIL stands until a larger run passes that ranked every quantity that failed, in the same part: it is undone
+    neither by other seeds nor by a run that asks another question. Otherwise the largest PASS decides. Inconclusive
+    runs count only where there is nothing else.
+    """
+    passed = [run for run in runs if run.verdict_kind == "PASS"]
+    standing = [
+        run
+        for run in runs
+        if run.verdict_kind == "FAIL"
+        and not any(
+            larger.num_simulations > run.num_simulations and _failing(run) <= _ranked(larger) for larger in passed
+        )
+    ]
+    candidates = standing or passed or list(runs)
+    return max(candidates, key=lambda run: (run.num_simulations, runs.index(run)), default=None)
+
+
+def _failing(run: SbcValidation) -> set[tuple[str, str]]:
+    verdict = from_json(run.verdict or {}, sbc_pb2.SbcVerdict())
+    return {(label(sbc_pb2.SbcPart, q.part), q.quantity) for q in verdict.quantities if q.failing}
+
+
+def _ranked(run: SbcValidation) -> set[tuple[str, str]]:
+    return {(part["part"], name) for part in run.parts for name in part["quantities"] or ()}
+
+
+async def certificate(
+    session: AsyncSession, client_id: str, model_pk: uuid.UUID, certificate_key: str
+) -> SbcValidation | None:
+    """The run that decides about exactly this key."""
+    return deciding(await _with_verdict(session, client_id, model_pk, certificate_key))
+
+
+async def _with_verdict(
+    session: AsyncSession, client_id: str, model_pk: uuid.UUID, key: str, *further: ColumnElement[bool]
+) -> list[SbcValidation]:
     statement = (
         select(SbcValidation)
         .where(
-            SbcValidation.client_id == plan.client_id,
-            SbcValidation.model_pk == plan.model_pk,
-            SbcValidation.certificate_key == plan.certificate_key,
-            SbcValidation.plan_key == plan.plan_key,
+            SbcValidation.client_id == client_id,
+            SbcValidation.model_pk == model_pk,
+            SbcValidation.certificate_key == key,
             SbcValidation.verdict_kind.in_(["PASS", "FAIL", "INCONCLUSIVE"]),
+            *further,
         )
-        .order_by(SbcValidation.create_time.desc(), SbcValidation.pk.desc())
-        .limit(1)
+        .order_by(SbcValidation.create_time, SbcValidation.pk)
     )
-    if seed is not None:
-        statement = statement.where(SbcValidation.seed == seed)
-    return (await session.scalars(statement)).one_or_none()
+    return list(await session.scalars(statement))
 
 
 async def reference_certificate(session: AsyncSession, model: Model, months: int) -> SbcValidation | None:

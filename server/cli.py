@@ -200,6 +200,7 @@ def sbc_run(
     inference: Annotated[
         str, typer.Option(help="production, nuts, laplace, svi_mean_field or svi_full_rank.")
     ] = "production",
+    alpha: Annotated[float | None, typer.Option(help="Family-wise error rate; default: .05.")] = None,
     quantity: Annotated[list[str] | None, typer.Option(help="A further quantity to rank; can be repeated.")] = None,
     canaries: Annotated[bool, typer.Option(help="Prove that known errors would be noticed.")] = False,
     stop_on_fail: Annotated[bool, typer.Option(help="End as soon as FAIL can be announced.")] = False,
@@ -222,8 +223,11 @@ def sbc_run(
             further_quantities=quantity or (),
             canaries=canaries,
             stop_on_fail=stop_on_fail,
+            alpha=alpha,
             fresh=fresh,
         )
+        if handle.reused:
+            typer.echo("the store has the answer; --fresh computes it again")
         status = conclude(handle)
     raise typer.Exit(status)
 

@@ -16,7 +16,7 @@ from liftos.bayes.v1 import (
     model_pb2,
     sbc_pb2,
 )
-from sqlalchemy import case, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.lookup import get_owned
@@ -251,28 +251,3 @@ async def sbc_run_message(session: AsyncSession, row: SbcValidation) -> sbc_pb2.
     if row.verdict is not None:
         from_json(row.verdict, message.verdict)
     return message
-
-
-async def certificate(
-    session: AsyncSession, client_id: str, model_pk: uuid.UUID, certificate_key: str
-) -> SbcValidation | None:
-    """The run that decides about exactly this key.
-
-    Of runs that passed or failed the largest decides, and of equally large ones a failed one: a FAIL is not undone by
-    trying other seeds, only by more simulations. Inconclusive runs count only where there is nothing else.
-    """
-    weight = case({"FAIL": 2, "PASS": 1}, value=SbcValidation.verdict_kind, else_=0)
-    statement = (
-        select(SbcValidation)
-        .where(
-            SbcValidation.client_id == client_id,
-            SbcValidation.model_pk == model_pk,
-            SbcValidation.certificate_key == certificate_key,
-            SbcValidation.verdict_kind.in_(["PASS", "FAIL", "INCONCLUSIVE"]),
-        )
-        .order_by(
-            (weight > 0).desc(), SbcValidation.num_simulations.desc(), weight.desc(), SbcValidation.create_time.desc()
-        )
-        .limit(1)
-    )
-    return (await session.scalars(statement)).one_or_none()

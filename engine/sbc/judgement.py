@@ -29,7 +29,8 @@ class Judgement:
     """Outcome of a run, a pure function of its ledgers and its plan.
 
     verdicts: of the parts that have simulations, canaries included; a canary's verdict should be FAIL
-    undetected: the canaries that the check did not notice; reasons: sentences; sentence: all in words
+    undetected: the canaries that are complete and that the check did not notice; reasons: sentences; sentence: all in
+        words
     """
 
     outcome: Outcome
@@ -39,11 +40,12 @@ class Judgement:
     sentence: str
 
 
-def rules_of(part: Part, records: Sequence[Part], alpha: float) -> VerdictRules:
-    """The rules of a part: the parts that decide share alpha, so that it holds for the run; canaries decide nothing."""
-    if part.is_canary:
-        return RULES
-    return VerdictRules.of(alpha, sum(not other.is_canary for other in records))
+def rules_of(parts: Sequence[Part], alpha: float) -> VerdictRules:
+    """The rules of every part: those that decide share alpha, so that it holds for the run.
+
+    Canaries are judged by the same rules, since it is this very check that they vouch for.
+    """
+    return VerdictRules.of(alpha, sum(not part.is_canary for part in parts))
 
 
 def judge(records: Sequence[PartRecord], alpha: float = RULES.alpha, *, may_pass: bool = True) -> Judgement:
@@ -60,14 +62,12 @@ def judge(records: Sequence[PartRecord], alpha: float = RULES.alpha, *, may_pass
     for record in records:
         if record.ledger is not None:
             # Of a run that was stopped the simulations behind a gap have no say, in whatever order they came.
-            rows, rules = record.ledger.prefix(), rules_of(record.part, parts, alpha)
-            verdicts[record.part] = verdict(rows, record.planned[-1], rules, record.planned[:-1])
+            rows = record.ledger.prefix()
+            verdicts[record.part] = verdict(rows, record.planned[-1], rules_of(parts, alpha), record.planned[:-1])
     deciding = {part: found for part, found in verdicts.items() if not part.is_canary}
-    undetected = tuple(
-        part
-        for part in parts
-        if part.is_canary and (part not in verdicts or verdicts[part].outcome is not Outcome.FAIL)
-    )
+    noticed = [part for part, found in verdicts.items() if part.is_canary and found.outcome is Outcome.FAIL]
+    missed = [part for part in parts if part.is_canary and part not in noticed]
+    undetected = tuple(part for part in missed if part in verdicts and verdicts[part].done == verdicts[part].planned)
     several = sum(not part.is_canary for part in parts) > 1
     sentences = [f"{_NAMES[part]}: {found.sentence}" if several else found.sentence for part, found in deciding.items()]
     failed = [(part, found) for part, found in deciding.items() if found.outcome is Outcome.FAIL]
@@ -77,14 +77,16 @@ def judge(records: Sequence[PartRecord], alpha: float = RULES.alpha, *, may_pass
 
     reasons = [_reason(part, in_words(reason), several) for part, found in deciding.items() for reason in found.reasons]
     reasons += [f"{_NAMES[part]}: no simulation yet." for part in parts if not part.is_canary and part not in verdicts]
-    further = [f"The check did not notice {_NAMES[part]}." for part in undetected]
+    further = [
+        f"The check did not notice {_NAMES[part]}." if part in undetected else f"Unfinished canary: {_NAMES[part]}."
+        for part in missed
+    ]
     if not may_pass:
         further.append("A QUICK run can find errors but never certifies.")
     if alpha < RULES.alpha:
         further.append(f"A PASS at alpha {alpha:g} is easier than one at {RULES.alpha:g}, so it does not certify.")
-    noticed = [_NAMES[part] for part in parts if part.is_canary and part not in undetected]
     if noticed:
-        sentences.append(f"On the same model the check noticed {_listed(noticed)}.")
+        sentences.append(f"On the same model the check noticed {_listed([_NAMES[part] for part in noticed])}.")
     outcome = Outcome.INCONCLUSIVE if reasons or further else Outcome.PASS
     return Judgement(outcome, verdicts, undetected, (*reasons, *further), " ".join([*sentences, *further]))
 

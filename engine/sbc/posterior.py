@@ -41,5 +41,6 @@ def sample_posterior(
     number = draws[model.parameter_names[0]].shape[1]
     chosen = np.array([seed.generator(int(i), Purpose.PRIOR).integers(number) for i in simulations])
     truths = {name: values[np.arange(simulations.size), chosen].astype(np.float64) for name, values in draws.items()}
-    both = np.concatenate([y, model.simulate(truths, seed, simulations)])
+    with np.errstate(over="ignore", invalid="ignore"):  # what a failed fit gives is found by whoever fits it
+        both = np.concatenate([y, model.simulate(truths, seed, simulations)])
     return PriorSample(truths, both, pair.evaluate(truths, both)), fit

@@ -37,17 +37,21 @@ def ranked_quantities(model: Model, further: Sequence[str] = (), *, dependence: 
     names = [
         name for name in model.quantity_names if name in model.parameter_names or _multiple_of(model, name) is None
     ]
-    if all(isinstance(prior, Uniform) for prior in model.priors.values()):
+    flat = all(isinstance(prior, Uniform) for prior in model.priors.values())
+    if flat:
         names.remove(LOG_PRIOR)  # every draw would tie with the truth, which elsewhere is the mark of a stuck chain
     else:
         names.append(LOG_JOINT)
     if dependence:
         names += _combinations(model)
+    known = [name for name in (*model.quantity_names, LOG_JOINT) if not (flat and name in (LOG_PRIOR, LOG_JOINT))]
     for index, name in enumerate(further):
         try:
-            operands(name, model.quantity_names)
+            left, symbol, right = operands(name, known)
         except UnsupportedQuantity as error:
             raise InvalidInput(f"further_quantities[{index}]", error.message) from None
+        if left == right and symbol in (" - ", " / "):
+            raise InvalidInput(f"further_quantities[{index}]", f"{name!r} is a constant, which cannot be ranked")
     return tuple(dict.fromkeys((*names, *further)))
 
 
@@ -67,14 +71,14 @@ def evaluated(name: str, values: Mapping[str, Floats]) -> Floats:
         return np.asarray(values[name], dtype=np.float64)
     if name == LOG_JOINT:
         return evaluated(LOG_LIKELIHOOD, values) + evaluated(LOG_PRIOR, values)
-    left, symbol, right = operands(name, tuple(values))
+    left, symbol, right = operands(name, (*values, LOG_JOINT))
     with np.errstate(all="ignore"):  # what is not finite is a rank's business
         return _OPERATORS[symbol](evaluated(left, values), evaluated(right, values))
 
 
 def operands(name: str, known: Sequence[str]) -> tuple[str, str, str]:
     """The two quantities of a combination and the operator between them; a known name is itself plus nothing."""
-    if name in known or name == LOG_JOINT:
+    if name in known:
         return name, "", ""
     for symbol in _OPERATORS:
         parts = name.split(symbol)  # names may contain an operator themselves
@@ -82,7 +86,7 @@ def operands(name: str, known: Sequence[str]) -> tuple[str, str, str]:
             left, right = symbol.join(parts[:cut]), symbol.join(parts[cut:])
             if left in known and right in known:
                 return left, symbol, right
-    raise UnsupportedQuantity(name, f"{name!r} is neither a quantity of this model nor two of them joined by + - * /")
+    raise UnsupportedQuantity(name, f"{name!r} is neither a quantity to rank nor two of them joined by + - * /")
 
 
 def _multiple_of(model: Model, name: str) -> str | None:

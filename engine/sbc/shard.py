@@ -10,7 +10,7 @@ import numpy.typing as npt
 from engine.errors import InvalidInput
 from engine.inference.backend import Backend
 from engine.models.protocol import BatchFit, FitDiagnostics, Integers, Model, PriorSample, Purpose, Seed
-from engine.sbc.canary import broken
+from engine.sbc.canary import BrokenModel, broken
 from engine.sbc.ledger import RankLedger, Status
 from engine.sbc.part import Part
 from engine.sbc.posterior import paired, sample_posterior
@@ -82,12 +82,24 @@ def _fitted(
     if part is Part.POSTERIOR:
         simulated, first = sample_posterior(model, seed, ids, inference)
         # Beside the other stream: the chains of the two fits must not start from the same numbers.
-        fit = paired(model).fit(simulated.y, seed.derived("posterior SBC"), ids, inference)
+        fit, status = _fit(paired(model), simulated.y, seed.derived("posterior SBC"), ids, inference)
         # The larger status is the worse: a truth from a fit that failed is none.
-        return simulated, fit, np.maximum(statuses(first.diagnostics), statuses(fit.diagnostics))
+        return simulated, fit, np.maximum(statuses(first.diagnostics), status)
     simulated = model.sample_prior(seed, ids)
-    fit = (broken(model, part) if part.is_canary else model).fit(simulated.y, seed, ids, inference)
-    return simulated, fit, statuses(fit.diagnostics)
+    fit, status = _fit(broken(model, part) if part.is_canary else model, simulated.y, seed, ids, inference)
+    return simulated, fit, status
+
+
+def _fit(
+    model: Model | BrokenModel, y: Floats, seed: Seed, ids: Integers, inference: Backend
+) -> tuple[BatchFit, npt.NDArray[np.uint8]]:
+    """The fits of y [T, S] and their statuses [S]; data that are not finite are a failed fit, not an error.
+
+    In their place stand zeros, so that the other simulations are fitted as ever.
+    """
+    finite = np.all(np.isfinite(y), axis=0)
+    fit = model.fit(y if np.all(finite) else np.where(finite, y, 0.0), seed, ids, inference)
+    return fit, np.where(finite, statuses(fit.diagnostics), np.uint8(Status.NONFINITE))
 
 
 def _uniform(known: Sequence[str], names: Sequence[str], seed: Seed, ids: Integers) -> tuple[Floats, Floats]:

@@ -37,7 +37,7 @@ from server.resources import (
 from server.services.conflicts import check_money, months
 from server.settings import Settings
 from server.validation_types import DEFAULT_SIMULATIONS, decides, parts_of
-from server.wire import digest, label, timestamp, to_array, to_json, value_of
+from server.wire import digest, from_json, label, timestamp, to_array, to_json, value_of
 
 MAX_SIMULATIONS = 100_000
 DEFAULT_ALPHA = 0.05
@@ -177,7 +177,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             parts=[{"part": part, "planned": [number], "quantities": None, "reported": 0} for part, number in parts],
             inference_method=method,
             further_quantities=list(spec.further_quantities),
-            plan_key=digest(kind, parts, method, sorted(spec.further_quantities), alpha),
+            plan_key=digest(kind, [part for part, _ in parts], method, sorted(spec.further_quantities), alpha),
             certificate_key=fit_key(model, await dataset_of(session, model), window, beliefs, method),
         )
 
@@ -208,15 +208,17 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         session.add(run)
         await session.flush()
         for part in run.parts:
-            await self._plan_shards(session, run, part["part"], 0, part["planned"][-1])
+            await self._plan_shards(session, run, part["part"], 0, part["planned"][-1], run.shard_size)
         await append_event(session, run, job, state_changed=sbc_pb2.StateChanged(state=common_pb2.JOB_STATE_QUEUED))
         await requests.attach(
             session, request.client_id, method, request.request_id, job_pk=job.pk, resource_id=str(run.pk)
         )
         return run, False
 
-    async def _plan_shards(self, session: AsyncSession, run: SbcValidation, part: str, first: int, stop: int) -> None:
-        for shard in await sbc.plan_shards(session, run.pk, part, first, stop, run.shard_size):
+    async def _plan_shards(
+        self, session: AsyncSession, run: SbcValidation, part: str, first: int, stop: int, size: int
+    ) -> None:
+        for shard in await sbc.plan_shards(session, run.pk, part, first, stop, size):
             await _deliver(session, run, shard.ordinal)
 
     async def GetSbcRun(self, request: sbc_pb2.GetSbcRunRequest, context: Context) -> sbc_pb2.GetSbcRunResponse:
@@ -244,15 +246,17 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             replay = await seen_before(session, "CancelSbcRun", request)
             row = await owned(session, SbcValidation, request.client_id, request.run_id)
             if replay is None:
-                job = await session.get_one(Job, row.job_pk, with_for_update=True)
+                job = await jobs.lock(session, row.job_pk)
+                await session.refresh(row)  # it may have been resumed while the lock was waited for
                 if job.state in TERMINAL_STATES and job.state != "CANCELLED":
                     raise ServiceError(
                         "INVALID_STATE", f"the run has ended: {job.state}", metadata={"state": job.state}
                     )
                 if job.state != "CANCELLED":
+                    done = await sbc.done_by_part(session, row.pk)
                     verdict = sbc_pb2.SbcVerdict(
                         kind=sbc_pb2.VERDICT_KIND_CANCELLED,
-                        n_simulations=job.done,
+                        n_simulations=sum(number for part, number in done.items() if decides(part)),
                         alpha=row.alpha,
                         reasons=["The run was cancelled."],
                         explanation=f"Cancelled after {job.done} of {job.total} simulations, from which nothing is "
@@ -271,8 +275,9 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             replay = await seen_before(session, "ResumeSbcRun", request)
             row = await owned(session, SbcValidation, request.client_id, request.run_id)
             if replay is None:
-                job = await self._reopened(session, row, "resumed", lambda job: job.state in ("CANCELLED", "FAILED"))
+                # Shards before the job, as workers lock them; a run that may not go on leaves them as they were.
                 shards = await sbc.reopen_shards(session, row.pk)
+                job = await self._reopened(session, row, "resumed", lambda job: job.state in ("CANCELLED", "FAILED"))
                 # A run that lacks its verdict only gets it from the delivery of any shard.
                 for ordinal in [shard.ordinal for shard in shards] or [0]:
                     await _deliver(session, row, ordinal)
@@ -282,7 +287,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     async def ExtendSbcRun(
         self, request: sbc_pb2.ExtendSbcRunRequest, context: Context
     ) -> sbc_pb2.ExtendSbcRunResponse:
-        """Add simulations to the parts that decide."""
+        """Add simulations to the parts that decide, and to canaries that were not noticed."""
         async with self.database.session() as session:
             replay = await seen_before(session, "ExtendSbcRun", request)
             row = await owned(session, SbcValidation, request.client_id, request.run_id)
@@ -299,13 +304,16 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                         "additional_simulations",
                         f"the run would have {larger} simulations, more than {MAX_SIMULATIONS}",
                     )
+                found = from_json(row.verdict or {}, sbc_pb2.SbcVerdict())
+                missed = {label(sbc_pb2.SbcPart, c.canary) for c in found.canaries if not c.detected}
+                size = shard_size(request.additional_simulations, self.settings.shard_size)
+                parts = []
                 for part in row.parts:
-                    if decides(part["part"]):
-                        await self._plan_shards(session, row, part["part"], part["planned"][-1], larger)
-                row.parts = [
-                    part | {"planned": [*part["planned"], larger]} if decides(part["part"]) else part
-                    for part in row.parts
-                ]
+                    if decides(part["part"]) or part["part"] in missed:
+                        await self._plan_shards(session, row, part["part"], part["planned"][-1], larger, size)
+                        part = part | {"planned": [*part["planned"], larger]}  # noqa: PLW2901
+                    parts.append(part)
+                row.parts = parts
                 row.num_simulations = larger
                 job.total = _total(row)
                 await self._queued(session, row, job)
@@ -354,8 +362,9 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             return
         step, first = max(1, LEDGER_CELLS // len(columns)), int(request.first_simulation)
         while True:
+            if self.guard.draining.is_set():
+                raise ServiceError("DRAINING", f"the server is draining; read on with first_simulation {first}")
             async with self.database.session() as session:
-                # Simulations are numbered; a shard that is missing leaves a gap, which costs an empty page at most.
                 rows = await sbc.load_results(session, run.pk, wanted, first=first, limit=step)
             if not rows:
                 return

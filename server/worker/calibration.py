@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from liftos.bayes.v1 import sbc_pb2
 
+from engine.errors import InvalidInput
 from engine.inference.backend import Backend
 from engine.inference.laplace import LaplaceApproximation
 from engine.inference.nuts import Nuts
@@ -58,7 +59,10 @@ def simulate(
     model: EngineModel, run: SbcValidation, part: str, simulations: npt.NDArray[np.int64]
 ) -> tuple[RankLedger, float]:
     """The ledger of the simulations, and the seconds of it that went into compiling."""
-    names = ranked_quantities(model, run.further_quantities, dependence=run.validation_type == COMPREHENSIVE)
+    try:
+        names = ranked_quantities(model, run.further_quantities, dependence=run.validation_type == COMPREHENSIVE)
+    except InvalidInput as error:
+        raise InvalidInput(f"spec.{error.field}", error.message) from None
     inference = backend_of(run.inference_method, len(model.parameter_names))
     with compile_clock() as clock:
         ledger = run_shard(model, Seed.of(run.seed), simulations, inference, MAX_DRAWS, names, Part[part])
@@ -182,7 +186,7 @@ def verdict_message(
         canaries=[
             _canary_message(part, verdict, part not in found.undetected)
             for part, verdict in found.verdicts.items()
-            if part.is_canary
+            if part.is_canary and (part in found.undetected or verdict.outcome is Outcome.FAIL)
         ],
     )
     # What every part would have seen: the least sensitive of them speaks for the run.

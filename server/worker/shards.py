@@ -51,23 +51,39 @@ async def run_shard(context: WorkerContext, validation_pk: uuid.UUID, ordinal: i
             job = await jobs.lock(session, job.pk)
             running = sbc_pb2.StateChanged(state=common_pb2.JOB_STATE_RUNNING)
             await append_event(session, run, job, state_changed=running)
-    try:
-        if shard is not None:
+    # The database's trouble says nothing about the run: the shard is delivered again. Any other failure would repeat for
+    # ever: the run ends with the reason instead.
+    if shard is not None:
+        try:
             if shard.attempt - shard.attempts_before > MAX_ATTEMPTS:
                 raise EngineError(WORKERS_DIED)
             if not await _compute(context, run, shard):
                 return
+        except StorageUnavailable:
+            raise
+        except Exception as error:
+            await _fail(context, run, error, shard)
+            return
+    try:
         await _report(context, validation_pk, shard.part if shard is not None else None)
     except StorageUnavailable:
-        raise  # the database's trouble says nothing about the run: the shard is delivered again
+        raise
     except Exception as error:
-        # A failure that repeats would be delivered again for ever: the run ends with the reason instead.
-        reason, message, field = explained(error)
-        async with context.database.session() as session:
-            job = await jobs.lock(session, run.job_pk)
-            if job.state not in TERMINAL_STATES:
-                run = await session.get_one(SbcValidation, validation_pk, populate_existing=True)
-                await finish_run(session, run, job, "FAILED", None, reason=reason, message=message, field=field or "")
+        await _fail(context, run, error, None)
+
+
+async def _fail(context: WorkerContext, run: SbcValidation, error: Exception, shard: SbcShard | None) -> None:
+    """End the run with the error, unless it has ended, or the shard has been taken from the worker that had it."""
+    reason, message, field = explained(error)
+    async with context.database.session() as session:
+        lease = context.settings.lease_seconds
+        if shard is not None and not await sbc.renew_shard(session, run.pk, shard.ordinal, shard.attempt, lease):
+            log.warning("run %s: an attempt that does not count any more failed: %s", run.pk, message)
+            return
+        job = await jobs.lock(session, run.job_pk)
+        if job.state not in TERMINAL_STATES:
+            run = await session.get_one(SbcValidation, run.pk, populate_existing=True)
+            await finish_run(session, run, job, "FAILED", None, reason=reason, message=message, field=field or "")
 
 
 class OtherVersion(Exception):
@@ -144,9 +160,10 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
     it does not matter which worker does it, or how often.
     """
     async with context.database.session() as session:
-        run = await session.get_one(SbcValidation, validation_pk)
-        model = await context.models.of_run(session, run)
+        # In this order: what a part ranks is known as soon as any of its shards is done.
         prefixes = await sbc.contiguous_prefixes(session, validation_pk)
+        run = await session.get_one(SbcValidation, validation_pk, populate_existing=True)
+        model = await context.models.of_run(session, run)
         complete = all(prefixes.get(part["part"], 0) >= part["planned"][-1] for part in run.parts)
         report = None if name is None or name not in prefixes else _due(run, name, prefixes[name])
         if not complete and report is None:
@@ -156,7 +173,7 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
         stored = {
             part: await sbc.load_results(session, validation_pk, part, stop=prefixes[part])
             for part in wanted
-            if part is not None and prefixes[part] and part_of(run, part)["quantities"] is not None
+            if part is not None and prefixes[part]
         }
     ledgers = {
         part: await asyncio.to_thread(ledger_of, rows, tuple(part_of(run, part)["quantities"]))
@@ -164,7 +181,7 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
     }
     message = None
     if report is not None and report in ledgers:
-        rules = rules_of(Part[report], [Part[part["part"]] for part in run.parts], run.alpha)
+        rules = rules_of([Part[part["part"]] for part in run.parts], run.alpha)
         planned = part_of(run, report)["planned"][-1]
         found = await asyncio.to_thread(interim, ledgers[report], planned, rules)
         message = interim_message(found, Part[report])

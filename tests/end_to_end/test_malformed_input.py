@@ -328,19 +328,23 @@ def test_a_cursor_beyond_the_last_event(channel: grpc.Channel, models: None) -> 
     ("call", "request_"),
     [
         ("ExtendSbcRun", sbc_pb2.ExtendSbcRunRequest(run_id="x", additional_simulations=5)),
-        (
-            "StartSbcRun",
-            sbc_pb2.StartSbcRunRequest(
-                spec=sbc_pb2.SbcRunSpec(model_id="summary", validation_type=sbc_pb2.VALIDATION_TYPE_POSTERIOR)
-            ),
-        ),
+        ("ResumeSbcRun", sbc_pb2.ResumeSbcRunRequest(run_id="x")),
     ],
 )
-def test_what_is_not_there_yet_says_so(channel: grpc.Channel, call: str, request_: object) -> None:
+def test_going_on_with_an_unknown_run(channel: grpc.Channel, call: str, request_: object) -> None:
     request_.client_id = CLIENT  # type: ignore[attr-defined]
     request_.request_id = rid()  # type: ignore[attr-defined]
-    code, reason, _ = fails(getattr(sbc_pb2_grpc.SbcServiceStub(channel), call), request_)
-    assert (code, reason) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED")
+    code, reason, fields = fails(getattr(sbc_pb2_grpc.SbcServiceStub(channel), call), request_)
+    assert (code, reason, fields) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND", ["run_id"])
+
+
+def test_further_quantities_that_are_too_many_or_hold_nul(channel: grpc.Channel, models: None) -> None:
+    stub = sbc_pb2_grpc.SbcServiceStub(channel)
+    for names, path in ((["x"] * 51, "spec.further_quantities"), (["a\0b"], "spec.further_quantities[0]")):
+        spec = sbc_pb2.SbcRunSpec(model_id="summary", further_quantities=names)
+        request = sbc_pb2.StartSbcRunRequest(request_id=rid(), client_id=CLIENT, spec=spec)
+        code, reason, fields = fails(stub.StartSbcRun, request)
+        assert (code, reason, fields) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", [path])
 
 
 def test_an_analysis_of_an_unconfirmed_session(service: Any, models: None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from persistence import jobs
 from persistence.database import Database
 from persistence.lookup import ensure_client
 from persistence.tables import Model, SbcValidation
-from server.resources import certificate
+from server.certificates import certificate, deciding
 
 KEY = "k"
 
@@ -71,3 +73,31 @@ async def test_the_largest_run_decides_and_of_equals_a_failed_one(
     database: Database, runs: list[tuple[str, int]], decides: tuple[str, int] | None
 ) -> None:
     assert await decided(database, runs) == decides
+
+
+def run(kind: str, simulations: int, failing: str = "", ranked: str = "PRIOR:sigma PRIOR:log_likelihood") -> Any:
+    names: dict[str, list[str]] = {}
+    for part, _, name in (entry.partition(":") for entry in ranked.split()):
+        names.setdefault(part, []).append(name)
+    quantities = [
+        {"part": f"SBC_PART_{part}", "quantity": name, "failing": True}
+        for part, _, name in (entry.partition(":") for entry in failing.split())
+    ]
+    return SimpleNamespace(
+        verdict_kind=kind,
+        num_simulations=simulations,
+        verdict={"quantities": quantities},
+        parts=[{"part": part, "quantities": ranked_names} for part, ranked_names in names.items()],
+    )
+
+
+def test_a_fail_is_undone_only_by_a_larger_run_that_ranked_what_failed() -> None:
+    failed = run("FAIL", 500, failing="PRIOR:sigma")
+    elsewhere = run("PASS", 1000, ranked="POSTERIOR:sigma POSTERIOR:log_likelihood")
+    same = run("PASS", 600)
+    assert deciding([failed, elsewhere]) is failed
+    assert deciding([failed, elsewhere, same]) is elsewhere
+    both = run("FAIL", 1000, failing="POSTERIOR:sigma", ranked="PRIOR:sigma POSTERIOR:sigma")
+    assert deciding([both, run("PASS", 1001)]) is both
+    asked_more = run("FAIL", 500, failing="PRIOR:log_likelihood PRIOR:a/b")
+    assert deciding([asked_more, same]) is asked_more

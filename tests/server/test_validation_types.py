@@ -24,6 +24,9 @@ def test_every_preset_has_its_parts_and_canaries_on_request(
     kind: sbc_pb2.ValidationType.ValueType, deciding: list[str]
 ) -> None:
     with_canaries = [*((part, 300) for part in deciding), *((part, CANARY_SIMULATIONS) for part in CANARIES)]
+    # A canary vouches for the check as it is, so it has no more simulations than that.
+    small = parts_of(kind, 100, canaries=True, carry_over=True)
+    assert small == [(part, 100) for part, _ in with_canaries]
     assert parts_of(kind, 300, canaries=True, carry_over=True) == with_canaries
     plain = parts_of(kind, 300, canaries=False, carry_over=True)
     always = kind == sbc_pb2.VALIDATION_TYPE_COMPREHENSIVE

@@ -41,13 +41,14 @@ def upgrade() -> None:
         op.create_check_constraint(op.f(f"ck_{table}_part"), table, PARTS)
     op.add_column("sbc_shards", sa.Column("attempts_before", sa.Integer(), server_default="0", nullable=False))
     op.create_check_constraint(op.f("ck_sbc_shards_attempts_before"), "sbc_shards", "attempts_before >= 0")
-    # A wider key refuses nothing that the narrower one admitted.
+    # A wider key refuses nothing that the narrower one admitted. The table is locked while it is built.
     op.drop_constraint(op.f("pk_sbc_results"), "sbc_results", type_="primary")
     op.create_primary_key(op.f("pk_sbc_results"), "sbc_results", ["validation_pk", "part", "simulation"])
 
 
 def downgrade() -> None:
-    op.execute("delete from sbc_results where part <> 'PRIOR'")
+    for table in ("sbc_results", "sbc_shards"):
+        op.execute(f"delete from {table} where part <> 'PRIOR'")
     op.drop_constraint(op.f("pk_sbc_results"), "sbc_results", type_="primary")
     op.create_primary_key(op.f("pk_sbc_results"), "sbc_results", ["validation_pk", "simulation"])
     op.drop_column("sbc_shards", "attempts_before")

@@ -68,14 +68,18 @@ def test_a_missing_part_and_a_missing_canary_leave_the_run_without_conclusion() 
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.reasons == (
         "Truths from the posterior: no simulation yet.",
-        "The check did not notice an inference that returns the prior.",
+        "Unfinished canary: an inference that returns the prior.",
     )
+    assert found.undetected == ()
+    half = judge([record(Part.PRIOR), record(CANARY, 100, planned=256)])
+    assert (half.undetected, half.reasons) == ((), ("Unfinished canary: an inference that returns the prior.",))
 
 
-def test_parts_that_decide_share_the_error_and_canaries_do_not() -> None:
+def test_parts_that_decide_share_the_error_and_canaries_take_none_of_it() -> None:
     parts = [Part.PRIOR, Part.POSTERIOR, CANARY]
-    assert [rules_of(part, parts, 0.05).alpha for part in parts] == [0.025, 0.025, 0.05]
-    rules = rules_of(Part.PRIOR, parts, 0.05)
+    assert rules_of([Part.PRIOR, CANARY], 0.05).alpha == 0.05
+    rules = rules_of(parts, 0.05)
+    assert rules.alpha == 0.025
     total = rules.alpha_sequential + sum(rules.level(extensions) for extensions in range(60))
     assert total == pytest.approx(rules.alpha)
 

@@ -87,6 +87,24 @@ def test_a_truth_from_a_failed_fit_is_a_failure_of_the_simulation() -> None:
     assert [Status(status) for status in ledger.status] == [Status.NOT_CONVERGED, Status.OK, Status.OK, Status.OK]
 
 
+def test_a_fit_that_is_not_finite_costs_its_own_simulation_only() -> None:
+    class Overflowing(ConjugateNormal):
+        def fit(self, y, seed, simulations, inference):  # type: ignore[no-untyped-def]
+            found = super().fit(y, seed, simulations, inference)
+            if y.shape[0] == 10:
+                found.draws["mu"][1] = np.nan
+                found.diagnostics.nonfinite[1], found.diagnostics.ok[1] = True, False
+            return found
+
+        def paired(self) -> ConjugateNormal:
+            return UNIT.paired()
+
+    ledger = run_shard(Overflowing(UNIT.spec), SEED, np.arange(4), SETTINGS, part=Part.POSTERIOR)
+    assert [Status(status) for status in ledger.status] == [Status.OK, Status.NONFINITE, Status.OK, Status.OK]
+    whole = run_shard(UNIT, SEED, np.arange(4), SETTINGS, part=Part.POSTERIOR)
+    assert np.array_equal(ledger.u[[0, 2, 3]], whole.u[[0, 2, 3]])
+
+
 def test_the_paired_mmm_conforms() -> None:
     model = case(5)
     pair = paired(model)

@@ -29,6 +29,8 @@ def test_all_that_differs_is_ranked_and_multiples_of_parameters_are_named_beside
 def test_a_flat_prior_leaves_log_prior_and_log_joint_out() -> None:
     flat = ConjugateNormal(ConjugateNormalSpec("share_of_outcome[TV]", 0.25, 0.05, 24, Uniform(0.0, 1.0)))
     assert ranked_quantities(flat) == ("share_of_outcome[TV]", "log_likelihood")
+    with pytest.raises(InvalidInput, match="neither"):
+        ranked_quantities(flat, ["log_prior"])
     assert ranked_quantities(TV) == ("share_of_outcome[TV]", "log_likelihood", "log_prior", "log_joint")
 
 
@@ -49,6 +51,12 @@ def test_further_quantities_are_added_once_and_unknown_ones_refused_with_their_p
     with pytest.raises(InvalidInput, match="'roi' is neither") as caught:
         ranked_quantities(TV, [name, "roi"])
     assert caught.value.field == "further_quantities[1]"
+    joint = "log_joint - log_prior"
+    assert ranked_quantities(TV, [joint])[4:] == (joint,)
+    assert evaluated("log_joint - log_prior", VALUES).tolist() == [1, 1]
+    for constant in ("log_prior - log_prior", "log_likelihood / log_likelihood"):
+        with pytest.raises(InvalidInput, match="constant"):
+            ranked_quantities(TV, [constant])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from liftos.bayes.v1 import sbc_pb2
 
 from engine.inference.settings import FitSettings
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
-from engine.models.protocol import Seed
+from engine.models.protocol import CarryOver, Seed
 from engine.priors.distribution import Normal
 from engine.sbc.interim import interim
 from engine.sbc.judgement import PartRecord, judge
@@ -19,7 +19,9 @@ from engine.sbc.part import Part
 from engine.sbc.quantities import ranked_quantities
 from engine.sbc.shard import run_shard
 from persistence.tables.sbc import INFERENCE_METHODS, SBC_PARTS
+from server.validation_types import decides
 from server.worker.calibration import backend_of, interim_message, ledger_of, rows_of, verdict_message
+from tests.bench.cases import case
 
 MODEL = prepare(ConjugateNormalSpec("share_of_outcome[TV]", 0.25, 0.05, 24, Normal(0.5, 1.0)))
 
@@ -73,8 +75,18 @@ def test_verdict_and_interim_messages_carry_the_figures_of_the_engine() -> None:
 def test_store_contract_and_engine_have_the_same_parts_and_methods() -> None:
     assert list(SBC_PARTS) == [part.value for part in Part]
     assert ["SBC_PART_UNSPECIFIED", *(f"SBC_PART_{part}" for part in SBC_PARTS)] == sbc_pb2.SbcPart.keys()
+    assert [decides(part.value) for part in Part] == [not part.is_canary for part in Part]
     methods = [f"INFERENCE_METHOD_{method}" for method in INFERENCE_METHODS]
     assert ["INFERENCE_METHOD_UNSPECIFIED", *methods] == sbc_pb2.InferenceMethod.keys()
+
+
+def test_the_server_knows_which_families_carry_over() -> None:
+    # It plans canaries without the engine: by the family's name.
+    mmm = case(5)
+    assert isinstance(mmm, CarryOver)
+    assert mmm.family.startswith("additive_mmm")
+    assert not isinstance(MODEL, CarryOver)
+    assert not MODEL.family.startswith("additive_mmm")
 
 
 @pytest.mark.parametrize("method", INFERENCE_METHODS)

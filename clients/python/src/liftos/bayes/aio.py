@@ -510,9 +510,11 @@ class AsyncConflicts(_Namespace):
 class AsyncSbcRunHandle:
     """A run of simulation-based calibration. The run belongs to the service; dropping the handle does not touch it."""
 
-    def __init__(self, connection: _Connection, run_id: str) -> None:
+    def __init__(self, connection: _Connection, run_id: str, *, reused: bool = False) -> None:
         self._on = connection
         self.run_id = run_id
+        self.reused = reused
+        """Whether the run was answered from the store instead of being computed."""
 
     def __repr__(self) -> str:
         return f"AsyncSbcRunHandle({self.run_id!r})"
@@ -547,7 +549,7 @@ class AsyncSbcRunHandle:
                 delay = retry.after(Unavailable("the stream ended before the run did"))
             except grpc.RpcError as error:
                 self._on.check_open()
-                if cursor.ended and cursor.ended_with(await self.get()):
+                if cursor.ended and await self._over(cursor):
                     return
                 delay = retry.after(from_rpc_error(error))
             except asyncio.CancelledError as error:
@@ -555,6 +557,13 @@ class AsyncSbcRunHandle:
             finally:
                 call.cancel()
             await asyncio.sleep(delay)
+
+    async def _over(self, cursor: calls.Cursor) -> bool:
+        """Whether the run has ended with the last event seen; False as well when that cannot be asked now."""
+        try:
+            return cursor.ended_with(await self.get())
+        except Unavailable:
+            return False
 
     async def result(self, *, timeout: float | None = None) -> sbc_pb2.SbcRun:
         """Wait for the end and return the run with its verdict; a cancelled run has the verdict CANCELLED.
@@ -651,7 +660,7 @@ class AsyncSbc(_Namespace):
         request_id: str | None = None,
     ) -> AsyncSbcRunHandle:
         """Start a run and return a handle on its events and its result; the timeout is for the start alone."""
-        run = await self.start(
+        spec = requests.run_spec(
             model_id=model_id,
             session_id=session_id,
             validation_type=validation_type,
@@ -664,10 +673,10 @@ class AsyncSbc(_Namespace):
             further_quantities=further_quantities,
             canaries=canaries,
             fresh=fresh,
-            timeout=timeout,
-            request_id=request_id,
         )
-        return self.attach(run.run_id)
+        request = requests.start_run(self._id, spec, validate_only=False, request_id=request_id)
+        started = await self._on.unary(self._stubs.sbc.StartSbcRun, request, timeout)
+        return AsyncSbcRunHandle(self._on, started.run.run_id, reused=started.reused)
 
     def attach(self, run_id: str) -> AsyncSbcRunHandle:
         """A handle on a run that was started before, here or elsewhere; sends nothing."""

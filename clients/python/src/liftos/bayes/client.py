@@ -482,9 +482,11 @@ class Conflicts(_Namespace):
 class SbcRunHandle:
     """A run of simulation-based calibration. The run belongs to the service; dropping the handle does not touch it."""
 
-    def __init__(self, connection: _Connection, run_id: str) -> None:
+    def __init__(self, connection: _Connection, run_id: str, *, reused: bool = False) -> None:
         self._on = connection
         self.run_id = run_id
+        self.reused = reused
+        """Whether the run was answered from the store instead of being computed."""
 
     def __repr__(self) -> str:
         return f"SbcRunHandle({self.run_id!r})"
@@ -519,12 +521,19 @@ class SbcRunHandle:
                 delay = retry.after(Unavailable("the stream ended before the run did"))
             except grpc.RpcError as error:
                 self._on.check_open()
-                if cursor.ended and cursor.ended_with(self.get()):
+                if cursor.ended and self._over(cursor):
                     return
                 delay = retry.after(from_rpc_error(error))
             finally:
                 call.cancel()
             time.sleep(delay)
+
+    def _over(self, cursor: calls.Cursor) -> bool:
+        """Whether the run has ended with the last event seen; False as well when that cannot be asked now."""
+        try:
+            return cursor.ended_with(self.get())
+        except Unavailable:
+            return False
 
     def result(self, *, timeout: float | None = None) -> sbc_pb2.SbcRun:
         """Wait for the end and return the run with its verdict; a cancelled run has the verdict CANCELLED.
@@ -621,7 +630,7 @@ class Sbc(_Namespace):
         request_id: str | None = None,
     ) -> SbcRunHandle:
         """Start a run and return a handle on its events and its result; the timeout is for the start alone."""
-        run = self.start(
+        spec = requests.run_spec(
             model_id=model_id,
             session_id=session_id,
             validation_type=validation_type,
@@ -634,10 +643,10 @@ class Sbc(_Namespace):
             further_quantities=further_quantities,
             canaries=canaries,
             fresh=fresh,
-            timeout=timeout,
-            request_id=request_id,
         )
-        return self.attach(run.run_id)
+        request = requests.start_run(self._id, spec, validate_only=False, request_id=request_id)
+        started = self._on.unary(self._stubs.sbc.StartSbcRun, request, timeout)
+        return SbcRunHandle(self._on, started.run.run_id, reused=started.reused)
 
     def attach(self, run_id: str) -> SbcRunHandle:
         """A handle on a run that was started before, here or elsewhere; sends nothing."""

@@ -35,7 +35,7 @@ class _ValidationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Valida
     """All parameters, business quantities, log-likelihood, log-prior and log-joint; 500 simulations by default."""
     VALIDATION_TYPE_COMPREHENSIVE: _ValidationType.ValueType  # 3
     """As STANDARD with 1000 simulations by default, and combinations of parameters, the same number of simulations of
-    posterior SBC, and the canaries, 256 simulations each. About ten times the cost of STANDARD.
+    posterior SBC, and the canaries, 256 simulations each. Seven to ten times the cost of STANDARD.
     """
     VALIDATION_TYPE_POSTERIOR: _ValidationType.ValueType  # 4
     """Posterior SBC alone, 500 simulations by default: truths from the posterior given the real data, each fitted together
@@ -54,7 +54,7 @@ VALIDATION_TYPE_STANDARD: ValidationType.ValueType  # 2
 """All parameters, business quantities, log-likelihood, log-prior and log-joint; 500 simulations by default."""
 VALIDATION_TYPE_COMPREHENSIVE: ValidationType.ValueType  # 3
 """As STANDARD with 1000 simulations by default, and combinations of parameters, the same number of simulations of
-posterior SBC, and the canaries, 256 simulations each. About ten times the cost of STANDARD.
+posterior SBC, and the canaries, 256 simulations each. Seven to ten times the cost of STANDARD.
 """
 VALIDATION_TYPE_POSTERIOR: ValidationType.ValueType  # 4
 """Posterior SBC alone, 500 simulations by default: truths from the posterior given the real data, each fitted together
@@ -76,8 +76,8 @@ class _SbcPartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SbcPart.Value
     SBC_PART_POSTERIOR: _SbcPart.ValueType  # 2
     """Truths from the posterior given the real data (posterior SBC)."""
     SBC_PART_CANARY_NARROW_POSTERIOR: _SbcPart.ValueType  # 3
-    """Canary: standard deviations of the posterior times .8. A canary repeats the first PRIOR simulations with an inference
-    that is wrong on purpose and has to come out FAIL: that shows that the check has teeth on this model.
+    """Canary: standard deviations of the posterior times .8. A canary has truths from the prior and an inference that is
+    wrong on purpose, and has to come out FAIL: that shows that the check has teeth on this model.
     """
     SBC_PART_CANARY_HALF_DATA: _SbcPart.ValueType  # 4
     """Canary: every other observation is ignored."""
@@ -96,8 +96,8 @@ SBC_PART_PRIOR: SbcPart.ValueType  # 1
 SBC_PART_POSTERIOR: SbcPart.ValueType  # 2
 """Truths from the posterior given the real data (posterior SBC)."""
 SBC_PART_CANARY_NARROW_POSTERIOR: SbcPart.ValueType  # 3
-"""Canary: standard deviations of the posterior times .8. A canary repeats the first PRIOR simulations with an inference
-that is wrong on purpose and has to come out FAIL: that shows that the check has teeth on this model.
+"""Canary: standard deviations of the posterior times .8. A canary has truths from the prior and an inference that is
+wrong on purpose, and has to come out FAIL: that shows that the check has teeth on this model.
 """
 SBC_PART_CANARY_HALF_DATA: SbcPart.ValueType  # 4
 """Canary: every other observation is ignored."""
@@ -576,7 +576,7 @@ class SbcVerdict(_message.Message):
     kind: Global___VerdictKind.ValueType
     """Outcome."""
     n_simulations: _builtins.int
-    """Number of simulations in the ledger."""
+    """Number of simulations in the ledgers of the parts that decide."""
     n_failed: _builtins.int
     """Number of simulations whose fit failed after escalation; they are counted, never dropped."""
     n_escalated: _builtins.int
@@ -603,7 +603,7 @@ class SbcVerdict(_message.Message):
 
     @_builtins.property
     def canaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanaryResult]:
-        """The canaries of the run; they say what the check notices on this model."""
+        """The canaries that the run has come to a result about; they say what the check notices on this model."""
 
     def __init__(
         self,
@@ -969,7 +969,7 @@ class SbcRunSpec(_message.Message):
     inference_method: Global___InferenceMethod.ValueType
     """Inference to be checked."""
     canaries: _builtins.bool
-    """Run the canaries, 256 simulations each; COMPREHENSIVE always does. A PASS then needs every canary to be noticed."""
+    """Run the canaries, `num_simulations` each but at most 256; COMPREHENSIVE always does. A PASS then needs every canary to be noticed."""
     fresh: _builtins.bool
     """Compute the run even if the store holds a finished one of the same model, data, priors, version and plan. Otherwise
     that one is the answer, unless another seed is asked for.

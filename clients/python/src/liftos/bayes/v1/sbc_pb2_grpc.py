@@ -143,7 +143,8 @@ class SbcServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExtendSbcRun(self, request, context):
-        """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE. The verdict is given
+        """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE, and to its canaries that
+        were not noticed. The verdict is given
         anew at the larger number, at a level that was kept back for it, so that the error rate of the run stays alpha. A
         FAIL is final. The run is computed by the version of the service that started it, or not at all.
         """
@@ -152,7 +153,8 @@ class SbcServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReadSbcLedger(self, request, context):
-        """Streams the ledger of a run, of which every statistic and the verdict are functions, in the order of simulations.
+        """Streams the ledger of a run, of which every statistic and the verdict are functions, in the order of simulations. Of a
+        run that goes on, batches that are finished meanwhile may or may not be in it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

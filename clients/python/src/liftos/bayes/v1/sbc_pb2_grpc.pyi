@@ -52,12 +52,15 @@ class SbcServiceStub:
     the run go on with the next sequence number.
     """
     ExtendSbcRun: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.ExtendSbcRunRequest, _sbc_pb2.ExtendSbcRunResponse]
-    """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE. The verdict is given
+    """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE, and to its canaries that
+    were not noticed. The verdict is given
     anew at the larger number, at a level that was kept back for it, so that the error rate of the run stays alpha. A
     FAIL is final. The run is computed by the version of the service that started it, or not at all.
     """
     ReadSbcLedger: _grpc.UnaryStreamMultiCallable[_sbc_pb2.ReadSbcLedgerRequest, _sbc_pb2.ReadSbcLedgerResponse]
-    """Streams the ledger of a run, of which every statistic and the verdict are functions, in the order of simulations."""
+    """Streams the ledger of a run, of which every statistic and the verdict are functions, in the order of simulations. Of a
+    run that goes on, batches that are finished meanwhile may or may not be in it.
+    """
     CheckSbcNecessity: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.CheckSbcNecessityRequest, _sbc_pb2.CheckSbcNecessityResponse]
     """Decides whether simulation-based calibration is essential, by the stored policy."""
 
@@ -85,12 +88,15 @@ class SbcServiceAsyncStub(SbcServiceStub):
     the run go on with the next sequence number.
     """
     ExtendSbcRun: _aio.UnaryUnaryMultiCallable[_sbc_pb2.ExtendSbcRunRequest, _sbc_pb2.ExtendSbcRunResponse]  # type: ignore[assignment]
-    """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE. The verdict is given
+    """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE, and to its canaries that
+    were not noticed. The verdict is given
     anew at the larger number, at a level that was kept back for it, so that the error rate of the run stays alpha. A
     FAIL is final. The run is computed by the version of the service that started it, or not at all.
     """
     ReadSbcLedger: _aio.UnaryStreamMultiCallable[_sbc_pb2.ReadSbcLedgerRequest, _sbc_pb2.ReadSbcLedgerResponse]  # type: ignore[assignment]
-    """Streams the ledger of a run, of which every statistic and the verdict are functions, in the order of simulations."""
+    """Streams the ledger of a run, of which every statistic and the verdict are functions, in the order of simulations. Of a
+    run that goes on, batches that are finished meanwhile may or may not be in it.
+    """
     CheckSbcNecessity: _aio.UnaryUnaryMultiCallable[_sbc_pb2.CheckSbcNecessityRequest, _sbc_pb2.CheckSbcNecessityResponse]  # type: ignore[assignment]
     """Decides whether simulation-based calibration is essential, by the stored policy."""
 
@@ -163,7 +169,8 @@ class SbcServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sbc_pb2.ExtendSbcRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sbc_pb2.ExtendSbcRunResponse, _abc.Awaitable[_sbc_pb2.ExtendSbcRunResponse]]:
-        """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE. The verdict is given
+        """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE, and to its canaries that
+        were not noticed. The verdict is given
         anew at the larger number, at a level that was kept back for it, so that the error rate of the run stays alpha. A
         FAIL is final. The run is computed by the version of the service that started it, or not at all.
         """
@@ -174,7 +181,9 @@ class SbcServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sbc_pb2.ReadSbcLedgerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sbc_pb2.ReadSbcLedgerResponse], _abc.AsyncIterator[_sbc_pb2.ReadSbcLedgerResponse]]:
-        """Streams the ledger of a run, of which every statistic and the verdict are functions, in the order of simulations."""
+        """Streams the ledger of a run, of which every statistic and the verdict are functions, in the order of simulations. Of a
+        run that goes on, batches that are finished meanwhile may or may not be in it.
+        """
 
     @_abc_1.abstractmethod
     def CheckSbcNecessity(
