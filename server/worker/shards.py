@@ -51,8 +51,8 @@ async def run_shard(context: WorkerContext, validation_pk: uuid.UUID, ordinal: i
             job = await jobs.lock(session, job.pk)
             running = sbc_pb2.StateChanged(state=common_pb2.JOB_STATE_RUNNING)
             await append_event(session, run, job, state_changed=running)
-    # The database's trouble says nothing about the run: the shard is delivered again. Any other failure would repeat for
-    # ever: the run ends with the reason instead.
+    # The database's trouble says nothing about the run: the shard is delivered again. Any other failure would repeat,
+    # for ever: the run ends with the reason instead.
     if shard is not None:
         try:
             if shard.attempt - shard.attempts_before > MAX_ATTEMPTS:
