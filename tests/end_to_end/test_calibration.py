@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from liftos.bayes import Client, FailedPrecondition, InvalidArgument, channel, share_of_outcome
+from liftos.bayes import Client, FailedPrecondition, InvalidArgument
 from liftos.bayes.v1 import common_pb2, sbc_pb2
 
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
@@ -21,35 +21,10 @@ from engine.sbc.ledger import RankLedger
 from engine.sbc.part import Part
 from server.wire import from_array
 from server.worker.calibration import verdict_message
+from tests.end_to_end.examples import MONTHS, normal, register_mmm, register_tv
 
-DATA = Path(__file__).parents[2] / "examples" / "pymc_mmm_example.csv"
+WIDE = normal(0.5, 10.0)
 TV = prepare(ConjugateNormalSpec("share_of_outcome[TV]", 0.25, 0.05, 24, Normal(0.5, 10.0)))
-
-
-def register_summary(client: Client) -> None:
-    client.models.register_summary(
-        "tv",
-        estimand=share_of_outcome("TV"),
-        estimate=0.25,
-        standard_error=0.05,
-        n_months=24,
-        reference_prior=common_pb2.Distribution(normal=common_pb2.Normal(mean=0.5, sd=10.0)),
-    )
-
-
-def register_mmm(client: Client) -> None:
-    """The example of 15 parameters."""
-    client.datasets.upload_csv(
-        "weekly", DATA, time="date_week", kpi="y", exposures=["x1", "x2"], controls=["event_1", "event_2"]
-    )
-    client.models.register_mmm(
-        "mmm",
-        dataset_id="weekly",
-        channels=[channel("x1", saturation="logistic"), channel("x2", saturation="logistic")],
-        parameterise_by="share_of_outcome",
-        controls=["event_1", "event_2"],
-        fourier_pairs=2,
-    )
 
 
 def ledger(client: Client, run_id: str, part: str) -> RankLedger:
@@ -114,7 +89,7 @@ def interrupted(client: Client, model_id: str, simulations: int, **spec: Any) ->
 
 
 def test_a_run_is_cancelled_resumed_and_extended_and_its_verdict_is_that_of_the_ledger(client: Client) -> None:
-    register_summary(client)
+    register_tv(client, WIDE)
     run = interrupted(client, "tv", 2000, seed=5)
     assert run.verdict == recomputed(client, run, TV)
     # The same simulations in one go.
@@ -125,7 +100,7 @@ def test_a_run_is_cancelled_resumed_and_extended_and_its_verdict_is_that_of_the_
 
 
 def test_a_run_that_is_cancelled_and_resumed_again_and_again_ends_as_if_nothing_had_happened(client: Client) -> None:
-    register_summary(client)
+    register_tv(client, WIDE)
     handle = client.sbc.run(model_id="tv", num_simulations=4000, seed=6)
     for _ in range(8):
         # Whatever the workers are at: before a shard, in it, or writing it.
@@ -143,7 +118,7 @@ def test_a_run_that_is_cancelled_and_resumed_again_and_again_ends_as_if_nothing_
 
 
 def test_only_a_run_that_stopped_early_can_go_on_and_only_one_without_fail_can_grow(client: Client) -> None:
-    register_summary(client)
+    register_tv(client, WIDE)
     done = client.sbc.run(model_id="tv", num_simulations=100, seed=1)
     done.result(timeout=100)
     with pytest.raises(FailedPrecondition, match="cannot be resumed"):
@@ -157,7 +132,7 @@ def test_only_a_run_that_stopped_early_can_go_on_and_only_one_without_fail_can_g
 
 
 def test_a_comprehensive_run_has_posterior_sbc_and_canaries_that_are_noticed(client: Client) -> None:
-    register_summary(client)
+    register_tv(client, WIDE)
     run = client.sbc.run(model_id="tv", num_simulations=200, validation_type="comprehensive", seed=3)
     finished = run.result(timeout=200)
     assert finished.verdict.kind == sbc_pb2.VERDICT_KIND_PASS, finished.verdict
@@ -176,7 +151,7 @@ def test_a_comprehensive_run_has_posterior_sbc_and_canaries_that_are_noticed(cli
 
 
 def test_the_store_answers_a_request_that_was_answered_before(client: Client) -> None:
-    register_summary(client)
+    register_tv(client, WIDE)
     spec = {"model_id": "tv", "num_simulations": 100, "further_quantities": ["log_likelihood * log_prior"]}
     first = client.sbc.run(**spec).result(timeout=100)
     assert "log_likelihood * log_prior" in {q.quantity for q in first.verdict.quantities}
@@ -193,7 +168,7 @@ def test_the_store_answers_a_request_that_was_answered_before(client: Client) ->
 
 
 def test_a_quantity_that_the_model_does_not_have_ends_the_run_with_its_name(client: Client) -> None:
-    register_summary(client)
+    register_tv(client, WIDE)
     run = client.sbc.run(model_id="tv", num_simulations=100, further_quantities=["log_likelihood - roi"])
     with pytest.raises(FailedPrecondition, match="'log_likelihood - roi' is neither") as caught:
         run.result(timeout=60)
@@ -208,7 +183,7 @@ def test_the_command_runs_extends_and_saves_what_the_verdict_is_made_of(
         whole = [sys.executable, "-m", "server.cli", "sbc", *words, *options]
         return subprocess.run(whole, capture_output=True, text=True, timeout=120, check=False)
 
-    register_summary(client)
+    register_tv(client, WIDE)
     passed = command("run", "tv", "--simulations", "120", "--canaries", "--seed", "4", "--type", "standard")
     assert passed.returncode == 0, passed.stdout + passed.stderr
     assert "noticed by log_likelihood" in passed.stdout
@@ -258,7 +233,7 @@ def test_workers_and_batches_change_no_number_of_an_mmm(make_service: Callable[.
         service.start()
         with Client.connect(service.address, client_id="acme") as client:
             register_mmm(client)
-            run = interrupted(client, "mmm", 1000, seed=20_181, data_period_months=42)
+            run = interrupted(client, "mmm", 1000, seed=20_181, data_period_months=MONTHS)
             offline = recomputed(client, run, TV)
             # What a ledger does not know: prior scales, and names that mean the same.
             for quantity in (*run.verdict.quantities, *offline.quantities):

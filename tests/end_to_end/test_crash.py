@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from liftos.bayes import Client, share_of_outcome
+from liftos.bayes import Client
 from liftos.bayes.v1 import common_pb2, sbc_pb2
+
+from tests.end_to_end.examples import register_tv
 
 SIMULATIONS = 3200
 SEED = 77
@@ -28,14 +30,7 @@ def verdict_of(client: Client, run_id: str, timeout: float = 240) -> sbc_pb2.Sbc
 
 def test_a_run_survives_the_death_of_server_and_workers(own_service: Any) -> None:
     with Client.connect(own_service.address, client_id="crash") as client:
-        client.models.register_summary(
-            "tv",
-            estimand=share_of_outcome("TV"),
-            estimate=0.25,
-            standard_error=0.05,
-            n_months=24,
-            reference_prior=common_pb2.Distribution(normal=common_pb2.Normal(mean=0.5, sd=1.0)),
-        )
+        register_tv(client)
         handle = client.sbc.run(model_id="tv", num_simulations=SIMULATIONS, seed=SEED)
         seen = []
         for event in handle.events():

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from liftos.bayes import Client, FailedPrecondition, channel, share_of_outcome
+from liftos.bayes import Client, FailedPrecondition, share_of_outcome
 from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
 from scipy import stats
 
-DATA = Path(__file__).parents[2] / "examples" / "pymc_mmm_example.csv"
+from tests.end_to_end.examples import MONTHS, register_mmm
+
 TRUE_SHARE = 0.2905  # of x1 over all 179 weeks: README of the development data sets
-MONTHS = 42  # more than the data set has, so all of it
 
 
 @pytest.fixture(scope="module")
 def analysed(service: Any) -> Any:
     """Data set, model, belief of 50 % ± 10 % and its conflict analysis, once for the module."""
     with Client.connect(service.address, client_id="main-flow") as client:
-        client.datasets.upload_csv(
-            "weekly", DATA, time="date_week", kpi="y", exposures=["x1", "x2"], controls=["event_1", "event_2"]
-        )
-        client.models.register_mmm(
-            "mmm",
-            dataset_id="weekly",
-            channels=[channel("x1", saturation="logistic"), channel("x2", saturation="logistic")],
-            parameterise_by="share_of_outcome",
-            controls=["event_1", "event_2"],
-            fourier_pairs=2,
-        )
+        register_mmm(client)
         client.elicitation.create("beliefs", model_id="mmm", client_confidence=0.7)
         client.elicitation.add_belief(
             "beliefs", "x1-half", share_of_outcome("x1"), mean=0.5, plus_minus=0.1, meaning="sd", wording="half"

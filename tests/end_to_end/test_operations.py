@@ -19,6 +19,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from liftos.bayes import Client, share_of_outcome
 from liftos.bayes.v1 import common_pb2
 
+from tests.end_to_end.examples import register_tv
+
 SERVICES = [
     f"liftos.bayes.v1.{name}Service"
     for name in ("Dataset", "Model", "Elicitation", "Conflict", "Sbc", "PriorUpdate", "Attribution", "System")
@@ -74,14 +76,7 @@ def test_a_stop_leaves_no_process_behind_and_the_results_can_be_read_again(make_
             grpc.insecure_channel(running.address) as channel,
         ):  # reflection is off by default
             ProtoReflectionDescriptorDatabase(channel).get_services()
-        client.models.register_summary(
-            "tv",
-            estimand=share_of_outcome("TV"),
-            estimate=0.25,
-            standard_error=0.05,
-            n_months=24,
-            reference_prior=common_pb2.Distribution(normal=common_pb2.Normal(mean=0.5, sd=1.0)),
-        )
+        register_tv(client)
         client.elicitation.create("beliefs", model_id="tv", client_confidence=0.7)
         client.elicitation.add_belief("beliefs", "tv", share_of_outcome("TV"), mean=0.5, plus_minus=0.1, meaning="sd")
         client.elicitation.confirm("beliefs")
@@ -152,14 +147,7 @@ def test_a_run_goes_on_after_the_death_of_postgres(make_service: Any, tmp_path: 
     running = make_service(tmp_path / "s", {"LIFTOS_BAYES_LEASE_SECONDS": "3", "LIFTOS_BAYES_STALLED_SECONDS": "4"})
     running.start()
     with Client.connect(running.address, client_id="ops") as client:
-        client.models.register_summary(
-            "tv",
-            estimand=share_of_outcome("TV"),
-            estimate=0.25,
-            standard_error=0.05,
-            n_months=24,
-            reference_prior=common_pb2.Distribution(normal=common_pb2.Normal(mean=0.5, sd=1.0)),
-        )
+        register_tv(client)
         handle = client.sbc.run(model_id="tv", num_simulations=3200, seed=5)
         next(event for event in handle.events() if event.HasField("batch_finished"))
         pid = int((tmp_path / "s/postgres/postgres/postmaster.pid").read_text().splitlines()[0])

@@ -10,19 +10,10 @@ import pytest
 from liftos.bayes import AlreadyExists, Client, share_of_outcome
 from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
 
+from tests.end_to_end.examples import normal, register_tv
+
 UNIFORM = common_pb2.Distribution(uniform=common_pb2.Uniform(lower=0.0, upper=1.0))
-WIDE = common_pb2.Distribution(normal=common_pb2.Normal(mean=0.5, sd=10.0))
-
-
-def register(client: Client, reference: common_pb2.Distribution = WIDE) -> None:
-    client.models.register_summary(
-        "tv",
-        estimand=share_of_outcome("TV"),
-        estimate=0.25,
-        standard_error=0.05,
-        n_months=24,
-        reference_prior=reference,
-    )
+WIDE = normal(0.5, 10.0)
 
 
 def believe(client: Client, mean: float, sd: float, session_id: str = "beliefs") -> None:
@@ -44,7 +35,7 @@ def factor(belief: conflict_pb2.BeliefConflict, alternative: int) -> float:
 
 def test_the_tv_example_has_the_figures_of_the_method_note(client: Client) -> None:
     # conflict.md §14 id 1 and 2
-    register(client)
+    register_tv(client, WIDE)
     believe(client, 0.5, 0.1)
     analysis = client.conflicts.analyze("beliefs")
     (belief,) = analysis.beliefs
@@ -63,7 +54,7 @@ def test_the_tv_example_has_the_figures_of_the_method_note(client: Client) -> No
 
 def test_the_update_of_the_tv_example_is_the_mixture_of_the_method_note(client: Client) -> None:
     # conflict.md §12: T = 10 gives weight .54919, mean .36270, sd .15960
-    register(client)
+    register_tv(client, WIDE)
     believe(client, 0.5, 0.1)
     client.conflicts.analyze("beliefs")
     update = client.updates.propose("beliefs", update_strategy="evidence_weighted", min_evidence_strength=10)
@@ -77,7 +68,7 @@ def test_the_update_of_the_tv_example_is_the_mixture_of_the_method_note(client: 
 
 
 def test_a_belief_that_agrees_is_not_in_conflict_and_is_not_updated(client: Client) -> None:
-    register(client)
+    register_tv(client, WIDE)
     believe(client, 0.27, 0.05)
     analysis = client.conflicts.analyze("beliefs")
     (belief,) = analysis.beliefs
@@ -91,7 +82,7 @@ def test_a_belief_that_agrees_is_not_in_conflict_and_is_not_updated(client: Clie
 
 
 def test_an_update_is_released_only_once_calibration_has_passed(client: Client) -> None:
-    register(client)
+    register_tv(client, WIDE)
     believe(client, 0.5, 0.1)
     analysis = client.conflicts.analyze("beliefs")
     assert analysis.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_ESSENTIAL  # Bayes factor above 10
@@ -112,7 +103,7 @@ def test_an_update_is_released_only_once_calibration_has_passed(client: Client) 
 
 
 def test_a_run_streams_gapless_events_and_can_be_resumed_from_any_of_them(client: Client) -> None:
-    register(client)
+    register_tv(client, WIDE)
     handle = client.sbc.run(model_id="tv", num_simulations=160, seed=2)
     events = list(handle.events())
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
@@ -127,7 +118,7 @@ def test_a_run_streams_gapless_events_and_can_be_resumed_from_any_of_them(client
 
 
 def test_a_cancelled_run_ends_and_keeps_what_was_finished(client: Client) -> None:
-    register(client)
+    register_tv(client, WIDE)
     handle = client.sbc.run(model_id="tv", num_simulations=100_000, seed=3)
     first = next(event for event in handle.events() if event.HasField("batch_finished"))
     run = handle.cancel()
@@ -139,7 +130,7 @@ def test_a_cancelled_run_ends_and_keeps_what_was_finished(client: Client) -> Non
 
 
 def test_the_same_request_id_gives_the_same_analysis(client: Client) -> None:
-    register(client)
+    register_tv(client, WIDE)
     believe(client, 0.5, 0.1)
     request_id = "6f7c0f0e-3b0a-4a43-9d46-0a2a9d3c8a11"
     once = client.conflicts.analyze("beliefs", request_id=request_id)
@@ -152,7 +143,7 @@ def test_of_several_calls_that_create_the_same_model_one_wins_and_the_others_lea
     def attempt(_: int) -> str:
         with Client.connect(service.address, client_id="race") as client:
             try:
-                register(client)
+                register_tv(client, WIDE)
             except AlreadyExists as error:
                 return error.reason
             return "created"
@@ -163,7 +154,7 @@ def test_of_several_calls_that_create_the_same_model_one_wins_and_the_others_lea
 
 
 def test_the_largest_run_that_certifies_is_the_certificate(client: Client) -> None:
-    register(client)
+    register_tv(client, WIDE)
     passed = client.sbc.run(model_id="tv", num_simulations=100, seed=11).result(timeout=120)
     assert passed.verdict.kind == sbc_pb2.VERDICT_KIND_PASS
     larger = client.sbc.run(model_id="tv", num_simulations=200, seed=12).result(timeout=120)
