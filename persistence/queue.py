@@ -86,8 +86,12 @@ _LOST_SHARDS = text("""
     where j.state in ('QUEUED', 'RUNNING') and j.create_time < now() - make_interval(secs => :age)
       -- An open shard that waits for delivery, or any shard of a run that only lacks its verdict.
       and (s.state = 'QUEUED'
+           -- Whoever finished the last shard may be computing the verdict: then some delivery of the run is at work.
            or s.ordinal = 0 and not exists (select 1 from sbc_shards o
-                                            where o.validation_pk = s.validation_pk and o.state <> 'DONE'))
+                                            where o.validation_pk = s.validation_pk and o.state <> 'DONE')
+                            and not exists (select 1 from procrastinate_jobs q where q.task_name = 'run_shard'
+                                            and q.status in ('todo', 'doing')
+                                            and q.args->>'validation' = s.validation_pk::text))
       and not exists (select 1 from procrastinate_jobs q where q.task_name = 'run_shard'
                       and q.status in ('todo', 'doing') and q.args->>'validation' = s.validation_pk::text
                       and (q.args->>'ordinal')::int = s.ordinal)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from liftos.bayes import Client, SbcRunHandle
 from liftos.bayes.v1 import sbc_pb2
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from server.report import console, print_sbc
+from server.report import console, evidence_in_words, print_sbc
 from server.settings import Settings
 from server.show import running
 from server.wire import from_array, label
@@ -47,39 +46,55 @@ def connected(settings: Settings, target: str, client_id: str) -> Iterator[Clien
 def watch(handle: SbcRunHandle) -> sbc_pb2.SbcRun:
     """Show a live progress bar until the run ends, and return the run; what is interrupted here goes on there."""
     begun = handle.get()
+    # Escaped: names of quantities hold brackets, which would be read as markup.
     columns = (
-        TextColumn("simulations"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
+        TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("sbc", total=begun.progress.total, rate="compiling", note="")
-        for event in handle.events():
-            rate = f"{event.progress.rate_per_second:.1f}/s" if event.progress.HasField("rate_per_second") else ""
-            progress.update(bar, completed=event.progress.done, total=event.progress.total, rate=rate or "compiling")
-            if event.HasField("interim"):
-                failing = ", ".join(q.quantity for q in event.interim.quantities if q.failing)
-                note = f"miscalibrated: {failing}" if failing else ""
-                progress.update(bar, note=note or f"log global e-value {event.interim.log_global_e_value:+.2f}")
+    console.print(f"SBC run {handle.run_id}")
+    try:
+        with Progress(*columns, console=console) as progress:
+            bar = progress.add_task("sbc", total=begun.progress.total, rate="waiting or compiling", note="")
+            for event in handle.events():
+                now = event.progress
+                rate = "waiting or compiling"
+                if now.HasField("rate_per_second"):
+                    rate = f"{now.rate_per_second:.1f}/s, {now.eta_seconds:.0f} s to go"
+                progress.update(bar, completed=now.done, total=now.total, rate=rate)
+                if event.HasField("interim"):
+                    progress.update(bar, note=evidence_in_words(event.interim))
+    except KeyboardInterrupt:
+        console.print(f"The run goes on without you: `sbc watch {handle.run_id}`, or `sbc cancel {handle.run_id}`.")
+        raise
     return handle.result()
 
 
+EXIT_STATUS = {
+    sbc_pb2.VERDICT_KIND_PASS: 0,
+    sbc_pb2.VERDICT_KIND_FAIL: 3,
+    sbc_pb2.VERDICT_KIND_INCONCLUSIVE: 4,
+    sbc_pb2.VERDICT_KIND_CANCELLED: 5,
+}
+"""What scripts get for a verdict; 1 and 2 are errors of the service and of the command line."""
+
+
 def conclude(handle: SbcRunHandle) -> int:
-    """Watch a run to its end and print the verdict; returns 0 for PASS and 1 for all else, as scripts want it."""
+    """Watch a run to its end and print the verdict; returns its exit status."""
     run = watch(handle)
     print_sbc(run)
-    return 0 if run.verdict.kind == sbc_pb2.VERDICT_KIND_PASS else 1
+    return EXIT_STATUS[run.verdict.kind]
 
 
-def save_ledger(client: Client, run: sbc_pb2.SbcRun, output: Path) -> int:
+def save_ledger(client: Client, run: sbc_pb2.SbcRun, output: BinaryIO) -> int:
     """Write the ledgers of all parts into one NumPy archive with keys `PART.column`; returns how many simulations."""
-    arrays: dict[str, Any] = {"alpha": np.array(run.alpha)}
+    kind = label(sbc_pb2.ValidationType, run.validation_type)
+    arrays: dict[str, Any] = {"alpha": np.array(run.alpha), "validation_type": np.array(kind)}
     total = 0
-    for part in run.parts:
-        name = label(sbc_pb2.SbcPart, part.part)
+    names = [label(sbc_pb2.SbcPart, part.part) for part in run.parts]
+    arrays["parts"] = np.array(names)
+    for name, part in zip(names, run.parts, strict=True):
         pages = list(client.sbc.ledger(run.run_id, part=name))
         if not pages:
             continue
@@ -88,6 +103,5 @@ def save_ledger(client: Client, run: sbc_pb2.SbcRun, output: Path) -> int:
         for column in COLUMNS:
             arrays[f"{name}.{column}"] = np.concatenate([from_array(getattr(page, column)) for page in pages])
         total += len(arrays[f"{name}.simulations"])
-    with output.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    np.savez_compressed(output, **arrays)
     return total

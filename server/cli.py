@@ -26,6 +26,7 @@ app.add_typer(sbc_app, name="sbc")
 
 DataDir = Annotated[Path | None, typer.Option(help="Directory of the embedded Postgres.")]
 Target = Annotated[str, typer.Option(help="host:port of a running server; without it the data directory is opened.")]
+Owner = Annotated[str, typer.Option("--client", help="Client that owns the run.")]
 ClientId = Annotated[str, typer.Option("--client", help="Client whose results are shown.")]
 
 
@@ -191,24 +192,27 @@ def show_attribution(
 @sbc_app.command("run")
 def sbc_run(
     model_id: str,
-    client: ClientId = "acme",
+    client: Owner = "acme",
     kind: Annotated[str, typer.Option("--type", help="quick, standard, comprehensive or posterior.")] = "standard",
     simulations: Annotated[int | None, typer.Option(help="Simulations of each part; default: the type's.")] = None,
     session: Annotated[str, typer.Option(help="Confirmed session whose beliefs are the priors.")] = "",
-    months: Annotated[int | None, typer.Option(help="Trailing window in calendar months.")] = None,
+    months: Annotated[int | None, typer.Option(help="Trailing window in calendar months; default: 24.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed; default: drawn by the service.")] = None,
     inference: Annotated[
         str, typer.Option(help="production, nuts, laplace, svi_mean_field or svi_full_rank.")
     ] = "production",
     alpha: Annotated[float | None, typer.Option(help="Family-wise error rate; default: .05.")] = None,
-    quantity: Annotated[list[str] | None, typer.Option(help="A further quantity to rank; can be repeated.")] = None,
+    quantity: Annotated[
+        list[str] | None,
+        typer.Option(help="A further quantity to rank, or two joined by + - * / between blanks; can be repeated."),
+    ] = None,
     canaries: Annotated[bool, typer.Option(help="Prove that known errors would be noticed.")] = False,
     stop_on_fail: Annotated[bool, typer.Option(help="End as soon as FAIL can be announced.")] = False,
     fresh: Annotated[bool, typer.Option(help="Compute even if the store has the answer.")] = False,
     target: Target = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Start a run, watch it and print the verdict; the exit status is 0 for PASS only."""
+    """Start a run, watch it and print the verdict; exit status 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
     from server.calibrate import conclude, connected
 
     with connected(_settings(data_dir), target, client) as connection:
@@ -232,9 +236,19 @@ def sbc_run(
     raise typer.Exit(status)
 
 
+@sbc_app.command("watch")
+def sbc_watch(run_id: str, client: Owner = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+    """Watch a run that was started before and print its verdict; exit status 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
+    from server.calibrate import conclude, connected
+
+    with connected(_settings(data_dir), target, client) as connection:
+        status = conclude(connection.sbc.attach(run_id))
+    raise typer.Exit(status)
+
+
 @sbc_app.command("resume")
-def sbc_resume(run_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
-    """Go on with a cancelled or failed run, watch it and print the verdict; the exit status is 0 for PASS only."""
+def sbc_resume(run_id: str, client: Owner = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+    """Go on with a cancelled or failed run and watch it; exit status 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
     from server.calibrate import conclude, connected
 
     with connected(_settings(data_dir), target, client) as connection:
@@ -246,9 +260,9 @@ def sbc_resume(run_id: str, client: ClientId = "acme", target: Target = "", data
 
 @sbc_app.command("extend")
 def sbc_extend(
-    run_id: str, simulations: int, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None
+    run_id: str, simulations: int, client: Owner = "acme", target: Target = "", data_dir: DataDir = None
 ) -> None:
-    """Add simulations to a finished run, watch it and print the verdict; the exit status is 0 for PASS only."""
+    """Add simulations to a finished run, watch it and print the verdict; exit status 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
     from server.calibrate import conclude, connected
 
     with connected(_settings(data_dir), target, client) as connection:
@@ -259,7 +273,7 @@ def sbc_extend(
 
 
 @sbc_app.command("cancel")
-def sbc_cancel(run_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+def sbc_cancel(run_id: str, client: Owner = "acme", target: Target = "", data_dir: DataDir = None) -> None:
     """Cancel a run; its finished simulations stay in the ledger."""
     from server.calibrate import connected
     from server.report import print_sbc
@@ -271,8 +285,8 @@ def sbc_cancel(run_id: str, client: ClientId = "acme", target: Target = "", data
 @sbc_app.command("ledger")
 def sbc_ledger(
     run_id: str,
-    output: Annotated[Path, typer.Argument(help="NumPy archive (.npz) to write.")],
-    client: ClientId = "acme",
+    output: Annotated[typer.FileBinaryWrite, typer.Argument(help="NumPy archive (.npz) to write.")],
+    client: Owner = "acme",
     target: Target = "",
     data_dir: DataDir = None,
 ) -> None:
@@ -282,7 +296,7 @@ def sbc_ledger(
 
     with opened(_settings(data_dir), target, client) as connection:
         number = save_ledger(connection, connection.sbc.get(run_id), output)
-    typer.echo(f"{number} simulations written to {output}")
+    typer.echo(f"{number} simulations written to {output.name}")
 
 
 def main() -> None:

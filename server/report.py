@@ -85,9 +85,19 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
     """A calibration run and its verdict."""
     state = label(common_pb2.JobState, run.state)
     console.print(f"SBC run {run.run_id}: {state}, {run.progress.done} of {run.progress.total} simulations")
+    kind = label(sbc_pb2.ValidationType, run.validation_type)
+    method = label(sbc_pb2.InferenceMethod, run.inference_method) if run.inference_method else "PRODUCTION"
+    priors = f", priors of session {run.session_id!r}" if run.session_id else ""
+    console.print(f"{kind} of model {run.model_id!r}, last {run.data_period_months} months{priors}")
+    console.print(f"Inference {method}, alpha {run.alpha:g}, seed {run.seed}")
     if run.HasField("error"):
-        console.print(f"{run.error.reason}: {run.error.message}", style="red")
+        field = f" ({run.error.field})" if run.error.field else ""
+        console.print(f"{run.error.reason}: {run.error.message}{field}", style="red")
     if not run.HasField("verdict"):
+        if run.progress.HasField("rate_per_second"):
+            console.print(f"{run.progress.rate_per_second:.1f}/s, {run.progress.eta_seconds:.0f} s to go")
+        if run.HasField("interim"):
+            console.print(evidence_in_words(run.interim))
         return
     for part in dict.fromkeys(q.part for q in run.verdict.quantities):
         console.print(_quantities_table(run, part))
@@ -96,30 +106,45 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
         found = f"noticed by {canary.quantity}" if canary.detected else "NOT NOTICED"
         console.print(f"Canary, {name}: {found} ({canary.n_simulations} simulations)")
     console.print(f"Verdict: {label(sbc_pb2.VerdictKind, run.verdict.kind)}. {run.verdict.explanation}", style="bold")
-    console.print(f"{run.verdict.n_escalated} simulations needed the longer schedule, {run.verdict.n_failed} failed.")
+    if run.verdict.kind != sbc_pb2.VERDICT_KIND_CANCELLED:
+        console.print(
+            f"{run.verdict.n_escalated} simulations needed the longer schedule, {run.verdict.n_failed} failed."
+        )
+
+
+def evidence_in_words(interim: sbc_pb2.InterimReport) -> str:
+    """An interim report in a line: what is miscalibrated, or how far the evidence is from saying so."""
+    failing = [q.quantity for q in interim.quantities if q.failing]
+    if not failing:
+        return f"evidence {math.exp(min(interim.log_global_e_value, 99.0)):.2g}"
+    more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
+    return f"miscalibrated: {failing[0]}{more}"
 
 
 def _quantities_table(run: sbc_pb2.SbcRun, part: sbc_pb2.SbcPart.ValueType) -> Table:
     truths = label(sbc_pb2.SbcPart, part).lower() if part else "prior"
-    table = Table(
-        title=f"Truths from the {truths}: adjusted p, mean rank, coverage of 50 % and 90 % intervals",
-        title_justify="left",
-    )
+    table = Table(title=f"Truths from the {truths}; coverage of 50 % and 90 % intervals", title_justify="left")
     table.add_column("quantity", overflow="fold")
-    for column in ("adj. p", "rank", "50 %", "90 %", "shape"):
+    for column in ("adj. p", "ln e", "rank", "50 %", "90 %", "shape"):
         table.add_column(column, no_wrap=True)
-    for q in run.verdict.quantities:
-        if q.part != part:
-            continue
+    # Failing ones first; otherwise as they come, strongest evidence first.
+    for q in sorted((q for q in run.verdict.quantities if q.part == part), key=lambda q: not q.failing):
         table.add_row(
             q.quantity,
-            f"{q.adjusted_p_value:.3f}" if q.HasField("adjusted_p_value") else "–",
+            _p_value(q),
+            f"{q.log_e_value_peak:.1f}",
             f"{q.mean_rank:.3f}",
             coverage(q, 0.5),
             coverage(q, 0.9),
-            label(sbc_pb2.RankShape, q.shape).lower().replace("_", "-"),
+            f"{label(sbc_pb2.RankShape, q.shape).lower().replace('_', '-')}{' FAIL' if q.failing else ''}",
         )
     return table
+
+
+def _p_value(quantity: sbc_pb2.QuantityCalibration) -> str:
+    if not quantity.HasField("adjusted_p_value"):
+        return "–"
+    return f"{quantity.adjusted_p_value:.3f}" if quantity.adjusted_p_value >= 0.001 else "<.001"
 
 
 def print_update(update: prior_update_pb2.PriorUpdate) -> None:
@@ -175,8 +200,10 @@ def print_overview(client: Client, options: str) -> None:
         _entry(analysis, what, f"conflict {analysis.analysis_id} {options}")
     for run in client.sbc.list():
         state = label(common_pb2.JobState, run.state)
-        verdict = f", {label(sbc_pb2.VerdictKind, run.verdict.kind)}" if run.HasField("verdict") else ""
-        _entry(run, f"SBC of model {run.model_id}: {state}{verdict}", f"sbc {run.run_id} {options}")
+        verdict = f", verdict {label(sbc_pb2.VerdictKind, run.verdict.kind)}" if run.HasField("verdict") else ""
+        kind = label(sbc_pb2.ValidationType, run.validation_type)
+        what = f"SBC of model {run.model_id}, {kind}, {run.num_simulations} simulations: {state}{verdict}"
+        _entry(run, what, f"sbc {run.run_id} {options}")
     for update in client.updates.list():
         state = label(prior_update_pb2.UpdateState, update.state)
         _entry(update, f"prior update of session {update.session_id}: {state}", f"update {update.update_id} {options}")

@@ -86,7 +86,11 @@ def operands(name: str, known: Sequence[str]) -> tuple[str, str, str]:
             left, right = symbol.join(parts[:cut]), symbol.join(parts[cut:])
             if left in known and right in known:
                 return left, symbol, right
-    raise UnsupportedQuantity(name, f"{name!r} is neither a quantity to rank nor two of them joined by + - * /")
+    raise UnsupportedQuantity(
+        name,
+        f"{name!r} is neither a quantity to rank nor two of them joined by + - * / between blanks; there are "
+        f"{', '.join(known)}",
+    )
 
 
 def _multiple_of(model: Model, name: str) -> str | None:

@@ -47,7 +47,9 @@ def run_shard(
     ess = np.minimum(diagnostics.ess_bulk, diagnostics.ess_tail).astype(np.float64)
     draws = {name: evaluated(name, fit.draws) for name in names}
     truth = np.column_stack([evaluated(name, simulated.quantities) for name in names])
-    ties_uniform, v = _uniform(model.quantity_names, names, seed, ids)
+    # Of its own for each part, so that their p-values are independent; canaries are compared with the prior part.
+    own = seed.derived(part.value) if part is Part.POSTERIOR else seed
+    ties_uniform, v = _uniform(model.quantity_names, names, own, ids)
     n_draws = np.empty(len(ids), dtype=np.int32)
     rank, ties = np.empty(truth.shape, dtype=np.int32), np.empty(truth.shape)
     for row in range(len(ids)):

@@ -326,9 +326,10 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         job = await jobs.lock(session, run.job_pk)
         await session.refresh(run)  # the verdict may have been written while the lock was waited for
         if not allowed(job):
-            ended = f"{job.state} with verdict {run.verdict_kind}" if run.verdict_kind else job.state
+            ended = job.state if run.verdict_kind in (None, job.state) else f"{job.state} with {run.verdict_kind}"
+            advice = {"FAIL": "; a FAIL is final", "CANCELLED": "; resume it first"}.get(run.verdict_kind or "", "")
             raise ServiceError(
-                "INVALID_STATE", f"a run that is {ended} cannot be {what}", metadata={"state": job.state}
+                "INVALID_STATE", f"a run that is {ended} cannot be {what}{advice}", metadata={"state": job.state}
             )
         if not run.parts or await run_key(session, run) != run.certificate_key:
             raise ServiceError(

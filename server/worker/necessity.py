@@ -13,7 +13,7 @@ from persistence.tables import Job, Model, SbcValidation
 from server.certificates import reference_certificate
 from server.resources import owned
 from server.services.conflicts import months
-from server.wire import value_of
+from server.wire import from_json, value_of
 from server.worker.calls import Commit, WorkerContext
 
 INPUTS = {
@@ -43,6 +43,10 @@ def necessity_message(
     kind = value_of(
         sbc_pb2.ValidationType, None if found.validation_type.value == "NONE" else found.validation_type.value
     )
+    failed = certified is not None and certified.verdict_kind == "FAIL"
+    if failed and certified is not None:
+        # A smaller run, or one that does not ask about what failed, would change nothing.
+        kind = value_of(sbc_pb2.ValidationType, certified.validation_type)
     message = sbc_pb2.SbcNecessity(
         decision=value_of(sbc_pb2.NecessityDecision, found.decision.value),
         missing_inputs=[INPUTS[name] for name in found.missing],
@@ -50,11 +54,14 @@ def necessity_message(
         policy_id=f"{found.policy_id}/{found.policy_version}",
         policy_hash=found.policy_hash,
         recommended_validation_type=kind,
-        recommended_simulations=found.simulations,
+        recommended_simulations=2 * certified.num_simulations if failed and certified else found.simulations,
         satisfied_by_run_id=str(certified.pk) if certified is not None and certified.verdict_kind == "PASS" else "",
         what_would_change=[_change(change) for change in found.changes],
         explanation=found.sentence,
     )
+    if failed and certified is not None:
+        message.evidence.append("STANDING_FAIL")
+        message.explanation = f"{found.sentence} {standing_fail(certified)}"
     for rule in found.rules:
         unit = CENTS if rule.field == "business_impact_minor_units" else 1
         entry = message.rules.add(
@@ -65,6 +72,16 @@ def necessity_message(
         if rule.triggered is not None:
             entry.fired = rule.triggered
     return message
+
+
+def standing_fail(run: SbcValidation) -> str:
+    """What a FAIL that stands is about, and what would answer it."""
+    verdict = from_json(run.verdict or {}, sbc_pb2.SbcVerdict())
+    names = ", ".join(dict.fromkeys(q.quantity for q in verdict.quantities if q.failing)) or "what it ranked"
+    return (
+        f"SBC run {run.pk} failed ({names}). It stands until a larger run passes that ranks the same: "
+        f"{run.validation_type} with more than {run.num_simulations} simulations."
+    )
 
 
 def _change(change: Change) -> str:

@@ -558,6 +558,12 @@ class AsyncSbcRunHandle:
                 call.cancel()
             await asyncio.sleep(delay)
 
+    def ledger(
+        self, *, part: Name = None, first_simulation: int = 0, timeout: float | None = None
+    ) -> AsyncIterator[sbc_pb2.ReadSbcLedgerResponse]:
+        """The ledger of the run in pages of some thousand simulations; by default of its first part."""
+        return AsyncSbc(self._on).ledger(self.run_id, part=part, first_simulation=first_simulation, timeout=timeout)
+
     async def _over(self, cursor: calls.Cursor) -> bool:
         """Whether the run has ended with the last event seen; False as well when that cannot be asked now."""
         try:

@@ -528,6 +528,12 @@ class SbcRunHandle:
                 call.cancel()
             time.sleep(delay)
 
+    def ledger(
+        self, *, part: Name = None, first_simulation: int = 0, timeout: float | None = None
+    ) -> Iterator[sbc_pb2.ReadSbcLedgerResponse]:
+        """The ledger of the run in pages of some thousand simulations; by default of its first part."""
+        return Sbc(self._on).ledger(self.run_id, part=part, first_simulation=first_simulation, timeout=timeout)
+
     def _over(self, cursor: calls.Cursor) -> bool:
         """Whether the run has ended with the last event seen; False as well when that cannot be asked now."""
         try:

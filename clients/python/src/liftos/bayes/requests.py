@@ -368,6 +368,7 @@ def run_spec(
     fresh: bool,
 ) -> sbc_pb2.SbcRunSpec:
     """What a run shall be."""
+    _refuse_string(further_quantities, "spec.further_quantities")
     with python_values():
         return sbc_pb2.SbcRunSpec(
             model_id=model_id,
@@ -476,6 +477,7 @@ def check_necessity(
             business_impact=business_impact,
             client_confidence=client_confidence,
             model_id=model_id,
+            data_period_months=data_period_months,
         )
 
 
