@@ -151,6 +151,31 @@ def test_a_comprehensive_run_has_posterior_sbc_and_canaries_that_are_noticed(cli
     assert finished.progress.done == finished.progress.total == 5 * 200
 
 
+def test_a_certificate_is_of_one_window_and_a_fail_says_what_would_answer_it(client: Client) -> None:
+    register_tv(client, WIDE)
+    passed = client.sbc.run(model_id="tv", num_simulations=100, seed=11, data_period_months=12).result(timeout=100)
+    assert passed.verdict.kind == sbc_pb2.VERDICT_KIND_PASS
+    necessity = {months: client.sbc.check_necessity(model_id="tv", data_period_months=months) for months in (12, 24)}
+    assert necessity[12].satisfied_by_run_id == passed.run_id
+    assert necessity[24].satisfied_by_run_id == ""
+
+    # At a level of one half some run soon fails a right model: a FAIL like any other.
+    for seed in range(1, 60):
+        run = client.sbc.run(model_id="tv", num_simulations=100, seed=seed, alpha=0.5).result(timeout=100)
+        if run.verdict.kind == sbc_pb2.VERDICT_KIND_FAIL:
+            break
+    failing = [q.quantity for q in run.verdict.quantities if q.failing]
+    assert failing
+    standing = client.sbc.check_necessity(model_id="tv")
+    assert "STANDING_FAIL" in standing.evidence
+    assert f"SBC run {run.run_id} failed ({failing[0]}" in standing.explanation
+    assert "STANDARD with more than 100 simulations" in standing.explanation
+    assert standing.recommended_validation_type == sbc_pb2.VALIDATION_TYPE_STANDARD
+    larger = client.sbc.run(model_id="tv", num_simulations=standing.recommended_simulations, seed=1)
+    assert larger.result(timeout=100).verdict.kind == sbc_pb2.VERDICT_KIND_PASS
+    assert client.sbc.check_necessity(model_id="tv").satisfied_by_run_id == larger.run_id
+
+
 def test_the_store_answers_a_request_that_was_answered_before(client: Client) -> None:
     register_tv(client, WIDE)
     spec = {"model_id": "tv", "num_simulations": 100, "further_quantities": ["log_likelihood * log_prior"]}
