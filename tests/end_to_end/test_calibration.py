@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
@@ -233,6 +234,33 @@ def test_the_command_runs_extends_and_saves_what_the_verdict_is_made_of(
     unknown = command("resume", "0199c0de-0000-7000-8000-000000000000")
     assert unknown.returncode == 1
     assert "NotFound" in unknown.stderr
+
+
+def test_an_approximation_that_fails_is_announced_early_and_the_rest_is_not_computed(client: Client) -> None:
+    register_mmm(client)
+    handle = client.sbc.run(
+        model_id="mmm",
+        validation_type="comprehensive",
+        inference_method="laplace",
+        stop_on_fail=True,
+        data_period_months=MONTHS,
+        seed=1,
+    )
+    run = handle.result(timeout=200)
+    assert run.verdict.kind == sbc_pb2.VERDICT_KIND_FAIL
+    assert run.progress.done < 500 < run.progress.total
+    failing = {q.quantity: q for q in run.verdict.quantities if q.failing}
+    assert "sigma" in failing  # the mode of a right-skewed posterior lies below its mean
+    assert failing["sigma"].shape == sbc_pb2.RANK_SHAPE_BIASED_DOWN
+    assert failing["sigma"].log_e_value_peak > math.log(100)
+    assert "crossed its threshold while the run went on" in run.verdict.reasons[0]
+    assert not run.verdict.canaries  # none was begun, so nothing is said about any
+    announced = [event for event in handle.events() if event.HasField("interim")][-1].interim
+    assert announced.running_verdict == sbc_pb2.VERDICT_KIND_FAIL
+    # It is no verdict about the fits of the service.
+    assert client.sbc.check_necessity(model_id="mmm", data_period_months=MONTHS).evidence == ["NO_CERTIFIED_PASS"]
+    with pytest.raises(FailedPrecondition, match="a FAIL is final"):
+        handle.extend(100)
 
 
 @pytest.mark.slow
