@@ -58,11 +58,11 @@ class Evidence:
 
 
 @lru_cache(maxsize=1024)
-def log_factors(draws: int) -> Floats:
+def log_factors(draws: int, alternatives: tuple[tuple[float, float], ...] = ALTERNATIVES) -> Floats:
     """Return log{(L + 1) BetaBin(r; L, a, b)} for every alternative and every rank r, [M, L + 1]."""
     if draws < 1:
         raise InvalidInput("draws", "must be at least 1")
-    shapes = np.array(ALTERNATIVES)
+    shapes = np.array(alternatives)
     table = np.log(draws + 1.0) + stats.betabinom.logpmf(np.arange(draws + 1), draws, shapes[:, :1], shapes[:, 1:])
     table.flags.writeable = False
     return np.asarray(table, dtype=np.float64)

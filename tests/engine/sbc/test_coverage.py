@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from engine.errors import InvalidInput
 from engine.sbc.coverage import coverage, covered_ranks, interval
@@ -18,6 +19,14 @@ from engine.sbc.coverage import coverage, covered_ranks, interval
 )
 def test_beta_interval_has_the_values_of_section_7(covered, n, expected):
     assert interval(covered, n) == pytest.approx(expected, abs=5e-5)
+
+
+@pytest.mark.parametrize(("n", "power"), [(100, 0.549), (200, 0.857), (500, 0.992)])
+def test_coverage_of_90_is_told_from_a_nominal_95_with_the_power_of_section_7(n, power):
+    covered = np.arange(n + 1)
+    ends = np.array([interval(k, n) for k in covered])
+    excluded = (ends[:, 0] > 0.95) | (ends[:, 1] < 0.95)
+    assert stats.binom.pmf(covered, n, 0.9)[excluded].sum() == pytest.approx(power, abs=5e-4)
 
 
 def test_ninety_per_cent_of_a_hundred_ranks_are_5_to_94():
