@@ -94,6 +94,84 @@ def test_downgrade_removes_every_table_and_upgrade_brings_them_back(empty_databa
     assert migrate.upgrade(empty_database_url) == migrate.HEAD
 
 
+def test_a_run_of_the_first_schema_is_one_of_the_prior_part_afterwards(empty_database_url: str) -> None:
+    engine = create_engine(engine_url(empty_database_url), poolclass=NullPool)
+    with engine.connect() as connection:
+        command.upgrade(migrate.alembic_config(connection), "0001")
+        connection.commit()
+    pk = "0199c0de-0000-7000-8000-000000000000"
+    with psycopg.connect(conninfo(empty_database_url)) as connection:
+        for table, values in (
+            ("clients", {"client_id": "acme"}),
+            ("jobs", {"kind": "SBC_RUN", "state": "QUEUED", "request": b"", "done": 1, "total": 1}),
+            (
+                "bayesian_model_metadata",
+                {
+                    "model_id": "m",
+                    "family": "f",
+                    "spec": "{}",
+                    "parameter_count": 1,
+                    "model_hash": "h",
+                    "warnings": "[]",
+                },
+            ),
+            (
+                "sbc_validations",
+                {
+                    "model_pk": pk,
+                    "job_pk": pk,
+                    "validation_type": "QUICK",
+                    "num_simulations": 1,
+                    "data_period_months": 24,
+                    "seed": 1,
+                    "alpha": 0.05,
+                    "stop_on_fail": False,
+                    "shard_size": 1,
+                    "certificate_key": "k",
+                },
+            ),
+            ("sbc_shards", {"first_simulation": 0, "n_simulations": 1, "state": "DONE", "attempt": 1, "ordinal": 0}),
+            ("sbc_results", {"simulation": 0, "status": 0, "n_draws": 99, "ranks": [3], **_moments(1)}),
+        ):
+            _insert(connection, table, values, pk)
+    assert migrate.upgrade(empty_database_url) == migrate.HEAD
+    with psycopg.connect(conninfo(empty_database_url)) as connection:
+        assert connection.execute("select parts, inference_method from sbc_validations").fetchone() == (
+            [],
+            "PRODUCTION",
+        )
+        assert connection.execute("select part, attempts_before from sbc_shards").fetchone() == ("PRIOR", 0)
+        assert connection.execute("select part, ranks from sbc_results").fetchone() == ("PRIOR", [3])
+        # The previous version, which knows no parts, goes on writing.
+        _insert(
+            connection, "sbc_results", {"simulation": 1, "status": 0, "n_draws": 9, "ranks": [9], **_moments(1)}, pk
+        )
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            _insert(
+                connection, "sbc_results", {"simulation": 1, "status": 0, "n_draws": 9, "ranks": [9]} | _moments(1), pk
+            )
+
+
+def _moments(quantities: int) -> dict[str, list[float]]:
+    return {name: [0.5] * quantities for name in ("v", "ties", "truth", "posterior_mean", "posterior_sd")}
+
+
+def _insert(connection: psycopg.Connection, table: str, values: dict[str, object], pk: str) -> None:
+    """A row; what is required and not given is filled in with what the entities say it is by default."""
+    columns = Base.metadata.tables[table].columns
+    row = dict(values)
+    if table.startswith("sbc_") and table != "sbc_validations":
+        row["validation_pk"] = pk
+    elif table != "clients":
+        row |= {"pk": pk, "client_id": "acme"}
+    for column in columns:
+        known = column.name in row or column.nullable or column.server_default is not None
+        if not known and column.default is not None and column.default.is_scalar:
+            row[column.name] = column.default.arg
+    names = ", ".join(row)
+    connection.execute(f"insert into {table} ({names}) values ({', '.join(['%s'] * len(row))})", list(row.values()))
+
+
 def test_a_newer_migration_of_the_queue_is_applied_once(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
