@@ -1051,6 +1051,31 @@ async def test_a_ledger_comes_in_pages_and_an_error_in_between_as_the_service_sa
         await collect(served.client.sbc.ledger("r", part="tails"))
 
 
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        (lambda c: c.sbc.start(model_id="m", num_simulations=5.5), "spec.num_simulations"),
+        (lambda c: c.sbc.start(model_id="m", num_simulations="100"), "spec.num_simulations"),
+        (lambda c: c.sbc.start(model_id="m", seed=2**63), "spec.seed"),
+        (lambda c: c.sbc.start(model_id="m", further_quantities="sigma"), "spec.further_quantities"),
+        (lambda c: c.sbc.extend("r", 1.5), "additional_simulations"),
+        (lambda c: c.sbc.check_necessity(model_complexity="many"), "model_complexity"),
+    ],
+)
+async def test_a_value_of_another_kind_is_refused_with_its_field(
+    served: Served, call: Callable[[Any], Any], field: str
+) -> None:
+    with pytest.raises(lb.InvalidArgument) as caught:
+        await done(call(served.client))
+    assert [violation.field for violation in caught.value.violations] == [field]
+    assert served.service.seen == []
+
+
+async def test_the_window_of_a_necessity_check_is_sent(served: Served) -> None:
+    await done(served.client.sbc.check_necessity(model_id="m", data_period_months=12))
+    assert served.service.named("CheckSbcNecessity")[0].data_period_months == 12
+
+
 async def test_heartbeats_are_given_on_request_only(served: Served) -> None:
     Run(served.service, batches=1)
     handle = await _handle(served)

@@ -21,7 +21,7 @@ from liftos.bayes.v1 import (
     prior_update_pb2,
     sbc_pb2,
 )
-from liftos.bayes.values import enum_value, python_values
+from liftos.bayes.values import built, enum_value, python_values
 
 M = TypeVar("M", bound=Message)
 Name: TypeAlias = str | int | None
@@ -369,25 +369,26 @@ def run_spec(
 ) -> sbc_pb2.SbcRunSpec:
     """What a run shall be."""
     _refuse_string(further_quantities, "spec.further_quantities")
-    with python_values():
-        return sbc_pb2.SbcRunSpec(
-            model_id=model_id,
-            session_id=session_id,
-            validation_type=sbc_pb2.ValidationType.ValueType(
-                enum_value(sbc_pb2.ValidationType, validation_type, "spec.validation_type")
-            ),
-            num_simulations=num_simulations,
-            data_period_months=data_period_months,
-            seed=seed,
-            stop_on_fail=stop_on_fail,
-            alpha=alpha,
-            inference_method=sbc_pb2.InferenceMethod.ValueType(
-                enum_value(sbc_pb2.InferenceMethod, inference_method, "spec.inference_method")
-            ),
-            further_quantities=further_quantities,
-            canaries=canaries,
-            fresh=fresh,
-        )
+    return built(
+        sbc_pb2.SbcRunSpec,
+        "spec",
+        model_id=model_id,
+        session_id=session_id,
+        validation_type=sbc_pb2.ValidationType.ValueType(
+            enum_value(sbc_pb2.ValidationType, validation_type, "spec.validation_type")
+        ),
+        num_simulations=num_simulations,
+        data_period_months=data_period_months,
+        seed=seed,
+        stop_on_fail=stop_on_fail,
+        alpha=alpha,
+        inference_method=sbc_pb2.InferenceMethod.ValueType(
+            enum_value(sbc_pb2.InferenceMethod, inference_method, "spec.inference_method")
+        ),
+        further_quantities=further_quantities,
+        canaries=canaries,
+        fresh=fresh,
+    )
 
 
 def start_run(
@@ -402,8 +403,7 @@ def start_run(
 
 def watch_run(client_id: str, run_id: str, after_sequence: int) -> sbc_pb2.WatchSbcRunRequest:
     """Ask for the events of a run after a sequence number."""
-    with python_values():
-        return sbc_pb2.WatchSbcRunRequest(client_id=client_id, run_id=run_id, after_sequence=after_sequence)
+    return built(sbc_pb2.WatchSbcRunRequest, "", client_id=client_id, run_id=run_id, after_sequence=after_sequence)
 
 
 def get_run(client_id: str, run_id: str) -> sbc_pb2.GetSbcRunRequest:
@@ -432,26 +432,28 @@ def resume_run(client_id: str, run_id: str, *, request_id: str | None) -> sbc_pb
 
 def read_ledger(client_id: str, run_id: str, part: Name, first_simulation: int) -> sbc_pb2.ReadSbcLedgerRequest:
     """Ask for the ledger of a part of a run."""
-    with python_values():
-        return sbc_pb2.ReadSbcLedgerRequest(
-            client_id=client_id,
-            run_id=run_id,
-            part=sbc_pb2.SbcPart.ValueType(enum_value(sbc_pb2.SbcPart, part, "part")),
-            first_simulation=first_simulation,
-        )
+    return built(
+        sbc_pb2.ReadSbcLedgerRequest,
+        "",
+        client_id=client_id,
+        run_id=run_id,
+        part=sbc_pb2.SbcPart.ValueType(enum_value(sbc_pb2.SbcPart, part, "part")),
+        first_simulation=first_simulation,
+    )
 
 
 def extend_run(
     client_id: str, run_id: str, additional_simulations: int, *, request_id: str | None
 ) -> sbc_pb2.ExtendSbcRunRequest:
     """Ask for more simulations."""
-    with python_values():
-        return sbc_pb2.ExtendSbcRunRequest(
-            request_id=fresh(request_id),
-            client_id=client_id,
-            run_id=run_id,
-            additional_simulations=additional_simulations,
-        )
+    return built(
+        sbc_pb2.ExtendSbcRunRequest,
+        "",
+        request_id=fresh(request_id),
+        client_id=client_id,
+        run_id=run_id,
+        additional_simulations=additional_simulations,
+    )
 
 
 def check_necessity(
@@ -466,19 +468,20 @@ def check_necessity(
     data_period_months: int | None,
 ) -> sbc_pb2.CheckSbcNecessityRequest:
     """Ask whether simulation-based calibration is essential."""
-    with python_values():
-        return sbc_pb2.CheckSbcNecessityRequest(
-            client_id=client_id,
-            model_complexity=model_complexity,
-            bayes_factor=bayes_factor,
-            conflict_severity=sbc_pb2.ConflictSeverity.ValueType(
-                enum_value(sbc_pb2.ConflictSeverity, conflict_severity, "conflict_severity")
-            ),
-            business_impact=business_impact,
-            client_confidence=client_confidence,
-            model_id=model_id,
-            data_period_months=data_period_months,
-        )
+    return built(
+        sbc_pb2.CheckSbcNecessityRequest,
+        "",
+        client_id=client_id,
+        model_complexity=model_complexity,
+        bayes_factor=bayes_factor,
+        conflict_severity=sbc_pb2.ConflictSeverity.ValueType(
+            enum_value(sbc_pb2.ConflictSeverity, conflict_severity, "conflict_severity")
+        ),
+        business_impact=business_impact,
+        client_confidence=client_confidence,
+        model_id=model_id,
+        data_period_months=data_period_months,
+    )
 
 
 # Prior updates

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from liftos.bayes.errors import InvalidArgument, invalid_argument
 from liftos.bayes.rules import Violation
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
+
+M = TypeVar("M", bound=Message)
 
 
 @contextlib.contextmanager
@@ -23,6 +25,20 @@ def python_values() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, DecodeError) as error:  # UnicodeEncodeError is a ValueError
+        raise InvalidArgument(f"a value does not fit its field: {error}", reason="INVALID_FIELD") from error
+
+
+def built(kind: Callable[..., M], path: str, **fields: Any) -> M:
+    """The message with these fields; InvalidArgument names the one that cannot hold its value, below `path`."""
+    try:
+        return kind(**fields)
+    except (ValueError, TypeError, DecodeError) as error:
+        for name, value in fields.items():
+            try:
+                kind(**{name: value})
+            except (ValueError, TypeError, DecodeError) as own:
+                field = f"{path}.{name}" if path else name
+                raise invalid_argument([Violation(field, f"cannot hold {value!r}: {own}")]) from own
         raise InvalidArgument(f"a value does not fit its field: {error}", reason="INVALID_FIELD") from error
 
 
