@@ -47,12 +47,8 @@ def assess_independent(target: Target, values: Floats) -> BatchFit:
 
     `ok` means finite. It says nothing about how close the approximation is to the posterior: that is what SBC is for.
     """
-    _, simulations, chains, draws = values.shape
     nonfinite = np.asarray(~np.all(np.isfinite(values), axis=(0, 2, 3)))
-    size = np.full(simulations, float(chains * draws))
-    none = np.zeros(simulations, dtype=np.int64)
-    found = FitDiagnostics(np.ones(simulations), size, size.copy(), none, none.copy(), ~nonfinite, nonfinite)
-    return BatchFit(named(target, values), found)
+    return BatchFit(named(target, values), FitDiagnostics.independent(nonfinite, values.shape[2] * values.shape[3]))
 
 
 def named(target: Target, values: Floats) -> dict[str, Floats]:

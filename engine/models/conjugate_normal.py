@@ -201,10 +201,7 @@ class ConjugateNormal:
             LOG_PRIOR: self.spec.prior.logpdf(psi).reshape(shape),
         }
         nonfinite = ~np.all(np.isfinite(psi), axis=1)
-        ones, zeros = np.ones(ids.size), np.zeros(ids.size, dtype=np.int64)
-        return BatchFit(
-            draws, FitDiagnostics(ones, number * ones, number * ones, zeros, zeros.copy(), ~nonfinite, nonfinite)
-        )
+        return BatchFit(draws, FitDiagnostics.independent(nonfinite, number))
 
     def _quantiles(self, mean: Floats, uniform: Floats) -> Floats:
         """Posterior quantiles [S, N] at uniform [S, N] for data means [S]."""

@@ -111,11 +111,10 @@ class FitDiagnostics:
         return cls(nothing, nothing.copy(), nothing.copy(), none, none.copy(), no, no.copy())
 
     @classmethod
-    def independent(cls, simulations: int, draws: int) -> FitDiagnostics:
-        """Diagnostics of finite draws that are independent by construction: R-hat 1, ESS their number."""
-        size, none = np.full(simulations, float(draws)), np.zeros(simulations, dtype=np.int64)
-        good, no = np.ones(simulations, dtype=bool), np.zeros(simulations, dtype=bool)
-        return cls(np.ones(simulations), size, size.copy(), none, none.copy(), good, no)
+    def independent(cls, nonfinite: Flags, draws: int) -> FitDiagnostics:
+        """Diagnostics of draws that are independent by construction: R-hat 1, ESS their number, ok if finite."""
+        size, none = np.full(nonfinite.size, float(draws)), np.zeros(nonfinite.size, dtype=np.int64)
+        return cls(np.ones(nonfinite.size), size, size.copy(), none, none.copy(), ~nonfinite, nonfinite)
 
 
 @dataclass(frozen=True)

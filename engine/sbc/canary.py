@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from engine.errors import UnsupportedModel
 from engine.inference.backend import Backend
-from engine.models.protocol import BatchFit, CarryOver, FitDiagnostics, Integers, Model, PriorSample, Purpose, Seed
+from engine.models.protocol import BatchFit, CarryOver, FitDiagnostics, Integers, Model, Purpose, Seed
 from engine.sbc.part import Part
 from engine.sbc.ranks import thinned
 
@@ -37,7 +37,7 @@ def broken(model: Model, canary: Part) -> BrokenModel:
 
 @dataclass(frozen=True)
 class BrokenModel:
-    """A model that simulates rightly and infers wrongly.
+    """The wrong inference of a model whose simulations are right.
 
     CANARY_NARROW_POSTERIOR: every parameter's draws move towards their mean, sd × .8. CANARY_HALF_DATA: every other
     observation is ignored. CANARY_LAGGED_MEDIA: exposure acts one period late. CANARY_PRIOR_AS_POSTERIOR: draws of the
@@ -52,10 +52,6 @@ class BrokenModel:
     def quantity_names(self) -> tuple[str, ...]:
         """Those of the model."""
         return self.model.quantity_names
-
-    def sample_prior(self, seed: Seed, simulations: Integers) -> PriorSample:
-        """The model's own simulations."""
-        return self.model.sample_prior(seed, simulations)
 
     def fit(self, y: Floats, seed: Seed, simulations: Integers, inference: Backend) -> BatchFit:
         """Draws [S, 1, KEPT] of the wrong inference and the diagnostics of the fit behind them."""
@@ -78,7 +74,7 @@ class BrokenModel:
                 name: np.stack([np.asarray(prior.sample(stream, KEPT), dtype=np.float64) for stream in streams])
                 for name, prior in model.priors.items()
             }
-            return draws, FitDiagnostics.independent(simulations.size, KEPT)
+            return draws, FitDiagnostics.independent(np.zeros(simulations.size, dtype=bool), KEPT)
         if self.canary is Part.CANARY_HALF_DATA:
             model = model.restricted(np.arange(model.n_observations) % 2 == 0)
         elif isinstance(model, CarryOver) and self.canary is Part.CANARY_LAGGED_MEDIA:

@@ -34,9 +34,10 @@ def sample_posterior(
     independent of how many others there are.
     """
     pair = paired(model)
-    seed = seed.derived("posterior SBC")
+    # The chains of the two fits of a simulation must not start from the same numbers.
+    first = seed.derived("truth")
     y = np.repeat(model.observed[:, None], simulations.size, axis=1)
-    fit = model.fit(y, seed.derived("truth"), simulations, inference)
+    fit = model.fit(y, first, simulations, inference)
     draws = {name: fit.draws[name].reshape(simulations.size, -1) for name in model.parameter_names}
     number = draws[model.parameter_names[0]].shape[1]
     chosen = np.array([seed.generator(int(i), Purpose.PRIOR).integers(number) for i in simulations])

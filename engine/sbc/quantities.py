@@ -102,11 +102,7 @@ def _multiple_of(model: Model, name: str) -> str | None:
 
 
 def _combinations(model: Model) -> list[str]:
-    by_channel: dict[str, list[str]] = {}
-    for name in model.parameter_names:
-        kind, bracket, channel = name.partition("[")
-        if bracket and f"half_saturation[{channel}" in model.parameter_names and kind in ("share_of_outcome", "roi"):
-            by_channel.setdefault(channel, []).append(name)
-    effects = [names[0] for names in by_channel.values()]
-    shapes = [f"{effect} * half_saturation[{channel}" for channel, (effect, *_) in by_channel.items()]
+    effects = [name for name in model.parameter_names if name.startswith(("share_of_outcome[", "roi["))]
+    halves = [f"half_saturation[{effect.partition('[')[2]}" for effect in effects]
+    shapes = [f"{one} * {half}" for one, half in zip(effects, halves, strict=True) if half in model.parameter_names]
     return [f"{one} - {other}" for one, other in pairwise(effects)] + shapes

@@ -41,15 +41,16 @@ def run_shard(
     if ids.size == 0 or ids[0] < 0 or np.any(np.diff(ids) == 0):
         raise InvalidInput("simulations", "need at least one id, each from 0 and only once")
     names = model.quantity_names if quantities is None else tuple(quantities)
+    if part is Part.POSTERIOR:
+        # Streams of its own, so that its p-values are independent of the prior part's; canaries are compared with that.
+        seed = seed.derived("posterior SBC")
     simulated, fit, status = _fitted(model, seed, ids, inference, part)
 
     diagnostics = fit.diagnostics
     ess = np.minimum(diagnostics.ess_bulk, diagnostics.ess_tail).astype(np.float64)
     draws = {name: evaluated(name, fit.draws) for name in names}
     truth = np.column_stack([evaluated(name, simulated.quantities) for name in names])
-    # Of its own for each part, so that their p-values are independent; canaries are compared with the prior part.
-    own = seed.derived(part.value) if part is Part.POSTERIOR else seed
-    ties_uniform, v = _uniform(model.quantity_names, names, own, ids)
+    ties_uniform, v = _uniform(model.quantity_names, names, seed, ids)
     n_draws = np.empty(len(ids), dtype=np.int32)
     rank, ties = np.empty(truth.shape, dtype=np.int32), np.empty(truth.shape)
     for row in range(len(ids)):
@@ -83,8 +84,7 @@ def _fitted(
     """Truths and data of the part, their fits, and what became of those [S]."""
     if part is Part.POSTERIOR:
         simulated, first = sample_posterior(model, seed, ids, inference)
-        # Beside the other stream: the chains of the two fits must not start from the same numbers.
-        fit, status = _fit(paired(model), simulated.y, seed.derived("posterior SBC"), ids, inference)
+        fit, status = _fit(paired(model), simulated.y, seed, ids, inference)
         # The larger status is the worse: a truth from a fit that failed is none.
         return simulated, fit, np.maximum(statuses(first.diagnostics), status)
     simulated = model.sample_prior(seed, ids)
