@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from liftos.bayes import Client, SbcRunHandle
-from liftos.bayes.v1 import sbc_pb2
+from liftos.bayes.v1 import common_pb2, sbc_pb2
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from server.report import console, evidence_in_words, print_sbc
@@ -16,19 +16,12 @@ from server.settings import Settings
 from server.show import running
 from server.wire import from_array, label
 
-COLUMNS = (
-    "simulations",
-    "status",
-    "n_draws",
-    "r_hat",
-    "ess",
-    "ranks",
-    "v",
-    "ties",
-    "truth",
-    "posterior_mean",
-    "posterior_sd",
-)
+COLUMNS = [
+    field.name
+    for field in sbc_pb2.ReadSbcLedgerResponse.DESCRIPTOR.fields
+    if field.message_type == common_pb2.NumericArray.DESCRIPTOR
+]
+"""The columns of a ledger, as the contract has them."""
 
 
 @contextmanager

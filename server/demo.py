@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from liftos.bayes import Client, channel, share_of_outcome
-from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
+from liftos.bayes.v1 import common_pb2, conflict_pb2, dataset_pb2, model_pb2, prior_update_pb2, sbc_pb2
 from rich.rule import Rule
 
 from server.calibrate import watch
@@ -47,14 +47,11 @@ def run(settings: Settings, data: Path, simulations: int) -> None:
     console.print(f"  {sys.argv[0]} show report --client {client_id} --data-dir {where}", soft_wrap=True)
 
 
-def play(client: Client, data: Path, simulations: int) -> None:
-    """The story, against any server."""
-    console.print(Rule("1. Data and model"))
+def register(client: Client, data: Path) -> tuple[dataset_pb2.Dataset, model_pb2.Model]:
+    """The example data set as `weekly`, and the model of 15 parameters that the story is about as `mmm`."""
     dataset = client.datasets.upload_csv(
         "weekly", data, time="date_week", kpi="y", exposures=["x1", "x2"], controls=["event_1", "event_2"]
     )
-    dates = f"{dataset.dates.first_date} to {dataset.dates.last_date}"
-    console.print(f"{dataset.row_count} weeks from {dates}, SHA-256 {dataset.sha256[:12]}…")
     model = client.models.register_mmm(
         "mmm",
         dataset_id="weekly",
@@ -63,6 +60,15 @@ def play(client: Client, data: Path, simulations: int) -> None:
         controls=["event_1", "event_2"],
         fourier_pairs=2,
     )
+    return dataset, model
+
+
+def play(client: Client, data: Path, simulations: int) -> None:
+    """The story, against any server."""
+    console.print(Rule("1. Data and model"))
+    dataset, model = register(client, data)
+    dates = f"{dataset.dates.first_date} to {dataset.dates.last_date}"
+    console.print(f"{dataset.row_count} weeks from {dates}, SHA-256 {dataset.sha256[:12]}…")
     console.print(f"Model {model.model_id!r} with {model.parameter_count} parameters.")
 
     console.print(Rule("2. What the client believes"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from liftos.bayes.v1 import (
@@ -209,43 +209,51 @@ def progress_message(job: Job, now: datetime.datetime) -> common_pb2.JobProgress
     return progress
 
 
-def part_message(part: dict[str, Any], done: int) -> sbc_pb2.SbcPartProgress:
-    """A part of a run as it is stored in `SbcValidation.parts`, with the number of its simulations in the ledger."""
-    return sbc_pb2.SbcPartProgress(
-        part=value_of(sbc_pb2.SbcPart, part["part"]),
-        planned=part["planned"],
-        done=done,
-        quantities=part["quantities"] or [],
+def sbc_plan_message(row: SbcValidation, model_id: str, session_id: str, done: Mapping[str, int]) -> sbc_pb2.SbcRun:
+    """What an SBC run shall be, stored or not, with the number of simulations in the ledger of each part."""
+    return sbc_pb2.SbcRun(
+        client_id=row.client_id,
+        model_id=model_id,
+        session_id=session_id,
+        validation_type=value_of(sbc_pb2.ValidationType, row.validation_type),
+        num_simulations=row.num_simulations,
+        data_period_months=row.data_period_months,
+        certificate_key=row.certificate_key,
+        stop_on_fail=row.stop_on_fail,
+        inference_method=value_of(sbc_pb2.InferenceMethod, row.inference_method),
+        alpha=row.alpha,
+        further_quantities=row.further_quantities,
+        parts=[
+            sbc_pb2.SbcPartProgress(
+                part=value_of(sbc_pb2.SbcPart, part["part"]),
+                planned=part["planned"],
+                done=done.get(part["part"], 0),
+                quantities=part["quantities"] or [],
+            )
+            for part in row.parts
+        ],
     )
 
 
 async def sbc_run_message(session: AsyncSession, row: SbcValidation) -> sbc_pb2.SbcRun:
     """A stored SBC run, with the state and progress of its job."""
     job = await session.get_one(Job, row.job_pk)
-    message = sbc_pb2.SbcRun(
-        client_id=row.client_id,
-        run_id=str(row.pk),
-        model_id=(await by_pk(session, Model, row.model_pk)).model_id,
-        session_id=(await by_pk(session, Session, row.session_pk)).session_id if row.session_pk else "",
-        validation_type=value_of(sbc_pb2.ValidationType, row.validation_type),
-        num_simulations=row.num_simulations,
-        data_period_months=row.data_period_months,
-        seed=row.seed,
-        state=value_of(common_pb2.JobState, job.state),
-        error=error_message(job),
-        progress=progress_message(job, datetime.datetime.now(datetime.UTC)),
-        last_sequence=job.last_sequence,
-        certificate_key=row.certificate_key,
-        stop_on_fail=row.stop_on_fail,
-        create_time=timestamp(row.create_time),
-        start_time=timestamp(job.start_time),
-        end_time=timestamp(job.end_time),
-        inference_method=value_of(sbc_pb2.InferenceMethod, row.inference_method),
-        alpha=row.alpha,
-        further_quantities=row.further_quantities,
+    model_id = (await by_pk(session, Model, row.model_pk)).model_id
+    session_id = (await by_pk(session, Session, row.session_pk)).session_id if row.session_pk else ""
+    message = sbc_plan_message(row, model_id, session_id, await done_by_part(session, row.pk))
+    message.MergeFrom(
+        sbc_pb2.SbcRun(
+            run_id=str(row.pk),
+            seed=row.seed,
+            state=value_of(common_pb2.JobState, job.state),
+            error=error_message(job),
+            progress=progress_message(job, datetime.datetime.now(datetime.UTC)),
+            last_sequence=job.last_sequence,
+            create_time=timestamp(row.create_time),
+            start_time=timestamp(job.start_time),
+            end_time=timestamp(job.end_time),
+        )
     )
-    done = await done_by_part(session, row.pk)
-    message.parts.extend(part_message(part, done.get(part["part"], 0)) for part in row.parts)
     if row.interim is not None:
         from_json(row.interim, message.interim)
     if row.verdict is not None:

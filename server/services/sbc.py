@@ -30,8 +30,8 @@ from server.resources import (
     confirmed_session,
     dataset_of,
     owned,
-    part_message,
     progress_message,
+    sbc_plan_message,
     sbc_run_message,
 )
 from server.services.conflicts import check_money, months
@@ -66,23 +66,9 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         async with self.database.session() as session:
             if request.validate_only:
                 run = await self._plan(session, request.client_id, request.spec)
-                return sbc_pb2.StartSbcRunResponse(
-                    run=sbc_pb2.SbcRun(
-                        client_id=request.client_id,
-                        model_id=request.spec.model_id,
-                        session_id=request.spec.session_id,
-                        validation_type=value_of(sbc_pb2.ValidationType, run.validation_type),
-                        num_simulations=run.num_simulations,
-                        data_period_months=run.data_period_months,
-                        certificate_key=run.certificate_key,
-                        stop_on_fail=run.stop_on_fail,
-                        progress=common_pb2.JobProgress(total=_total(run)),
-                        inference_method=value_of(sbc_pb2.InferenceMethod, run.inference_method),
-                        alpha=run.alpha,
-                        parts=[part_message(part, 0) for part in run.parts],
-                        further_quantities=run.further_quantities,
-                    )
-                )
+                message = sbc_plan_message(run, request.spec.model_id, request.spec.session_id, {})
+                message.progress.total = _total(run)
+                return sbc_pb2.StartSbcRunResponse(run=message)
             row, reused = await self._start(session, "StartSbcRun", request)
             return sbc_pb2.StartSbcRunResponse(run=await sbc_run_message(session, row), reused=reused)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -162,9 +162,10 @@ def verdict_message(
 ) -> sbc_pb2.SbcVerdict:
     """The verdict with its statistics; quantities with the smallest adjusted p-value first."""
     deciding = {part: verdict for part, verdict in found.verdicts.items() if not part.is_canary}
+    judged_rows = {part: ledgers[part.value].prefix() for part in deciding}
     quantities = []
     for part, verdict in deciding.items():
-        ledger = ledgers[part.value].prefix()
+        ledger = judged_rows[part]
         learnt, same = _learnt(ledger, part, model), equivalents(model, ledger.quantities)
         quantities += [
             _quantity_message(q, part, verdict, learnt.get(q.quantity), same.get(q.quantity, ()))
@@ -180,7 +181,7 @@ def verdict_message(
         n_simulations=done,
         n_failed=failed,
         failure_rate=failed / done if done else 0.0,
-        n_escalated=sum(int(np.sum(ledgers[part.value].prefix().status == Status.RETRIED)) for part in deciding),
+        n_escalated=sum(int(np.sum(rows.status == Status.RETRIED)) for rows in judged_rows.values()),
         alpha=alpha,
         explanation=found.sentence,
         canaries=[
@@ -191,15 +192,14 @@ def verdict_message(
     )
     # What every part would have seen: the least sensitive of them speaks for the run.
     reach = [verdict.detectable for verdict in deciding.values()]
-    below = [found.sd_factor_low for found in reach]
-    above = [found.sd_factor_high for found in reach]
-    bias = [found.bias for found in reach]
-    if (least := _least(below, min)) is not None:
-        message.detectable_sd_factor = least
-    if (least := _least(above, max)) is not None:
-        message.detectable_sd_factor_above = least
-    if (least := _least(bias, max)) is not None:
-        message.detectable_bias_sd = least
+    for field, values, worst in (
+        ("detectable_sd_factor", [each.sd_factor_low for each in reach], min),
+        ("detectable_sd_factor_above", [each.sd_factor_high for each in reach], max),
+        ("detectable_bias_sd", [each.bias for each in reach], max),
+    ):
+        known = [value for value in values if value is not None]
+        if known and len(known) == len(values):
+            setattr(message, field, worst(known))
     return message
 
 
@@ -208,12 +208,6 @@ _KINDS = {
     Outcome.FAIL: sbc_pb2.VERDICT_KIND_FAIL,
     Outcome.INCONCLUSIVE: sbc_pb2.VERDICT_KIND_INCONCLUSIVE,
 }
-
-
-def _least(values: Sequence[float | None], worst: Callable[[list[float]], float]) -> float | None:
-    """The worst of the values; None as soon as one is absent."""
-    known = [value for value in values if value is not None]
-    return worst(known) if known and len(known) == len(values) else None
 
 
 def _learnt(ledger: RankLedger, part: Part, model: EngineModel) -> dict[str, Contraction]:

@@ -43,10 +43,10 @@ def necessity_message(
     kind = value_of(
         sbc_pb2.ValidationType, None if found.validation_type.value == "NONE" else found.validation_type.value
     )
-    failed = certified is not None and certified.verdict_kind == "FAIL"
-    if failed and certified is not None:
+    standing = certified if certified is not None and certified.verdict_kind == "FAIL" else None
+    if standing is not None:
         # A smaller run, or one that does not ask about what failed, would change nothing.
-        kind = value_of(sbc_pb2.ValidationType, certified.validation_type)
+        kind = value_of(sbc_pb2.ValidationType, standing.validation_type)
     message = sbc_pb2.SbcNecessity(
         decision=value_of(sbc_pb2.NecessityDecision, found.decision.value),
         missing_inputs=[INPUTS[name] for name in found.missing],
@@ -54,14 +54,14 @@ def necessity_message(
         policy_id=f"{found.policy_id}/{found.policy_version}",
         policy_hash=found.policy_hash,
         recommended_validation_type=kind,
-        recommended_simulations=2 * certified.num_simulations if failed and certified else found.simulations,
+        recommended_simulations=found.simulations if standing is None else 2 * standing.num_simulations,
         satisfied_by_run_id=str(certified.pk) if certified is not None and certified.verdict_kind == "PASS" else "",
         what_would_change=[_change(change) for change in found.changes],
         explanation=found.sentence,
     )
-    if failed and certified is not None:
+    if standing is not None:
         message.evidence.append("STANDING_FAIL")
-        message.explanation = f"{found.sentence} {standing_fail(certified)}"
+        message.explanation = f"{found.sentence} {standing_fail(standing)}"
     for rule in found.rules:
         unit = CENTS if rule.field == "business_impact_minor_units" else 1
         entry = message.rules.add(

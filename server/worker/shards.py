@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from engine.errors import EngineError
 from engine.sbc.interim import interim
 from engine.sbc.judgement import rules_of
+from engine.sbc.ledger import RankLedger
 from engine.sbc.part import Part
 from engine.sbc.verdict import Outcome
 from persistence import jobs, sbc
@@ -165,28 +167,21 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
         run = await session.get_one(SbcValidation, validation_pk, populate_existing=True)
         model = await context.models.of_run(session, run)
         complete = all(prefixes.get(part["part"], 0) >= part["planned"][-1] for part in run.parts)
-        report = None if name is None or name not in prefixes else _due(run, name, prefixes[name])
-        if not complete and report is None:
-            return
-        # Every report reads the whole prefix: at sizes that grow by a tenth the sum of all reports stays linear.
-        wanted = list(prefixes) if complete or run.stop_on_fail else [name]
-        stored = {
-            part: await sbc.load_results(session, validation_pk, part, stop=prefixes[part])
-            for part in wanted
-            if part is not None and prefixes[part]
-        }
-    ledgers = {
-        part: await asyncio.to_thread(ledger_of, rows, tuple(part_of(run, part)["quantities"]))
-        for part, rows in stored.items()
-    }
-    message = None
-    if report is not None and report in ledgers:
+        due = name if name is not None and _due(run, name, prefixes.get(name, 0)) else None
+    if not complete and due is None:
+        return
+    # Every report reads the whole prefix: at sizes that grow by a tenth the sum of all reports stays linear.
+    ledgers = await _ledgers(context, run, prefixes if due is None or complete else {due: prefixes[due]})
+    message, verdict, ends = None, None, complete
+    if due is not None:
         rules = rules_of([Part[part["part"]] for part in run.parts], run.alpha)
-        planned = part_of(run, report)["planned"][-1]
-        found = await asyncio.to_thread(interim, ledgers[report], planned, rules)
-        message = interim_message(found, Part[report])
-    verdict = None
-    if complete or (run.stop_on_fail and message is not None):
+        planned = part_of(run, due)["planned"][-1]
+        found = await asyncio.to_thread(interim, ledgers[due], planned, rules)
+        message = interim_message(found, Part[due])
+        if not complete and run.stop_on_fail and (found.detected or prefixes[due] >= planned):
+            ledgers = await _ledgers(context, run, prefixes)
+            ends = True
+    if ends:
         judgement = await asyncio.to_thread(judged, run, ledgers)
         if complete or judgement.outcome is Outcome.FAIL:
             verdict = verdict_message(judgement, ledgers, run.alpha, model)
@@ -199,8 +194,8 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
         run = await session.get_one(SbcValidation, validation_pk, populate_existing=True)
         if [part["planned"] for part in run.parts] != planned_then:
             return
-        if message is not None and report is not None and message.n_simulations > part_of(run, report)["reported"]:
-            _note(run, report, reported=message.n_simulations)
+        if message is not None and due is not None and message.n_simulations > part_of(run, due)["reported"]:
+            _note(run, due, reported=message.n_simulations)
             run.interim = to_json(message)
             await append_event(session, run, job, interim=message)
         if verdict is not None:
@@ -209,9 +204,19 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
             await finish_run(session, run, job, "SUCCEEDED", label(sbc_pb2.VerdictKind, verdict.kind))
 
 
-def _due(run: SbcValidation, name: str, prefix: int) -> str | None:
-    """The part, if it has enough new simulations for a report or all of them; canaries are judged at the end only."""
+async def _ledgers(context: WorkerContext, run: SbcValidation, prefixes: Mapping[str, int]) -> dict[str, RankLedger]:
+    """The ledgers of the parts' first simulations; parts without any are left out."""
+    found = {}
+    for name, stop in prefixes.items():
+        if stop:
+            async with context.database.session() as session:
+                rows = await sbc.load_results(session, run.pk, name, stop=stop)
+            found[name] = await asyncio.to_thread(ledger_of, rows, tuple(part_of(run, name)["quantities"]))
+    return found
+
+
+def _due(run: SbcValidation, name: str, prefix: int) -> bool:
+    """Whether the part has enough new simulations for a report, or all; canaries are judged at the end only."""
     part = part_of(run, name)
-    if not decides(name) or prefix <= part["reported"]:
-        return None
-    return name if prefix >= min(REPORT_GROWTH * part["reported"], part["planned"][-1]) else None
+    enough = min(REPORT_GROWTH * part["reported"], part["planned"][-1])
+    return decides(name) and prefix > part["reported"] and prefix >= enough
