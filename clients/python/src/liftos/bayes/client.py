@@ -561,20 +561,17 @@ class SbcRunHandle:
 
     def cancel(self, *, timeout: float | None = None, request_id: str | None = None) -> sbc_pb2.SbcRun:
         """Cancel the run; what is finished stays in the ledger."""
-        request = requests.cancel_run(self._on.client_id, self.run_id, request_id=request_id)
-        return self._on.unary(self._on.stubs.sbc.CancelSbcRun, request, timeout).run
+        return Sbc(self._on).cancel(self.run_id, timeout=timeout, request_id=request_id)
 
     def resume(self, *, timeout: float | None = None, request_id: str | None = None) -> sbc_pb2.SbcRun:
         """Go on with the run after it was cancelled or failed; `events` go on with the next number."""
-        request = requests.resume_run(self._on.client_id, self.run_id, request_id=request_id)
-        return self._on.unary(self._on.stubs.sbc.ResumeSbcRun, request, timeout).run
+        return Sbc(self._on).resume(self.run_id, timeout=timeout, request_id=request_id)
 
     def extend(
         self, additional_simulations: int, *, timeout: float | None = None, request_id: str | None = None
     ) -> sbc_pb2.SbcRun:
         """Add simulations to the run after a PASS or an INCONCLUSIVE verdict; `events` go on with the next number."""
-        request = requests.extend_run(self._on.client_id, self.run_id, additional_simulations, request_id=request_id)
-        return self._on.unary(self._on.stubs.sbc.ExtendSbcRun, request, timeout).run
+        return Sbc(self._on).extend(self.run_id, additional_simulations, timeout=timeout, request_id=request_id)
 
 
 class Sbc(_Namespace):

@@ -13,6 +13,7 @@ from liftos.bayes.rules import Violation
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
 
 M = TypeVar("M", bound=Message)
+_UNFIT = (ValueError, TypeError, DecodeError)  # UnicodeEncodeError is a ValueError
 
 
 @contextlib.contextmanager
@@ -24,22 +25,23 @@ def python_values() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, DecodeError) as error:  # UnicodeEncodeError is a ValueError
+    except _UNFIT as error:
         raise InvalidArgument(f"a value does not fit its field: {error}", reason="INVALID_FIELD") from error
 
 
 def built(kind: Callable[..., M], path: str, **fields: Any) -> M:
     """The message with these fields; InvalidArgument names the one that cannot hold its value, below `path`."""
-    try:
-        return kind(**fields)
-    except (ValueError, TypeError, DecodeError) as error:
-        for name, value in fields.items():
-            try:
-                kind(**{name: value})
-            except (ValueError, TypeError, DecodeError) as own:
-                field = f"{path}.{name}" if path else name
-                raise invalid_argument([Violation(field, f"cannot hold {value!r}: {own}")]) from own
-        raise InvalidArgument(f"a value does not fit its field: {error}", reason="INVALID_FIELD") from error
+    with python_values():
+        try:
+            return kind(**fields)
+        except _UNFIT:
+            for name, value in fields.items():
+                try:
+                    kind(**{name: value})
+                except _UNFIT as own:
+                    field = f"{path}.{name}" if path else name
+                    raise invalid_argument([Violation(field, f"cannot hold {value!r}: {own}")]) from own
+            raise
 
 
 def enum_value(enum: Any, value: str | int | None, field: str) -> int:
