@@ -46,6 +46,14 @@ class _QuantityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Quantity.Val
     """Exposure at which half of the saturated effect is reached, in multiples of the channel's mean positive exposure."""
     QUANTITY_RETENTION: _Quantity.ValueType  # 9
     """Share of the effect carried over from one time step to the next (geometric adstock), between 0 and 1."""
+    QUANTITY_COEFFICIENT: _Quantity.ValueType  # 10
+    """Of a channel: incremental KPI per time step at full saturation, in KPI units (per head in a panel); with linear media
+    per mean positive exposure. Of a control: change of the KPI per unit of its column (per head in a panel).
+    """
+    QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME: _Quantity.ValueType  # 11
+    """Incremental outcome of all channels together over the observed total outcome of the window; above 0. Its estimand
+    names no channel.
+    """
 
 class Quantity(_Quantity, metaclass=_QuantityEnumTypeWrapper):
     """A quantity of the model that a belief can be about. There is no plain "share": the denominator is part of the name."""
@@ -70,6 +78,14 @@ QUANTITY_HALF_SATURATION: Quantity.ValueType  # 8
 """Exposure at which half of the saturated effect is reached, in multiples of the channel's mean positive exposure."""
 QUANTITY_RETENTION: Quantity.ValueType  # 9
 """Share of the effect carried over from one time step to the next (geometric adstock), between 0 and 1."""
+QUANTITY_COEFFICIENT: Quantity.ValueType  # 10
+"""Of a channel: incremental KPI per time step at full saturation, in KPI units (per head in a panel); with linear media
+per mean positive exposure. Of a control: change of the KPI per unit of its column (per head in a panel).
+"""
+QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME: Quantity.ValueType  # 11
+"""Incremental outcome of all channels together over the observed total outcome of the window; above 0. Its estimand
+names no channel.
+"""
 Global___Quantity: _TypeAlias = Quantity  # noqa: Y015
 
 class _ElementType:
@@ -543,7 +559,9 @@ class Estimand(_message.Message):
     quantity: Global___Quantity.ValueType
     """The quantity."""
     channel: _builtins.str
-    """The channel, by the name that the model gives it."""
+    """The channel, by the name that the model gives it; for a COEFFICIENT a channel or a control. Required, but empty for
+    TOTAL_MEDIA_SHARE_OF_OUTCOME.
+    """
     def __init__(
         self,
         *,

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from liftos.bayes.v1 import common_pb2 as _common_pb2
+from liftos.bayes.v1 import elicitation_pb2 as _elicitation_pb2
 from liftos.bayes.v1 import sbc_pb2 as _sbc_pb2
 import builtins as _builtins
 import sys
@@ -41,7 +42,9 @@ class _BayesFactorAlternativeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper
     BAYES_FACTOR_ALTERNATIVE_POINT_MLE: _BayesFactorAlternative.ValueType  # 4
     """A point at the maximum of the evidence curve: an upper bound on every Bayes factor, reported only as a bound."""
     BAYES_FACTOR_ALTERNATIVE_EXPERT: _BayesFactorAlternative.ValueType  # 5
-    """Another expert's prior. Not there yet."""
+    """The prior of the same quantity in the expert's session that the request names. Ranks experts: below 1, the data
+    prefer the client's belief to the expert's.
+    """
 
 class BayesFactorAlternative(_BayesFactorAlternative, metaclass=_BayesFactorAlternativeEnumTypeWrapper):
     """The alternative that a Bayes factor compares the client's prior with. The same number means different things under
@@ -61,7 +64,9 @@ BAYES_FACTOR_ALTERNATIVE_REFERENCE: BayesFactorAlternative.ValueType  # 3
 BAYES_FACTOR_ALTERNATIVE_POINT_MLE: BayesFactorAlternative.ValueType  # 4
 """A point at the maximum of the evidence curve: an upper bound on every Bayes factor, reported only as a bound."""
 BAYES_FACTOR_ALTERNATIVE_EXPERT: BayesFactorAlternative.ValueType  # 5
-"""Another expert's prior. Not there yet."""
+"""The prior of the same quantity in the expert's session that the request names. Ranks experts: below 1, the data
+prefer the client's belief to the expert's.
+"""
 Global___BayesFactorAlternative: _TypeAlias = BayesFactorAlternative  # noqa: Y015
 
 class _BayesFactorEstimator:
@@ -79,9 +84,13 @@ class _BayesFactorEstimatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     BAYES_FACTOR_ESTIMATOR_CURVE_INTEGRAL: _BayesFactorEstimator.ValueType  # 3
     """One-dimensional integral over an estimated evidence curve."""
     BAYES_FACTOR_ESTIMATOR_TEMPERED_BRIDGE: _BayesFactorEstimator.ValueType  # 4
-    """Tempered bridge. Not there yet."""
+    """Bridges between posteriors whose prior goes step by step from the reference to the client's; each step needs a run
+    of the sampler. Taken where the belief lies beyond what draws under the reference prior cover.
+    """
     BAYES_FACTOR_ESTIMATOR_BRIDGE_SAMPLING: _BayesFactorEstimator.ValueType  # 5
-    """Refit and bridge sampling. Not there yet."""
+    """Difference of two marginal likelihoods by bridge sampling, one of a fit under the client's prior, one of the
+    reference fit (Meng & Wong 1996). Taken where the tempered bridge and the curve disagree.
+    """
 
 class BayesFactorEstimator(_BayesFactorEstimator, metaclass=_BayesFactorEstimatorEnumTypeWrapper):
     """How a Bayes factor was computed."""
@@ -95,9 +104,13 @@ BAYES_FACTOR_ESTIMATOR_IMPORTANCE: BayesFactorEstimator.ValueType  # 2
 BAYES_FACTOR_ESTIMATOR_CURVE_INTEGRAL: BayesFactorEstimator.ValueType  # 3
 """One-dimensional integral over an estimated evidence curve."""
 BAYES_FACTOR_ESTIMATOR_TEMPERED_BRIDGE: BayesFactorEstimator.ValueType  # 4
-"""Tempered bridge. Not there yet."""
+"""Bridges between posteriors whose prior goes step by step from the reference to the client's; each step needs a run
+of the sampler. Taken where the belief lies beyond what draws under the reference prior cover.
+"""
 BAYES_FACTOR_ESTIMATOR_BRIDGE_SAMPLING: BayesFactorEstimator.ValueType  # 5
-"""Refit and bridge sampling. Not there yet."""
+"""Difference of two marginal likelihoods by bridge sampling, one of a fit under the client's prior, one of the
+reference fit (Meng & Wong 1996). Taken where the tempered bridge and the curve disagree.
+"""
 Global___BayesFactorEstimator: _TypeAlias = BayesFactorEstimator  # noqa: Y015
 
 class _Severity:
@@ -192,6 +205,82 @@ FINDING_UNRELIABLE: Finding.ValueType  # 4
 """No answer: the estimate is unreliable."""
 Global___Finding: _TypeAlias = Finding  # noqa: Y015
 
+class _CauseKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CauseKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CauseKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAUSE_KIND_UNSPECIFIED: _CauseKind.ValueType  # 0
+    """Not given."""
+    CAUSE_KIND_OUTLIERS: _CauseKind.ValueType  # 1
+    """Rows with outlying outcomes get less weight, as under Student-t errors with 4 degrees of freedom."""
+    CAUSE_KIND_ADSTOCK_WINDOW: _CauseKind.ValueType  # 2
+    """The carry-over window is longer or shorter."""
+    CAUSE_KIND_SATURATION: _CauseKind.ValueType  # 3
+    """Media act linearly instead of saturating, or saturate instead of acting linearly."""
+    CAUSE_KIND_CONTROL_DROPPED: _CauseKind.ValueType  # 4
+    """A control of the model is left out."""
+    CAUSE_KIND_COLUMN_ADDED: _CauseKind.ValueType  # 5
+    """A column of the data set that the model does not use is added as a control."""
+    CAUSE_KIND_FIRST_YEAR_DROPPED: _CauseKind.ValueType  # 6
+    """The first twelve months of the window do not count."""
+    CAUSE_KIND_LAST_YEAR_DROPPED: _CauseKind.ValueType  # 7
+    """The last twelve months of the window do not count."""
+
+class CauseKind(_CauseKind, metaclass=_CauseKindEnumTypeWrapper):
+    """A change of the model that might explain a conflict as well as a wrong belief."""
+
+CAUSE_KIND_UNSPECIFIED: CauseKind.ValueType  # 0
+"""Not given."""
+CAUSE_KIND_OUTLIERS: CauseKind.ValueType  # 1
+"""Rows with outlying outcomes get less weight, as under Student-t errors with 4 degrees of freedom."""
+CAUSE_KIND_ADSTOCK_WINDOW: CauseKind.ValueType  # 2
+"""The carry-over window is longer or shorter."""
+CAUSE_KIND_SATURATION: CauseKind.ValueType  # 3
+"""Media act linearly instead of saturating, or saturate instead of acting linearly."""
+CAUSE_KIND_CONTROL_DROPPED: CauseKind.ValueType  # 4
+"""A control of the model is left out."""
+CAUSE_KIND_COLUMN_ADDED: CauseKind.ValueType  # 5
+"""A column of the data set that the model does not use is added as a control."""
+CAUSE_KIND_FIRST_YEAR_DROPPED: CauseKind.ValueType  # 6
+"""The first twelve months of the window do not count."""
+CAUSE_KIND_LAST_YEAR_DROPPED: CauseKind.ValueType  # 7
+"""The last twelve months of the window do not count."""
+Global___CauseKind: _TypeAlias = CauseKind  # noqa: Y015
+
+class _ConflictAttribution:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ConflictAttributionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConflictAttribution.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONFLICT_ATTRIBUTION_UNSPECIFIED: _ConflictAttribution.ValueType  # 0
+    """No conflict of at least strong severity, or no refits were made."""
+    CONFLICT_ATTRIBUTION_PRIOR: _ConflictAttribution.ValueType  # 1
+    """No change of the model resolves it: the belief is contradicted whatever was tried."""
+    CONFLICT_ATTRIBUTION_MODEL: _ConflictAttribution.ValueType  # 2
+    """A change of the model resolves it that the data prefer to the model as it is."""
+    CONFLICT_ATTRIBUTION_OUTLIERS: _ConflictAttribution.ValueType  # 3
+    """It hangs on outlying rows."""
+    CONFLICT_ATTRIBUTION_UNDECIDED: _ConflictAttribution.ValueType  # 4
+    """A change of the model resolves it, and the data do not tell which model is right."""
+
+class ConflictAttribution(_ConflictAttribution, metaclass=_ConflictAttributionEnumTypeWrapper):
+    """Where a conflict comes from, as far as refits can tell."""
+
+CONFLICT_ATTRIBUTION_UNSPECIFIED: ConflictAttribution.ValueType  # 0
+"""No conflict of at least strong severity, or no refits were made."""
+CONFLICT_ATTRIBUTION_PRIOR: ConflictAttribution.ValueType  # 1
+"""No change of the model resolves it: the belief is contradicted whatever was tried."""
+CONFLICT_ATTRIBUTION_MODEL: ConflictAttribution.ValueType  # 2
+"""A change of the model resolves it that the data prefer to the model as it is."""
+CONFLICT_ATTRIBUTION_OUTLIERS: ConflictAttribution.ValueType  # 3
+"""It hangs on outlying rows."""
+CONFLICT_ATTRIBUTION_UNDECIDED: ConflictAttribution.ValueType  # 4
+"""A change of the model resolves it, and the data do not tell which model is right."""
+Global___ConflictAttribution: _TypeAlias = ConflictAttribution  # noqa: Y015
+
 @_typing.final
 class BayesFactor(_message.Message):
     """Evidence against the client's prior: marginal likelihood under the alternative over that under the client's prior."""
@@ -203,6 +292,7 @@ class BayesFactor(_message.Message):
     MCSE_FIELD_NUMBER: _builtins.int
     ESTIMATOR_FIELD_NUMBER: _builtins.int
     PARETO_K_FIELD_NUMBER: _builtins.int
+    LOG_BAYES_FACTOR_HEAVY_TAILS_FIELD_NUMBER: _builtins.int
     alternative: Global___BayesFactorAlternative.ValueType
     """The alternative."""
     log_bayes_factor: _builtins.float
@@ -212,7 +302,13 @@ class BayesFactor(_message.Message):
     estimator: Global___BayesFactorEstimator.ValueType
     """How it was computed."""
     pareto_k: _builtins.float
-    """Pareto k-hat of the importance weights that cross-check it; absent if there was no cross-check."""
+    """Pareto k-hat of the importance weights under the client's prior, a check of the estimator or of its rival; absent
+    for an exact curve. Above .7 the importance estimate is not used.
+    """
+    log_bayes_factor_heavy_tails: _builtins.float
+    """Logarithm of the same Bayes factor if the evidence curve fell off exponentially, not like a Gaussian, beyond the
+    draws: a bracket of the systematic error of extrapolation.
+    """
     def __init__(
         self,
         *,
@@ -221,16 +317,145 @@ class BayesFactor(_message.Message):
         mcse: _builtins.float = ...,
         estimator: Global___BayesFactorEstimator.ValueType = ...,
         pareto_k: _builtins.float | None = ...,
+        log_bayes_factor_heavy_tails: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_pareto_k", b"_pareto_k", "pareto_k", b"pareto_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pareto_k", b"_pareto_k", "alternative", b"alternative", "estimator", b"estimator", "log_bayes_factor", b"log_bayes_factor", "mcse", b"mcse", "pareto_k", b"pareto_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pareto_k", b"_pareto_k", "alternative", b"alternative", "estimator", b"estimator", "log_bayes_factor", b"log_bayes_factor", "log_bayes_factor_heavy_tails", b"log_bayes_factor_heavy_tails", "mcse", b"mcse", "pareto_k", b"pareto_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__pareto_k: _TypeAlias = _typing.Literal["pareto_k"]  # noqa: Y015
     _WhichOneofArgType__pareto_k: _TypeAlias = _typing.Literal["_pareto_k", b"_pareto_k"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pareto_k) -> _WhichOneofReturnType__pareto_k | None: ...
 
 Global___BayesFactor: _TypeAlias = BayesFactor  # noqa: Y015
+
+@_typing.final
+class PowerScaling(_message.Message):
+    """How much the answer would move if prior or likelihood were raised to a power: sensitivity, not conflict. A tight prior
+    and tight data that agree have both.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIOR_FIELD_NUMBER: _builtins.int
+    PRIOR_MCSE_FIELD_NUMBER: _builtins.int
+    LIKELIHOOD_FIELD_NUMBER: _builtins.int
+    LIKELIHOOD_MCSE_FIELD_NUMBER: _builtins.int
+    prior: _builtins.float
+    """Shift of the client posterior's mean per doubling of the prior's exponent, in posterior standard deviations."""
+    prior_mcse: _builtins.float
+    """Monte Carlo standard error of `prior`."""
+    likelihood: _builtins.float
+    """Shift of the client posterior's mean per doubling of the likelihood's exponent, in posterior standard deviations."""
+    likelihood_mcse: _builtins.float
+    """Monte Carlo standard error of `likelihood`."""
+    def __init__(
+        self,
+        *,
+        prior: _builtins.float = ...,
+        prior_mcse: _builtins.float = ...,
+        likelihood: _builtins.float = ...,
+        likelihood_mcse: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["likelihood", b"likelihood", "likelihood_mcse", b"likelihood_mcse", "prior", b"prior", "prior_mcse", b"prior_mcse"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PowerScaling: _TypeAlias = PowerScaling  # noqa: Y015
+
+@_typing.final
+class ReplicatedPValue(_message.Message):
+    """Replicated-data p-value: the share of data sets drawn from belief and model whose information gain is at least that of
+    the real data (Nott et al. 2020).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    SE_FIELD_NUMBER: _builtins.int
+    REPLICATES_FIELD_NUMBER: _builtins.int
+    FAILED_FITS_FIELD_NUMBER: _builtins.int
+    p_value: _builtins.float
+    """(1 + number at least as large) / (1 + replicates)."""
+    se: _builtins.float
+    """Monte Carlo standard error."""
+    replicates: _builtins.int
+    """Number of replicated data sets that were fitted."""
+    failed_fits: _builtins.int
+    """How many of them did not meet the sampler's thresholds; they count as they are."""
+    def __init__(
+        self,
+        *,
+        p_value: _builtins.float = ...,
+        se: _builtins.float = ...,
+        replicates: _builtins.int = ...,
+        failed_fits: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_fits", b"failed_fits", "p_value", b"p_value", "replicates", b"replicates", "se", b"se"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicatedPValue: _TypeAlias = ReplicatedPValue  # noqa: Y015
+
+@_typing.final
+class Cause(_message.Message):
+    """What the data would say about a belief under another model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    DATA_SIDE_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    LOG_BAYES_FACTOR_FIELD_NUMBER: _builtins.int
+    RESOLVES_FIELD_NUMBER: _builtins.int
+    LOG_EVIDENCE_GAIN_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    kind: Global___CauseKind.ValueType
+    """What was changed."""
+    subject: _builtins.str
+    """The control, column or setting that was changed; empty where the kind says it all."""
+    change: _builtins.float
+    """Change of the data side's mean, in the units of the quantity."""
+    log_bayes_factor: _builtins.float
+    """Recentred Bayes factor of the same belief under the changed model; natural logarithm."""
+    resolves: _builtins.bool
+    """Whether the data would no longer contradict the belief, by the rule in force."""
+    log_evidence_gain: _builtins.float
+    """How much better the changed model explains the same data: difference of log marginal likelihoods, Laplace
+    approximation; absent where the data are not the same.
+    """
+    explanation: _builtins.str
+    """In a sentence."""
+    @_builtins.property
+    def data_side(self) -> _common_pb2.Estimate:
+        """What the data alone would say of the quantity."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___CauseKind.ValueType = ...,
+        subject: _builtins.str = ...,
+        data_side: _common_pb2.Estimate | None = ...,
+        change: _builtins.float = ...,
+        log_bayes_factor: _builtins.float = ...,
+        resolves: _builtins.bool = ...,
+        log_evidence_gain: _builtins.float | None = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_evidence_gain", b"_log_evidence_gain", "data_side", b"data_side", "log_evidence_gain", b"log_evidence_gain"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_evidence_gain", b"_log_evidence_gain", "change", b"change", "data_side", b"data_side", "explanation", b"explanation", "kind", b"kind", "log_bayes_factor", b"log_bayes_factor", "log_evidence_gain", b"log_evidence_gain", "resolves", b"resolves", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__log_evidence_gain: _TypeAlias = _typing.Literal["log_evidence_gain"]  # noqa: Y015
+    _WhichOneofArgType__log_evidence_gain: _TypeAlias = _typing.Literal["_log_evidence_gain", b"_log_evidence_gain"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_evidence_gain) -> _WhichOneofReturnType__log_evidence_gain | None: ...
+
+Global___Cause: _TypeAlias = Cause  # noqa: Y015
 
 @_typing.final
 class BeliefConflict(_message.Message):
@@ -265,6 +490,21 @@ class BeliefConflict(_message.Message):
     FINDING_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
     CURVE_ID_FIELD_NUMBER: _builtins.int
+    KL_DIVERGENCE_MCSE_FIELD_NUMBER: _builtins.int
+    INFORMATION_GAIN_MCSE_FIELD_NUMBER: _builtins.int
+    WASSERSTEIN_1_MCSE_FIELD_NUMBER: _builtins.int
+    WASSERSTEIN_2_MCSE_FIELD_NUMBER: _builtins.int
+    WASSERSTEIN_1_FLOOR_FIELD_NUMBER: _builtins.int
+    CONTRACTION_FIELD_NUMBER: _builtins.int
+    SENSITIVITY_FIELD_NUMBER: _builtins.int
+    P_VALUE_HOLM_FIELD_NUMBER: _builtins.int
+    FLAGGED_BY_E_BH_FIELD_NUMBER: _builtins.int
+    REPLICATED_FIELD_NUMBER: _builtins.int
+    CAUSES_FIELD_NUMBER: _builtins.int
+    ATTRIBUTION_FIELD_NUMBER: _builtins.int
+    COLLINEARITY_FIELD_NUMBER: _builtins.int
+    SUGGESTION_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     belief_id: _builtins.str
     """The belief."""
     severity: Global___Severity.ValueType
@@ -307,6 +547,36 @@ class BeliefConflict(_message.Message):
     """The answer in a sentence for the client."""
     curve_id: _builtins.str
     """Evidence curve that the figures were computed from."""
+    kl_divergence_mcse: _builtins.float
+    """Monte Carlo standard error of `kl_divergence_nats`."""
+    information_gain_mcse: _builtins.float
+    """Monte Carlo standard error of `information_gain_nats`."""
+    wasserstein_1_mcse: _builtins.float
+    """Monte Carlo standard error of `wasserstein_1`."""
+    wasserstein_2_mcse: _builtins.float
+    """Monte Carlo standard error of `wasserstein_2`."""
+    wasserstein_1_floor: _builtins.float
+    """Wasserstein-1 distance that as many draws would show if they came from the client's prior itself."""
+    contraction: _builtins.float
+    """Shrinkage of the variance from reference prior to reference posterior: 0 where the data say nothing, 1 where they
+    say everything.
+    """
+    p_value_holm: _builtins.float
+    """p-value after Holm's correction for all beliefs of the session; absent for a single belief."""
+    flagged_by_e_bh: _builtins.bool
+    """Whether the e-BH procedure flags the belief at a false discovery rate of one minus the confidence threshold (.05
+    without one), with the WIDENED Bayes factors as e-values; valid whatever their dependence.
+    """
+    attribution: Global___ConflictAttribution.ValueType
+    """Where the conflict comes from, as far as the causes tell."""
+    collinearity: _builtins.float
+    """Squared multiple correlation of the channel's exposure with those of the other channels and with the controls: near
+    1 the data cannot tell them apart. Absent where the quantity belongs to no channel.
+    """
+    suggestion: _builtins.str
+    """What would settle the matter, for example an experiment; empty where nothing needs settling."""
+    role: _elicitation_pb2.BeliefRole.ValueType
+    """What the belief is to the model: its prior of the quantity, or a factor beside the reference prior."""
     @_builtins.property
     def estimand(self) -> _common_pb2.Estimand:
         """What it is about."""
@@ -330,6 +600,20 @@ class BeliefConflict(_message.Message):
     @_builtins.property
     def client_posterior(self) -> _common_pb2.Estimate:
         """What belief and data say together."""
+
+    @_builtins.property
+    def sensitivity(self) -> Global___PowerScaling:
+        """Sensitivity of the client's posterior; absent where the prior or the evidence has no finite moments."""
+
+    @_builtins.property
+    def replicated(self) -> Global___ReplicatedPValue:
+        """Replicated-data p-value, if it was asked for and the model can simulate data under the belief."""
+
+    @_builtins.property
+    def causes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cause]:
+        """Changes of the model that might explain the conflict, the most plausible first; only for a conflict of at least
+        strong severity.
+        """
 
     def __init__(
         self,
@@ -361,16 +645,76 @@ class BeliefConflict(_message.Message):
         finding: Global___Finding.ValueType = ...,
         explanation: _builtins.str = ...,
         curve_id: _builtins.str = ...,
+        kl_divergence_mcse: _builtins.float = ...,
+        information_gain_mcse: _builtins.float = ...,
+        wasserstein_1_mcse: _builtins.float = ...,
+        wasserstein_2_mcse: _builtins.float = ...,
+        wasserstein_1_floor: _builtins.float = ...,
+        contraction: _builtins.float = ...,
+        sensitivity: Global___PowerScaling | None = ...,
+        p_value_holm: _builtins.float | None = ...,
+        flagged_by_e_bh: _builtins.bool = ...,
+        replicated: Global___ReplicatedPValue | None = ...,
+        causes: _abc.Iterable[Global___Cause] | None = ...,
+        attribution: Global___ConflictAttribution.ValueType = ...,
+        collinearity: _builtins.float | None = ...,
+        suggestion: _builtins.str = ...,
+        role: _elicitation_pb2.BeliefRole.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_prior_ess_months", b"_prior_ess_months", "client", b"client", "client_posterior", b"client_posterior", "data_side", b"data_side", "estimand", b"estimand", "prior", b"prior", "prior_ess_months", b"prior_ess_months"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_collinearity", b"_collinearity", "_p_value_holm", b"_p_value_holm", "_prior_ess_months", b"_prior_ess_months", "client", b"client", "client_posterior", b"client_posterior", "collinearity", b"collinearity", "data_side", b"data_side", "estimand", b"estimand", "p_value_holm", b"p_value_holm", "prior", b"prior", "prior_ess_months", b"prior_ess_months", "replicated", b"replicated", "sensitivity", b"sensitivity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prior_ess_months", b"_prior_ess_months", "bayes_factors", b"bayes_factors", "belief_id", b"belief_id", "client", b"client", "client_posterior", b"client_posterior", "confirms", b"confirms", "conflict", b"conflict", "conflict_rule", b"conflict_rule", "curve_id", b"curve_id", "data_side", b"data_side", "estimand", b"estimand", "explanation", b"explanation", "finding", b"finding", "information_gain_nats", b"information_gain_nats", "kl_divergence_nats", b"kl_divergence_nats", "null_rate", b"null_rate", "p_value", b"p_value", "p_value_se", b"p_value_se", "prior", b"prior", "prior_ess_months", b"prior_ess_months", "severity", b"severity", "severity_if_heavy_tailed", b"severity_if_heavy_tailed", "severity_probability", b"severity_probability", "status", b"status", "status_reason", b"status_reason", "wasserstein_1", b"wasserstein_1", "wasserstein_2", b"wasserstein_2", "wasserstein_scaled", b"wasserstein_scaled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collinearity", b"_collinearity", "_p_value_holm", b"_p_value_holm", "_prior_ess_months", b"_prior_ess_months", "attribution", b"attribution", "bayes_factors", b"bayes_factors", "belief_id", b"belief_id", "causes", b"causes", "client", b"client", "client_posterior", b"client_posterior", "collinearity", b"collinearity", "confirms", b"confirms", "conflict", b"conflict", "conflict_rule", b"conflict_rule", "contraction", b"contraction", "curve_id", b"curve_id", "data_side", b"data_side", "estimand", b"estimand", "explanation", b"explanation", "finding", b"finding", "flagged_by_e_bh", b"flagged_by_e_bh", "information_gain_mcse", b"information_gain_mcse", "information_gain_nats", b"information_gain_nats", "kl_divergence_mcse", b"kl_divergence_mcse", "kl_divergence_nats", b"kl_divergence_nats", "null_rate", b"null_rate", "p_value", b"p_value", "p_value_holm", b"p_value_holm", "p_value_se", b"p_value_se", "prior", b"prior", "prior_ess_months", b"prior_ess_months", "replicated", b"replicated", "role", b"role", "sensitivity", b"sensitivity", "severity", b"severity", "severity_if_heavy_tailed", b"severity_if_heavy_tailed", "severity_probability", b"severity_probability", "status", b"status", "status_reason", b"status_reason", "suggestion", b"suggestion", "wasserstein_1", b"wasserstein_1", "wasserstein_1_floor", b"wasserstein_1_floor", "wasserstein_1_mcse", b"wasserstein_1_mcse", "wasserstein_2", b"wasserstein_2", "wasserstein_2_mcse", b"wasserstein_2_mcse", "wasserstein_scaled", b"wasserstein_scaled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__collinearity: _TypeAlias = _typing.Literal["collinearity"]  # noqa: Y015
+    _WhichOneofArgType__collinearity: _TypeAlias = _typing.Literal["_collinearity", b"_collinearity"]  # noqa: Y015
+    _WhichOneofReturnType__p_value_holm: _TypeAlias = _typing.Literal["p_value_holm"]  # noqa: Y015
+    _WhichOneofArgType__p_value_holm: _TypeAlias = _typing.Literal["_p_value_holm", b"_p_value_holm"]  # noqa: Y015
     _WhichOneofReturnType__prior_ess_months: _TypeAlias = _typing.Literal["prior_ess_months"]  # noqa: Y015
     _WhichOneofArgType__prior_ess_months: _TypeAlias = _typing.Literal["_prior_ess_months", b"_prior_ess_months"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__collinearity) -> _WhichOneofReturnType__collinearity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p_value_holm) -> _WhichOneofReturnType__p_value_holm | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__prior_ess_months) -> _WhichOneofReturnType__prior_ess_months | None: ...
 
 Global___BeliefConflict: _TypeAlias = BeliefConflict  # noqa: Y015
+
+@_typing.final
+class JointPart(_message.Message):
+    """What one belief adds to the joint conflict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BELIEF_ID_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    D_SQUARED_WITHOUT_FIELD_NUMBER: _builtins.int
+    P_VALUE_WITHOUT_FIELD_NUMBER: _builtins.int
+    belief_id: _builtins.str
+    """The belief."""
+    direction: _builtins.float
+    """Its weight in the direction in which the beliefs clash most with the data, unit length over all beliefs, coordinates
+    in standard deviations of prior and data together; positive: the data say more than the client.
+    """
+    d_squared_without: _builtins.float
+    """Squared distance of the other beliefs without this one."""
+    p_value_without: _builtins.float
+    """p-value of the other beliefs without this one."""
+    def __init__(
+        self,
+        *,
+        belief_id: _builtins.str = ...,
+        direction: _builtins.float = ...,
+        d_squared_without: _builtins.float = ...,
+        p_value_without: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["belief_id", b"belief_id", "d_squared_without", b"d_squared_without", "direction", b"direction", "p_value_without", b"p_value_without"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JointPart: _TypeAlias = JointPart  # noqa: Y015
 
 @_typing.final
 class JointConflict(_message.Message):
@@ -383,6 +727,12 @@ class JointConflict(_message.Message):
     P_VALUE_FIELD_NUMBER: _builtins.int
     LOG_CALIBRATED_BAYES_FACTOR_FIELD_NUMBER: _builtins.int
     WORST_DIRECTION_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    CONFLICT_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    INCOHERENCE_Z_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    STATUS_REASON_FIELD_NUMBER: _builtins.int
     d_squared: _builtins.float
     """Squared Mahalanobis distance on unconstrained coordinates."""
     degrees_of_freedom: _builtins.int
@@ -393,6 +743,23 @@ class JointConflict(_message.Message):
     """One-dimensional recentred Bayes factor with the same p-value; natural logarithm."""
     worst_direction: _builtins.str
     """The combination of quantities that clashes most, in words."""
+    severity: Global___Severity.ValueType
+    """Label of the calibrated Bayes factor; absent where the figures are unreliable."""
+    conflict: _builtins.bool
+    """Whether the data contradict the beliefs taken together, by the rule of the single beliefs."""
+    incoherence_z: _builtins.float
+    """Standard deviations by which shares that must sum to one miss it in the client's means; absent unless the session
+    has a belief about every channel's share of media. Such shares are compared by log-ratios, one degree of freedom
+    fewer, after the client's beliefs were conditioned on their sum.
+    """
+    status: Global___ConflictStatus.ValueType
+    """Whether the figures can be relied on, and why not."""
+    status_reason: _builtins.str
+    """Why the figures cannot be relied on; empty when they can."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___JointPart]:
+        """One entry per belief, in the order of the session."""
+
     def __init__(
         self,
         *,
@@ -401,12 +768,20 @@ class JointConflict(_message.Message):
         p_value: _builtins.float = ...,
         log_calibrated_bayes_factor: _builtins.float = ...,
         worst_direction: _builtins.str = ...,
+        severity: Global___Severity.ValueType = ...,
+        conflict: _builtins.bool = ...,
+        parts: _abc.Iterable[Global___JointPart] | None = ...,
+        incoherence_z: _builtins.float | None = ...,
+        status: Global___ConflictStatus.ValueType = ...,
+        status_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_incoherence_z", b"_incoherence_z", "incoherence_z", b"incoherence_z"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["d_squared", b"d_squared", "degrees_of_freedom", b"degrees_of_freedom", "log_calibrated_bayes_factor", b"log_calibrated_bayes_factor", "p_value", b"p_value", "worst_direction", b"worst_direction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_incoherence_z", b"_incoherence_z", "conflict", b"conflict", "d_squared", b"d_squared", "degrees_of_freedom", b"degrees_of_freedom", "incoherence_z", b"incoherence_z", "log_calibrated_bayes_factor", b"log_calibrated_bayes_factor", "p_value", b"p_value", "parts", b"parts", "severity", b"severity", "status", b"status", "status_reason", b"status_reason", "worst_direction", b"worst_direction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__incoherence_z: _TypeAlias = _typing.Literal["incoherence_z"]  # noqa: Y015
+    _WhichOneofArgType__incoherence_z: _TypeAlias = _typing.Literal["_incoherence_z", b"_incoherence_z"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__incoherence_z) -> _WhichOneofReturnType__incoherence_z | None: ...
 
 Global___JointConflict: _TypeAlias = JointConflict  # noqa: Y015
 
@@ -433,6 +808,9 @@ class ConflictAnalysis(_message.Message):
     PROVENANCE_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPERT_SESSION_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIT_REUSED_FIELD_NUMBER: _builtins.int
+    REPLICATES_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that owns it."""
     analysis_id: _builtins.str
@@ -451,6 +829,12 @@ class ConflictAnalysis(_message.Message):
     """Highest severity over all reliable beliefs."""
     conflict: _builtins.bool
     """Whether any belief is contradicted."""
+    expert_session_id: _builtins.str
+    """Session whose beliefs serve as the EXPERT alternative, as requested."""
+    reference_fit_reused: _builtins.bool
+    """Whether the reference fit had been made before and was read from the store."""
+    replicates: _builtins.int
+    """Number of replicated data sets, as requested; absent: none."""
     @_builtins.property
     def error(self) -> _common_pb2.JobError:
         """Why it failed; absent otherwise."""
@@ -503,14 +887,22 @@ class ConflictAnalysis(_message.Message):
         provenance: _common_pb2.Provenance | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        expert_session_id: _builtins.str = ...,
+        reference_fit_reused: _builtins.bool = ...,
+        replicates: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "confidence_threshold", b"confidence_threshold", "create_time", b"create_time", "diagnostics", b"diagnostics", "error", b"error", "joint", b"joint", "provenance", b"provenance", "sbc_necessity", b"sbc_necessity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_replicates", b"_replicates", "confidence_threshold", b"confidence_threshold", "create_time", b"create_time", "diagnostics", b"diagnostics", "error", b"error", "joint", b"joint", "provenance", b"provenance", "replicates", b"replicates", "sbc_necessity", b"sbc_necessity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "analysis_id", b"analysis_id", "beliefs", b"beliefs", "client_id", b"client_id", "confidence_threshold", b"confidence_threshold", "conflict", b"conflict", "create_time", b"create_time", "data_period_months", b"data_period_months", "diagnostics", b"diagnostics", "error", b"error", "joint", b"joint", "model_id", b"model_id", "notes", b"notes", "provenance", b"provenance", "sbc_necessity", b"sbc_necessity", "session_id", b"session_id", "severity", b"severity", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_replicates", b"_replicates", "analysis_id", b"analysis_id", "beliefs", b"beliefs", "client_id", b"client_id", "confidence_threshold", b"confidence_threshold", "conflict", b"conflict", "create_time", b"create_time", "data_period_months", b"data_period_months", "diagnostics", b"diagnostics", "error", b"error", "expert_session_id", b"expert_session_id", "joint", b"joint", "model_id", b"model_id", "notes", b"notes", "provenance", b"provenance", "reference_fit_reused", b"reference_fit_reused", "replicates", b"replicates", "sbc_necessity", b"sbc_necessity", "session_id", b"session_id", "severity", b"severity", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence_threshold: _TypeAlias = _typing.Literal["confidence_threshold"]  # noqa: Y015
     _WhichOneofArgType__confidence_threshold: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold"]  # noqa: Y015
+    _WhichOneofReturnType__replicates: _TypeAlias = _typing.Literal["replicates"]  # noqa: Y015
+    _WhichOneofArgType__replicates: _TypeAlias = _typing.Literal["_replicates", b"_replicates"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence_threshold) -> _WhichOneofReturnType__confidence_threshold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replicates) -> _WhichOneofReturnType__replicates | None: ...
 
 Global___ConflictAnalysis: _TypeAlias = ConflictAnalysis  # noqa: Y015
 
@@ -526,6 +918,9 @@ class AnalyzeConflictRequest(_message.Message):
     DATA_PERIOD_MONTHS_FIELD_NUMBER: _builtins.int
     CONFIDENCE_THRESHOLD_FIELD_NUMBER: _builtins.int
     BUSINESS_IMPACT_FIELD_NUMBER: _builtins.int
+    EXPERT_SESSION_ID_FIELD_NUMBER: _builtins.int
+    REPLICATES_FIELD_NUMBER: _builtins.int
+    WITHOUT_CAUSES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes retries safe."""
     client_id: _builtins.str
@@ -540,6 +935,16 @@ class AnalyzeConflictRequest(_message.Message):
     """Declare a conflict when the node-split p-value is at most one minus this. Absent: when the recentred Bayes factor
     is at least 10 (which one agreeing data set in 31 reaches).
     """
+    expert_session_id: _builtins.str
+    """Another confirmed session on the same model, of another expert: for each belief that both sessions hold about the
+    same quantity, a Bayes factor under EXPERT is given. Empty for none.
+    """
+    replicates: _builtins.int
+    """Number of data sets to replicate and fit for the replicated-data p-value, an expensive audit; absent: none. The
+    smallest p-value is one over one more than this.
+    """
+    without_causes: _builtins.bool
+    """Whether to leave out the refits under changed models that look for other causes of a strong conflict."""
     @_builtins.property
     def business_impact(self) -> _common_pb2.Money:
         """Money at stake, for the decision whether simulation-based calibration is essential."""
@@ -553,19 +958,26 @@ class AnalyzeConflictRequest(_message.Message):
         data_period_months: _builtins.int | None = ...,
         confidence_threshold: _builtins.float | None = ...,
         business_impact: _common_pb2.Money | None = ...,
+        expert_session_id: _builtins.str = ...,
+        replicates: _builtins.int | None = ...,
+        without_causes: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_data_period_months", b"_data_period_months", "business_impact", b"business_impact", "confidence_threshold", b"confidence_threshold", "data_period_months", b"data_period_months"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_data_period_months", b"_data_period_months", "_replicates", b"_replicates", "business_impact", b"business_impact", "confidence_threshold", b"confidence_threshold", "data_period_months", b"data_period_months", "replicates", b"replicates"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_data_period_months", b"_data_period_months", "business_impact", b"business_impact", "client_id", b"client_id", "confidence_threshold", b"confidence_threshold", "data_period_months", b"data_period_months", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_data_period_months", b"_data_period_months", "_replicates", b"_replicates", "business_impact", b"business_impact", "client_id", b"client_id", "confidence_threshold", b"confidence_threshold", "data_period_months", b"data_period_months", "expert_session_id", b"expert_session_id", "replicates", b"replicates", "request_id", b"request_id", "session_id", b"session_id", "without_causes", b"without_causes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence_threshold: _TypeAlias = _typing.Literal["confidence_threshold"]  # noqa: Y015
     _WhichOneofArgType__confidence_threshold: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold"]  # noqa: Y015
     _WhichOneofReturnType__data_period_months: _TypeAlias = _typing.Literal["data_period_months"]  # noqa: Y015
     _WhichOneofArgType__data_period_months: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months"]  # noqa: Y015
+    _WhichOneofReturnType__replicates: _TypeAlias = _typing.Literal["replicates"]  # noqa: Y015
+    _WhichOneofArgType__replicates: _TypeAlias = _typing.Literal["_replicates", b"_replicates"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence_threshold) -> _WhichOneofReturnType__confidence_threshold | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__data_period_months) -> _WhichOneofReturnType__data_period_months | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replicates) -> _WhichOneofReturnType__replicates | None: ...
 
 Global___AnalyzeConflictRequest: _TypeAlias = AnalyzeConflictRequest  # noqa: Y015
 

@@ -57,7 +57,9 @@ class _BeliefRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BeliefRole
     BELIEF_ROLE_MARGINAL_REPLACEMENT: _BeliefRole.ValueType  # 1
     """The belief replaces the reference prior of the quantity; the other unknowns given the quantity stay as they were."""
     BELIEF_ROLE_EXTRA_FACTOR: _BeliefRole.ValueType  # 2
-    """The belief multiplies the reference prior. Not there yet: answers UNIMPLEMENTED."""
+    """The belief multiplies the reference prior of the quantity: a different prior, with different Bayes factors, for a
+    client whose statement is meant as evidence in addition to the reference. `compiled` is the belief as stated.
+    """
 
 class BeliefRole(_BeliefRole, metaclass=_BeliefRoleEnumTypeWrapper):
     """Whether a belief is the model's prior of the quantity or an additional factor."""
@@ -67,7 +69,9 @@ BELIEF_ROLE_UNSPECIFIED: BeliefRole.ValueType  # 0
 BELIEF_ROLE_MARGINAL_REPLACEMENT: BeliefRole.ValueType  # 1
 """The belief replaces the reference prior of the quantity; the other unknowns given the quantity stay as they were."""
 BELIEF_ROLE_EXTRA_FACTOR: BeliefRole.ValueType  # 2
-"""The belief multiplies the reference prior. Not there yet: answers UNIMPLEMENTED."""
+"""The belief multiplies the reference prior of the quantity: a different prior, with different Bayes factors, for a
+client whose statement is meant as evidence in addition to the reference. `compiled` is the belief as stated.
+"""
 Global___BeliefRole: _TypeAlias = BeliefRole  # noqa: Y015
 
 class _SessionState:

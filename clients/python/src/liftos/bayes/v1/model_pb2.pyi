@@ -58,9 +58,11 @@ class _SaturationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Saturation
     """x / (x + k): Hill with slope 1."""
     SATURATION_LOGISTIC: _Saturation.ValueType  # 2
     """(1 - exp(-cx)) / (1 + exp(-cx)) with c = ln 3 / k: nearly linear below k."""
+    SATURATION_LINEAR: _Saturation.ValueType  # 3
+    """x: every unit of exposure does as much as the last. Then there is no half-saturation, and a prior of it is refused."""
 
 class Saturation(_Saturation, metaclass=_SaturationEnumTypeWrapper):
-    """Form of the saturation curve of the adstocked exposure x; k is the half-saturation in both."""
+    """Form of the saturation curve of the adstocked exposure x; k is the half-saturation."""
 
 SATURATION_UNSPECIFIED: Saturation.ValueType  # 0
 """Taken as HILL."""
@@ -68,6 +70,8 @@ SATURATION_HILL: Saturation.ValueType  # 1
 """x / (x + k): Hill with slope 1."""
 SATURATION_LOGISTIC: Saturation.ValueType  # 2
 """(1 - exp(-cx)) / (1 + exp(-cx)) with c = ln 3 / k: nearly linear below k."""
+SATURATION_LINEAR: Saturation.ValueType  # 3
+"""x: every unit of exposure does as much as the last. Then there is no half-saturation, and a prior of it is refused."""
 Global___Saturation: _TypeAlias = Saturation  # noqa: Y015
 
 @_typing.final
@@ -167,7 +171,7 @@ Global___Control: _TypeAlias = Control  # noqa: Y015
 @_typing.final
 class AdditiveMmmSpec(_message.Message):
     """Additive marketing-mix model with normal errors: intercept, optional linear trend, Fourier seasonality, controls, and
-    saturating media with carry-over. Top-level parameters: 3 per channel, 1 per control, 2 per Fourier pair, intercept,
+    saturating media with carry-over. Top-level parameters: 3 per channel (2 with LINEAR saturation), 1 per control, 2 per Fourier pair, intercept,
     trend and sigma; at most 50.
 
     On a data set with a GEO column it is the model of a panel: KPI and exposures per head of a geo's population, one
