@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from numpy.typing import ArrayLike
@@ -13,10 +14,11 @@ from engine.conflict.bayes_factor import BayesFactor
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.divergence import Estimate, Wasserstein, information_gain, kl_data_client, prior_ess_months
 from engine.conflict.divergence import wasserstein as wasserstein_distances
-from engine.conflict.importance import importance_estimate
+from engine.conflict.marginal import Ladder, LogMarginal
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import PValue, node_split
-from engine.conflict.reliability import Status, judge
+from engine.conflict.reliability import Status, curve_refusals, judge
+from engine.conflict.sensitivity import PowerScaling, power_scaling
 from engine.conflict.severity import (
     CONFIRMS_BELOW,
     CONFLICT_THRESHOLD,
@@ -29,9 +31,16 @@ from engine.conflict.severity import (
 from engine.errors import InvalidInput
 from engine.priors.distribution import Distribution
 
+OUTWEIGHED = 9.0
+"""From this many times the months of data on, a belief outweighs the data: they are three times as wide as it is."""
+
 
 class Finding(enum.Enum):
-    """The answer in one word; DATA_SILENT: the data hardly moved the reference prior, so agreement means nothing."""
+    """The answer in one word.
+
+    DATA_SILENT: agreement means nothing, because the data hardly moved the reference prior, or because what they say is
+    so wide against the belief that they could hardly have contradicted it.
+    """
 
     AGREES = "agrees"
     CONFLICT = "conflict"
@@ -39,10 +48,36 @@ class Finding(enum.Enum):
     UNRELIABLE = "unreliable"
 
 
-class Semantics(enum.Enum):
-    """What putting a belief into the model means (conflict.md §3 F); the nuisances given psi stay the reference's."""
+@dataclass(frozen=True)
+class ConflictRule:
+    """When a conflict is declared: p ≤ 1 - `confidence_threshold` if that is given, else BF ≥ `conflict_threshold`."""
 
-    MARGINAL_REPLACEMENT = "marginal_replacement"
+    conflict_threshold: float = CONFLICT_THRESHOLD
+    confidence_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.confidence_threshold is not None and not 0.0 < self.confidence_threshold < 1.0:
+            raise InvalidInput("confidence_threshold", "must lie strictly between 0 and 1")
+        if not (math.isfinite(self.conflict_threshold) and self.conflict_threshold > 1.0):
+            raise InvalidInput("conflict_threshold", "must be finite and above 1")
+
+    def declares(self, log_bf: float, p: float) -> bool:
+        """Whether a recentred (or calibrated joint) log Bayes factor with this p-value is a conflict."""
+        if self.confidence_threshold is None:
+            return log_bf >= math.log(self.conflict_threshold)
+        return p <= 1.0 - self.confidence_threshold
+
+    @property
+    def null_rate(self) -> float:
+        """How often a belief that is right is called a conflict."""
+        if self.confidence_threshold is None:
+            return threshold_null_rate(self.conflict_threshold)
+        return 1.0 - self.confidence_threshold
+
+    def __str__(self) -> str:
+        if self.confidence_threshold is None:
+            return f"recentred Bayes factor at least {self.conflict_threshold:g}"
+        return f"node-split p at most {1.0 - self.confidence_threshold:g}"
 
 
 @dataclass(frozen=True)
@@ -65,13 +100,13 @@ class BeliefConflict:
     """One belief against one curve; the fields are those of conflict.md §2.
 
     `severity` is the label of `recentred` and None when UNRELIABLE; `null_rate` how often a right belief gets this
-    label. `conflict`: recentred Bayes factor ≥ `conflict_threshold`, or p ≤ 1 - `confidence_threshold` when the
-    caller set one. `confirms`: the REFERENCE factor is below 1/3. `severity_if_heavy_tailed`: the label if the client
-    were a Student-t with 4 df of the same location and scale. `recentring_shift` is on the unconstrained scale.
+    label. `conflict`: by `rule`. `confirms`: the REFERENCE factor is below 1/3. `severity_if_heavy_tailed`: the label
+    if the client were a Student-t with 4 df of the same location and scale. `recentring_shift` is on the unconstrained
+    scale. A belief replaces the marginal prior of psi and leaves the nuisances given psi as they are (§3 F); one that
+    is meant as a factor beside the reference comes as the product law (`engine.priors.product`).
     """
 
     quantity: str
-    semantics: Semantics
     status: Status
     reasons: tuple[str, ...]
     finding: Finding
@@ -80,19 +115,19 @@ class BeliefConflict:
     severity_if_heavy_tailed: Severity | None
     null_rate: float | None
     conflict: bool
-    conflict_threshold: float
-    conflict_null_rate: float
-    confidence_threshold: float | None
+    rule: ConflictRule
     confirms: bool
     recentred: BayesFactor
     widened: BayesFactor
     reference: BayesFactor
     point_mle: BayesFactor
+    expert: BayesFactor | None
     p: PValue
     kl: Estimate
     information_gain: Estimate
     wasserstein: Wasserstein
     prior_ess_months: float
+    sensitivity: PowerScaling | None
     contraction: float
     extrapolated_share: float
     recentring_shift: float
@@ -109,43 +144,31 @@ def analyse_belief(
     confidence_threshold: float | None = None,
     conflict_threshold: float = CONFLICT_THRESHOLD,
     draws: ArrayLike | None = None,
+    bridges: Sequence[LogMarginal] = (),
+    expert: Distribution | None = None,
 ) -> BeliefConflict:
     """All conflict figures of a client prior against a curve; a pure function.
 
     Given a confidence threshold c in (0, 1), a conflict is declared exactly when the node-split p ≤ 1 - c, whose
     false-alarm rate is 1 - c; without one, from a recentred factor of `conflict_threshold` (> 1) on. `draws`
-    [chains, n] of psi under the reference posterior add the importance estimate as a cross-check.
+    [chains, n] of psi under the reference posterior add the importance mean, and `bridges` estimates of the client's
+    marginal likelihood from runs of their own, to the ladder of estimators; `expert` another prior of psi to compare.
     """
-    if confidence_threshold is not None and not 0.0 < confidence_threshold < 1.0:
-        raise InvalidInput("confidence_threshold", "must lie strictly between 0 and 1")
-    if not (math.isfinite(conflict_threshold) and conflict_threshold > 1.0):
-        raise InvalidInput("conflict_threshold", "must be finite and above 1")
+    rule = ConflictRule(conflict_threshold, confidence_threshold)
     overlay = Overlay(prior, curve)
+    ladder = Ladder.climb(overlay, draws, bridges)
     shift = bayes_factor.recentring_shift(overlay)
-    importance = None if draws is None else importance_estimate(prior, curve.reference, draws)
-    khat = None if importance is None else importance.khat
-    factors = [
-        replace(factor, khat=khat)
-        for factor in (
-            bayes_factor.recentred(overlay, shift),
-            bayes_factor.widened(overlay),
-            bayes_factor.reference(overlay),
-            bayes_factor.point_mle(overlay),
-        )
-    ]
-    headline, widened, reference, point = factors
+    headline = bayes_factor.recentred(ladder, shift)
+    widened, reference = bayes_factor.widened(ladder), bayes_factor.reference(ladder)
+    # A bound that Monte Carlo noise put below what it bounds would be none.
+    point = bayes_factor.point_mle(ladder)
+    point = replace(point, log_bf=max(factor.log_bf for factor in (point, headline, widened, reference)))
     p = node_split(overlay)
-    reliability = judge(overlay, headline, importance)
+    reliability = judge(ladder, headline)
     usable = reliability.status is not Status.UNRELIABLE
     label = severity(headline.log_bf) if usable else None
-
-    if confidence_threshold is None:
-        declared = headline.log_bf >= math.log(conflict_threshold)
-        false_alarms = threshold_null_rate(conflict_threshold)
-    else:
-        declared = p.value <= 1.0 - confidence_threshold
-        false_alarms = 1.0 - confidence_threshold
-    conflict = usable and declared
+    conflict = usable and rule.declares(headline.log_bf, p.value)
+    ess = prior_ess_months(overlay)
 
     reasons = reliability.reasons
     lost = -math.expm1(overlay.log_kept_mass)
@@ -153,36 +176,47 @@ def analyse_belief(
         reasons = (*reasons, f"{100 * lost:.1f} % of the belief lay outside the quantity's range and was cut off")
     return BeliefConflict(
         quantity=curve.quantity,
-        semantics=Semantics.MARGINAL_REPLACEMENT,
         status=reliability.status,
         reasons=reasons,
-        finding=_finding(usable, conflict, curve.is_silent),
+        finding=_finding(usable, conflict, curve.is_silent or ess > OUTWEIGHED * curve.months),
         severity=label,
         severity_probability=severity_probability(headline.log_bf, headline.mcse),
-        severity_if_heavy_tailed=severity(bayes_factor.recentred(overlay.heavy_tailed).log_bf) if usable else None,
+        severity_if_heavy_tailed=_heavy_tailed_severity(overlay, draws) if usable else None,
         null_rate=None if label is None else null_rate(label),
         conflict=conflict,
-        conflict_threshold=conflict_threshold,
-        conflict_null_rate=false_alarms,
-        confidence_threshold=confidence_threshold,
+        rule=rule,
         confirms=usable and reference.log_bf < math.log(CONFIRMS_BELOW),
         recentred=headline,
         widened=widened,
         reference=reference,
         point_mle=point,
+        expert=None if expert is None else _against(expert, ladder, draws),
         p=p,
         kl=kl_data_client(overlay),
         information_gain=information_gain(overlay),
         wasserstein=wasserstein_distances(overlay),
-        prior_ess_months=prior_ess_months(overlay),
+        prior_ess_months=ess,
+        sensitivity=power_scaling(overlay),
         contraction=curve.contraction,
         extrapolated_share=overlay.extrapolated_share,
         recentring_shift=shift,
-        log_marginal_client=bayes_factor.log_marginal(overlay),
+        log_marginal_client=ladder.chosen.value,
         client=Summary.of(prior),
         data_side=Summary.of(overlay.data_side),
         client_posterior=Summary.of(overlay.client_posterior),
     )
+
+
+def _against(expert: Distribution, ladder: Ladder, draws: ArrayLike | None) -> BayesFactor | None:
+    """The factor of another expert's prior against the client's; None where that prior cannot be judged."""
+    other = Ladder.climb(Overlay(expert, ladder.overlay.curve), draws)
+    if other.refusal or curve_refusals(other.overlay):
+        return None
+    return bayes_factor.expert(other, ladder)
+
+
+def _heavy_tailed_severity(overlay: Overlay, draws: ArrayLike | None) -> Severity:
+    return severity(bayes_factor.recentred(Ladder.climb(overlay.heavy_tailed, draws)).log_bf)
 
 
 def _finding(usable: bool, conflict: bool, silent: bool) -> Finding:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 
-from engine.conflict.curve import jackknife_error
+from engine.conflict.marginal import Estimator, Ladder, LogMarginal, difference_error
 from engine.conflict.overlay import Overlay
+from engine.errors import InvalidInput
 
 Array = NDArray[np.float64]
 
@@ -25,22 +26,16 @@ class Alternative(enum.Enum):
     WIDENED = "widened"
     REFERENCE = "reference"
     POINT_MLE = "point_mle"
-
-
-class Estimator(enum.Enum):
-    """How a Bayes factor was computed."""
-
-    CLOSED_FORM = "closed_form"
-    CURVE_INTEGRAL = "curve_integral"
-    IMPORTANCE = "importance"
+    EXPERT = "expert"
 
 
 @dataclass(frozen=True)
 class BayesFactor:
     """Evidence against the client prior: `log_bf` = ln m_alternative - ln m_client.
 
-    `mcse` is the Monte Carlo standard error of log_bf (0 when exact); `khat` the Pareto shape of the importance
-    ratios when draws were given; `tail_bracket` log_bf under exponential instead of Gaussian tails of the curve.
+    `mcse` is the Monte Carlo standard error of log_bf (0 when exact); `estimator` that of the client's marginal
+    likelihood; `khat` the Pareto shape of the importance ratios when draws were given; `tail_bracket` log_bf under
+    exponential instead of Gaussian tails of the curve.
     """
 
     alternative: Alternative
@@ -119,48 +114,59 @@ def recentring_shift(overlay: Overlay) -> float:
     return float(found.x) if found.fun < values[best] else float(candidates[best])
 
 
-def recentred(overlay: Overlay, shift: float | None = None) -> BayesFactor:
+def recentred(ladder: Ladder, shift: float | None = None) -> BayesFactor:
     """RECENTRED: the supremum over shifts of the client; never below 1, and a maximised likelihood ratio."""
-    pair = overlay.normal_pair
-    if pair is not None:
+    overlay = ladder.overlay
+    if (pair := overlay.normal_pair) is not None:
         return _closed(Alternative.RECENTRED, float(log_recentred(pair.z)))
     at = recentring_shift(overlay) if shift is None else shift
     # By the envelope theorem the maximiser of the main curve serves the replicates to first order.
-    return _integral(
-        Alternative.RECENTRED, overlay, np.maximum(overlay.log_marginals_of(at, 1.0), overlay.log_marginals)
-    )
+    factor = _factor(Alternative.RECENTRED, ladder.of_client(at, 1.0), ladder)
+    return replace(factor, log_bf=max(factor.log_bf, 0.0), tail_bracket=max(factor.tail_bracket, 0.0))
 
 
-def widened(overlay: Overlay, factor: float = WIDENING) -> BayesFactor:
+def widened(ladder: Ladder, factor: float = WIDENING) -> BayesFactor:
     """WIDENED: the same family `factor` times as wide about its median, unconstrained; proper, so E_null = 1."""
-    pair = overlay.normal_pair
-    if pair is not None:
+    if (pair := ladder.overlay.normal_pair) is not None:
         return _closed(Alternative.WIDENED, float(log_widened(pair.estimate - pair.mu, pair.tau, pair.s, factor)))
-    return _integral(Alternative.WIDENED, overlay, overlay.log_marginals_of(0.0, factor))
+    return _factor(Alternative.WIDENED, ladder.of_client(0.0, factor), ladder)
 
 
-def reference(overlay: Overlay) -> BayesFactor:
+def reference(ladder: Ladder) -> BayesFactor:
     """REFERENCE: the reference prior; the numerator is 1 because the curve is normalised by it."""
+    overlay = ladder.overlay
     if overlay.normal_pair is not None:
         return _closed(Alternative.REFERENCE, -log_marginal(overlay))
     if overlay.prior == overlay.curve.reference:
-        return _integral(Alternative.REFERENCE, overlay, overlay.log_marginals)
-    return _integral(Alternative.REFERENCE, overlay, np.zeros_like(overlay.log_marginals))
+        return _factor(Alternative.REFERENCE, ladder.chosen, ladder)
+    return _factor(Alternative.REFERENCE, LogMarginal.of_rows(np.zeros_like(overlay.log_marginals)), ladder)
 
 
-def point_mle(overlay: Overlay) -> BayesFactor:
+def point_mle(ladder: Ladder) -> BayesFactor:
     """POINT_MLE: all mass on the likelihood's maximum; an upper bound on every Bayes factor, reported only as such."""
-    pair = overlay.normal_pair
-    if pair is not None:
+    if (pair := ladder.overlay.normal_pair) is not None:
         return _closed(Alternative.POINT_MLE, float(log_point(pair.z, pair.v, pair.s)))
-    return _integral(Alternative.POINT_MLE, overlay, overlay.log_peaks)
+    return _factor(Alternative.POINT_MLE, LogMarginal.of_rows(ladder.overlay.log_peaks), ladder)
+
+
+def expert(other: Ladder, ladder: Ladder) -> BayesFactor:
+    """EXPERT: another prior of the same quantity, whose `other` ladder stands on the same curve and draws.
+
+    The error is paired: what the draws do to both marginal likelihoods cancels.
+    """
+    if other.overlay.curve is not ladder.overlay.curve:
+        raise InvalidInput("other", "must be laid over the same curve")
+    if other.overlay.normal_pair is not None and ladder.overlay.normal_pair is not None:
+        return _closed(Alternative.EXPERT, log_marginal(other.overlay) - log_marginal(ladder.overlay))
+    return _factor(Alternative.EXPERT, other.chosen, ladder)
 
 
 def _closed(alternative: Alternative, log_bf: float) -> BayesFactor:
     return BayesFactor(alternative, log_bf, 0.0, Estimator.CLOSED_FORM, None, log_bf)
 
 
-def _integral(alternative: Alternative, overlay: Overlay, log_numerators: Array) -> BayesFactor:
-    values = log_numerators - overlay.log_marginals
-    error = float(jackknife_error(values[2:]))
-    return BayesFactor(alternative, float(values[0]), error, Estimator.CURVE_INTEGRAL, None, float(values[1]))
+def _factor(alternative: Alternative, numerator: LogMarginal, ladder: Ladder) -> BayesFactor:
+    client = ladder.chosen
+    error = 0.0 if numerator is client else difference_error(numerator, client)
+    heavy = numerator.heavy_tailed - client.heavy_tailed
+    return BayesFactor(alternative, numerator.value - client.value, error, client.estimator, ladder.khat, heavy)

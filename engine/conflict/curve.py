@@ -383,6 +383,11 @@ class EvidenceCurve:
         return law_from_nodes(self.support, nodes, self.rows_at(nodes)[0] + base)
 
     @property
+    def induced(self) -> bool:
+        """Whether the reference prior was itself estimated from draws, as that of a derived quantity is."""
+        return isinstance(self.reference, Gridded)
+
+    @property
     def contraction(self) -> float:
         """1 - var(reference posterior)/var(reference) on the unconstrained scale of the reference."""
         return self._movement[0]

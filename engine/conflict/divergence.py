@@ -11,6 +11,8 @@ from scipy import special
 
 from engine.conflict.curve import jackknife_error
 from engine.conflict.overlay import Overlay
+from engine.priors.distribution import Distribution
+from engine.priors.effective_size import elir
 
 Array = NDArray[np.float64]
 
@@ -37,6 +39,7 @@ class Wasserstein:
     w2_scaled: float
     w1_floor: float
     w1_mcse: float
+    w2_mcse: float
 
 
 def kl_data_client(overlay: Overlay) -> Estimate:
@@ -73,30 +76,43 @@ def wasserstein(overlay: Overlay) -> Wasserstein:
     # Read from the nearer tail: far out, 1 - F has lost its digits while dx grows without bound on a log scale.
     gap = np.where(overlay.client_cdf < 0.5, below - overlay.client_cdf, above - overlay.client_sf)
     w1 = np.abs(gap)[:, seen] @ dx[seen]
-    with np.errstate(invalid="ignore"):
-        partner = np.where(below[0] < 0.5, client.ppf(np.minimum(below[0], 0.5)), client.isf(np.minimum(above[0], 0.5)))
-    used = mass[0] > 1e-14
-    w2 = math.sqrt(float(mass[0][used] @ (x[used] - partner[used]) ** 2))
+    w2 = np.array([_w2(client, x, *row) for row in zip(mass, below, above, strict=True)])
     spread = np.sqrt(overlay.client_cdf * overlay.client_sf)[seen]
     n = overlay.curve.n_effective
     floor = math.sqrt(2.0 / (math.pi * n)) * float(spread @ dx[seen]) if math.isfinite(n) else 0.0
     sd = client.sd
-    return Wasserstein(float(w1[0]), w2, float(w1[0]) / sd, w2 / sd, floor, float(jackknife_error(w1[2:])))
+    errors = (float(jackknife_error(values[2:])) for values in (w1, w2))
+    return Wasserstein(float(w1[0]), float(w2[0]), float(w1[0]) / sd, float(w2[0]) / sd, floor, *errors)
+
+
+def _w2(client: Distribution, x: Array, mass: Array, below: Array, above: Array) -> float:
+    """W2 of the law with these masses at x from the client, each point paired with the client's equal quantile."""
+    used = mass > 1e-14
+    low, high = np.minimum(below[used], 0.5), np.minimum(above[used], 0.5)
+    with np.errstate(invalid="ignore"):
+        partner = np.where(below[used] < 0.5, client.ppf(low), client.isf(high))
+    return math.sqrt(float(mass[used] @ (x[used] - partner) ** 2))
 
 
 def prior_ess_months(overlay: Overlay) -> float:
-    """How many months of data the belief is worth: months · s²/tau² on the unconstrained scale (conflict.md §12)."""
+    """How many months of data the belief is worth: months · s² · E[(d log p / du)²] (ELIR; conflict.md §12).
+
+    s² is the variance of the data side on the client's unconstrained scale, so that a month of data holds information
+    1 / (months s²) there; for a normal client this is months · s²/tau².
+    """
     pair = overlay.normal_pair
     if pair is not None:
         return overlay.curve.months * (pair.s / pair.tau) ** 2
     wide = overlay.wide
     mass = special.softmax(wide.log_data_side[0] + wide.log_weights)
-    if overlay is wide:
-        at, variance = wide.client_coordinate(wide.nodes), overlay.client_scale[1] ** 2
-    else:
-        # A client narrower than the quantity: both on the quantity's scale, the client by its quantiles.
-        at = wide.nodes
-        variance = float(np.var(wide.support.to_unconstrained(overlay.prior.ppf((np.arange(2000) + 0.5) / 2000))))
+    at = wide.client_coordinate(wide.nodes)
     used = (mass > 0.0) & np.isfinite(at)
-    mean = float(mass[used] @ at[used])
-    return overlay.curve.months * float(mass[used] @ (at[used] - mean) ** 2) / variance
+    if overlay is not wide and float(mass[used].sum()) < 1.0 - 1e-6:
+        # A client narrower than the quantity, with data outside it: both on the quantity's scale, the client by its
+        # quantiles, whose variance stands in for its information.
+        client = wide.support.to_unconstrained(overlay.prior.ppf((np.arange(2000) + 0.5) / 2000))
+        mean = float(mass @ wide.nodes)
+        return overlay.curve.months * float(mass @ (wide.nodes - mean) ** 2) / float(np.var(client))
+    share = mass[used] / mass[used].sum()
+    variance = float(share @ (at[used] - float(share @ at[used])) ** 2)
+    return elir(overlay.prior, lambda u: np.full_like(u, overlay.curve.months * variance), unconstrained=True)

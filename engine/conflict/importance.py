@@ -1,4 +1,4 @@
-"""Importance estimate of the client's marginal likelihood from reference-posterior draws, with its Pareto k-hat."""
+"""Importance means over reference-posterior draws, with the Pareto k-hat that says when they lie."""
 
 from __future__ import annotations
 
@@ -11,44 +11,45 @@ from scipy import special
 
 from engine.conflict.curve import jackknife_error, jackknife_groups
 from engine.errors import InvalidInput
-from engine.priors.distribution import Distribution
 
 Array = NDArray[np.float64]
 
-MAX_KHAT = 0.7
+GOOD_KHAT, MAX_KHAT = 0.5, 0.7
+"""Up to the first the mean can be reported, up to the second it can confirm another estimate (conflict.md §3 G)."""
 
 
-@dataclass(frozen=True)
-class ImportanceEstimate:
-    """ln mean_s p_client(psi_s)/p_ref(psi_s), its jackknife standard error, and the Pareto shape of the ratios."""
+@dataclass(frozen=True, eq=False)
+class ImportanceMean:
+    """ln of a mean of ratios, its delete-one-group jackknife versions [R], and the Pareto shape of the ratios."""
 
-    log_marginal: float
-    mcse: float
+    log_mean: float
+    replicates: Array
     khat: float
 
     @property
-    def admissible(self) -> bool:
-        """Whether k-hat lets the mean be used at all (at most 0.7; conflict.md §3 G)."""
-        return self.khat <= MAX_KHAT
+    def mcse(self) -> float:
+        """Monte Carlo standard error of `log_mean`; infinite where a group holds all of the mean."""
+        return float(jackknife_error(self.replicates)) if np.all(np.isfinite(self.replicates)) else math.inf
 
 
-def importance_estimate(prior: Distribution, reference: Distribution, draws: ArrayLike) -> ImportanceEstimate:
-    """The Monte Carlo mean m_client / m_ref = E_post[p_client/p_ref], draws [chains, n] (conflict.md §3 F, §4.2)."""
-    psi = np.asarray(draws, dtype=np.float64)
-    if psi.ndim != 2 or psi.size < 100:
+def importance_mean(log_ratio: ArrayLike) -> ImportanceMean:
+    """ln mean exp(log_ratio), log_ratio [chains, n] of reference-posterior draws (conflict.md §3 F, §4.2).
+
+    k-hat is infinite where no ratio is positive or one group of draws holds all of them.
+    """
+    values = np.asarray(log_ratio, dtype=np.float64)
+    if values.ndim != 2 or values.size < 100:
         raise InvalidInput("draws", "must be [chains, draws] with at least 100 draws")
-    log_ratio = prior.logpdf(psi) - reference.logpdf(psi)
-    peak = float(log_ratio.max())
+    groups = jackknife_groups(values)
+    peak = float(values.max())
     if not math.isfinite(peak):
-        return ImportanceEstimate(-math.inf, math.inf, math.inf)
-    ratio = np.exp(log_ratio - peak)
-    groups = jackknife_groups(ratio)
-    sums, counts = np.array([g.sum() for g in groups]), np.array([g.size for g in groups])
-    left_out = (sums.sum() - sums) / (counts.sum() - counts)
-    if not np.all(left_out > 0.0):
-        return ImportanceEstimate(peak + math.log(float(ratio.mean())), math.inf, math.inf)
-    estimate = peak + math.log(float(ratio.mean()))
-    return ImportanceEstimate(estimate, float(jackknife_error(np.log(left_out))), pareto_khat(log_ratio))
+        return ImportanceMean(-math.inf, np.full(len(groups), -math.inf), math.inf)
+    sums, counts = np.array([np.exp(g - peak).sum() for g in groups]), np.array([g.size for g in groups])
+    with np.errstate(divide="ignore"):
+        # Rounding can leave a little less than nothing where one group holds all.
+        left_out = peak + np.log(np.maximum(sums.sum() - sums, 0.0) / (counts.sum() - counts))
+    khat = pareto_khat(values) if np.all(np.isfinite(left_out)) else math.inf
+    return ImportanceMean(peak + math.log(float(sums.sum() / counts.sum())), left_out, khat)
 
 
 def pareto_khat(log_ratio: ArrayLike) -> float:

@@ -232,6 +232,16 @@ class Overlay:
         nodes, log_mass = self._moved(shift, factor)
         return np.asarray(special.logsumexp(self._rows_at(nodes) + log_mass, axis=1))
 
+    def log_ratios(self, x: Array, shift: float = 0.0, factor: float = 1.0) -> Array:
+        """ln g(x) / p_ref(x) at draws of psi, any shape; g the client moved and widened, 0 outside its support."""
+        with np.errstate(invalid="ignore"):
+            inside = self.support.contains(x)
+            t = self.support.to_unconstrained(np.where(inside, x, np.nan))
+        safe = np.where(inside, t, self._base[0][self._base[0].size // 2])
+        log_client = self._log_client(safe, shift, factor) - math.log(self._kept_mass(shift, factor))
+        log_reference = self.curve.reference.logpdf(x) + self.support.log_jacobian(safe)
+        return np.where(inside, log_client - log_reference, -np.inf)
+
     def log_marginal_of(self, shift: float, factor: float) -> float:
         """The first of `log_marginals_of`, the curve itself, for searches."""
         nodes, log_mass = self._moved(shift, factor)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import enum
-import math
 from dataclasses import dataclass
 
-from engine.conflict.bayes_factor import BayesFactor, log_marginal
-from engine.conflict.importance import ImportanceEstimate
+from engine.conflict.bayes_factor import BayesFactor
+from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.severity import ORDER, SURE, severity, severity_probability
 
 MIN_EFFECTIVE = 400.0
 MAX_R_HAT = 1.01
 MAX_OUTSIDE = 0.01
-MAX_DISAGREEMENT = 0.5
-IMMATERIAL = 0.05
 
 
 class Status(enum.Enum):
@@ -57,14 +54,11 @@ def curve_refusals(overlay: Overlay) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def judge(overlay: Overlay, headline: BayesFactor, importance: ImportanceEstimate | None) -> Reliability:
+def judge(ladder: Ladder, headline: BayesFactor) -> Reliability:
     """Status of the headline factor: refusals first (conflict.md §4.2, §11), then whether its label is open."""
-    refusals = list(curve_refusals(overlay))
-    if importance is not None and importance.admissible:
-        gap = abs(importance.log_marginal - log_marginal(overlay))
-        error = math.hypot(importance.mcse, headline.mcse)
-        if gap > MAX_DISAGREEMENT or gap > max(3.0 * error, IMMATERIAL):
-            refusals.append(f"curve integral and importance mean differ by {gap:.2f} in the log Bayes factor")
+    refusals = list(curve_refusals(ladder.overlay))
+    if ladder.refusal:
+        refusals.append(ladder.refusal)
     label, heavy = severity(headline.log_bf), severity(headline.tail_bracket)
     distance = abs(ORDER.index(label) - ORDER.index(heavy))
     if distance > 1:

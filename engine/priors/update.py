@@ -10,6 +10,7 @@ from scipy import optimize
 
 from engine.conflict.bayes_factor import recentred, recentring_shift
 from engine.conflict.curve import EvidenceCurve
+from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import node_split
 from engine.conflict.reliability import curve_refusals
@@ -81,7 +82,7 @@ def _kept(prior: Distribution, weight: float | None, *reasons: str) -> PriorUpda
 
 def _evidence_weighted(overlay: Overlay, threshold: float) -> PriorUpdate:
     shift = recentring_shift(overlay)
-    log_bf = recentred(overlay, shift).log_bf
+    log_bf = recentred(Ladder.climb(overlay), shift).log_bf
     if log_bf < math.log(threshold):
         return _kept(overlay.prior, 0.0, f"Bayes factor {math.exp(log_bf):.3g} is below the required {threshold:g}")
     weight = 1.0 / (1.0 + threshold * math.exp(-log_bf))

@@ -11,8 +11,8 @@ from scipy import special, stats
 
 from engine.conflict import bayes_factor
 from engine.conflict.analysis import BeliefConflict, Finding, analyse_belief
-from engine.conflict.bayes_factor import Estimator
 from engine.conflict.curve import EvidenceCurve
+from engine.conflict.marginal import Estimator, Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.reliability import Status
 from engine.conflict.severity import Severity
@@ -222,7 +222,7 @@ def test_stated_errors_match_the_scatter_over_repetitions() -> None:
         Overlay(TV, EvidenceCurve.from_draws(rng.normal(0.25, 0.05, (8, 500)), Normal(0.5, 100.0), 24.0))
         for _ in range(25)
     ]
-    factors = [bayes_factor.reference(overlay) for overlay in overlays]
+    factors = [bayes_factor.reference(Ladder.climb(overlay)) for overlay in overlays]
     scatter = np.std([f.log_bf for f in factors])
     stated = np.mean([f.mcse for f in factors])
     assert 0.6 < stated / scatter < 1.7
@@ -233,7 +233,7 @@ def test_draws_from_another_posterior_make_the_two_estimators_disagree() -> None
     curve = EvidenceCurve.from_draws(rng.normal(0.25, 0.05, (8, 500)), Normal(0.5, 100.0), 24.0)
     result = analyse_belief(TV, curve, draws=rng.normal(0.32, 0.05, (8, 500)))
     assert result.status is Status.UNRELIABLE
-    assert any("differ" in reason for reason in result.reasons)
+    assert any("disagree" in reason for reason in result.reasons)
 
 
 def test_an_unreliable_result_has_no_severity_and_declares_nothing() -> None:
@@ -278,13 +278,13 @@ def test_a_confidence_threshold_turns_the_rule_into_p() -> None:
     strict = analyse_belief(TV, TV_CURVE, confidence_threshold=0.98)
     loose = analyse_belief(TV, TV_CURVE, confidence_threshold=0.97)
     assert (strict.conflict, loose.conflict) == (False, True)  # p = .0253
-    assert loose.conflict_null_rate == pytest.approx(0.03)
+    assert loose.rule.null_rate == pytest.approx(0.03)
 
 
 def test_a_conflict_threshold_moves_the_flag_but_not_the_label() -> None:
     result = analyse_belief(TV, TV_CURVE, conflict_threshold=76.0)
     assert (result.conflict, result.severity) == (False, Severity.STRONG)
-    assert 1.0 - (1.0 - result.conflict_null_rate) ** 10 == pytest.approx(0.032, abs=5e-4)  # conflict.md §3 C
+    assert 1.0 - (1.0 - result.rule.null_rate) ** 10 == pytest.approx(0.032, abs=5e-4)  # conflict.md §3 C
 
 
 @pytest.mark.parametrize(
@@ -327,8 +327,8 @@ def test_right_beliefs_are_called_wrong_as_often_as_stated() -> None:
     prior = Normal(mu, tau)
     for i, estimate in enumerate(estimates):
         overlay = Overlay(prior, EvidenceCurve.normal(float(estimate), s, reference, 24.0))
-        recentred[i] = bayes_factor.recentred(overlay).bf
-        widened[i] = bayes_factor.widened(overlay).bf
+        recentred[i] = bayes_factor.recentred(Ladder.climb(overlay)).bf
+        widened[i] = bayes_factor.widened(Ladder.climb(overlay)).bf
         p[i] = 2.0 * stats.norm.sf(overlay.normal_pair.z)
     assert np.mean(recentred >= 10.0) == pytest.approx(0.0319, abs=0.008)
     assert stats.kstest(p, "uniform").pvalue > 0.01

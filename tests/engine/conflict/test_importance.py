@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from engine.conflict.importance import importance_estimate, pareto_khat
+from engine.conflict.curve import EvidenceCurve
+from engine.conflict.importance import MAX_KHAT, importance_mean, pareto_khat
+from engine.conflict.marginal import LogMarginal, by_importance
+from engine.conflict.overlay import Overlay
 from engine.errors import InvalidInput
 from engine.priors.distribution import Normal
 
 WIDE = Normal(0.5, 100.0)
+
+
+def mean_over(draws: np.ndarray, prior: Normal) -> LogMarginal:
+    return by_importance(Overlay(prior, EvidenceCurve.from_draws(draws, WIDE, 24.0)), draws)
 
 
 def log_marginal(prior: Normal) -> float:
@@ -23,20 +30,19 @@ def log_marginal(prior: Normal) -> float:
 def test_the_tv_mean_is_right_within_its_error() -> None:
     # conflict.md §4.2: relative standard error 1.84 % at 4000 draws
     draws = np.random.default_rng(1).normal(0.25, 0.05, (8, 500))
-    estimate = importance_estimate(Normal(0.5, 0.1), WIDE, draws)
-    assert estimate.admissible
+    estimate = mean_over(draws, Normal(0.5, 0.1))
     assert estimate.khat < 0.5
     assert estimate.mcse == pytest.approx(0.0184, rel=0.5)
-    assert estimate.log_marginal == pytest.approx(log_marginal(Normal(0.5, 0.1)), abs=4.0 * estimate.mcse)
+    assert estimate.value == pytest.approx(log_marginal(Normal(0.5, 0.1)), abs=4.0 * estimate.mcse)
 
 
 def test_khat_refuses_a_tight_far_client() -> None:
     # conflict.md §3 G
     draws = np.random.default_rng(1).normal(0.25, 0.05, (8, 500))
     prior = Normal(0.5, 0.02)
-    estimate = importance_estimate(prior, WIDE, draws)
-    assert not estimate.admissible
-    assert estimate.log_marginal < log_marginal(prior) - 0.5
+    estimate = mean_over(draws, prior)
+    assert estimate.khat > MAX_KHAT
+    assert estimate.value < log_marginal(prior) - 0.5
 
 
 @pytest.mark.parametrize("k", [0.2, 0.5, 1.0])
@@ -51,9 +57,9 @@ def test_constant_ratios_have_no_tail() -> None:
 
 def test_a_client_that_no_draw_reaches_is_inadmissible() -> None:
     draws = np.random.default_rng(1).normal(0.25, 0.05, (8, 500))
-    assert not importance_estimate(Normal(1e6, 1e-3), WIDE, draws).admissible
+    assert mean_over(draws, Normal(1e3, 1e-3)).khat == math.inf
 
 
 def test_flat_draws_are_refused() -> None:
     with pytest.raises(InvalidInput):
-        importance_estimate(WIDE, WIDE, np.zeros(50))
+        importance_mean(np.zeros((1, 50)))

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from engine.conflict.joint import joint_conflict
+from engine.conflict.curve import EvidenceCurve
+from engine.conflict.joint import joint_beliefs, joint_conflict
+from engine.conflict.shares import coherent_shares
 from engine.errors import InvalidInput
-from engine.priors.distribution import Normal
+from engine.priors.distribution import Beta, Distribution, Normal, Uniform
 
 
 def test_one_quantity_gives_the_recentred_factor() -> None:
@@ -28,7 +30,6 @@ def test_negative_correlation_hides_a_joint_conflict_from_the_margins() -> None:
     beliefs = [Normal(0.5, 0.04), Normal(0.45, 0.04)]
     joint = joint_conflict(beliefs, [0.36, 0.31], cov)
     single = [(0.14 / math.hypot(0.04, s)) ** 2] * 2
-    assert joint.leave_one_out == pytest.approx(single, rel=1e-9)
     assert all(stats.chi2.sf(d2, 1) > 0.15 for d2 in single)
     assert joint.p < 1e-3
     assert joint.worst_direction == pytest.approx((-math.sqrt(0.5), -math.sqrt(0.5)), rel=1e-9)
@@ -54,13 +55,86 @@ def test_a_hopeless_belief_has_a_finite_factor() -> None:
 @pytest.mark.parametrize(
     ("field", "arguments"),
     [
-        ("priors", ([], [], np.zeros((0, 0)))),
-        ("means_u", ([Normal(0.0, 1.0)], [math.nan], [[1.0]])),
-        ("cov_u", ([Normal(0.0, 1.0)] * 2, [0.0, 0.0], [[1.0, 0.5], [0.2, 1.0]])),
-        ("cov_u", ([Normal(0.0, 1.0)] * 2, [0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]])),
+        ("data_mean", ([], [], np.zeros((0, 0)))),
+        ("data_mean", ([Normal(0.0, 1.0)], [math.nan], [[1.0]])),
+        ("data_cov", ([Normal(0.0, 1.0)] * 2, [0.0, 0.0], [[1.0, 0.5], [0.2, 1.0]])),
+        ("data_cov", ([Normal(0.0, 1.0)] * 2, [0.0, 0.0], [[1.0, 2.0], [2.0, 1.0]])),
     ],
 )
 def test_bad_input_is_refused_by_name(field: str, arguments: tuple) -> None:
     with pytest.raises(InvalidInput) as caught:
         joint_conflict(*arguments)
     assert caught.value.field == field
+
+
+FLAT = Normal(0.5, 100.0)
+
+
+def together(
+    priors: list[Distribution], draws: np.ndarray, reference: Distribution = FLAT, whole: tuple[int, ...] = ()
+):
+    curves = [EvidenceCurve.from_draws(row.reshape(16, -1), reference, 24.0) for row in draws]
+    return joint_beliefs(priors, curves, draws, whole)
+
+
+def test_a_joint_conflict_names_its_direction_and_what_is_left_without_each_belief() -> None:
+    rng = np.random.default_rng(8)
+    cov = 0.01 * np.array([[1.0, -0.98, 0.0], [-0.98, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    draws = rng.multivariate_normal([0.36, 0.31, 0.2], cov, 6400).T
+    found = together([Normal(0.5, 0.04), Normal(0.45, 0.04), Normal(0.2, 0.05)], draws)
+    assert found.conflict.df == 3
+    assert found.conflict.p < 2e-3
+    first, second, third = found.conflict.worst_direction
+    assert first == pytest.approx(second, abs=0.03)
+    assert first < -0.6
+    assert abs(third) < 0.1
+    without = [one.d2 for one in found.without if one is not None]
+    assert without[2] > 0.9 * found.conflict.d2
+    assert max(without[:2]) < 0.2 * found.conflict.d2
+
+
+def test_the_joint_answer_does_not_depend_on_the_order_of_the_beliefs() -> None:
+    rng = np.random.default_rng(9)
+    draws = rng.dirichlet([6.0, 3.0, 2.0], 6400).T
+    priors: list[Distribution] = [Beta(12.0, 12.0), Beta(8.0, 16.0), Beta(4.0, 20.0)]
+    order = [2, 0, 1]
+    for whole in ((), (0, 1, 2)):
+        one = together(priors, draws, Uniform(0.0, 1.0), whole)
+        other = together([priors[i] for i in order], draws[order], Uniform(0.0, 1.0), whole)
+        assert one.conflict.d2 == pytest.approx(other.conflict.d2, rel=1e-9)
+        assert np.array(one.conflict.worst_direction)[order] == pytest.approx(other.conflict.worst_direction, abs=1e-9)
+        assert [one.without[i].d2 for i in order] == pytest.approx([w.d2 for w in other.without], rel=1e-9)  # type: ignore[union-attr]
+
+
+def test_shares_of_a_whole_are_compared_by_log_ratios_with_one_degree_of_freedom_fewer() -> None:
+    draws = np.random.default_rng(10).dirichlet([6.0, 3.0, 2.0], 6400).T
+    found = together([Beta(6.0, 5.0), Beta(3.0, 8.0), Beta(2.0, 9.0)], draws, Uniform(0.0, 1.0), (0, 1, 2))
+    assert found.conflict.df == 2
+    assert found.incoherence_z == pytest.approx(0.0, abs=1e-9)
+    assert all(one is not None and one.df == 2 for one in found.without)
+
+
+def test_stated_shares_are_made_to_sum_to_one_by_conditioning() -> None:
+    # conflict.md §8
+    found = coherent_shares([Normal(0.5, 0.1), Normal(0.35, 0.08), Normal(0.3, 0.06)])
+    assert found.means == pytest.approx([0.425, 0.302, 0.273], abs=1e-12)
+    assert found.moved == pytest.approx([-0.075, -0.048, -0.027], abs=1e-12)
+    assert found.incoherence_z == pytest.approx(1.06, abs=5e-3)
+
+
+def test_shares_that_leave_no_room_for_each_other_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="no room"):
+        coherent_shares([Normal(0.9, 0.01), Normal(0.8, 0.01), Normal(0.1, 0.3)])
+
+
+def test_silent_quantities_keep_their_reference_in_the_joint_data_side() -> None:
+    # a posterior that is its prior says nothing: without the reference it would be improper
+    rng = np.random.default_rng(11)
+    draws = np.stack([rng.normal(0.25, 0.05, 6400), rng.normal(0.5, 0.2, 6400)])
+    curves = [
+        EvidenceCurve.from_draws(draws[0].reshape(16, -1), FLAT, 24.0),
+        EvidenceCurve.from_draws(draws[1].reshape(16, -1), Normal(0.5, 0.2), 24.0),
+    ]
+    found = joint_beliefs([Normal(0.25, 0.1), Normal(0.5, 0.1)], curves, draws)
+    assert found.effective_draws > 6000
+    assert found.conflict.d2 < 1.0

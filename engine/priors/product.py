@@ -1,0 +1,62 @@
+"""A belief as a factor beside the reference prior: the law proportional to the product of the two densities."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import InvalidInput
+from engine.priors.distribution import Beta, Distribution, Gridded, Link, Normal, Support
+
+Array = NDArray[np.float64]
+
+_POINTS, _SEARCH = 1601, 32001
+_REACH = 400.0  # on a log or logit scale there is no float beyond
+
+
+def product(reference: Distribution, belief: Distribution) -> Distribution:
+    """The law p ∝ p_ref(psi) q(psi), the marginal prior of psi under EXTRA_FACTOR (conflict.md §3 F).
+
+    Since the nuisances given psi stay those of the reference, putting this law in the place of the marginal is exactly
+    p_ref(theta) q(psi). Normal and Beta laws stay in their family; any other product is a density on a grid. Raises
+    InvalidInput for a belief that shares no mass with the reference.
+    """
+    if isinstance(reference, Normal) and isinstance(belief, Normal):
+        precision = reference.sd**-2 + belief.sd**-2
+        mean = (reference.mean * reference.sd**-2 + belief.mean * belief.sd**-2) / precision
+        return Normal(mean, precision**-0.5)
+    if isinstance(reference, Beta) and isinstance(belief, Beta):
+        alpha, beta = reference.alpha + belief.alpha - 1.0, reference.beta + belief.beta - 1.0
+        if alpha > 0.0 and beta > 0.0:
+            return Beta(alpha, beta)
+    lower = max(reference.support.lower, belief.support.lower)
+    upper = min(reference.support.upper, belief.support.upper)
+    if not lower < upper:
+        raise InvalidInput("belief", "has no mass in common with the reference prior")
+    support = Support(lower, upper)
+
+    def log_density(grid: Array) -> Array:
+        x = support.from_unconstrained(grid)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = reference.logpdf(x) + belief.logpdf(x) + support.log_jacobian(grid)
+        return np.where(np.isfinite(values), values, -np.inf)
+
+    ends = [_ends(law, support) for law in (reference, belief)]
+    grid = np.linspace(min(low for low, _ in ends), max(high for _, high in ends), _SEARCH)
+    values = log_density(grid)
+    if not math.isfinite(float(values.max())):
+        raise InvalidInput("belief", "has no mass in common with the reference prior")
+    inside = np.flatnonzero(values > values.max() - 60.0)
+    grid = np.linspace(grid[max(inside[0] - 1, 0)], grid[min(inside[-1] + 1, grid.size - 1)], _POINTS)
+    values = log_density(grid)
+    kept = np.isfinite(values)
+    return Gridded(support.lower, support.upper, tuple(grid[kept]), tuple(values[kept] - values.max()))
+
+
+def _ends(law: Distribution, support: Support) -> tuple[float, float]:
+    """Where a law begins and ends on the support's unconstrained scale, up to a mass of 1e-12 on either side."""
+    x = np.clip([float(law.ppf(1e-12)), float(law.isf(1e-12))], support.lower, support.upper)
+    low, high = np.clip(support.to_unconstrained(x), -_REACH, _REACH) if support.link is not Link.IDENTITY else x
+    return float(low), float(high)
