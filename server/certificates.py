@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from liftos.bayes.v1 import elicitation_pb2, sbc_pb2
 from sqlalchemy import ColumnElement, select
@@ -28,7 +29,10 @@ def fit_key(
     priors = []
     for row in beliefs:
         belief = from_json(row.belief, elicitation_pb2.Belief())
-        priors.append([to_json(belief.estimand), to_json(belief.compiled)])
+        prior: list[Any] = [to_json(belief.estimand), to_json(belief.compiled)]
+        if belief.role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR:
+            prior.append("EXTRA_FACTOR")
+        priors.append(prior)
     priors.sort(key=str)  # the order in which beliefs were added changes nothing
     other = [] if inference == PRODUCTION else [inference]
     return digest(model.model_hash, dataset.sha256 if dataset else "", months, priors, SERVER_VERSION, *other)

@@ -174,6 +174,10 @@ async def conflict_message(session: AsyncSession, row: Conflict) -> conflict_pb2
     message.data_period_months = row.data_period_months
     if row.confidence_threshold is not None:
         message.confidence_threshold = row.confidence_threshold
+    request = conflict_pb2.AnalyzeConflictRequest.FromString(job.request)
+    message.expert_session_id = request.expert_session_id
+    if request.HasField("replicates"):
+        message.replicates = request.replicates
     message.state = value_of(common_pb2.JobState, job.state)
     if (error := error_message(job)) is not None:
         message.error.CopyFrom(error)

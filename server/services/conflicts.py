@@ -37,6 +37,10 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
 
         async def prepare(session: AsyncSession, job: Job) -> None:
             elicited = await confirmed_session(session, request.client_id, request.session_id)
+            if request.expert_session_id:
+                expert = await confirmed_session(session, request.client_id, request.expert_session_id)
+                if expert.model_pk != elicited.model_pk:
+                    raise invalid_field("expert_session_id", "must be a session about the same model")
             session.add(
                 Conflict(
                     client_id=request.client_id,

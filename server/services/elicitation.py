@@ -102,8 +102,6 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
     ) -> elicitation_pb2.AddBeliefResponse:
         """Have a worker compile the statement and store the belief."""
         check_statement("statement", request.statement)
-        if request.role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR:
-            raise unimplemented("a belief as an extra factor", "role")
 
         async def prepare(session: AsyncSession, job: Job) -> None:
             row = await self._changeable(session, request.client_id, request.session_id, etag=None)

@@ -9,6 +9,7 @@ from liftos.bayes.v1 import attribution_pb2, common_pb2, model_pb2, prior_update
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from engine.conflict.analysis import ConflictRule
 from engine.errors import UnsupportedQuantity
 from persistence.tables import Attribution, Conflict, Job, Model, PriorUpdate, Session
 from server.certificates import reference_certificate
@@ -16,8 +17,10 @@ from server.resources import attribution_message, beliefs_of
 from server.services.conflicts import quantity_name
 from server.wire import from_json, to_json, value_of
 from server.worker.calls import Commit, WorkerContext
-from server.worker.conflict import examine, session_necessity
+from server.worker.conflict import session_necessity
 from server.worker.convert import estimate_of_draws, estimate_of_law
+from server.worker.examination import examine
+from server.worker.findings import belief_message
 from server.worker.fits import Floats, StoredFit, stored_fit
 from server.worker.words import explain_attribution, explain_validation
 
@@ -53,8 +56,8 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
     )
     message.summary.extend(explain_attribution(message))
     if request.include_bayesian_validation:
-        examined = await examine(context, reference, beliefs, threshold)
-        conflicts = [one.message for one in examined]
+        examined = await examine(context, reference, beliefs, ConflictRule(confidence_threshold=threshold))
+        conflicts = [belief_message(one) for one in examined]
         validation = attribution_pb2.BayesianValidation(
             conflicts=conflicts,
             sbc_necessity=session_necessity(model_row, elicited, impact, conflicts, reference.diagnostics, certified),

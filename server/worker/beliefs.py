@@ -85,6 +85,9 @@ async def add_belief(context: WorkerContext, job: Job) -> Commit:
     support = await _support(context, request)
     check_range(request.statement, request.estimand.quantity)
     distribution, notes = compile_statement(request.statement, support)
+    role = request.role or elicitation_pb2.BELIEF_ROLE_MARGINAL_REPLACEMENT
+    if role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR:
+        notes = [*notes, "Multiplies the model's reference prior of the quantity instead of replacing it."]
 
     async def commit(session: AsyncSession) -> elicitation_pb2.AddBeliefResponse:
         # The session may have been confirmed, or got the same belief, while this one was being compiled.
@@ -99,7 +102,7 @@ async def add_belief(context: WorkerContext, job: Job) -> Commit:
             statement=request.statement,
             wording=request.wording,
             stated_by=request.stated_by,
-            role=elicitation_pb2.BELIEF_ROLE_MARGINAL_REPLACEMENT,
+            role=role,
             compiled=from_law(distribution),
             notes=notes,
             summary=estimate_of_law(distribution),

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from liftos.bayes.v1 import common_pb2
+from liftos.bayes.v1 import common_pb2, elicitation_pb2
 
 from engine.errors import InvalidInput
 from engine.priors import distribution as law
+from engine.priors.product import product
 from server.wire import from_array, to_array
 
 LEVELS = (0.5, 0.8, 0.95)
@@ -63,6 +64,12 @@ def to_law(message: common_pb2.Distribution, field: str = "distribution") -> law
     except ValueError as error:  # an array whose bytes do not match its shape
         raise InvalidInput(f"{field}.{kind}", str(error)) from None
     raise InvalidInput(field, "no family is given")
+
+
+def belief_law(belief: elicitation_pb2.Belief, reference: law.Distribution, field: str) -> law.Distribution:
+    """The law that a belief puts in the place of its quantity's marginal prior: itself, or as a factor the product."""
+    stated = to_law(belief.compiled, field)
+    return product(reference, stated) if belief.role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR else stated
 
 
 def from_law(distribution: law.Distribution) -> common_pb2.Distribution:

@@ -47,6 +47,12 @@ class StoredFit:
     """Posterior draws by quantity, each of shape [chains, draws]."""
     compile_seconds: float = 0.0
     """Seconds of computing it that went into compiling; 0 when it was read from the store."""
+    reused: bool = True
+    """Whether it was in the store already."""
+
+    def draws_of(self, quantity: str) -> Floats:
+        """Posterior draws [chains, draws] of a quantity."""
+        return self.draws[quantity]
 
     @property
     def diagnostics(self) -> common_pb2.FitDiagnostics:
@@ -120,7 +126,7 @@ async def stored_fit(
         # Another worker may have been first; what is stored counts, so that everybody answers from the same draws.
         found = await _load(session, model_row, key, model)
     assert found is not None
-    return replace(found, compile_seconds=compile_seconds)
+    return replace(found, compile_seconds=compile_seconds, reused=fit_pk is None)
 
 
 def single_fit(model: EngineModel, seed: Seed) -> tuple[BatchFit, float]:

@@ -34,7 +34,7 @@ from server.resources import beliefs_of, by_pk, dataset_of
 from server.services.conflicts import quantity_name
 from server.services.datasets import stored_columns
 from server.wire import from_json
-from server.worker.convert import to_law
+from server.worker.convert import belief_law, to_law
 
 NATURAL: dict[int, Support] = {
     common_pb2.QUANTITY_ROI: POSITIVE,
@@ -86,7 +86,7 @@ class ModelStore:
         content = await datasets.read_content(session, dataset) if dataset else b""
         model = await asyncio.to_thread(_build, row.family, spec, dataset, content, months)
         if beliefs:
-            model = model.with_priors(dict(_prior(belief) for belief in beliefs))
+            model = model.with_priors(dict(_prior(model, belief) for belief in beliefs))
         self._kept[key] = model
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
@@ -99,9 +99,10 @@ class ModelStore:
         return await self.prepared(session, row, run.data_period_months, beliefs)
 
 
-def _prior(row: ClientPrior) -> tuple[str, Distribution]:
+def _prior(model: EngineModel, row: ClientPrior) -> tuple[str, Distribution]:
     belief = from_json(row.belief, elicitation_pb2.Belief())
-    return quantity_name(belief.estimand), to_law(belief.compiled, f"beliefs[{row.belief_id}]")
+    name = quantity_name(belief.estimand)
+    return name, belief_law(belief, model.prior_of(name), f"beliefs[{row.belief_id}]")
 
 
 def prior_of(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> Distribution:

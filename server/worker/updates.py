@@ -14,7 +14,7 @@ from server.resources import conflict_message, owned
 from server.services.prior_updates import latest_conflict, prior_update_message
 from server.wire import from_json, label, to_json, value_of
 from server.worker.calls import Commit, WorkerContext
-from server.worker.convert import estimate_of_law, from_law, to_law
+from server.worker.convert import belief_law, estimate_of_law, from_law
 from server.worker.fits import curve_of
 from server.worker.words import recentred
 
@@ -45,19 +45,19 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
     for (row, _), curve in zip(pairs, curves, strict=True):
         belief = from_json(row.belief, elicitation_pb2.Belief())
         figures = found[row.belief_id]
-        before = to_law(belief.compiled, "compiled")
+        before = belief_law(belief, curve.reference, "compiled")
         unreliable = figures.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE
         message = prior_update_pb2.BeliefUpdate(
             belief_id=belief.belief_id,
             estimand=belief.estimand,
-            before=belief.compiled,
-            before_summary=belief.summary,
+            before=from_law(before),
+            before_summary=estimate_of_law(before),
             data_side=figures.data_side,
             log_bayes_factor=recentred(figures),
         )
         if unreliable:
-            message.after.CopyFrom(belief.compiled)
-            message.after_summary.CopyFrom(belief.summary)
+            message.after.CopyFrom(message.before)
+            message.after_summary.CopyFrom(message.before_summary)
             message.action = prior_update_pb2.UPDATE_ACTION_CHECK_MODEL
             message.reasons.append(f"The conflict figures are unreliable: {figures.status_reason}")
         else:

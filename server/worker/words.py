@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
@@ -37,6 +38,17 @@ def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
         return f"{both} {evidence}: the data contradict the belief (by the rule in force: {rule})."
     support = ", and the data positively support the belief" if belief.confirms else ""
     return f"{both} {evidence}: that does not reach the rule for a contradiction ({rule}){support}."
+
+
+def direction(estimands: Sequence[common_pb2.Estimand], weights: Sequence[float]) -> str:
+    """The combination of beliefs that clashes most, in words: "… of tv and … of radio together too high"."""
+    largest = max((abs(weight) for weight in weights), default=0.0)
+    sides = []
+    for sign, word in ((-1, "high"), (1, "low")):
+        names = [estimand(one) for one, w in zip(estimands, weights, strict=True) if sign * w > 0.3 * largest]
+        if names:
+            sides.append(f"{' and '.join(names)} {'together ' if len(names) > 1 else ''}too {word}")
+    return f"The beliefs put {' and '.join(sides)}." if sides else ""
 
 
 def recentred(belief: conflict_pb2.BeliefConflict) -> float:

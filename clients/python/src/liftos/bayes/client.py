@@ -443,12 +443,18 @@ class Conflicts(_Namespace):
         data_period_months: int | None = None,
         confidence_threshold: float | None = None,
         business_impact: common_pb2.Money | None = None,
+        expert_session_id: str = "",
+        replicates: int | None = None,
+        without_causes: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> conflict_pb2.ConflictAnalysis:
         """Compare every belief of a confirmed session with the data and wait for the result.
 
-        When the timeout is over, DeadlineExceeded has reason STILL_RUNNING; the same `request_id` finds the analysis.
+        `expert_session_id`: another confirmed session on the model, whose beliefs are compared with this one's.
+        `replicates`: data sets to replicate for the replicated-data p-value. `without_causes`: do not look for other
+        causes of a strong conflict. When the timeout is over, DeadlineExceeded has reason STILL_RUNNING; the same
+        `request_id` finds the analysis.
         """
         request = requests.analyze_conflict(
             self._id,
@@ -456,6 +462,9 @@ class Conflicts(_Namespace):
             data_period_months=data_period_months,
             confidence_threshold=confidence_threshold,
             business_impact=business_impact,
+            expert_session_id=expert_session_id,
+            replicates=replicates,
+            without_causes=without_causes,
             request_id=request_id,
         )
         return self._on.unary(self._stubs.conflicts.AnalyzeConflict, request, timeout).analysis

@@ -317,6 +317,9 @@ def analyze_conflict(
     data_period_months: int | None,
     confidence_threshold: float | None,
     business_impact: common_pb2.Money | None,
+    expert_session_id: str,
+    replicates: int | None,
+    without_causes: bool,
     request_id: str | None,
 ) -> conflict_pb2.AnalyzeConflictRequest:
     """Ask for a conflict analysis."""
@@ -328,6 +331,9 @@ def analyze_conflict(
             data_period_months=data_period_months,
             confidence_threshold=confidence_threshold,
             business_impact=business_impact,
+            expert_session_id=expert_session_id,
+            replicates=replicates,
+            without_causes=without_causes,
         )
 
 

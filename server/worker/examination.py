@@ -1,0 +1,118 @@
+"""Beliefs laid over their evidence curves: the figures of each, and of all together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from liftos.bayes.v1 import common_pb2, elicitation_pb2
+
+from engine.conflict.analysis import BeliefConflict, ConflictRule, analyse_belief
+from engine.conflict.curve import CurveKind, EvidenceCurve
+from engine.conflict.joint import JointBeliefs, joint_beliefs
+from engine.conflict.multiplicity import e_bh, holm
+from engine.conflict.reliability import Status
+from engine.errors import InvalidInput
+from engine.priors.distribution import Distribution
+from persistence import tables
+from persistence.tables import ClientPrior
+from server.services.conflicts import quantity_name
+from server.wire import from_json
+from server.worker.calls import WorkerContext
+from server.worker.convert import belief_law
+from server.worker.fits import Floats, StoredFit, stored_curve
+
+FALSE_DISCOVERY_RATE = 0.05
+"""Of the e-BH procedure where the caller sets no confidence threshold."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One belief with its curve and the figures computed from the two.
+
+    `prior` is the law that the belief puts on its quantity, `draws` [chains, n] those under the reference prior, None
+    for an exact curve. `p_holm` and `flagged` are about all beliefs of the session.
+    """
+
+    row: ClientPrior
+    belief: elicitation_pb2.Belief
+    curve_row: tables.EvidenceCurve
+    prior: Distribution
+    curve: EvidenceCurve
+    draws: Floats | None
+    figures: BeliefConflict
+    p_holm: float | None = None
+    flagged: bool = False
+
+
+async def examine(
+    context: WorkerContext,
+    fit: StoredFit,
+    rows: Sequence[ClientPrior],
+    rule: ConflictRule,
+    experts: Sequence[ClientPrior] = (),
+) -> list[Examined]:
+    """Compare every belief with its evidence curve, and with the expert's belief about the same quantity if any."""
+    theirs = {quantity_name(belief.estimand): belief for belief in map(_belief, experts)}
+    examined = []
+    for row in rows:
+        belief = _belief(row)
+        name = quantity_name(belief.estimand)
+        curve_row, curve = await stored_curve(context, fit, belief.estimand)
+        field = f"beliefs[{row.belief_id}].compiled"
+        prior = belief_law(belief, curve.reference, field)
+        expert = theirs.get(name)
+        rival = None if expert is None else belief_law(expert, curve.reference, f"expert_session_id: {field}")
+        draws = fit.draws_of(name) if curve.kind is CurveKind.DRAWS else None
+        figures = await asyncio.to_thread(
+            analyse_belief,
+            prior,
+            curve,
+            conflict_threshold=rule.conflict_threshold,
+            confidence_threshold=rule.confidence_threshold,
+            draws=draws,
+            expert=rival,
+        )
+        examined.append(Examined(row, belief, curve_row, prior, curve, draws, figures))
+    return _as_a_family(examined, rule)
+
+
+def _belief(row: ClientPrior) -> elicitation_pb2.Belief:
+    return from_json(row.belief, elicitation_pb2.Belief())
+
+
+def _as_a_family(examined: Sequence[Examined], rule: ConflictRule) -> list[Examined]:
+    """Holm's p-values and the e-BH flags, over the beliefs whose figures are reliable."""
+    usable = [one for one in examined if one.figures.status is not Status.UNRELIABLE]
+    if len(examined) < 2:
+        return list(examined)
+    alpha = FALSE_DISCOVERY_RATE if rule.confidence_threshold is None else 1.0 - rule.confidence_threshold
+    adjusted = holm([one.figures.p.value for one in usable])
+    flags = e_bh([one.figures.widened.log_bf for one in usable], alpha)
+    found = {
+        one.row.pk: replace(one, p_holm=float(p), flagged=bool(flag))
+        for one, p, flag in zip(usable, adjusted, flags, strict=True)
+    }
+    return [found.get(one.row.pk, one) for one in examined]
+
+
+def examine_jointly(fit: StoredFit, examined: Sequence[Examined]) -> JointBeliefs | str | None:
+    """All beliefs together; why not, in words; None for a single belief or for a summary without draws."""
+    if len(examined) < 2 or any(one.draws is None for one in examined):
+        return None
+    draws = np.stack([np.ravel(one.draws) for one in examined])  # type: ignore[arg-type]
+    whole = _whole([one.belief.estimand for one in examined], fit)
+    try:
+        return joint_beliefs([one.prior for one in examined], [one.curve for one in examined], draws, whole)
+    except (InvalidInput, np.linalg.LinAlgError) as error:
+        return str(error)
+
+
+def _whole(estimands: Sequence[common_pb2.Estimand], fit: StoredFit) -> tuple[int, ...]:
+    """Places of the shares of media if they are those of every channel, which sum to one."""
+    shares = [i for i, one in enumerate(estimands) if one.quantity == common_pb2.QUANTITY_SHARE_OF_MEDIA]
+    channels = {name for name in fit.model.estimand_names if name.startswith("share_of_media[")}
+    complete = {quantity_name(estimands[i]) for i in shares} == channels
+    return tuple(shares) if complete and len(shares) > 1 else ()
