@@ -46,17 +46,67 @@ def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
             name = label(conflict_pb2.BayesFactorAlternative, factor.alternative)
             error = f" ± {100 * factor.mcse:.1f} %" if factor.mcse else ""
             figures.add_row(f"Bayes factor, {name}", f"{number(math.exp(min(factor.log_bayes_factor, 700)))}{error}")
-        figures.add_row("node-split p", f"{belief.p_value:.4f}")
-        figures.add_row("KL(data side ‖ belief)", f"{belief.kl_divergence_nats:.3f} nats")
+        figures.add_row("node-split p", f"{belief.p_value:.4f}{_error(belief.p_value_se, 4)}")
+        if belief.HasField("p_value_holm"):
+            figures.add_row("p, Holm over the session", f"{belief.p_value_holm:.4f}")
+        if belief.HasField("replicated"):
+            audit = belief.replicated
+            name = f"replicated-data p ({audit.replicates} data sets)"
+            figures.add_row(name, f"{audit.p_value:.4f}{_error(audit.se, 4)}")
+        kl = f"{belief.kl_divergence_nats:.3f}{_error(belief.kl_divergence_mcse, 3)} nats"
+        figures.add_row("KL(data side ‖ belief)", kl)
         figures.add_row("Wasserstein-1", shown(belief.wasserstein_1, quantity))
+        if belief.HasField("prior_ess_months"):
+            figures.add_row("the belief is worth", f"{number(belief.prior_ess_months)} months of data")
         figures.add_row("severity", label(conflict_pb2.Severity, belief.severity))
         figures.add_row("status", label(conflict_pb2.ConflictStatus, belief.status))
         console.print(figures)
+        if belief.causes:
+            console.print(_causes(belief))
         console.print(belief.explanation, style="bold")
+    if analysis.HasField("joint"):
+        print_joint(analysis.joint)
     for note in analysis.notes:
         console.print(f"Note: {note}")
     if analysis.HasField("sbc_necessity"):
         print_necessity(analysis.sbc_necessity)
+
+
+def _error(value: float, digits: int) -> str:
+    return f" ± {value:.{digits}f}" if value else ""
+
+
+def _causes(belief: conflict_pb2.BeliefConflict) -> Table:
+    """What the data would say under other models."""
+    quantity = belief.estimand.quantity
+    table = Table(title="What else could explain it", title_justify="left")
+    for column in ("change of the model", "data alone", "change", "Bayes factor", "explains the data better by"):
+        table.add_column(column)
+    for cause in belief.causes:
+        kind = label(conflict_pb2.CauseKind, cause.kind).lower().replace("_", " ")
+        gain = f"e^{cause.log_evidence_gain:.1f}" if cause.HasField("log_evidence_gain") else "not comparable"
+        factor = number(math.exp(min(cause.log_bayes_factor, 700)))
+        table.add_row(
+            f"{kind} {cause.subject}".strip(),
+            estimate(cause.data_side, quantity),
+            shown(cause.change, quantity),
+            f"{factor} (resolved)" if cause.resolves else factor,
+            gain,
+        )
+    return table
+
+
+def print_joint(joint: conflict_pb2.JointConflict) -> None:
+    """All beliefs of a session together."""
+    if joint.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE:
+        console.print(f"All beliefs together: not reliable; {joint.status_reason}")
+        return
+    factor = number(math.exp(min(joint.log_calibrated_bayes_factor, 700)))
+    answer = "the data contradict them" if joint.conflict else "no contradiction"
+    console.print(
+        f"All beliefs together: D² = {joint.d_squared:.2f} on {joint.degrees_of_freedom} degrees of freedom, "
+        f"p = {joint.p_value:.3g}, calibrated Bayes factor {factor}: {answer}. {joint.worst_direction}"
+    )
 
 
 def print_necessity(necessity: sbc_pb2.SbcNecessity) -> None:

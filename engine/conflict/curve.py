@@ -28,6 +28,7 @@ from engine.priors.distribution import (
 Array = NDArray[np.float64]
 
 POINTS = 801
+SILENT_CONTRACTION = 0.2
 JACKKNIFE_GROUPS = 16
 _GAUSS_NODES, _GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(3)
 
@@ -418,7 +419,7 @@ class EvidenceCurve:
         scale need not get narrower to have said a lot.
         """
         contraction, moved = self._movement
-        return contraction < 0.2 and moved < 0.5
+        return contraction < SILENT_CONTRACTION and moved < 0.5
 
     @cached_property
     def rises_at_edge(self) -> bool:

@@ -17,8 +17,8 @@ from server.certificates import reference_certificate
 from server.resources import beliefs_of, confirmed_session, conflict_message
 from server.wire import label, to_json
 from server.worker.calls import Commit, WorkerContext
-from server.worker.examination import examine, examine_jointly
-from server.worker.findings import belief_message, evidence_row, joint_message
+from server.worker.examination import audit, examine, examine_jointly
+from server.worker.findings import belief_message, evidence_row, joint_message, replicated_message
 from server.worker.fits import StoredFit, stored_fit
 from server.worker.necessity import fit_evidence, necessity_message
 from server.worker.words import recentred
@@ -42,6 +42,15 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
     examined = await examine(context, fit, beliefs, rule, experts)
     joint = joint_message(examined, await asyncio.to_thread(examine_jointly, fit, examined), rule)
     messages = [belief_message(one) for one in examined]
+    notes = fit_notes(fit, row.data_period_months)
+    if request.HasField("replicates"):
+        for one, message in zip(examined, messages, strict=True):
+            if (audited := await audit(fit, one, request.replicates)) is not None:
+                message.replicated.CopyFrom(replicated_message(audited))
+            else:
+                notes.append(
+                    f"Data cannot be replicated under belief {message.belief_id}: no single parameter sets it."
+                )
     diagnostics = fit.diagnostics
     analysis = conflict_pb2.ConflictAnalysis(
         confidence_threshold=row.confidence_threshold,
@@ -54,7 +63,7 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         ),
         diagnostics=diagnostics,
         provenance=fit.provenance,
-        notes=fit_notes(fit, row.data_period_months),
+        notes=notes,
         reference_fit_reused=fit.reused,
     )
 

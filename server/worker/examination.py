@@ -14,7 +14,10 @@ from engine.conflict.curve import CurveKind, EvidenceCurve
 from engine.conflict.joint import JointBeliefs, joint_beliefs
 from engine.conflict.multiplicity import e_bh, holm
 from engine.conflict.reliability import Status
-from engine.errors import InvalidInput
+from engine.conflict.replication import ReplicatedPValue, replicated_p
+from engine.errors import InvalidInput, UnsupportedQuantity
+from engine.inference.settings import FitSettings
+from engine.models.protocol import Seed
 from engine.priors.distribution import Distribution
 from persistence import tables
 from persistence.tables import ClientPrior
@@ -96,6 +99,17 @@ def _as_a_family(examined: Sequence[Examined], rule: ConflictRule) -> list[Exami
         for one, p, flag in zip(usable, adjusted, flags, strict=True)
     }
     return [found.get(one.row.pk, one) for one in examined]
+
+
+async def audit(fit: StoredFit, one: Examined, replicates: int) -> ReplicatedPValue | None:
+    """The replicated-data p-value of a belief; None for a quantity that no single parameter of the model sets."""
+    seed = Seed.of(int(fit.row.fit_key[:16], 16)).derived(f"replicates of {one.row.pk}")
+    settings = FitSettings.simulation(len(fit.model.parameter_names))
+    name = quantity_name(one.belief.estimand)
+    try:
+        return await asyncio.to_thread(replicated_p, fit.model, name, one.prior, fit.draws, replicates, seed, settings)
+    except UnsupportedQuantity:
+        return None
 
 
 def examine_jointly(fit: StoredFit, examined: Sequence[Examined]) -> JointBeliefs | str | None:

@@ -12,6 +12,7 @@ from engine.conflict.bayes_factor import BayesFactor
 from engine.conflict.joint import JointBeliefs
 from engine.conflict.overlay import Overlay
 from engine.conflict.reliability import MIN_EFFECTIVE, Status
+from engine.conflict.replication import ReplicatedPValue
 from engine.conflict.severity import Severity
 from persistence.tables import Conflict, ConflictEvidence
 from server.wire import label, value_of
@@ -87,6 +88,13 @@ def _factor(factor: BayesFactor) -> conflict_pb2.BayesFactor:
     if factor.khat is not None and math.isfinite(factor.khat):
         message.pareto_k = factor.khat
     return message
+
+
+def replicated_message(found: ReplicatedPValue) -> conflict_pb2.ReplicatedPValue:
+    """A replicated-data p-value as a message."""
+    return conflict_pb2.ReplicatedPValue(
+        p_value=found.value, se=found.se, replicates=found.replicates, failed_fits=found.failed_fits
+    )
 
 
 def joint_message(

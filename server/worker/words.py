@@ -7,8 +7,12 @@ from collections.abc import Sequence
 
 from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
+from engine.conflict.curve import SILENT_CONTRACTION
 from server.formats import estimand, shown
 from server.wire import label
+
+NAMED_CAUSES = 2
+"""So many causes are named in the sentence; all of them are in the answer."""
 
 
 def _spread(message: common_pb2.Estimate, quantity: int) -> str:
@@ -26,7 +30,7 @@ def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
     if belief.finding == conflict_pb2.FINDING_UNRELIABLE:
         return f"{both} The comparison is not reliable: {belief.status_reason}"
     if belief.finding == conflict_pb2.FINDING_DATA_SILENT:
-        return f"{both} That is too little to agree or to contradict: the data are silent on this belief."
+        return f"{both} That is too little to agree or to contradict: {_silence(belief)}."
     severity = label(conflict_pb2.Severity, belief.severity).lower().replace("_", " ")
     rule = belief.conflict_rule.partition(";")[0]
     factor = math.exp(min(recentred(belief), 700.0))
@@ -34,10 +38,49 @@ def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
         f"Moving the belief to where the data point makes them {factor:,.1f} times as probable "
         f"(p = {belief.p_value:.2g}, severity {severity})"
     )
-    if belief.finding == conflict_pb2.FINDING_CONFLICT:
-        return f"{both} {evidence}: the data contradict the belief (by the rule in force: {rule})."
-    support = ", and the data positively support the belief" if belief.confirms else ""
-    return f"{both} {evidence}: that does not reach the rule for a contradiction ({rule}){support}."
+    if belief.finding != conflict_pb2.FINDING_CONFLICT:
+        support = ", and the data positively support the belief" if belief.confirms else ""
+        return f"{both} {evidence}: that does not reach the rule for a contradiction ({rule}){support}."
+    sentences = [f"{both} {evidence}: the data contradict the belief (by the rule in force: {rule})."]
+    heavy = label(conflict_pb2.Severity, belief.severity_if_heavy_tailed).lower().replace("_", " ")
+    if heavy != severity:
+        sentences.append(
+            f"With heavy tails the label would be {heavy}: it depends on how sure the client is of the tails."
+        )
+    if belief.HasField("p_value_holm"):
+        sentences.append(f"Corrected for all beliefs of the session (Holm), p = {belief.p_value_holm:.2g}.")
+    sentences += explain_causes(belief)
+    return " ".join(sentences)
+
+
+def _silence(belief: conflict_pb2.BeliefConflict) -> str:
+    """Why the data are silent: they left the reference prior where it was, or are too wide against the belief."""
+    if belief.contraction < SILENT_CONTRACTION:
+        return (
+            f"they shrink the variance of the model's reference prior by {100 * max(belief.contraction, 0.0):.0f} % "
+            "only, so they are silent on this belief"
+        )
+    months = f"{belief.prior_ess_months:,.0f} months of" if belief.HasField("prior_ess_months") else "far more"
+    return f"the belief is as sharp as {months} data like these would be, so they are silent on it"
+
+
+def explain_causes(belief: conflict_pb2.BeliefConflict) -> list[str]:
+    """What else could explain a conflict, and what would settle it."""
+    sentences = []
+    match belief.attribution:
+        case conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR:
+            sentences.append("No change of the model that was tried resolves it.")
+        case conflict_pb2.CONFLICT_ATTRIBUTION_MODEL:
+            sentences.append("A model that explains the data better resolves it:")
+        case conflict_pb2.CONFLICT_ATTRIBUTION_OUTLIERS:
+            sentences.append("It hangs on outlying rows:")
+        case conflict_pb2.CONFLICT_ATTRIBUTION_UNDECIDED:
+            sentences.append("Another model resolves it, and the data do not tell which is right:")
+    resolving = [cause for cause in belief.causes if cause.resolves]
+    sentences += [cause.explanation for cause in resolving[:NAMED_CAUSES]]
+    if belief.suggestion:
+        sentences.append(belief.suggestion)
+    return sentences
 
 
 def direction(estimands: Sequence[common_pb2.Estimand], weights: Sequence[float]) -> str:

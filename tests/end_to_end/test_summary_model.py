@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from liftos.bayes import AlreadyExists, Client, share_of_outcome
-from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
+from liftos.bayes import AlreadyExists, Client, NotFound, share_of_outcome
+from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2, sbc_pb2
 
 from tests.end_to_end.examples import normal, register_tv
 
@@ -50,6 +50,53 @@ def test_the_tv_example_has_the_figures_of_the_method_note(client: Client) -> No
     assert belief.conflict
     assert belief.finding == conflict_pb2.FINDING_CONFLICT
     assert belief.prior_ess_months == pytest.approx(6.0, rel=1e-3)
+    # id 17: d mean / d log2 = .0277259, in posterior sds of .0447214
+    assert belief.sensitivity.prior == pytest.approx(0.61997, abs=5e-5)
+    assert belief.sensitivity.likelihood == pytest.approx(-0.61997, abs=5e-5)
+    assert belief.severity_if_heavy_tailed == conflict_pb2.SEVERITY_MODERATE
+    assert "depends on how sure the client is of the tails" in belief.explanation
+    assert not analysis.reference_fit_reused
+
+
+def test_experts_are_ranked_against_each_other(client: Client) -> None:
+    # m(.25; .5, .1118) and m(.25; .3, .1118): ln BF = (z² - z'²)/2, and back
+    register_tv(client, WIDE)
+    believe(client, 0.5, 0.1)
+    believe(client, 0.3, 0.1, "expert")
+    expected = 0.5 * (0.25**2 - 0.05**2) / (0.1**2 + 0.05**2)
+    for mine, theirs, sign in (("beliefs", "expert", 1.0), ("expert", "beliefs", -1.0)):
+        analysis = client.conflicts.analyze(mine, expert_session_id=theirs)
+        found = factor(analysis.beliefs[0], conflict_pb2.BAYES_FACTOR_ALTERNATIVE_EXPERT)
+        assert math.log(found) == pytest.approx(sign * expected, abs=1e-3)
+        assert analysis.expert_session_id == theirs
+    with pytest.raises(NotFound, match="nobody"):
+        client.conflicts.analyze("beliefs", expert_session_id="nobody")
+
+
+def test_a_belief_as_a_factor_is_the_product_with_the_reference(client: Client) -> None:
+    # N(.3, .1) times N(.5, .1) is N(.4, .0707)
+    register_tv(client, normal(0.3, 0.1))
+    client.elicitation.create("factor", model_id="tv")
+    belief = client.elicitation.add_belief(
+        "factor", "tv", share_of_outcome("TV"), mean=0.5, plus_minus=0.1, meaning="sd", role="extra_factor"
+    )
+    assert belief.role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR
+    client.elicitation.confirm("factor")
+    (found,) = client.conflicts.analyze("factor").beliefs
+    z = 0.15 / math.hypot(math.sqrt(0.005), 0.05)
+    assert found.role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR
+    assert factor(found, conflict_pb2.BAYES_FACTOR_ALTERNATIVE_RECENTRED) == pytest.approx(
+        math.exp(0.5 * z * z), rel=1e-3
+    )
+
+
+def test_replicated_data_agree_with_the_node_split(client: Client) -> None:
+    # conflict.md §3 I: for normal beliefs and data the two p-values are the same, .0253
+    register_tv(client, WIDE)
+    believe(client, 0.5, 0.1)
+    (belief,) = client.conflicts.analyze("beliefs", replicates=99, timeout=120).beliefs
+    assert belief.replicated.replicates == 99
+    assert belief.replicated.p_value <= 0.09  # five standard errors
 
 
 def test_the_update_of_the_tv_example_is_the_mixture_of_the_method_note(client: Client) -> None:
