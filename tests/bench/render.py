@@ -313,6 +313,7 @@ def _conflict(result: Result) -> list[str]:
         "median s",
         "worst s",
         "first s",
+        "second belief, median / worst s",
         "R-hat median / worst",
         "ESS median / smallest",
     )
@@ -328,6 +329,7 @@ def _conflict(result: Result) -> list[str]:
                     _number(row["median_seconds"]),
                     _number(row["worst_seconds"]),
                     _number(row["cold_seconds"], 2),
+                    f"{_number(row['again_median_seconds'])} / {_number(row['again_worst_seconds'])}",
                     f"{_fixed(row['r_hat']['median'], 4)} / {_fixed(row['r_hat']['max'], 4)}",
                     f"{_number(row['ess']['median'])} / {_number(row['ess']['min'])}",
                 ]

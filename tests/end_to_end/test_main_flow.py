@@ -135,6 +135,7 @@ def test_a_second_belief_on_the_same_quantity_costs_no_second_fit(analysed: Any)
     again = client.conflicts.analyze("second", data_period_months=MONTHS, timeout=60)
     assert again.beliefs[0].curve_id == analysis.beliefs[0].curve_id
     assert again.provenance.compute_time == analysis.provenance.compute_time
+    assert (analysis.reference_fit_reused, again.reference_fit_reused) == (False, True)
     assert analysis.provenance.compile_seconds > 0.0
     assert not again.provenance.HasField("compile_seconds")
     assert not again.beliefs[0].conflict  # the belief of 30 ± 3 % agrees: README of the development data sets
