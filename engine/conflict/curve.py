@@ -239,9 +239,7 @@ class EvidenceCurve:
         sd = float(u.std())
         grid = np.linspace(low - 8.0 * sd, high + 8.0 * sd, POINTS)
         windows = ((low, outer_low), (high, outer_high))
-        rows = [
-            _with_tails(fit, prior, grid, windows, linear=False) for fit, prior in zip(fits, laws, strict=True)
-        ]
+        rows = [_with_tails(fit, prior, grid, windows, linear=False) for fit, prior in zip(fits, laws, strict=True)]
         heavy = _with_tails(fits[0], law, grid, windows, linear=True)
 
         def build(main: Array, tail: Array, replicates: Array) -> EvidenceCurve:

@@ -39,8 +39,8 @@ def fit_log_densities(
     penalty on third differences. That penalty's null space is the Gaussian (Silverman 1982), so smoothing pulls
     towards the normal, and the fit keeps the draws' mean and variance at any penalty. The penalty minimises BIC
     with counts multiplied by `effective_fraction` (effective sample size / draws), so autocorrelation is not
-    mistaken for structure; the leave-out fits keep the penalty chosen for all draws. What is chosen weighs bias against
-    variance, and the leave-out fits show the variance only: divided by `undersmoothing` the bias becomes small beside it.
+    mistaken for structure; the leave-out fits keep the penalty chosen for all draws. That one weighs bias against
+    variance, and the leave-out fits show the variance only: divided by `undersmoothing`, the bias is small beside it.
     """
     draws = np.concatenate(groups)
     inner = [float(q) for q in np.quantile(draws, [0.001, 0.999])]

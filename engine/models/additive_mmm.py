@@ -181,10 +181,10 @@ class AdditiveMmm:
         controls = {control.name for control in self.spec.controls} - set(self._channel_index)
         if kind == "coefficient" and owner in controls:
             return f"control[{owner}]", self.design.kpi_sd / self.design.scalers[f"control_sd[{owner}]"]
-        if quantity in (*self.quantity_names, *self.derived_names):
+        known = dict.fromkeys((*self.quantity_names, *self.derived_names))
+        if quantity in known:
             raise UnsupportedQuantity(quantity, "its prior has no closed form: it depends on several parameters")
-        known = (*self.quantity_names, *self.derived_names)
-        raise UnsupportedQuantity(quantity, f"this model has no such quantity; it has {', '.join(dict.fromkeys(known))}")
+        raise UnsupportedQuantity(quantity, f"this model has no such quantity; it has {', '.join(known)}")
 
     def prior_of(self, quantity: str) -> Distribution:
         """Prior of a parameter, of what is linked to it by a fixed factor, or of the half-life of a carry-over."""
@@ -241,15 +241,13 @@ class AdditiveMmm:
             incremental = self._incremental(parameters)
             return np.asarray(incremental[index] / sum(incremental))
         if index is not None and kind in ("coefficient", "marginal_roi"):
-            shape = [
-                np.asarray(parameters[f"{name}[{owner}]"], dtype=np.float64)
-                for name in ("retention", "half_saturation")
-            ]
-            coefficient = self._incremental(parameters)[index] / response(self.design, index, *shape)
+            retained = np.asarray(parameters[f"retention[{owner}]"], dtype=np.float64)
+            half = np.asarray(parameters[f"half_saturation[{owner}]"], dtype=np.float64)
+            coefficient = self._incremental(parameters)[index] / response(self.design, index, retained, half)
             if kind == "coefficient":
                 return coefficient
             if self.spec.channels[index].spend is not None:
-                gained = coefficient * response_rise(self.design, index, *shape, 1.0 + _LAST_PART)
+                gained = coefficient * response_rise(self.design, index, retained, half, 1.0 + _LAST_PART)
                 return np.asarray(gained / (_LAST_PART * self.design.spend[index]))
         parameter, factor = self.multiple_of(quantity)
         return np.asarray(factor * parameters[parameter])

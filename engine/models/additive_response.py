@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.models.additive_design import Design
-from engine.models.additive_simulator import hill, logistic
 from engine.models.additive_spec import Saturation
 
 Floats = NDArray[np.float64]
 
 _CHUNK = 1_000_000  # exposures (rows times parameter values) held at a time
+_HALF_LOG_3 = 0.5 * float(np.log(3.0))
 
 
 def response(design: Design, channel: int, retention: Floats, half_saturation: Floats) -> Floats:
@@ -55,9 +55,9 @@ def _saturated(form: Saturation, adstocked: Floats, half_saturation: Floats) -> 
     """f(x) [N, s] of adstocked exposure [N, s] at half-saturations [s]."""
     match form:
         case Saturation.HILL:
-            return hill(adstocked, half_saturation)
+            return np.asarray(adstocked / (adstocked + half_saturation))
         case Saturation.LOGISTIC:
-            return logistic(adstocked, half_saturation)
+            return np.asarray(np.tanh(_HALF_LOG_3 / half_saturation * adstocked))
 
 
 def _rise(form: Saturation, adstocked: Floats, half_saturation: Floats, factor: float) -> Floats:
@@ -67,8 +67,8 @@ def _rise(form: Saturation, adstocked: Floats, half_saturation: Floats, factor: 
             below, above = adstocked + half_saturation, factor * adstocked + half_saturation
             return np.asarray((factor - 1.0) * adstocked * half_saturation / (below * above))
         case Saturation.LOGISTIC:
-            # f = tanh, and tanh a - tanh b = sinh(a - b) / (cosh a cosh b)
-            scaled = 0.5 * np.log(3.0) / half_saturation * adstocked
+            # tanh a - tanh b = sinh(a - b) / (cosh a cosh b)
+            scaled = _HALF_LOG_3 / half_saturation * adstocked
             with np.errstate(over="ignore"):
                 steepness = np.cosh(factor * scaled) * np.cosh(scaled)
                 return np.asarray(np.sinh((factor - 1.0) * scaled) / steepness)

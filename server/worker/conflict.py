@@ -60,7 +60,7 @@ async def examine(
             prior,
             curve,
             confidence_threshold=confidence_threshold,
-            draws=fit.draws[quantity_name(belief.estimand)] if curve.kind is CurveKind.DRAWS else None,
+            draws=fit.draws_of(quantity_name(belief.estimand)) if curve.kind is CurveKind.DRAWS else None,
         )
         message = belief_message(belief, (prior, curve, figures), str(curve_row.pk))
         examined.append(Examined(row, curve_row, prior, curve, figures, message))
@@ -205,13 +205,14 @@ def _factor(factor: BayesFactor) -> conflict_pb2.BayesFactor:
 
 
 def _joint(fit: StoredFit, examined: Sequence[Examined]) -> conflict_pb2.JointConflict | None:
-    """All beliefs together, on unconstrained coordinates; None for a single belief or without draws."""
+    """All beliefs together, on unconstrained coordinates; None for a single belief."""
+    if len(examined) < 2:
+        return None
     estimands = [from_json(one.row.belief, elicitation_pb2.Belief()).estimand for one in examined]
     names = [quantity_name(estimand) for estimand in estimands]
-    if len(examined) < 2 or any(name not in fit.draws for name in names):
-        return None
     coordinates = [
-        one.curve.support.to_unconstrained(np.ravel(fit.draws[name])) for one, name in zip(examined, names, strict=True)
+        one.curve.support.to_unconstrained(np.ravel(fit.draws_of(name)))
+        for one, name in zip(examined, names, strict=True)
     ]
     # The reference's pull is taken out by weights 1 / p_ref, as in the node-split p.
     log_weights = -sum(
