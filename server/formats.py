@@ -18,6 +18,7 @@ def shown(value: float, quantity: int) -> str:
         common_pb2.QUANTITY_SHARE_OF_OUTCOME,
         common_pb2.QUANTITY_SHARE_OF_MEDIA,
         common_pb2.QUANTITY_SHARE_OF_MODELLED,
+        common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME,
     ):
         return f"{100 * value:.1f} %"
     return number(value)
@@ -25,4 +26,6 @@ def shown(value: float, quantity: int) -> str:
 
 def estimand(message: common_pb2.Estimand) -> str:
     """Name of an estimand for people."""
+    if message.quantity == common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME:
+        return "share of outcome of all media"
     return f"{label(common_pb2.Quantity, message.quantity).lower().replace('_', ' ')} of {message.channel}"

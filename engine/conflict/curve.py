@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +14,7 @@ from scipy import special
 from scipy.interpolate import CubicSpline
 
 from engine.conflict.density import LogDensity, fit_log_densities
+from engine.conflict.induced import InducedPrior
 from engine.errors import InvalidInput
 from engine.inference.diagnostics import ess_bulk, rank_r_hat
 from engine.priors.distribution import (
@@ -196,24 +198,29 @@ class EvidenceCurve:
     def from_draws(
         cls,
         draws: ArrayLike,
-        reference: Distribution,
+        reference: Distribution | InducedPrior,
         months: float,
         *,
         quantity: str = "",
         n_effective: float | None = None,
         r_hat: float | None = None,
     ) -> EvidenceCurve:
-        """Curve from reference-posterior draws of psi, [chains, draws], and the analytic reference prior of psi.
+        """Curve from reference-posterior draws of psi, [chains, draws], and the reference prior of psi.
 
         Inside the draws' 0.5–99.5 % range: penalised-likelihood log density (`density.py`) minus the log reference
         density. Outside: log L continues as a quadratic whose slope and curvature are fitted to the outer tenth of
         the draws; L never rises outwards there. The error band is a delete-one-group jackknife over 16 or more groups
         made of whole chains or of consecutive blocks of one chain.
+
+        A reference that was itself estimated from prior draws must have as many replicates as there are groups: each
+        group of the posterior is then left out together with one of the prior, and the band's variance is the sum of
+        the two.
         """
         values = np.array(draws, dtype=np.float64)
         if values.ndim != 2 or values.size < 200 or values.shape[1] < 8:
             raise InvalidInput("draws", "must be [chains, draws] with at least 200 draws, 8 or more a chain")
-        support = reference.support
+        law = reference.law if isinstance(reference, InducedPrior) else reference
+        support = law.support
         if not (np.all(np.isfinite(values)) and np.all(support.contains(values))):
             raise InvalidInput("draws", f"must be finite and strictly inside ({support.lower}, {support.upper})")
         u = support.to_unconstrained(values)
@@ -222,20 +229,25 @@ class EvidenceCurve:
         effective = float(ess_bulk(u)) if n_effective is None else float(n_effective)
         mixing = float(rank_r_hat(u)) if r_hat is None else float(r_hat)
         fits = fit_log_densities(jackknife_groups(u), min(effective / u.size, 1.0))
+        laws: list[Distribution] = [law] * len(fits)
+        if isinstance(reference, InducedPrior):
+            laws = [law, *reference.replicates]
+            if len(laws) != len(fits):
+                raise InvalidInput("reference", f"must have {len(fits) - 1} replicates, one per group of the draws")
 
         low, high = (float(q) for q in np.quantile(u, [0.005, 0.995]))
         outer_low, outer_high = (float(q) for q in np.quantile(u, [0.1, 0.9]))
         sd = float(u.std())
         grid = np.linspace(low - 8.0 * sd, high + 8.0 * sd, POINTS)
         windows = ((low, outer_low), (high, outer_high))
-        rows = [_with_tails(fit, reference, grid, windows, linear=False) for fit in fits]
-        heavy = _with_tails(fits[0], reference, grid, windows, linear=True)
+        rows = [_with_tails(fit, prior, grid, windows, linear=False) for fit, prior in zip(fits, laws, strict=True)]
+        heavy = _with_tails(fits[0], law, grid, windows, linear=True)
 
         def build(main: Array, tail: Array, replicates: Array) -> EvidenceCurve:
             return cls(
                 quantity,
                 support,
-                reference,
+                law,
                 grid,
                 main,
                 tail,
@@ -249,7 +261,7 @@ class EvidenceCurve:
             )
 
         raw = build(rows[0], heavy, np.stack(rows[1:]))
-        constants = raw._log_reference_marginals()
+        constants = raw._log_reference_marginals([law, *laws] if isinstance(reference, InducedPrior) else None)
         return build(rows[0] - constants[0], heavy - constants[1], np.stack(rows[1:]) - constants[2:, None])
 
     # -- evaluation --------------------------------------------------------------------------------------------
@@ -325,9 +337,14 @@ class EvidenceCurve:
             return self.reference.unconstrained_logpdf(u)
         return self.reference.logpdf(self.support.from_unconstrained(u)) + self.support.log_jacobian(u)
 
-    def _log_reference_marginals(self) -> Array:
-        """log ∫ p_ref L for every row."""
+    def _log_reference_marginals(self, laws: Sequence[Distribution] | None = None) -> Array:
+        """log ∫ p_ref L for every row; `laws`, one per row, are what each row was divided by when it is not p_ref.
+
+        Against p_ref itself an error of the prior's density that all of the posterior shares would cancel.
+        """
         nodes, log_weights, log_reference = self._reference_nodes
+        if laws is not None:
+            log_reference = np.stack([law.unconstrained_logpdf(nodes) for law in laws])
         return np.asarray(special.logsumexp(self.rows_at(nodes) + log_weights + log_reference, axis=1))
 
     # -- what the data say -------------------------------------------------------------------------------------

@@ -30,14 +30,17 @@ class LogDensity:
         return np.asarray(BSpline(self.knots, self.coefficients, 3)(u), dtype=np.float64)
 
 
-def fit_log_densities(groups: Sequence[Array], effective_fraction: float) -> list[LogDensity]:
+def fit_log_densities(
+    groups: Sequence[Array], effective_fraction: float, *, undersmoothing: float = 1.0
+) -> list[LogDensity]:
     """Log density of all draws, followed by one fit per group that leaves this group out.
 
     P-spline density smoothing (Eilers & Marx 1996): Poisson regression of bin counts on cubic B-splines with a
     penalty on third differences. That penalty's null space is the Gaussian (Silverman 1982), so smoothing pulls
     towards the normal, and the fit keeps the draws' mean and variance at any penalty. The penalty minimises BIC
     with counts multiplied by `effective_fraction` (effective sample size / draws), so autocorrelation is not
-    mistaken for structure; the leave-out fits keep the penalty chosen for all draws.
+    mistaken for structure; the leave-out fits keep the penalty chosen for all draws. That one weighs bias against
+    variance, and the leave-out fits show the variance only: divided by `undersmoothing`, the bias is small beside it.
     """
     draws = np.concatenate(groups)
     inner = [float(q) for q in np.quantile(draws, [0.001, 0.999])]
@@ -66,6 +69,9 @@ def fit_log_densities(groups: Sequence[Array], effective_fraction: float) -> lis
         criterion = -2.0 * float(weighted @ eta - np.exp(eta).sum()) + np.log(weighted.sum()) * freedom
         if criterion < best:
             best, chosen, start = criterion, strength, coefficients
+    if undersmoothing != 1.0:
+        chosen = chosen / undersmoothing
+        start = _poisson_fit(basis, weighted, chosen * penalty, start)[0]
     fits = [start]
     for group in counts:
         left = (total - group) * effective_fraction

@@ -16,12 +16,14 @@ from engine.inference.backend import Backend
 from engine.inference.prior_map import coordinate, tabulate
 from engine.inference.target import Labels
 from engine.models.additive_design import Design, WindowReport, build_design
+from engine.models.additive_response import response, response_rise
 from engine.models.additive_simulator import expected_kpi, log_likelihood
 from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation, Saturation
 from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlock, bucket
 from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, BatchFit, Flags, Integers, PriorSample, Purpose, Seed
 from engine.models.table import Table, Window
 from engine.priors.distribution import Distribution, Normal
+from engine.priors.half_life import half_life, half_life_law, retention_law
 
 __all__ = [
     "FAMILY",
@@ -42,6 +44,7 @@ FAMILY = "additive_mmm/1"
 Floats = NDArray[np.float64]
 
 _TOTAL = "total_media_share_of_outcome"
+_LAST_PART = 0.01  # of spend, whose return is the marginal ROI (`methods/mmm.md` §3.3)
 
 
 def prepare(table: Table, spec: AdditiveMmmSpec, window: Window | None = None) -> AdditiveMmm:
@@ -109,6 +112,25 @@ class AdditiveMmm:
         return tuple(rows)
 
     @property
+    def derived_names(self) -> tuple[str, ...]:
+        """Half-lives and coefficients, and by channel with spend the marginal ROI; with several channels media shares.
+
+        A quantity that can be negative where everybody takes it for positive is left out: that is what depends on a
+        media quantity whose prior reaches below 0.
+        """
+        channels = self.spec.channels
+        names = [f"half_life[{channel.name}]" for channel in channels]
+        names += [f"coefficient[{control.name}]" for control in self.spec.controls]
+        positive = [self.priors[parameter].support.lower >= 0.0 for parameter in self._media_parameters()]
+        for channel, sure in zip(channels, positive, strict=True):
+            if sure:
+                names.append(f"coefficient[{channel.name}]")
+                names += [f"marginal_roi[{channel.name}]"] if channel.spend is not None else []
+        if len(channels) > 1 and all(positive):
+            names += [f"share_of_media[{channel.name}]" for channel in channels] + [_TOTAL]
+        return tuple(dict.fromkeys(names))
+
+    @property
     def observed(self) -> Floats:
         """KPI [N] of the window in original units; a panel's rows are sorted by (geo, date)."""
         return self.design.kpi
@@ -138,7 +160,11 @@ class AdditiveMmm:
         return self.parameter_names[: len(self.spec.channels)]
 
     def multiple_of(self, quantity: str) -> tuple[str, float]:
-        """(parameter, factor) with quantity = factor · parameter, factor > 0: a share or ROI and the one sampled."""
+        """(parameter, factor) with quantity = factor · parameter, factor > 0.
+
+        A share, ROI or incremental outcome is one of the sampled media quantity, the coefficient of a control one of
+        its scaled coefficient (`methods/mmm.md` §3.5).
+        """
         if quantity in self.priors:
             return quantity, 1.0
         for index, channel in enumerate(self.spec.channels):
@@ -151,12 +177,19 @@ class AdditiveMmm:
                 factors[f"roi[{channel.name}]"] = incremental / float(self.design.spend[index])
             if quantity in factors:
                 return self._media_parameters()[index], factors[quantity]
-        if quantity in self.quantity_names:
+        kind, owner = _split(quantity)
+        controls = {control.name for control in self.spec.controls} - set(self._channel_index)
+        if kind == "coefficient" and owner in controls:
+            return f"control[{owner}]", self.design.kpi_sd / self.design.scalers[f"control_sd[{owner}]"]
+        known = dict.fromkeys((*self.quantity_names, *self.derived_names))
+        if quantity in known:
             raise UnsupportedQuantity(quantity, "its prior has no closed form: it depends on several parameters")
-        raise UnsupportedQuantity(quantity, f"this model has no such quantity; it has {', '.join(self.quantity_names)}")
+        raise UnsupportedQuantity(quantity, f"this model has no such quantity; it has {', '.join(known)}")
 
     def prior_of(self, quantity: str) -> Distribution:
-        """Prior of a parameter, or of the share, ROI or incremental outcome linked to it by a fixed factor."""
+        """Prior of a parameter, of what is linked to it by a fixed factor, or of the half-life of a carry-over."""
+        if (retention := self._retention_of(quantity)) is not None:
+            return half_life_law(self.priors[retention])
         parameter, factor = self.multiple_of(quantity)
         prior = self.priors[parameter]
         return prior if factor == 1.0 else prior.scaled(factor)
@@ -166,15 +199,63 @@ class AdditiveMmm:
         changed = dict(self.priors)
         named: set[str] = set()
         for quantity, prior in priors.items():
-            parameter, factor = self.multiple_of(quantity)
+            if (retention := self._retention_of(quantity)) is not None:
+                parameter, law = retention, _retention_law(quantity, prior)
+            else:
+                parameter, factor = self.multiple_of(quantity)
+                law = prior if factor == 1.0 else prior.scaled(1.0 / factor)
             if parameter in named:
                 raise InvalidInput(f"priors[{quantity}]", f"{parameter} is given a prior twice")
             named.add(parameter)
             if parameter in self.design.block_names and not isinstance(prior, Normal):
                 raise InvalidInput(f"priors[{quantity}]", "must be Normal: the linear part is integrated out exactly")
-            _check_support(parameter, prior)
-            changed[parameter] = prior if factor == 1.0 else prior.scaled(1.0 / factor)
+            _check_support(parameter, law)
+            changed[parameter] = law
         return replace(self, priors=MappingProxyType(changed))
+
+    @cached_property
+    def _channel_index(self) -> Mapping[str, int]:
+        return {channel.name: index for index, channel in enumerate(self.spec.channels)}
+
+    def _retention_of(self, quantity: str) -> str | None:
+        """The retention behind a half-life, which is a monotone function of it."""
+        kind, owner = _split(quantity)
+        return f"retention[{owner}]" if kind == "half_life" and owner in self._channel_index else None
+
+    def derive(self, quantity: str, parameters: Mapping[str, Floats]) -> Floats:
+        """A quantity [S] at parameters [S]: any that a belief may be about, returned by a fit or not.
+
+        Definitions: `methods/mmm.md` §3.3. A channel's coefficient is the incremental KPI per head and time step at
+        full saturation, a control's the change of the KPI per head and unit of its column; the half-life counts time
+        steps; the marginal ROI is that of the last per cent of spend, all lags scaled alike.
+        """
+        if quantity in parameters:
+            return np.asarray(parameters[quantity], dtype=np.float64)
+        kind, owner = _split(quantity)
+        if (retention := self._retention_of(quantity)) is not None:
+            return half_life(parameters[retention])
+        if quantity == _TOTAL:
+            return np.asarray(sum(self._incremental(parameters)) / self.design.total_outcome)
+        index = self._channel_index.get(owner)
+        if index is not None and kind == "share_of_media":
+            incremental = self._incremental(parameters)
+            return np.asarray(incremental[index] / sum(incremental))
+        if index is not None and kind in ("coefficient", "marginal_roi"):
+            retained = np.asarray(parameters[f"retention[{owner}]"], dtype=np.float64)
+            half = np.asarray(parameters[f"half_saturation[{owner}]"], dtype=np.float64)
+            coefficient = self._incremental(parameters)[index] / response(self.design, index, retained, half)
+            if kind == "coefficient":
+                return coefficient
+            if self.spec.channels[index].spend is not None:
+                gained = coefficient * response_rise(self.design, index, retained, half, 1.0 + _LAST_PART)
+                return np.asarray(gained / (_LAST_PART * self.design.spend[index]))
+        parameter, factor = self.multiple_of(quantity)
+        return np.asarray(factor * parameters[parameter])
+
+    def _incremental(self, parameters: Mapping[str, Floats]) -> list[Floats]:
+        """Incremental outcome [S] of each channel at parameters [S]."""
+        pairs = zip(self._media_parameters(), self._to_incremental, strict=True)
+        return [np.asarray(parameters[name] * factor) for name, factor in pairs]
 
     def sample_prior(self, seed: Seed, simulations: Integers) -> PriorSample:
         """Truths and KPI series [N, S] in original units, in plain NumPy with the real data's scalers."""
@@ -324,6 +405,18 @@ class AdditiveMmm:
         if series.ndim != 2 or series.shape[0] != self.n_observations:
             raise InvalidInput("y", f"must be [{self.n_observations}, S]")
         return inference.fit(self.target, self.target_units(series), seed, simulations)
+
+
+def _split(quantity: str) -> tuple[str, str]:
+    """Kind and owner of a quantity's name: roi[tv] is the roi of tv; without brackets the owner is empty."""
+    kind, _, owner = quantity.partition("[")
+    return kind, owner.removesuffix("]")
+
+
+def _retention_law(quantity: str, half_life: Distribution) -> Distribution:
+    if half_life.support.lower < 0.0:
+        raise InvalidInput(f"priors[{quantity}]", "must live on positive numbers")
+    return retention_law(half_life)
 
 
 def _check_support(parameter: str, prior: Distribution) -> None:

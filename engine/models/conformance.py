@@ -78,7 +78,7 @@ def check(model: Model, simulations: int = 200) -> ConformanceReport:
     ids = np.arange(simulations, dtype=np.int64)
     sample = model.sample_prior(_SEED, ids)
     checks = [*_shapes(model, sample, simulations), *_batch(model, sample), *_priors(model, sample)]
-    checks += [*_frozen(model, sample), *_derived(model, sample)]
+    checks += [*_quantities(model, sample), *_frozen(model, sample), *_derived(model, sample)]
     if isinstance(model, DensityModel):
         checks += _density(model, model, sample)
     return ConformanceReport(tuple(checks))
@@ -108,15 +108,28 @@ def _batch(model: Model, sample: PriorSample) -> list[Check]:
 
 def _priors(model: Model, sample: PriorSample) -> list[Check]:
     checks = []
-    for name in (*model.parameter_names, *model.estimand_names):
+    for name in dict.fromkeys((*model.parameter_names, *model.estimand_names, *model.derived_names)):
         try:
             prior = model.prior_of(name)
         except UnsupportedQuantity:
             continue
-        p_value = float(stats.kstest(prior.cdf(sample.quantities[name]), "uniform").pvalue)
+        p_value = float(stats.kstest(prior.cdf(model.derive(name, sample.parameters)), "uniform").pvalue)
         checks.append(
             Check(f"prior_of({name}) is the law of its prior draws", p_value > _P_VALUE, f"p = {p_value:.2g}")
         )
+    return checks
+
+
+def _quantities(model: Model, sample: PriorSample) -> list[Check]:
+    """What `derive` computes from the parameters alone."""
+    checks = []
+    for name in model.derived_names:
+        values = model.derive(name, sample.parameters)
+        usable = values.shape == sample.y.shape[1:] and bool(np.all(np.isfinite(values)))
+        checks.append(Check(f"`derive` gives a finite {name} per simulation", usable))
+    for name in (*model.parameter_names, *model.estimand_names):
+        same = np.allclose(model.derive(name, sample.parameters), sample.quantities[name], rtol=1e-9, atol=0.0)
+        checks.append(Check(f"`derive` agrees with the simulator on {name}", same))
     return checks
 
 

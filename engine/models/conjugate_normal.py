@@ -96,6 +96,11 @@ class ConjugateNormal:
         return (self.spec.quantity, LOG_LIKELIHOOD, LOG_PRIOR)
 
     @property
+    def derived_names(self) -> tuple[str, ...]:
+        """None: the quantity is all that there is."""
+        return ()
+
+    @property
     def priors(self) -> Mapping[str, Distribution]:
         """The prior of the quantity."""
         return MappingProxyType({self.spec.quantity: self.spec.prior})
@@ -135,6 +140,11 @@ class ConjugateNormal:
             self.prior_of(quantity)
             changed = prior
         return ConjugateNormal(replace(self.spec, prior=changed), self.rows)
+
+    def derive(self, quantity: str, parameters: Mapping[str, Floats]) -> Floats:
+        """The one quantity [S]; UnsupportedQuantity for any other name."""
+        self.prior_of(quantity)
+        return np.asarray(parameters[quantity], dtype=np.float64)
 
     def restricted(self, rows: Flags) -> ConjugateNormal:
         """The same model in which only the marked observations [n] enter the likelihood."""

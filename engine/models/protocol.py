@@ -149,6 +149,11 @@ class Model(Protocol):
         ...
 
     @property
+    def derived_names(self) -> tuple[str, ...]:
+        """Quantities that beliefs may be about although a fit does not return them or `prior_of` has no law of them."""
+        ...
+
+    @property
     def priors(self) -> Mapping[str, Distribution]:
         """Marginal priors by parameter name; the parameters are independent a priori."""
         ...
@@ -168,7 +173,7 @@ class Model(Protocol):
         ...
 
     def prior_of(self, quantity: str) -> Distribution:
-        """Marginal prior of a parameter or of a fixed positive multiple of one; UnsupportedQuantity otherwise."""
+        """Marginal prior of a parameter or of a monotone function of one; UnsupportedQuantity otherwise."""
         ...
 
     def with_priors(self, priors: Mapping[str, Distribution]) -> Model:
@@ -185,6 +190,13 @@ class Model(Protocol):
 
     def evaluate(self, parameters: Mapping[str, Floats], y: Floats) -> dict[str, Floats]:
         """Every quantity [S] at parameters [S] and data y [T, S], in plain NumPy."""
+        ...
+
+    def derive(self, quantity: str, parameters: Mapping[str, Floats]) -> Floats:
+        """A parameter, estimand or derived quantity [S] at parameters [S], in plain NumPy and little memory.
+
+        UnsupportedQuantity for any other name.
+        """
         ...
 
     def restricted(self, rows: Flags) -> Model:

@@ -115,8 +115,12 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
 
 
 def quantity_name(estimand: common_pb2.Estimand) -> str:
-    """Name of an estimand in the engine and in the ledger, for example `share_of_outcome[x1]`."""
-    return f"{label(common_pb2.Quantity, estimand.quantity).lower()}[{estimand.channel}]"
+    """Name of an estimand in the engine and in the ledger, for example `share_of_outcome[x1]`.
+
+    An estimand without a channel is called as its quantity, for example `total_media_share_of_outcome`.
+    """
+    name = label(common_pb2.Quantity, estimand.quantity).lower()
+    return f"{name}[{estimand.channel}]" if estimand.channel else name
 
 
 def months(request: Any) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import grpc
-from liftos.bayes.v1 import common_pb2, elicitation_pb2, elicitation_pb2_grpc
+from liftos.bayes.v1 import common_pb2, elicitation_pb2, elicitation_pb2_grpc, model_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,8 +22,8 @@ from server.errors import ServiceError, already_exists, invalid_field, not_found
 from server.idempotency import seen_before
 from server.pages import page_of
 from server.resources import belief_message, beliefs_of, owned, session_message
-from server.services.models import check_distribution
-from server.wire import label
+from server.services.models import check_distribution, check_estimand
+from server.wire import from_json, label
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _LATER_FORMS = frozenset({"range", "roulette", "mode_and_bounds"})
@@ -101,6 +102,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         self, request: elicitation_pb2.AddBeliefRequest, context: Context
     ) -> elicitation_pb2.AddBeliefResponse:
         """Have a worker compile the statement and store the belief."""
+        check_estimand("estimand", request.estimand)
         check_statement("statement", request.statement)
 
         async def prepare(session: AsyncSession, job: Job) -> None:
@@ -130,7 +132,8 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
                 await session.delete(belief)
                 await session.flush()
                 left = [belief_message(other) for other in await beliefs_of(session, row.pk)]
-                row.coherence_notes = coherence_notes(left)
+                model = await session.get_one(Model, row.model_pk)
+                row.coherence_notes = coherence_notes(left, channels_of(model))
                 row.state = "FEEDBACK" if left else "DRAFT"
                 row.version += 1
             return elicitation_pb2.RemoveBeliefResponse(
@@ -202,19 +205,44 @@ def check_statement(path: str, statement: elicitation_pb2.BeliefStatement) -> No
         check_distribution(f"{path}.distribution", statement.distribution)
 
 
-def coherence_notes(beliefs: Iterable[elicitation_pb2.Belief]) -> list[str]:
-    """Remarks on beliefs taken together, before any data are looked at."""
+def channels_of(model: Model) -> list[str]:
+    """Names of a registered model's channels; none for a summary."""
+    return [channel.name for channel in from_json(model.spec, model_pb2.ModelSpec()).additive_mmm.channels]
+
+
+def coherence_notes(beliefs: Sequence[elicitation_pb2.Belief], channels: Sequence[str]) -> list[str]:
+    """Remarks on the beliefs about a model with these channels taken together, before any data are looked at."""
     notes = []
-    shares: dict[common_pb2.Quantity.ValueType, float] = {}
+    stated: dict[common_pb2.Quantity.ValueType, dict[str, common_pb2.Estimate]] = {}
     for belief in beliefs:
-        quantity = belief.estimand.quantity
-        if quantity in (common_pb2.QUANTITY_SHARE_OF_OUTCOME, common_pb2.QUANTITY_SHARE_OF_MEDIA):
-            shares[quantity] = shares.get(quantity, 0.0) + belief.summary.mean
-    for quantity, total in shares.items():
+        stated.setdefault(belief.estimand.quantity, {})[belief.estimand.channel] = belief.summary
+    for quantity in (common_pb2.QUANTITY_SHARE_OF_OUTCOME, common_pb2.QUANTITY_SHARE_OF_MEDIA):
+        total = sum(summary.mean for summary in stated.get(quantity, {}).values())
         if total > 1:
             name = label(common_pb2.Quantity, quantity).lower()
             notes.append(
                 f"The stated means of {name} sum to {total:.2f}, which is more than the whole: "
                 "together these beliefs leave a negative rest."
             )
+    shares = stated.get(common_pb2.QUANTITY_SHARE_OF_OUTCOME, {})
+    totals = stated.get(common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME, {})
+    if channels and set(channels) == set(shares):
+        notes += [note for whole in totals.values() if (note := _total_note(whole, shares.values()))]
     return notes
+
+
+def _total_note(whole: common_pb2.Estimate, shares: Iterable[common_pb2.Estimate]) -> str:
+    """A remark when the stated total and the sum of all stated shares are more than 1.96 of their joint sds apart.
+
+    The beliefs are taken as independent, as they are when they are put into the model one by one.
+    """
+    parts = list(shares)
+    if not all(part.HasField("mean") and part.HasField("sd") for part in (whole, *parts)):
+        return ""
+    total, spread = sum(part.mean for part in parts), math.hypot(whole.sd, *(part.sd for part in parts))
+    if abs(whole.mean - total) <= 1.96 * spread:
+        return ""
+    return (
+        f"The stated shares of outcome of all channels sum to {total:.2f}, the stated total of all media is "
+        f"{whole.mean:.2f}: more than chance apart, so not all of these beliefs can hold."
+    )

@@ -172,10 +172,20 @@ def _unique(names: set[str], name: str, path: str) -> None:
 
 def check_conjugate(spec: model_pb2.ConjugateNormalSpec) -> None:
     """Check a summary-level model: its reference prior is one with an exact posterior."""
+    check_estimand("spec.conjugate_normal.estimand", spec.estimand)
     path = "spec.conjugate_normal.reference_prior"
     if spec.reference_prior.WhichOneof("kind") not in {"normal", "uniform"}:
         raise invalid_field(path, "a normal or a uniform distribution")
     check_distribution(path, spec.reference_prior)
+
+
+def check_estimand(path: str, estimand: common_pb2.Estimand) -> None:
+    """Check what the options of the contract cannot: every quantity is a channel's, but for the total of all media."""
+    total = estimand.quantity == common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME
+    if total and estimand.channel:
+        raise invalid_field(f"{path}.channel", "must be empty: the total is that of all channels together")
+    if not total and not estimand.channel:
+        raise invalid_field(f"{path}.channel", "required, but for TOTAL_MEDIA_SHARE_OF_OUTCOME")
 
 
 def check_distribution(path: str, distribution: common_pb2.Distribution) -> None:

@@ -13,33 +13,36 @@ from engine.priors.distribution import UNIT_INTERVAL, Distribution, Normal, Supp
 from persistence.tables import ClientPrior, Job, Model, Session
 from server.errors import ServiceError, already_exists
 from server.resources import DEFAULT_MONTHS, belief_message, beliefs_of, owned, session_message
-from server.services.elicitation import coherence_notes
+from server.services.elicitation import channels_of, coherence_notes
 from server.wire import label, to_json
 from server.worker.calls import Commit, WorkerContext
 from server.worker.convert import estimate_of_law, from_law, to_law
-from server.worker.models import NATURAL, belief_support
+from server.worker.models import NATURAL, belief_support, check_known, natural_support
 
-LINKED = (
+LINKED = {
     frozenset(
         {
             common_pb2.QUANTITY_SHARE_OF_OUTCOME,
             common_pb2.QUANTITY_ROI,
             common_pb2.QUANTITY_INCREMENTAL_OUTCOME,
         }
-    ),
-)
-"""Quantities of a channel that are the same unknown up to a known factor: two beliefs would count it twice."""
+    ): "share of outcome, ROI and incremental outcome of a channel differ by a known factor only",
+    frozenset(
+        {common_pb2.QUANTITY_RETENTION, common_pb2.QUANTITY_HALF_LIFE}
+    ): "the half-life of a channel is a known function of its retention",
+}
+"""Quantities of a channel that are the same unknown, and why: two beliefs would count it twice."""
 
 MAX_BELIEFS = 50
 MAX_OUTSIDE = 0.01
 """Largest probability outside the support with which a normal is truncated rather than refused."""
 
 
-def check_range(statement: elicitation_pb2.BeliefStatement, quantity: int) -> None:
-    """Refuse a mean that the quantity cannot have, above all a share given in per cent."""
+def check_range(statement: elicitation_pb2.BeliefStatement, natural: Support) -> None:
+    """Refuse a mean that a quantity which lives there cannot have, above all a share given in per cent."""
     if statement.WhichOneof("form") != "mean_plus_minus":
         return
-    natural, mean = NATURAL[quantity], statement.mean_plus_minus.mean
+    mean = statement.mean_plus_minus.mean
     if not natural.lower < mean < natural.upper:
         hint = "; a share of 50 % is 0.5" if natural == UNIT_INTERVAL else ""
         message = f"{mean:g} is outside ({natural.lower:g}, {natural.upper:g}){hint}"
@@ -82,8 +85,8 @@ def _on_support(given: Distribution, support: Support, path: str) -> tuple[Distr
 async def add_belief(context: WorkerContext, job: Job) -> Commit:
     """Compile the statement of a request and add the belief to its session."""
     request = elicitation_pb2.AddBeliefRequest.FromString(job.request)
-    support = await _support(context, request)
-    check_range(request.statement, request.estimand.quantity)
+    natural, support, channels = await _support(context, request)
+    check_range(request.statement, natural)
     distribution, notes = compile_statement(request.statement, support)
     role = request.role or elicitation_pb2.BELIEF_ROLE_MARGINAL_REPLACEMENT
     if role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR:
@@ -118,7 +121,7 @@ async def add_belief(context: WorkerContext, job: Job) -> Commit:
         session.add(stored)
         row.state = "FEEDBACK"
         row.version += 1
-        row.coherence_notes = coherence_notes([*(belief_message(other) for other in existing), belief])
+        row.coherence_notes = coherence_notes([*(belief_message(other) for other in existing), belief], channels)
         await session.flush()
         await session.refresh(stored)
         return elicitation_pb2.AddBeliefResponse(
@@ -128,15 +131,20 @@ async def add_belief(context: WorkerContext, job: Job) -> Commit:
     return commit
 
 
-async def _support(context: WorkerContext, request: elicitation_pb2.AddBeliefRequest) -> Support:
-    """Where the model's quantity lives. The channel must be the model's; no other belief is about the same quantity."""
+async def _support(
+    context: WorkerContext, request: elicitation_pb2.AddBeliefRequest
+) -> tuple[Support, Support, list[str]]:
+    """Where the model's quantity lives by its nature, where beliefs about it do, and the model's channels.
+
+    The channel must be the model's; no other belief is about the same quantity.
+    """
     async with context.database.session() as session:
         row = await owned(session, Session, request.client_id, request.session_id)
         model_row = await session.get_one(Model, row.model_pk)
         model = await context.models.prepared(session, model_row, DEFAULT_MONTHS)
-        support = belief_support(model, request.estimand, "estimand")
+        check_known(model, request.estimand, "estimand")
         _refuse_twins(await beliefs_of(session, row.pk), request)
-    return support
+    return natural_support(model, request.estimand), belief_support(model, request.estimand), channels_of(model_row)
 
 
 def _refuse_twins(existing: Sequence[ClientPrior], request: elicitation_pb2.AddBeliefRequest) -> None:
@@ -145,7 +153,9 @@ def _refuse_twins(existing: Sequence[ClientPrior], request: elicitation_pb2.AddB
         raise ServiceError(
             "LIMIT_EXCEEDED", f"a session holds at most {MAX_BELIEFS} beliefs", metadata={"limit": "beliefs"}
         )
-    kin = next((group for group in LINKED if request.estimand.quantity in group), {request.estimand.quantity})
+    alone = frozenset({request.estimand.quantity})
+    kin = next((group for group in LINKED if request.estimand.quantity in group), alone)
+    why = f" ({LINKED[kin]})" if kin in LINKED else ""
     quantities = {label(common_pb2.Quantity, quantity) for quantity in kin}
     for other in existing:
         if other.belief_id == request.belief_id:
@@ -153,15 +163,14 @@ def _refuse_twins(existing: Sequence[ClientPrior], request: elicitation_pb2.AddB
         if other.channel == request.estimand.channel and other.quantity in quantities:
             raise InvalidInput(
                 "estimand",
-                f"belief {other.belief_id!r} is about the same quantity (share of outcome, ROI and incremental outcome "
-                "of a channel differ by a known factor only); remove it first",
+                f"belief {other.belief_id!r} is about the same quantity{why}; remove it first",
             )
 
 
 async def fit_prior(context: WorkerContext, job: Job) -> Commit:
     """Compile the statement of a request."""
     request = elicitation_pb2.FitPriorRequest.FromString(job.request)
-    check_range(request.statement, request.quantity)
+    check_range(request.statement, NATURAL[request.quantity])
     distribution, notes = compile_statement(request.statement, NATURAL[request.quantity])
 
     async def commit(session: AsyncSession) -> elicitation_pb2.FitPriorResponse:

@@ -17,7 +17,6 @@ from engine.conflict.reliability import Status
 from engine.conflict.replication import ReplicatedPValue, replicated_p
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.settings import FitSettings
-from engine.models.protocol import Seed
 from engine.priors.distribution import Distribution
 from persistence import tables
 from persistence.tables import ClientPrior
@@ -103,7 +102,7 @@ def _as_a_family(examined: Sequence[Examined], rule: ConflictRule) -> list[Exami
 
 async def audit(fit: StoredFit, one: Examined, replicates: int) -> ReplicatedPValue | None:
     """The replicated-data p-value of a belief; None for a quantity that no single parameter of the model sets."""
-    seed = Seed.of(int(fit.row.fit_key[:16], 16)).derived(f"replicates of {one.row.pk}")
+    seed = fit.seed.derived(f"replicates of {one.row.pk}")
     settings = FitSettings.simulation(len(fit.model.parameter_names))
     name = quantity_name(one.belief.estimand)
     try:

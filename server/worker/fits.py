@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,23 +15,26 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.conflict.curve import CurveKind, EvidenceCurve
+from engine.conflict.curve import CurveKind, EvidenceCurve, jackknife_groups
+from engine.conflict.induced import InducedPrior, induced_prior
+from engine.errors import UnsupportedQuantity
 from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.conjugate_normal import ConjugateNormal
 from engine.models.protocol import BatchFit, Seed
 from engine.models.protocol import Model as EngineModel
-from engine.priors.distribution import REAL_LINE, Support
+from engine.priors.distribution import REAL_LINE, Distribution, Support
 from persistence import tables
 from persistence.tables import ClientPrior, Fit, FitDraws, Model
 from server.certificates import fit_key
 from server.resources import dataset_of, date_range
 from server.services.conflicts import quantity_name
 from server.version import SERVER_VERSION
-from server.wire import from_json, label, timestamp, to_json
+from server.wire import from_json, label, timestamp, to_json, value_of
 from server.worker.calls import WorkerContext
 from server.worker.compilation import compile_clock
 from server.worker.convert import from_law, to_law
+from server.worker.models import natural_support
 
 Floats = npt.NDArray[np.float64]
 DAYS_PER_MONTH = 365.25 / 12
@@ -49,10 +52,22 @@ class StoredFit:
     """Seconds of computing it that went into compiling; 0 when it was read from the store."""
     reused: bool = True
     """Whether it was in the store already."""
+    _derived: dict[str, Floats] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def draws_of(self, quantity: str) -> Floats:
-        """Posterior draws [chains, draws] of a quantity."""
-        return self.draws[quantity]
+        """Posterior draws [chains, draws] of a quantity; of one that no fit returns, computed from its parameters."""
+        if quantity in self.draws:
+            return self.draws[quantity]
+        if quantity not in self._derived:
+            parameters = {name: np.ravel(self.draws[name]) for name in self.model.parameter_names}
+            shape = self.draws[self.model.parameter_names[0]].shape
+            self._derived[quantity] = self.model.derive(quantity, parameters).reshape(shape)
+        return self._derived[quantity]
+
+    @property
+    def seed(self) -> Seed:
+        """The fit's seed, which is its key: the same question gets the same digits wherever and whenever computed."""
+        return seed_of(self.row.fit_key)
 
     @property
     def diagnostics(self) -> common_pb2.FitDiagnostics:
@@ -80,9 +95,7 @@ async def stored_fit(
         key = fit_key(model_row, dataset, months, beliefs)
         if (found := await _load(session, model_row, key, model)) is not None:
             return found
-    # The seed is the key, so that the same question gets the same digits wherever and whenever it is computed.
-    seed = Seed.of(int(key[:16], 16))
-    fit, compile_seconds = await asyncio.to_thread(single_fit, model, seed)
+    fit, compile_seconds = await asyncio.to_thread(single_fit, model, seed_of(key))
     diagnostics = common_pb2.FitDiagnostics(
         max_r_hat=float(fit.diagnostics.r_hat[0]),
         min_ess_bulk=float(fit.diagnostics.ess_bulk[0]),
@@ -120,13 +133,19 @@ async def stored_fit(
         if fit_pk is not None:
             for quantity, draws in fit.draws.items():
                 chains, length = draws.shape[1:]
-                data = np.ascontiguousarray(draws[0], dtype="<f8").tobytes()
-                session.add(FitDraws(fit_pk=fit_pk, quantity=quantity, chains=chains, draws=length, data=data))
+                session.add(
+                    FitDraws(fit_pk=fit_pk, quantity=quantity, chains=chains, draws=length, data=_bytes(draws[0]))
+                )
             await session.flush()
         # Another worker may have been first; what is stored counts, so that everybody answers from the same draws.
         found = await _load(session, model_row, key, model)
     assert found is not None
     return replace(found, compile_seconds=compile_seconds, reused=fit_pk is None)
+
+
+def seed_of(key: str) -> Seed:
+    """The seed of the fit with this key."""
+    return Seed.of(int(key[:16], 16))
 
 
 def single_fit(model: EngineModel, seed: Seed) -> tuple[BatchFit, float]:
@@ -177,7 +196,10 @@ def _facts(model: EngineModel) -> dict[str, Any]:
 async def stored_curve(
     context: WorkerContext, fit: StoredFit, estimand: common_pb2.Estimand
 ) -> tuple[tables.EvidenceCurve, EvidenceCurve]:
-    """The evidence curve of an estimand from a reference fit; estimated at need, then read back from the store."""
+    """The evidence curve of an estimand from a reference fit; estimated at need, then read back from the store.
+
+    The draws behind it are stored with it where the fit did not return them.
+    """
     quantity, channel = label(common_pb2.Quantity, estimand.quantity), estimand.channel
     statement = select(tables.EvidenceCurve).where(
         tables.EvidenceCurve.fit_pk == fit.row.pk,
@@ -187,8 +209,17 @@ async def stored_curve(
     async with context.database.session() as session:
         row = (await session.scalars(statement)).one_or_none()
     if row is None:
-        curve = await asyncio.to_thread(_curve, fit, quantity_name(estimand))
+        name = quantity_name(estimand)
+        curve = await asyncio.to_thread(_curve, fit, estimand)
         async with context.database.session() as session:
+            if curve.kind is CurveKind.DRAWS and name not in fit.draws:
+                draws = fit.draws_of(name)
+                chains, length = draws.shape
+                await session.execute(
+                    insert(FitDraws)
+                    .values(fit_pk=fit.row.pk, quantity=name, chains=chains, draws=length, data=_bytes(draws))
+                    .on_conflict_do_nothing()
+                )
             await session.execute(
                 insert(tables.EvidenceCurve)
                 .values(
@@ -220,7 +251,9 @@ def curve_of(row: tables.EvidenceCurve) -> EvidenceCurve:
     facts = row.facts
     gaussian = facts["gaussian"]
     return EvidenceCurve(
-        quantity=f"{row.quantity.lower()}[{row.channel}]",
+        quantity=quantity_name(
+            common_pb2.Estimand(quantity=value_of(common_pb2.Quantity, row.quantity), channel=row.channel)
+        ),
         support=Support(row.lower, row.upper),
         reference=to_law(from_json(row.reference, common_pb2.Distribution()), "reference"),
         grid=np.frombuffer(row.grid, "<f8"),
@@ -250,10 +283,20 @@ def _bytes(values: npt.ArrayLike) -> bytes:
     return np.ascontiguousarray(values, dtype="<f8").tobytes()
 
 
-def _curve(fit: StoredFit, name: str) -> EvidenceCurve:
+def _curve(fit: StoredFit, estimand: common_pb2.Estimand) -> EvidenceCurve:
+    name = quantity_name(estimand)
     if isinstance(fit.model, ConjugateNormal):
         spec = fit.model.spec
         return EvidenceCurve.normal(
             spec.estimate, spec.standard_error, spec.prior, fit.months, quantity=name, support=REAL_LINE
         )
-    return EvidenceCurve.from_draws(fit.draws[name], fit.model.prior_of(name), fit.months, quantity=name)
+    draws = fit.draws_of(name)
+    try:
+        reference: Distribution | InducedPrior = fit.model.prior_of(name)
+    except UnsupportedQuantity:
+        if name not in fit.model.derived_names:
+            raise
+        seed, groups = fit.seed.derived(f"prior of {name}"), len(jackknife_groups(draws))
+        support = natural_support(fit.model, estimand)
+        reference = induced_prior(fit.model, name, support, seed, groups=groups)
+    return EvidenceCurve.from_draws(draws, reference, fit.months, quantity=name)

@@ -46,8 +46,10 @@ NATURAL: dict[int, Support] = {
     common_pb2.QUANTITY_HALF_LIFE: POSITIVE,
     common_pb2.QUANTITY_HALF_SATURATION: POSITIVE,
     common_pb2.QUANTITY_RETENTION: UNIT_INTERVAL,
+    common_pb2.QUANTITY_COEFFICIENT: REAL_LINE,
+    common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME: POSITIVE,
 }
-"""Where each quantity lives by its nature."""
+"""Where each quantity lives by its nature; a coefficient as that of a control, since a channel's is only positive."""
 
 KEPT = 8
 """Prepared models kept in memory; each holds the data of one window."""
@@ -74,8 +76,8 @@ class ModelStore:
     ) -> EngineModel:
         """The model over the trailing window, under its reference priors with those of the beliefs put in their place.
 
-        Raises InvalidInput with the path of the field to blame, and UnsupportedQuantity for a belief about a quantity
-        whose prior is not known in closed form.
+        Raises InvalidInput with the path of the field to blame, and UnsupportedQuantity with the belief that cannot
+        be put in the place of a prior: it is about a quantity that depends on several parameters.
         """
         dataset = await dataset_of(session, row)
         key = fit_key(row, dataset, months, beliefs)
@@ -86,7 +88,7 @@ class ModelStore:
         content = await datasets.read_content(session, dataset) if dataset else b""
         model = await asyncio.to_thread(_build, row.family, spec, dataset, content, months)
         if beliefs:
-            model = model.with_priors(dict(_prior(model, belief) for belief in beliefs))
+            model = _believed(model, beliefs)
         self._kept[key] = model
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
@@ -99,35 +101,75 @@ class ModelStore:
         return await self.prepared(session, row, run.data_period_months, beliefs)
 
 
-def _prior(model: EngineModel, row: ClientPrior) -> tuple[str, Distribution]:
-    belief = from_json(row.belief, elicitation_pb2.Belief())
-    name = quantity_name(belief.estimand)
-    return name, belief_law(belief, model.prior_of(name), f"beliefs[{row.belief_id}]")
+def _believed(model: EngineModel, beliefs: Sequence[ClientPrior]) -> EngineModel:
+    """The model with the beliefs as priors."""
+    laws: dict[str, Distribution] = {}
+    for row in beliefs:
+        belief = from_json(row.belief, elicitation_pb2.Belief())
+        name = quantity_name(belief.estimand)
+        try:
+            laws[name] = belief_law(belief, model.prior_of(name), f"beliefs[{row.belief_id}]")
+        except UnsupportedQuantity as error:
+            message = f"belief {row.belief_id!r} cannot be the prior of a fit ({error.message})"
+            raise UnsupportedQuantity(name, message) from None
+        if name.startswith("coefficient[") and not isinstance(laws[name], Normal):
+            message = "as the prior of a fit the coefficient of a control has to be Normal"
+            raise UnsupportedQuantity(name, f"belief {row.belief_id!r}: {message}")
+    return model.with_priors(laws)
 
 
-def prior_of(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> Distribution:
-    """The model's prior of an estimand; refuses one that it does not have, or whose prior has no closed form."""
-    name = quantity_name(estimand)
-    known = {quantity.partition("[")[2].removesuffix("]") for quantity in model.estimand_names if "[" in quantity}
-    if estimand.channel not in known:
-        raise InvalidInput(f"{field}.channel", f"the model has no channel {estimand.channel!r}")
-    if name not in model.quantity_names and estimand.quantity == common_pb2.QUANTITY_ROI:
-        raise InvalidInput(f"{field}.quantity", f"channel {estimand.channel!r} has no spend column, so no ROI")
+def check_known(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> None:
+    """Refuse an estimand that the model does not have, or about which no belief can be held yet."""
+    name, quantity, owner = quantity_name(estimand), estimand.quantity, estimand.channel
+    if quantity != common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME:
+        coefficient = quantity == common_pb2.QUANTITY_COEFFICIENT
+        known = _channels(model) | (_owners(model.derived_names) if coefficient else set())
+        if owner not in known:
+            what = "channel or control" if coefficient else "channel"
+            raise InvalidInput(f"{field}.channel", f"the model has no {what} {owner!r}")
+    by_spend = quantity in (common_pb2.QUANTITY_ROI, common_pb2.QUANTITY_MARGINAL_ROI)
+    if by_spend and name not in model.quantity_names and f"roi[{owner}]" not in model.quantity_names:
+        raise InvalidInput(f"{field}.quantity", f"channel {owner!r} has no spend column, so no ROI")
+    mmm = not isinstance(model, conjugate_normal.ConjugateNormal)
+    of_all = (common_pb2.QUANTITY_SHARE_OF_MEDIA, common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME)
+    if mmm and quantity in of_all and len(_channels(model)) == 1:
+        raise InvalidInput(
+            f"{field}.quantity", "the model has one channel: it is all media, and the total is its share of outcome"
+        )
+    if name in model.derived_names:
+        return
     try:
-        return model.prior_of(name)
+        model.prior_of(name)
     except UnsupportedQuantity as error:
         raise UnsupportedQuantity(
             name, f"beliefs about this quantity are not implemented yet ({error.message})"
         ) from None
 
 
-def belief_support(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> Support:
+def _channels(model: EngineModel) -> set[str]:
+    return _owners(model.estimand_names)
+
+
+def _owners(names: Sequence[str]) -> set[str]:
+    """What the names have in brackets."""
+    return {name.partition("[")[2].removesuffix("]") for name in names if "[" in name}
+
+
+def natural_support(model: EngineModel, estimand: common_pb2.Estimand) -> Support:
+    """Where an estimand of the model lives by its nature."""
+    summary = isinstance(model, conjugate_normal.ConjugateNormal)
+    if estimand.quantity == common_pb2.QUANTITY_COEFFICIENT and not summary and estimand.channel in _channels(model):
+        return POSITIVE
+    return NATURAL[estimand.quantity]
+
+
+def belief_support(model: EngineModel, estimand: common_pb2.Estimand) -> Support:
     """Where beliefs about an estimand live: where the quantity does, and for a summary on the real line.
 
     A summary's likelihood is normal in the quantity itself, so its beliefs stay on that scale.
     """
-    prior_of(model, estimand, field)
-    return REAL_LINE if isinstance(model, conjugate_normal.ConjugateNormal) else NATURAL[estimand.quantity]
+    summary = isinstance(model, conjugate_normal.ConjugateNormal)
+    return REAL_LINE if summary else natural_support(model, estimand)
 
 
 def _build(family: str, spec: model_pb2.ModelSpec, dataset: Dataset | None, content: bytes, months: int) -> EngineModel:

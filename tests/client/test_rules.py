@@ -160,7 +160,7 @@ def test_identifiers_have_a_narrow_shape(client_id: str, ok: bool) -> None:
     ("name", "ok"), [("TV & Radio (Süd) – 1", True), ("x[1]", False), ("a\tb", False), ("a\x85b", False), ("", False)]
 )
 def test_names_are_free_text_without_brackets_and_control_characters(name: str, ok: bool) -> None:
-    assert (_fields(common_pb2.Estimand(quantity=common_pb2.QUANTITY_ROI, channel=name)) == []) is ok
+    assert (_fields(model_pb2.Control(name=name, column="price")) == []) is ok
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from liftos.bayes.requests import channel, control
 from liftos.bayes.rules import Violation
 from liftos.bayes.values import (
     beta,
+    coefficient,
     estimand,
     gamma,
     half_life,
@@ -40,6 +41,7 @@ from liftos.bayes.values import (
     share_of_modelled,
     share_of_outcome,
     student_t,
+    total_media_share_of_outcome,
     truncated_normal,
     uniform,
     usd,
@@ -53,6 +55,7 @@ __all__ = [
     "SbcRunHandle",
     "Tls",
     # what a belief is about
+    "coefficient",
     "estimand",
     "half_life",
     "half_saturation",
@@ -63,6 +66,7 @@ __all__ = [
     "share_of_media",
     "share_of_modelled",
     "share_of_outcome",
+    "total_media_share_of_outcome",
     # parts of requests
     "channel",
     "control",

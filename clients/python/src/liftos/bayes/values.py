@@ -65,8 +65,11 @@ def enum_value(enum: Any, value: str | int | None, field: str) -> int:
     raise invalid_argument([Violation(field, f"{value!r} is not one of {known}")])
 
 
-def estimand(quantity: str | int, channel: str) -> common_pb2.Estimand:
-    """What a belief is about, with the quantity by number or short name, for example `"roi"`."""
+def estimand(quantity: str | int, channel: str = "") -> common_pb2.Estimand:
+    """What a belief is about, with the quantity by number or short name, for example `"roi"`.
+
+    Every quantity needs a channel but `"total_media_share_of_outcome"`, which must have none.
+    """
     with python_values():
         return common_pb2.Estimand(quantity=_quantity(quantity), channel=channel)
 
@@ -118,6 +121,19 @@ def half_saturation(channel: str) -> common_pb2.Estimand:
 def retention(channel: str) -> common_pb2.Estimand:
     """Share of the effect carried over from one time step to the next, between 0 and 1."""
     return estimand(common_pb2.QUANTITY_RETENTION, channel)
+
+
+def coefficient(name: str) -> common_pb2.Estimand:
+    """Of a channel: KPI per time step at full saturation; of a control: change of the KPI per unit of its column.
+
+    Both in KPI units, and per head in a panel. A channel with linear media: per mean positive exposure.
+    """
+    return estimand(common_pb2.QUANTITY_COEFFICIENT, name)
+
+
+def total_media_share_of_outcome() -> common_pb2.Estimand:
+    """Incremental outcome of all channels together over the observed total outcome of the window, above 0."""
+    return estimand(common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME)
 
 
 def usd(amount: int | float | str | Decimal) -> common_pb2.Money:

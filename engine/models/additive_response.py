@@ -1,0 +1,74 @@
+"""Each channel's response summed over the window, at many parameters at once: what derived media quantities rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.models.additive_design import Design
+from engine.models.additive_spec import Saturation
+
+Floats = NDArray[np.float64]
+
+_CHUNK = 1_000_000  # exposures (rows times parameter values) held at a time
+_HALF_LOG_3 = 0.5 * float(np.log(3.0))
+
+
+def response(design: Design, channel: int, retention: Floats, half_saturation: Floats) -> Floats:
+    """Σ_gt u_gt p_g H_gt [S]: outcome of a unit per-head coefficient, at retentions and half-saturations [S].
+
+    H is the saturated adstock of the channel at this index; the incremental outcome is this times its coefficient.
+    """
+    total = np.empty(retention.size)
+    for part, adstocked in _adstocked(design, channel, retention):
+        total[part] = design.weights @ _saturated(design.saturation[channel], adstocked, half_saturation[part])
+    return total
+
+
+def response_rise(
+    design: Design, channel: int, retention: Floats, half_saturation: Floats, factor: float = 1.01
+) -> Floats:
+    """What `response` gains [S] when the exposure of every period, lead-in included, is `factor` times what it was.
+
+    Adstock is linear, so its result is multiplied alike. The gain is no difference of two sums: that would cancel to
+    nothing where the channel is saturated, and a positive quantity would come out as 0.
+    """
+    total = np.empty(retention.size)
+    for part, adstocked in _adstocked(design, channel, retention):
+        total[part] = design.weights @ _rise(design.saturation[channel], adstocked, half_saturation[part], factor)
+    return total
+
+
+def _adstocked(design: Design, channel: int, retention: Floats) -> Iterator[tuple[slice, Floats]]:
+    """Normalised geometric adstock [N, s] of the channel, for a slice of the retentions [S] at a time."""
+    lags = np.ascontiguousarray(design.exposure[:, channel, : design.n_weights[channel]])
+    step = max(_CHUNK // lags.shape[0], 1)
+    for start in range(0, retention.size, step):
+        part = slice(start, start + step)
+        powers = retention[part] ** np.arange(lags.shape[1])[:, None]
+        yield part, lags @ (powers / powers.sum(axis=0))
+
+
+def _saturated(form: Saturation, adstocked: Floats, half_saturation: Floats) -> Floats:
+    """f(x) [N, s] of adstocked exposure [N, s] at half-saturations [s]."""
+    match form:
+        case Saturation.HILL:
+            return np.asarray(adstocked / (adstocked + half_saturation))
+        case Saturation.LOGISTIC:
+            return np.asarray(np.tanh(_HALF_LOG_3 / half_saturation * adstocked))
+
+
+def _rise(form: Saturation, adstocked: Floats, half_saturation: Floats, factor: float) -> Floats:
+    """f(factor · x) - f(x) [N, s], without cancellation."""
+    match form:
+        case Saturation.HILL:
+            below, above = adstocked + half_saturation, factor * adstocked + half_saturation
+            return np.asarray((factor - 1.0) * adstocked * half_saturation / (below * above))
+        case Saturation.LOGISTIC:
+            # tanh a - tanh b = sinh(a - b) / (cosh a cosh b)
+            scaled = _HALF_LOG_3 / half_saturation * adstocked
+            with np.errstate(over="ignore"):
+                steepness = np.cosh(factor * scaled) * np.cosh(scaled)
+                return np.asarray(np.sinh((factor - 1.0) * scaled) / steepness)
