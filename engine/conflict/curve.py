@@ -204,6 +204,7 @@ class EvidenceCurve:
         quantity: str = "",
         n_effective: float | None = None,
         r_hat: float | None = None,
+        with_error: bool = True,
     ) -> EvidenceCurve:
         """Curve from reference-posterior draws of psi, [chains, draws], and the reference prior of psi.
 
@@ -214,7 +215,7 @@ class EvidenceCurve:
 
         A reference that was itself estimated from prior draws must have as many replicates as there are groups: each
         group of the posterior is then left out together with one of the prior, and the band's variance is the sum of
-        the two.
+        the two. Without `with_error` there is no band, which takes most of the time.
         """
         values = np.array(draws, dtype=np.float64)
         if values.ndim != 2 or values.size < 200 or values.shape[1] < 8:
@@ -228,9 +229,10 @@ class EvidenceCurve:
             raise InvalidInput("draws", "must vary and be distinguishable from the ends of the support")
         effective = float(ess_bulk(u)) if n_effective is None else float(n_effective)
         mixing = float(rank_r_hat(u)) if r_hat is None else float(r_hat)
-        fits = fit_log_densities(jackknife_groups(u), min(effective / u.size, 1.0))
+        groups = jackknife_groups(u) if with_error else [u.ravel()]
+        fits = fit_log_densities(groups, min(effective / u.size, 1.0))
         laws: list[Distribution] = [law] * len(fits)
-        if isinstance(reference, InducedPrior):
+        if isinstance(reference, InducedPrior) and with_error:
             laws = [law, *reference.replicates]
             if len(laws) != len(fits):
                 raise InvalidInput("reference", f"must have {len(fits) - 1} replicates, one per group of the draws")
@@ -260,9 +262,10 @@ class EvidenceCurve:
                 float(months),
             )
 
-        raw = build(rows[0], heavy, np.stack(rows[1:]))
+        replicates = np.stack(rows)[1:]
+        raw = build(rows[0], heavy, replicates)
         constants = raw._log_reference_marginals([law, *laws] if isinstance(reference, InducedPrior) else None)
-        return build(rows[0] - constants[0], heavy - constants[1], np.stack(rows[1:]) - constants[2:, None])
+        return build(rows[0] - constants[0], heavy - constants[1], replicates - constants[2:, None])
 
     # -- evaluation --------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ class LogDensity:
 def fit_log_densities(
     groups: Sequence[Array], effective_fraction: float, *, undersmoothing: float = 1.0
 ) -> list[LogDensity]:
-    """Log density of all draws, followed by one fit per group that leaves this group out.
+    """Log density of all draws, followed by one fit per group that leaves this group out; none for a single group.
 
     P-spline density smoothing (Eilers & Marx 1996): Poisson regression of bin counts on cubic B-splines with a
     penalty on third differences. That penalty's null space is the Gaussian (Silverman 1982), so smoothing pulls
@@ -73,7 +73,7 @@ def fit_log_densities(
         chosen = chosen / undersmoothing
         start = _poisson_fit(basis, weighted, chosen * penalty, start)[0]
     fits = [start]
-    for group in counts:
+    for group in counts if len(groups) > 1 else ():
         left = (total - group) * effective_fraction
         fits.append(_poisson_fit(basis, left, chosen * penalty, start)[0])
     return [LogDensity(low, high, knots, fit) for fit in fits]

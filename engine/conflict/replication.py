@@ -67,4 +67,5 @@ def replicated_p(
 
 def _gain(prior: Distribution, reference: Distribution, draws: Floats) -> float:
     """Information gain from draws [chains, n] of psi; months of data do not enter it."""
-    return information_gain(Overlay(prior, EvidenceCurve.from_draws(draws, reference, 1.0))).value
+    curve = EvidenceCurve.from_draws(draws, reference, 1.0, with_error=False)
+    return information_gain(Overlay(prior, curve)).value
