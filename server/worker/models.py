@@ -94,6 +94,14 @@ class ModelStore:
             self._kept.popitem(last=False)
         return model
 
+    async def data_of(self, session: AsyncSession, row: Model) -> tuple[Table, Sequence[dataset_pb2.Column]]:
+        """The whole data set of a model that has one, and its columns."""
+        dataset = await dataset_of(session, row)
+        if dataset is None:
+            raise InvalidInput("model_id", "the model has no data set")
+        content = await datasets.read_content(session, dataset)
+        return await asyncio.to_thread(_table, dataset, content)
+
     async def of_run(self, session: AsyncSession, run: SbcValidation) -> EngineModel:
         """The model that a calibration run is about."""
         row = await by_pk(session, Model, run.model_pk)
@@ -176,10 +184,14 @@ def _build(family: str, spec: model_pb2.ModelSpec, dataset: Dataset | None, cont
     prepare = prepare_function(family)
     if dataset is None:
         return prepare(_conjugate(spec.conjugate_normal))
+    data, columns = _table(dataset, content)
+    return prepare(data, _additive(spec.additive_mmm, columns), Window(months))
+
+
+def _table(dataset: Dataset, content: bytes) -> tuple[Table, Sequence[dataset_pb2.Column]]:
     columns = stored_columns(dataset)
     decoded = table.decode(columns, dataset.row_count, content)
-    data = Table(decoded.dates, decoded.columns, decoded.geos.labels)
-    return prepare(data, _additive(spec.additive_mmm, columns), Window(months))
+    return Table(decoded.dates, decoded.columns, decoded.geos.labels), columns
 
 
 def _conjugate(spec: model_pb2.ConjugateNormalSpec) -> conjugate_normal.ConjugateNormalSpec:

@@ -415,6 +415,7 @@ class Cause(_message.Message):
     RESOLVES_FIELD_NUMBER: _builtins.int
     LOG_EVIDENCE_GAIN_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    ONLY_VAGUER_FIELD_NUMBER: _builtins.int
     kind: Global___CauseKind.ValueType
     """What was changed."""
     subject: _builtins.str
@@ -431,6 +432,10 @@ class Cause(_message.Message):
     """
     explanation: _builtins.str
     """In a sentence."""
+    only_vaguer: _builtins.bool
+    """Whether it resolves the conflict only because fewer rows say less: the data side as narrow as before, moved to the
+    new mean, would still contradict. Such a cause does not count for the attribution.
+    """
     @_builtins.property
     def data_side(self) -> _common_pb2.Estimate:
         """What the data alone would say of the quantity."""
@@ -446,10 +451,11 @@ class Cause(_message.Message):
         resolves: _builtins.bool = ...,
         log_evidence_gain: _builtins.float | None = ...,
         explanation: _builtins.str = ...,
+        only_vaguer: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_log_evidence_gain", b"_log_evidence_gain", "data_side", b"data_side", "log_evidence_gain", b"log_evidence_gain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_evidence_gain", b"_log_evidence_gain", "change", b"change", "data_side", b"data_side", "explanation", b"explanation", "kind", b"kind", "log_bayes_factor", b"log_bayes_factor", "log_evidence_gain", b"log_evidence_gain", "resolves", b"resolves", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_evidence_gain", b"_log_evidence_gain", "change", b"change", "data_side", b"data_side", "explanation", b"explanation", "kind", b"kind", "log_bayes_factor", b"log_bayes_factor", "log_evidence_gain", b"log_evidence_gain", "only_vaguer", b"only_vaguer", "resolves", b"resolves", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__log_evidence_gain: _TypeAlias = _typing.Literal["log_evidence_gain"]  # noqa: Y015
     _WhichOneofArgType__log_evidence_gain: _TypeAlias = _typing.Literal["_log_evidence_gain", b"_log_evidence_gain"]  # noqa: Y015
