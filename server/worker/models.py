@@ -107,14 +107,14 @@ def _believed(model: EngineModel, beliefs: Sequence[ClientPrior]) -> EngineModel
         belief = from_json(row.belief, elicitation_pb2.Belief())
         name = quantity_name(belief.estimand)
         laws[name] = to_law(belief.compiled, f"beliefs[{row.belief_id}]")
-        if name.startswith("coefficient[") and not isinstance(laws[name], Normal):
-            message = "as the prior of a fit the coefficient of a control has to be Normal"
-            raise UnsupportedQuantity(name, f"belief {row.belief_id!r}: {message}")
         try:
             model.prior_of(name)
         except UnsupportedQuantity as error:
             message = f"belief {row.belief_id!r} cannot be the prior of a fit ({error.message})"
             raise UnsupportedQuantity(name, message) from None
+        if name.startswith("coefficient[") and not isinstance(laws[name], Normal):
+            message = "as the prior of a fit the coefficient of a control has to be Normal"
+            raise UnsupportedQuantity(name, f"belief {row.belief_id!r}: {message}")
     return model.with_priors(laws)
 
 
