@@ -14,10 +14,10 @@ from engine.priors.distribution import Gridded, Support
 
 Array = NDArray[np.float64]
 
-PRIOR_DRAWS = 200_000
+PRIOR_DRAWS = 100_000
 GROUPS = 16
 _POINTS = 1201
-_EDGE = 0.0005  # quantile up to which the smoothed density is used: a hundred of the draws lie beyond
+_EDGE = 0.0005  # quantile up to which the smoothed density is used: fifty of the draws lie beyond
 _WINDOW = 0.01  # quantile from which on the tail beyond the edge is fitted
 _REACH = 8.0  # sds beyond the edges that the grid covers
 _UNDERSMOOTHING = 10.0  # makes the bias of smoothing small beside the error that the replicates show

@@ -13,7 +13,7 @@ from engine.models.additive_spec import Saturation
 Floats = NDArray[np.float64]
 
 _CHUNK = 1_000_000  # exposures (rows times parameter values) held at a time
-_HALF_LOG_3 = 0.5 * float(np.log(3.0))
+_LOG_3 = float(np.log(3.0))
 
 
 def response(design: Design, channel: int, retention: Floats, half_saturation: Floats) -> Floats:
@@ -57,7 +57,8 @@ def _saturated(form: Saturation, adstocked: Floats, half_saturation: Floats) -> 
         case Saturation.HILL:
             return np.asarray(adstocked / (adstocked + half_saturation))
         case Saturation.LOGISTIC:
-            return np.asarray(np.tanh(_HALF_LOG_3 / half_saturation * adstocked))
+            decay = np.exp(-_LOG_3 / half_saturation * adstocked)
+            return np.asarray((1.0 - decay) / (1.0 + decay))
 
 
 def _rise(form: Saturation, adstocked: Floats, half_saturation: Floats, factor: float) -> Floats:
@@ -67,8 +68,8 @@ def _rise(form: Saturation, adstocked: Floats, half_saturation: Floats, factor: 
             below, above = adstocked + half_saturation, factor * adstocked + half_saturation
             return np.asarray((factor - 1.0) * adstocked * half_saturation / (below * above))
         case Saturation.LOGISTIC:
-            # tanh a - tanh b = sinh(a - b) / (cosh a cosh b)
-            scaled = _HALF_LOG_3 / half_saturation * adstocked
-            with np.errstate(over="ignore"):
-                steepness = np.cosh(factor * scaled) * np.cosh(scaled)
-                return np.asarray(np.sinh((factor - 1.0) * scaled) / steepness)
+            # With d = e^(-λx), f = (1 - d) / (1 + d); at factor · x it is d e^(-(factor - 1)λx).
+            strength = _LOG_3 / half_saturation * adstocked
+            decay = np.exp(-strength)
+            lost = -np.expm1((1.0 - factor) * strength)
+            return np.asarray(2.0 * decay * lost / ((1.0 + decay) * (1.0 + decay * (1.0 - lost))))
