@@ -59,7 +59,8 @@ def _priors(spec: AdditiveMmmSpec, design: Design) -> dict[str, Distribution]:
     channels, baseline = spec.channels, spec.baseline
     priors: dict[str, Distribution] = {f"{c.parameterise_by.value}[{c.name}]": c.prior for c in channels}
     priors |= {f"retention[{c.name}]": c.retention_prior for c in channels}
-    priors |= {f"half_saturation[{c.name}]": c.half_saturation_prior for c in channels}
+    halves = {f"half_saturation[{c.name}]": c.half_saturation_prior for c in channels}
+    priors |= {name: prior for name, prior in halves.items() if prior is not None}
     named: dict[str, Distribution] = {"intercept": baseline.intercept, "trend": baseline.trend}
     named |= {f"control[{control.name}]": control.prior for control in spec.controls}
     named |= {name: baseline.geo for name in design.block_names if name.startswith("geo[")}
@@ -74,8 +75,8 @@ class AdditiveMmm:
     spec: AdditiveMmmSpec
     design: Design
     priors: Mapping[str, Distribution]
-    used: NDArray[np.bool_] | None = None
-    """The rows [N] that enter the likelihood; None is all of them."""
+    row_weights: Floats | None = None
+    """Row t [N] has error variance σ²/w_t and does not enter the likelihood where w_t is 0; None is all ones."""
 
     @property
     def family(self) -> str:
@@ -84,7 +85,10 @@ class AdditiveMmm:
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """3C media parameters, the linear part (with an intercept per geo of a panel), sigma."""
+        """2C + H media parameters, the linear part (with an intercept per geo of a panel), sigma.
+
+        H of the C channels saturate and have a half-saturation.
+        """
         return tuple(self.priors)
 
     @property
@@ -151,6 +155,8 @@ class AdditiveMmm:
                 factors[f"roi[{channel.name}]"] = incremental / float(self.design.spend[index])
             if quantity in factors:
                 return self._media_parameters()[index], factors[quantity]
+        if quantity in {f"half_saturation[{channel.name}]" for channel in self.spec.channels}:
+            raise UnsupportedQuantity(quantity, "the channel acts linearly, so it has no half-saturation")
         if quantity in self.quantity_names:
             raise UnsupportedQuantity(quantity, "its prior has no closed form: it depends on several parameters")
         raise UnsupportedQuantity(quantity, f"this model has no such quantity; it has {', '.join(self.quantity_names)}")
@@ -200,31 +206,50 @@ class AdditiveMmm:
 
         Media are centred and normalised over the whole window as before: shares and ROI keep their meaning.
         """
-        marked = np.asarray(rows, dtype=bool)
-        return replace(self, used=marked if self.used is None else marked & self.used)
+        return self.weighted(np.asarray(rows, dtype=bool).astype(np.float64))
+
+    def weighted(self, weights: Floats) -> AdditiveMmm:
+        """The same model in which the error variance of row t [N] is its own divided by weights[t].
+
+        A row of weight 0 does not enter the likelihood. It runs in the programs of the unweighted model. Raises
+        InvalidInput for weights that are negative, not finite, not one per row, or all 0.
+        """
+        given = np.asarray(weights, dtype=np.float64)
+        if given.shape != (self.n_observations,):
+            raise InvalidInput("weights", f"must hold {self.n_observations} numbers, one per row")
+        product = given * self._row_weights
+        if not (np.all(np.isfinite(given)) and np.all(given >= 0.0) and np.any(product > 0.0)):
+            raise InvalidInput("weights", "must be finite and not negative, and not all 0")
+        return replace(self, row_weights=product)
 
     def paired(self) -> AdditiveMmm:
         """The model of [y, y'] [2N, S]: a second KPI series with the same media, carry-over, trend and seasonality."""
-        used = None if self.used is None else np.concatenate([self.used, self.used])
-        return replace(self, design=self.design.paired(), used=used)
+        weights = None if self.row_weights is None else np.concatenate([self.row_weights, self.row_weights])
+        return replace(self, design=self.design.paired(), row_weights=weights)
 
     def lagged(self, periods: int) -> AdditiveMmm:
         """The same model, mistaken about time: exposure acts `periods` dates later than it should."""
         return replace(self, design=self.design.lagged(periods))
 
     def _noise_sd(self, parameters: Mapping[str, Floats]) -> Floats:
-        """Standard deviation [N, S] of the errors in original units: `sigma` is per head, common to all geos."""
-        return np.asarray(self.design.kpi_sd * parameters["sigma"] * self.design.population[:, None])
+        """Standard deviation [N, S] of the errors in original units.
+
+        `sigma` is per head, common to all geos; rows that do not enter the likelihood have the error of weight 1.
+        """
+        weights = np.where(self._row_weights > 0.0, self._row_weights, 1.0)
+        sd = self.design.kpi_sd * parameters["sigma"] * self.design.population[:, None]
+        return np.asarray(sd / np.sqrt(weights)[:, None])
 
     def expected(self, parameters: Mapping[str, Floats]) -> Floats:
         """Expected KPI [N, S] in original units at parameters [S], by the NumPy simulator."""
         channels = self.spec.channels
         incremental = np.stack([parameters[name] for name in self._media_parameters()]) * self._to_incremental[:, None]
+        none = np.ones_like(parameters["sigma"])  # in the place of a linear channel's half-saturation
         return expected_kpi(
             self.design,
             incremental,
             np.stack([parameters[f"retention[{channel.name}]"] for channel in channels]),
-            np.stack([parameters[f"half_saturation[{channel.name}]"] for channel in channels]),
+            np.stack([parameters.get(f"half_saturation[{channel.name}]", none) for channel in channels]),
             np.stack([parameters[name] for name in self.design.block_names]),
         )
 
@@ -248,11 +273,11 @@ class AdditiveMmm:
                 values[f"share_of_media[{name}]"] = values[f"incremental_outcome[{name}]"] / total
             values[_TOTAL] = total / self.design.total_outcome
         population = self.design.population[:, None]
-        used = slice(None) if self.used is None else self.used
+        used = self._row_weights > 0.0
         values[LOG_LIKELIHOOD] = log_likelihood(
             (y / population)[used],
             (self.expected(parameters) / population)[used],
-            self.design.kpi_sd * parameters["sigma"],
+            (self._noise_sd(parameters) / population)[used],
         )
         values[LOG_PRIOR] = np.sum([prior.logpdf(parameters[name]) for name, prior in self.priors.items()], axis=0)
         return {name: np.asarray(values[name]) for name in self.quantity_names}
@@ -263,9 +288,10 @@ class AdditiveMmm:
         design = self.design
         block = [self.priors[name] for name in design.block_names]
         active = np.arange(design.exposure.shape[2])[:, None] < design.n_weights
-        real = self._filled(self._seen)
+        scale = np.sqrt(self._row_weights)
+        used = self._row_weights[self._row_weights > 0.0]
         linear = LinearBlock.of(
-            self._filled(design.block * self._seen[:, None]),
+            self._filled(design.block * scale[:, None]),
             np.asarray([law.mean for law in block]),
             np.asarray([law.sd for law in block]),
         )
@@ -275,7 +301,9 @@ class AdditiveMmm:
             exposure=jnp.asarray(np.transpose(self._filled(design.exposure), (1, 0, 2))),
             active=jnp.asarray(active.astype(np.float64)),
             weights=jnp.asarray(self._filled(design.weights)),
-            real_rows=jnp.asarray(real),
+            real_rows=jnp.asarray(self._filled(scale)),
+            observations=jnp.asarray(float(used.size)),
+            log_scale=jnp.asarray(0.5 * float(np.log(used).sum())),
             rows=jnp.asarray(float(self.n_observations)),
             to_incremental=jnp.asarray(self._to_incremental),
             to_share=jnp.asarray(self._to_incremental / design.total_outcome),
@@ -286,9 +314,9 @@ class AdditiveMmm:
         )
 
     @property
-    def _seen(self) -> Floats:
-        """1 for the rows [N] that enter the likelihood, 0 for the others."""
-        return np.ones(self.n_observations) if self.used is None else self.used.astype(np.float64)
+    def _row_weights(self) -> Floats:
+        """The weights of the rows [N], 1 unless others were given."""
+        return np.ones(self.n_observations) if self.row_weights is None else self.row_weights
 
     def _row_names(self, linear: int) -> tuple[str, ...]:
         """Names of the rows that the target computes, whose linear part is filled up to so many columns.
@@ -296,7 +324,7 @@ class AdditiveMmm:
         A row is unnamed where a column only fills up, a channel has no spend, or the estimand is a parameter.
         """
         *names, sigma = self.parameter_names
-        unnamed = ("",) * (3 * len(self.spec.channels) + linear - len(names))
+        unnamed = ("",) * (len(self._sampled_names) - 1 + linear - len(names))
         estimands = ("" if name in self.priors else name for name in self._estimand_rows)
         return (*names, *unnamed, sigma, *estimands, LOG_LIKELIHOOD, LOG_PRIOR)
 
@@ -307,16 +335,17 @@ class AdditiveMmm:
 
     @property
     def _sampled_names(self) -> tuple[str, ...]:
-        return (*self.parameter_names[: 3 * len(self.spec.channels)], "sigma")
+        count = len(self.parameter_names) - len(self.design.block_names) - 1
+        return (*self.parameter_names[:count], "sigma")
 
     def coordinates(self, parameters: Mapping[str, Floats]) -> Floats:
         """Sampled coordinates z [D, S] of parameters [S]."""
         return np.stack([coordinate(self.priors[name], parameters[name]) for name in self._sampled_names])
 
     def target_units(self, y: Floats) -> Floats:
-        """y [N, S] in the units of `target`: per head, centred, divided by the real data's sd and filled up with 0."""
+        """y [N, S] in the units of `target`: per head, centred, over the real data's sd, weighted, filled up with 0."""
         per_head = (y / self.design.population[:, None] - self.design.kpi_mean) / self.design.kpi_sd
-        return self._filled(per_head * self._seen[:, None])
+        return self._filled(per_head * np.sqrt(self._row_weights)[:, None])
 
     def fit(self, y: Floats, seed: Seed, simulations: Integers, inference: Backend) -> BatchFit:
         """Posterior draws of every quantity for KPI series y [N, S] in original units."""

@@ -28,6 +28,15 @@ def logistic(adstocked: Floats, half_saturation: float) -> Floats:
     return np.asarray((1.0 - decay) / (1.0 + decay))
 
 
+def linear(adstocked: Floats, half_saturation: float) -> Floats:
+    """No saturation, x; the half-saturation is not looked at."""
+    del half_saturation
+    return adstocked
+
+
+_CURVES = {Saturation.HILL: hill, Saturation.LOGISTIC: logistic, Saturation.LINEAR: linear}
+
+
 def expected_kpi(
     design: Design, incremental: Floats, retention: Floats, half_saturation: Floats, coefficients: Floats
 ) -> Floats:
@@ -35,6 +44,7 @@ def expected_kpi(
 
     incremental [C, S] is each channel's incremental outcome over the window and all geos, which fixes its per-capita
     coefficient as beta = incremental / Σ_gt u_gt p_g H_gt (Meridian's `calculate_beta_x` without geo effects);
+    retention and half_saturation are [C, S], the latter not looked at where a channel is linear;
     coefficients [q, S] are those of the linear part in scaled units. Media enter around their mean effect, so that the
     intercept is the mean level.
     Simulations are computed one by one: a matrix product over all of them would round differently in other batches.
@@ -44,8 +54,8 @@ def expected_kpi(
         series = design.kpi_mean + design.kpi_sd * (design.block @ coefficients[:, simulation].copy())
         for channel in range(incremental.shape[0]):
             lags = design.exposure[:, channel, : design.n_weights[channel]]
-            saturate = logistic if design.saturation[channel] is Saturation.LOGISTIC else hill
             adstocked = adstock(lags, float(retention[channel, simulation]))
+            saturate = _CURVES[design.saturation[channel]]
             curve = saturate(adstocked, float(half_saturation[channel, simulation]))
             contribution = incremental[channel, simulation] * curve / (design.weights @ curve)
             series = series + contribution - contribution.mean()
@@ -54,6 +64,6 @@ def expected_kpi(
 
 
 def log_likelihood(kpi: Floats, expected: Floats, sd: Floats) -> Floats:
-    """Σ log N(kpi; expected, sd) per simulation, all in one unit: [N, S], [N, S], [S] → [S]."""
+    """Σ log N(kpi; expected, sd) per simulation, all in one unit: [N, S], [N, S], [N, S] → [S]."""
     z = (kpi - expected) / sd
     return np.asarray((-0.5 * z * z - np.log(sd) - 0.5 * np.log(2.0 * np.pi)).sum(axis=0))

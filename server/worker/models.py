@@ -60,6 +60,7 @@ SATURATIONS = {
     model_pb2.SATURATION_UNSPECIFIED: additive_spec.Saturation.HILL,
     model_pb2.SATURATION_HILL: additive_spec.Saturation.HILL,
     model_pb2.SATURATION_LOGISTIC: additive_spec.Saturation.LOGISTIC,
+    model_pb2.SATURATION_LINEAR: additive_spec.Saturation.LINEAR,
 }
 
 
@@ -112,6 +113,8 @@ def prior_of(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> D
         raise InvalidInput(f"{field}.channel", f"the model has no channel {estimand.channel!r}")
     if name not in model.quantity_names and estimand.quantity == common_pb2.QUANTITY_ROI:
         raise InvalidInput(f"{field}.quantity", f"channel {estimand.channel!r} has no spend column, so no ROI")
+    if name not in model.quantity_names and estimand.quantity == common_pb2.QUANTITY_HALF_SATURATION:
+        raise InvalidInput(f"{field}.quantity", f"channel {estimand.channel!r} has no half-saturation in this model")
     try:
         return model.prior_of(name)
     except UnsupportedQuantity as error:
