@@ -37,11 +37,12 @@ class StudentErrors:
 def student_errors(model: AdditiveMmm) -> StudentErrors:
     """The model of the observed KPI with errors of t, 4 degrees of freedom, by weights.
 
-    EM of Lange, Little & Taylor 1989: weights (ν + 1) / (ν + r²/σ²) from the residuals at the posterior mode, the mode
-    under these weights, and so on until they settle. The model that comes out has normal errors of variance σ²/w with
-    the weights held fixed: it sits where the t model does, but where the errors are indeed t its posterior sds are too
-    small by up to the factor √((ν + 1) / (ν + 3)) = .845, the root of what the information of a t row is of that of
-    its weight.
+    EM of Lange, Little & Taylor 1989: weights (ν + 1) / (ν + r²/σ²) from the residuals at the posterior mode, the
+    mode under these weights, and so on until they settle. The model that comes out has normal errors of variance
+    σ²/w with the weights held fixed. It sits where the t model does, but its posterior sds are too small: by √((ν +
+    1) / (ν + 3)) = .845 in theory, the root of what the information of a t row is of that of its weight, and by .75
+    to .82 against importance sampling of the t model on simulated data. A conflict that it resolves is resolved in
+    spite of that.
     """
     nu = DEGREES_OF_FREEDOM
     weights = np.ones(model.n_observations)

@@ -212,15 +212,14 @@ class AdditiveMmm:
         """The same model in which the error variance of row t [N] is its own divided by weights[t].
 
         A row of weight 0 does not enter the likelihood. It runs in the programs of the unweighted model. Raises
-        InvalidInput for weights that are negative, not finite, not one per row, or all 0.
+        InvalidInput for weights that are negative, not finite or not one per row.
         """
         given = np.asarray(weights, dtype=np.float64)
         if given.shape != (self.n_observations,):
             raise InvalidInput("weights", f"must hold {self.n_observations} numbers, one per row")
-        product = given * self._row_weights
-        if not (np.all(np.isfinite(given)) and np.all(given >= 0.0) and np.any(product > 0.0)):
-            raise InvalidInput("weights", "must be finite and not negative, and not all 0")
-        return replace(self, row_weights=product)
+        if not (np.all(np.isfinite(given)) and np.all(given >= 0.0)):
+            raise InvalidInput("weights", "must be finite and not negative")
+        return replace(self, row_weights=given * self._row_weights)
 
     def paired(self) -> AdditiveMmm:
         """The model of [y, y'] [2N, S]: a second KPI series with the same media, carry-over, trend and seasonality."""

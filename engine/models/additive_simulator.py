@@ -28,13 +28,14 @@ def logistic(adstocked: Floats, half_saturation: float) -> Floats:
     return np.asarray((1.0 - decay) / (1.0 + decay))
 
 
-def linear(adstocked: Floats, half_saturation: float) -> Floats:
-    """No saturation, x; the half-saturation is not looked at."""
-    del half_saturation
-    return adstocked
-
-
-_CURVES = {Saturation.HILL: hill, Saturation.LOGISTIC: logistic, Saturation.LINEAR: linear}
+def saturate(form: Saturation, adstocked: Floats, half_saturation: float) -> Floats:
+    """The curve of a form; a linear one takes exposure as it is and does not look at the half-saturation."""
+    match form:
+        case Saturation.LOGISTIC:
+            return logistic(adstocked, half_saturation)
+        case Saturation.LINEAR:
+            return adstocked
+    return hill(adstocked, half_saturation)
 
 
 def expected_kpi(
@@ -55,8 +56,7 @@ def expected_kpi(
         for channel in range(incremental.shape[0]):
             lags = design.exposure[:, channel, : design.n_weights[channel]]
             adstocked = adstock(lags, float(retention[channel, simulation]))
-            saturate = _CURVES[design.saturation[channel]]
-            curve = saturate(adstocked, float(half_saturation[channel, simulation]))
+            curve = saturate(design.saturation[channel], adstocked, float(half_saturation[channel, simulation]))
             contribution = incremental[channel, simulation] * curve / (design.weights @ curve)
             series = series + contribution - contribution.mean()
         kpi[:, simulation] = design.population * series

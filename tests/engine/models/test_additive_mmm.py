@@ -301,7 +301,7 @@ def test_weights_of_one_and_nought_are_a_restriction() -> None:
     assert np.array_equal(again.row_weights, UNEQUAL * rows)
 
 
-@pytest.mark.parametrize("weights", [np.ones(3), np.full(60, -1.0), np.full(60, np.nan), np.zeros(60)])
+@pytest.mark.parametrize("weights", [np.ones(3), np.full(60, -1.0), np.full(60, np.nan)])
 def test_weights_that_are_none_are_refused(weights: np.ndarray) -> None:
     with pytest.raises(InvalidInput):
         small_model().weighted(weights)
