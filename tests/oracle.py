@@ -39,8 +39,11 @@ _FAMILIES: Mapping[type[Distribution], Callable[..., Any]] = {
 _CURVES: Mapping[Saturation, Callable[[Array], Array]] = {
     Saturation.HILL: lambda x: x / (x + 1.0),
     Saturation.LOGISTIC: lambda x: (1.0 - 3.0**-x) / (1.0 + 3.0**-x),
+    Saturation.LINEAR: lambda x: x,
 }
-"""Saturation of adstocked exposure in units of the half-saturation; e^(-λ·x·k) with λ = ln 3 / k is 3^(-x)."""
+"""Saturation of adstocked exposure in units of the half-saturation; e^(-λ·x·k) with λ = ln 3 / k is 3^(-x).
+
+A linear channel's exposure comes as it is."""
 
 
 def numpyro_program(model: AdditiveMmm) -> Callable[..., None]:
@@ -59,6 +62,7 @@ def numpyro_program(model: AdditiveMmm) -> Callable[..., None]:
     forms = [channel.saturation for channel in channels]
     masks = {form: np.asarray([own is form for own in forms]) for form in dict.fromkeys(forms)}
     groups = _groups(model)
+    saturating = np.flatnonzero([f"half_saturation[{channel.name}]" in model.priors for channel in channels])
 
     def sampled(group: str) -> Array:
         """All parameters of a group in the model's order."""
@@ -76,7 +80,9 @@ def numpyro_program(model: AdditiveMmm) -> Callable[..., None]:
         return jnp.concatenate(drawn)[np.asarray([order.index(name) for name in groups[group]])]
 
     def program(y: Array | None = None) -> None:
-        media, retention, half_saturation = sampled("media"), sampled("retention"), sampled("half_saturation")
+        media, retention, half_saturation = sampled("media"), sampled("retention"), jnp.ones(len(channels))
+        if saturating.size:
+            half_saturation = half_saturation.at[saturating].set(sampled("half_saturation"))
         coefficients, sigma = sampled("coefficients"), sampled("sigma")[0]
         weights = jnp.where(present, retention[:, None] ** lags, 0.0)
         weights = weights / weights.sum(axis=1, keepdims=True)
@@ -96,7 +102,7 @@ def _groups(model: AdditiveMmm) -> dict[str, tuple[str, ...]]:
     return {
         "media": tuple(f"{channel.parameterise_by.value}[{channel.name}]" for channel in model.spec.channels),
         "retention": tuple(f"retention[{name}]" for name in channels),
-        "half_saturation": tuple(f"half_saturation[{name}]" for name in channels),
+        "half_saturation": tuple(name for name in model.priors if name.startswith("half_saturation[")),
         "coefficients": model.design.block_names,
         "sigma": ("sigma",),
     }

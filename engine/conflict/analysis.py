@@ -82,9 +82,10 @@ class ConflictRule:
 
 @dataclass(frozen=True)
 class Summary:
-    """A law in the units of the quantity: mean, standard deviation, central 95 % interval."""
+    """A law in the units of the quantity: mean, median, standard deviation, central 95 % interval."""
 
     mean: float
+    median: float
     sd: float
     lower: float
     upper: float
@@ -92,7 +93,7 @@ class Summary:
     @classmethod
     def of(cls, law: Distribution) -> Summary:
         """Summarise a distribution."""
-        return cls(law.mean, law.sd, *law.interval(0.95))
+        return cls(law.mean, float(law.ppf(0.5)), law.sd, *law.interval(0.95))
 
 
 @dataclass(frozen=True)

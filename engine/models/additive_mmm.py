@@ -62,7 +62,8 @@ def _priors(spec: AdditiveMmmSpec, design: Design) -> dict[str, Distribution]:
     channels, baseline = spec.channels, spec.baseline
     priors: dict[str, Distribution] = {f"{c.parameterise_by.value}[{c.name}]": c.prior for c in channels}
     priors |= {f"retention[{c.name}]": c.retention_prior for c in channels}
-    priors |= {f"half_saturation[{c.name}]": c.half_saturation_prior for c in channels}
+    halves = {f"half_saturation[{c.name}]": c.half_saturation_prior for c in channels}
+    priors |= {name: prior for name, prior in halves.items() if prior is not None}
     named: dict[str, Distribution] = {"intercept": baseline.intercept, "trend": baseline.trend}
     named |= {f"control[{control.name}]": control.prior for control in spec.controls}
     named |= {name: baseline.geo for name in design.block_names if name.startswith("geo[")}
@@ -77,8 +78,8 @@ class AdditiveMmm:
     spec: AdditiveMmmSpec
     design: Design
     priors: Mapping[str, Distribution]
-    used: NDArray[np.bool_] | None = None
-    """The rows [N] that enter the likelihood; None is all of them."""
+    row_weights: Floats | None = None
+    """Row t [N] has error variance σ²/w_t and does not enter the likelihood where w_t is 0; None is all ones."""
 
     @property
     def family(self) -> str:
@@ -87,7 +88,10 @@ class AdditiveMmm:
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """3C media parameters, the linear part (with an intercept per geo of a panel), sigma."""
+        """2C + H media parameters, the linear part (with an intercept per geo of a panel), sigma.
+
+        H of the C channels saturate and have a half-saturation.
+        """
         return tuple(self.priors)
 
     @property
@@ -146,6 +150,11 @@ class AdditiveMmm:
         return self.design.scalers
 
     @property
+    def rows_used(self) -> float:
+        """Share of the rows that enter the likelihood."""
+        return 1.0 if self.row_weights is None else float(np.mean(self.row_weights > 0.0))
+
+    @property
     def window(self) -> WindowReport:
         """Dates and geos used, lead-in and edge-affected rows of each geo."""
         return self.design.window
@@ -175,8 +184,12 @@ class AdditiveMmm:
             }
             if channel.spend is not None:
                 factors[f"roi[{channel.name}]"] = incremental / float(self.design.spend[index])
+                if channel.saturation is Saturation.LINEAR:
+                    factors[f"marginal_roi[{channel.name}]"] = factors[f"roi[{channel.name}]"]
             if quantity in factors:
                 return self._media_parameters()[index], factors[quantity]
+        if quantity in {f"half_saturation[{channel.name}]" for channel in self.spec.channels}:
+            raise UnsupportedQuantity(quantity, "the channel acts linearly, so it has no half-saturation")
         kind, owner = _split(quantity)
         controls = {control.name for control in self.spec.controls} - set(self._channel_index)
         if kind == "coefficient" and owner in controls:
@@ -242,7 +255,8 @@ class AdditiveMmm:
             return np.asarray(incremental[index] / sum(incremental))
         if index is not None and kind in ("coefficient", "marginal_roi"):
             retained = np.asarray(parameters[f"retention[{owner}]"], dtype=np.float64)
-            half = np.asarray(parameters[f"half_saturation[{owner}]"], dtype=np.float64)
+            # A linear channel has none, and its response does not look at it.
+            half = np.asarray(parameters.get(f"half_saturation[{owner}]", np.ones_like(retained)), dtype=np.float64)
             coefficient = self._incremental(parameters)[index] / response(self.design, index, retained, half)
             if kind == "coefficient":
                 return coefficient
@@ -281,31 +295,49 @@ class AdditiveMmm:
 
         Media are centred and normalised over the whole window as before: shares and ROI keep their meaning.
         """
-        marked = np.asarray(rows, dtype=bool)
-        return replace(self, used=marked if self.used is None else marked & self.used)
+        return self.weighted(np.asarray(rows, dtype=bool).astype(np.float64))
+
+    def weighted(self, weights: Floats) -> AdditiveMmm:
+        """The same model in which the error variance of row t [N] is its own divided by weights[t].
+
+        A row of weight 0 does not enter the likelihood. It runs in the programs of the unweighted model. Raises
+        InvalidInput for weights that are negative, not finite or not one per row.
+        """
+        given = np.asarray(weights, dtype=np.float64)
+        if given.shape != (self.n_observations,):
+            raise InvalidInput("weights", f"must hold {self.n_observations} numbers, one per row")
+        if not (np.all(np.isfinite(given)) and np.all(given >= 0.0)):
+            raise InvalidInput("weights", "must be finite and not negative")
+        return replace(self, row_weights=given * self._row_weights)
 
     def paired(self) -> AdditiveMmm:
         """The model of [y, y'] [2N, S]: a second KPI series with the same media, carry-over, trend and seasonality."""
-        used = None if self.used is None else np.concatenate([self.used, self.used])
-        return replace(self, design=self.design.paired(), used=used)
+        weights = None if self.row_weights is None else np.concatenate([self.row_weights, self.row_weights])
+        return replace(self, design=self.design.paired(), row_weights=weights)
 
     def lagged(self, periods: int) -> AdditiveMmm:
         """The same model, mistaken about time: exposure acts `periods` dates later than it should."""
         return replace(self, design=self.design.lagged(periods))
 
     def _noise_sd(self, parameters: Mapping[str, Floats]) -> Floats:
-        """Standard deviation [N, S] of the errors in original units: `sigma` is per head, common to all geos."""
-        return np.asarray(self.design.kpi_sd * parameters["sigma"] * self.design.population[:, None])
+        """Standard deviation [N, S] of the errors in original units.
+
+        `sigma` is per head, common to all geos; rows that do not enter the likelihood have the error of weight 1.
+        """
+        weights = np.where(self._row_weights > 0.0, self._row_weights, 1.0)
+        sd = self.design.kpi_sd * parameters["sigma"] * self.design.population[:, None]
+        return np.asarray(sd / np.sqrt(weights)[:, None])
 
     def expected(self, parameters: Mapping[str, Floats]) -> Floats:
         """Expected KPI [N, S] in original units at parameters [S], by the NumPy simulator."""
         channels = self.spec.channels
         incremental = np.stack([parameters[name] for name in self._media_parameters()]) * self._to_incremental[:, None]
+        none = np.ones_like(parameters["sigma"])  # in the place of a linear channel's half-saturation
         return expected_kpi(
             self.design,
             incremental,
             np.stack([parameters[f"retention[{channel.name}]"] for channel in channels]),
-            np.stack([parameters[f"half_saturation[{channel.name}]"] for channel in channels]),
+            np.stack([parameters.get(f"half_saturation[{channel.name}]", none) for channel in channels]),
             np.stack([parameters[name] for name in self.design.block_names]),
         )
 
@@ -329,11 +361,11 @@ class AdditiveMmm:
                 values[f"share_of_media[{name}]"] = values[f"incremental_outcome[{name}]"] / total
             values[_TOTAL] = total / self.design.total_outcome
         population = self.design.population[:, None]
-        used = slice(None) if self.used is None else self.used
+        used = self._row_weights > 0.0
         values[LOG_LIKELIHOOD] = log_likelihood(
             (y / population)[used],
             (self.expected(parameters) / population)[used],
-            self.design.kpi_sd * parameters["sigma"],
+            (self._noise_sd(parameters) / population)[used],
         )
         values[LOG_PRIOR] = np.sum([prior.logpdf(parameters[name]) for name, prior in self.priors.items()], axis=0)
         return {name: np.asarray(values[name]) for name in self.quantity_names}
@@ -344,9 +376,10 @@ class AdditiveMmm:
         design = self.design
         block = [self.priors[name] for name in design.block_names]
         active = np.arange(design.exposure.shape[2])[:, None] < design.n_weights
-        real = self._filled(self._seen)
+        scale = np.sqrt(self._row_weights)
+        used = self._row_weights[self._row_weights > 0.0]
         linear = LinearBlock.of(
-            self._filled(design.block * self._seen[:, None]),
+            self._filled(design.block * scale[:, None]),
             np.asarray([law.mean for law in block]),
             np.asarray([law.sd for law in block]),
         )
@@ -356,7 +389,9 @@ class AdditiveMmm:
             exposure=jnp.asarray(np.transpose(self._filled(design.exposure), (1, 0, 2))),
             active=jnp.asarray(active.astype(np.float64)),
             weights=jnp.asarray(self._filled(design.weights)),
-            real_rows=jnp.asarray(real),
+            real_rows=jnp.asarray(self._filled(scale)),
+            observations=jnp.asarray(float(used.size)),
+            log_scale=jnp.asarray(0.5 * float(np.log(used).sum())),
             rows=jnp.asarray(float(self.n_observations)),
             to_incremental=jnp.asarray(self._to_incremental),
             to_share=jnp.asarray(self._to_incremental / design.total_outcome),
@@ -367,9 +402,9 @@ class AdditiveMmm:
         )
 
     @property
-    def _seen(self) -> Floats:
-        """1 for the rows [N] that enter the likelihood, 0 for the others."""
-        return np.ones(self.n_observations) if self.used is None else self.used.astype(np.float64)
+    def _row_weights(self) -> Floats:
+        """The weights of the rows [N], 1 unless others were given."""
+        return np.ones(self.n_observations) if self.row_weights is None else self.row_weights
 
     def _row_names(self, linear: int) -> tuple[str, ...]:
         """Names of the rows that the target computes, whose linear part is filled up to so many columns.
@@ -377,7 +412,7 @@ class AdditiveMmm:
         A row is unnamed where a column only fills up, a channel has no spend, or the estimand is a parameter.
         """
         *names, sigma = self.parameter_names
-        unnamed = ("",) * (3 * len(self.spec.channels) + linear - len(names))
+        unnamed = ("",) * (len(self._sampled_names) - 1 + linear - len(names))
         estimands = ("" if name in self.priors else name for name in self._estimand_rows)
         return (*names, *unnamed, sigma, *estimands, LOG_LIKELIHOOD, LOG_PRIOR)
 
@@ -388,16 +423,17 @@ class AdditiveMmm:
 
     @property
     def _sampled_names(self) -> tuple[str, ...]:
-        return (*self.parameter_names[: 3 * len(self.spec.channels)], "sigma")
+        count = len(self.parameter_names) - len(self.design.block_names) - 1
+        return (*self.parameter_names[:count], "sigma")
 
     def coordinates(self, parameters: Mapping[str, Floats]) -> Floats:
         """Sampled coordinates z [D, S] of parameters [S]."""
         return np.stack([coordinate(self.priors[name], parameters[name]) for name in self._sampled_names])
 
     def target_units(self, y: Floats) -> Floats:
-        """y [N, S] in the units of `target`: per head, centred, divided by the real data's sd and filled up with 0."""
+        """y [N, S] in the units of `target`: per head, centred, over the real data's sd, weighted, filled up with 0."""
         per_head = (y / self.design.population[:, None] - self.design.kpi_mean) / self.design.kpi_sd
-        return self._filled(per_head * self._seen[:, None])
+        return self._filled(per_head * np.sqrt(self._row_weights)[:, None])
 
     def fit(self, y: Floats, seed: Seed, simulations: Integers, inference: Backend) -> BatchFit:
         """Posterior draws of every quantity for KPI series y [N, S] in original units."""

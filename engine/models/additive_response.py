@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.models.additive_design import Design
+from engine.models.additive_simulator import saturate
 from engine.models.additive_spec import Saturation
 
 Floats = NDArray[np.float64]
@@ -23,7 +24,7 @@ def response(design: Design, channel: int, retention: Floats, half_saturation: F
     """
     total = np.empty(retention.size)
     for part, adstocked in _adstocked(design, channel, retention):
-        total[part] = design.weights @ _saturated(design.saturation[channel], adstocked, half_saturation[part])
+        total[part] = design.weights @ saturate(design.saturation[channel], adstocked, half_saturation[part])
     return total
 
 
@@ -51,19 +52,11 @@ def _adstocked(design: Design, channel: int, retention: Floats) -> Iterator[tupl
         yield part, lags @ (powers / powers.sum(axis=0))
 
 
-def _saturated(form: Saturation, adstocked: Floats, half_saturation: Floats) -> Floats:
-    """f(x) [N, s] of adstocked exposure [N, s] at half-saturations [s]."""
-    match form:
-        case Saturation.HILL:
-            return np.asarray(adstocked / (adstocked + half_saturation))
-        case Saturation.LOGISTIC:
-            decay = np.exp(-_LOG_3 / half_saturation * adstocked)
-            return np.asarray((1.0 - decay) / (1.0 + decay))
-
-
 def _rise(form: Saturation, adstocked: Floats, half_saturation: Floats, factor: float) -> Floats:
     """f(factor · x) - f(x) [N, s], without cancellation."""
     match form:
+        case Saturation.LINEAR:
+            return np.asarray((factor - 1.0) * adstocked)
         case Saturation.HILL:
             below, above = adstocked + half_saturation, factor * adstocked + half_saturation
             return np.asarray((factor - 1.0) * adstocked * half_saturation / (below * above))

@@ -17,15 +17,25 @@ def adstock(exposure: Floats, retention: float) -> Floats:
     return np.asarray(exposure @ (weights / weights.sum()))
 
 
-def hill(adstocked: Floats, half_saturation: float) -> Floats:
+def hill(adstocked: Floats, half_saturation: float | Floats) -> Floats:
     """Hill saturation of slope 1, x/(x + k)."""
     return np.asarray(adstocked / (adstocked + half_saturation))
 
 
-def logistic(adstocked: Floats, half_saturation: float) -> Floats:
+def logistic(adstocked: Floats, half_saturation: float | Floats) -> Floats:
     """Logistic saturation (1 - e^(-λx)) / (1 + e^(-λx)) with λ = ln 3 / k, so that it is 1/2 at x = k."""
     decay = np.exp(-np.log(3.0) / half_saturation * adstocked)
     return np.asarray((1.0 - decay) / (1.0 + decay))
+
+
+def saturate(form: Saturation, adstocked: Floats, half_saturation: float | Floats) -> Floats:
+    """The curve of a form; a linear one takes exposure as it is and does not look at the half-saturation."""
+    match form:
+        case Saturation.LOGISTIC:
+            return logistic(adstocked, half_saturation)
+        case Saturation.LINEAR:
+            return adstocked
+    return hill(adstocked, half_saturation)
 
 
 def expected_kpi(
@@ -35,6 +45,7 @@ def expected_kpi(
 
     incremental [C, S] is each channel's incremental outcome over the window and all geos, which fixes its per-capita
     coefficient as beta = incremental / Σ_gt u_gt p_g H_gt (Meridian's `calculate_beta_x` without geo effects);
+    retention and half_saturation are [C, S], the latter not looked at where a channel is linear;
     coefficients [q, S] are those of the linear part in scaled units. Media enter around their mean effect, so that the
     intercept is the mean level.
     Simulations are computed one by one: a matrix product over all of them would round differently in other batches.
@@ -44,9 +55,8 @@ def expected_kpi(
         series = design.kpi_mean + design.kpi_sd * (design.block @ coefficients[:, simulation].copy())
         for channel in range(incremental.shape[0]):
             lags = design.exposure[:, channel, : design.n_weights[channel]]
-            saturate = logistic if design.saturation[channel] is Saturation.LOGISTIC else hill
             adstocked = adstock(lags, float(retention[channel, simulation]))
-            curve = saturate(adstocked, float(half_saturation[channel, simulation]))
+            curve = saturate(design.saturation[channel], adstocked, float(half_saturation[channel, simulation]))
             contribution = incremental[channel, simulation] * curve / (design.weights @ curve)
             series = series + contribution - contribution.mean()
         kpi[:, simulation] = design.population * series
@@ -54,6 +64,6 @@ def expected_kpi(
 
 
 def log_likelihood(kpi: Floats, expected: Floats, sd: Floats) -> Floats:
-    """Σ log N(kpi; expected, sd) per simulation, all in one unit: [N, S], [N, S], [S] → [S]."""
+    """Σ log N(kpi; expected, sd) per simulation, all in one unit: [N, S], [N, S], [N, S] → [S]."""
     z = (kpi - expected) / sd
     return np.asarray((-0.5 * z * z - np.log(sd) - 0.5 * np.log(2.0 * np.pi)).sum(axis=0))

@@ -17,14 +17,16 @@ class Parameterisation(enum.Enum):
 
 
 class Saturation(enum.Enum):
-    """Form of the saturation curve of adstocked exposure x; k is the exposure at half the maximum in both.
+    """Form of the saturation curve of adstocked exposure x; k is the exposure at half the maximum of a saturating one.
 
     HILL is x / (x + k), slope 1 (Michaelis-Menten). LOGISTIC is (1 - e^(-λx)) / (1 + e^(-λx)) with λ = ln 3 / k,
-    which is nearly linear below k. The share of a channel whose exposure never came near zero rests on this choice.
+    which is nearly linear below k. LINEAR is x, without k: every unit does as much as the last. The share of a channel
+    whose exposure never came near zero rests on this choice.
     """
 
     HILL = "hill"
     LOGISTIC = "logistic"
+    LINEAR = "linear"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Channel:
 
     `prior` is that of the parametrising quantity in original units: incremental outcome over the observed total
     outcome of the window, or over the window's spend. `half_saturation_prior` is in units of the mean positive
-    exposure. `n_weights` counts the adstock weights, the current period included.
+    exposure; None means LogNormal(0, 0.7), and for a linear channel, which has no such parameter, nothing else may be
+    given. `n_weights` counts the adstock weights, the current period included.
     """
 
     name: str
@@ -42,7 +45,7 @@ class Channel:
     spend: str | None = None
     parameterise_by: Parameterisation = Parameterisation.SHARE_OF_OUTCOME
     retention_prior: Distribution = field(default_factory=lambda: Beta(2.0, 3.0))
-    half_saturation_prior: Distribution = field(default_factory=lambda: LogNormal(0.0, 0.7))
+    half_saturation_prior: Distribution | None = None
     n_weights: int = 8
     saturation: Saturation = Saturation.HILL
 
@@ -54,10 +57,15 @@ class Channel:
             raise InvalidInput(f"{path}.spend", "is needed to parametrise by ROI")
         if self.n_weights < 1:
             raise InvalidInput(f"{path}.n_weights", "must be at least 1")
-        retention, half = self.retention_prior.support, self.half_saturation_prior.support
+        retention = self.retention_prior.support
         if retention.lower < 0.0 or retention.upper > 1.0:
             raise InvalidInput(f"{path}.retention_prior", "must live inside [0, 1]")
-        if half.lower < 0.0:
+        if self.saturation is Saturation.LINEAR:
+            if self.half_saturation_prior is not None:
+                raise InvalidInput(f"{path}.half_saturation_prior", "a linear channel has no half-saturation")
+        elif self.half_saturation_prior is None:
+            object.__setattr__(self, "half_saturation_prior", LogNormal(0.0, 0.7))
+        elif self.half_saturation_prior.support.lower < 0.0:
             raise InvalidInput(f"{path}.half_saturation_prior", "must live on positive numbers")
 
 
@@ -93,13 +101,14 @@ class BaselinePriors:
 
 @dataclass(frozen=True)
 class AdditiveMmmSpec:
-    """Additive MMM, national or of a geo panel, with geometric adstock, a two-parameter saturation and normal errors.
+    """Additive MMM, national or of a geo panel, with geometric adstock, saturating or linear media and normal errors.
 
-    There are 3C + K + 2F + 3 parameters for C channels, K controls and F Fourier pairs (one fewer without a trend), and
-    an intercept per geo where there are several. `revenue_per_kpi` names a column that turns KPI units into outcome
-    units; without it they are the same. `population` names a column with each geo's population, the same on all dates;
-    without it a geo's mean KPI stands in, and national data need none. Exposures are totals of the geo (impressions,
-    spend), not rates (rating points): they are divided by population.
+    There are 3C + K + 2F + 3 parameters for C channels, K controls and F Fourier pairs (one fewer without a trend
+    and for every linear channel), and an intercept per geo where there are several. `revenue_per_kpi` names a
+    column that turns KPI units into outcome units; without it they are the same. `population` names a column with
+    each geo's population, the same on all dates; without it a geo's mean KPI stands in, and national data need
+    none. Exposures are totals of the geo (impressions, spend), not rates (rating points): they are divided by
+    population.
     """
 
     kpi: str

@@ -67,11 +67,21 @@ class LinearBlock:
         return cls(*(jnp.asarray(part) for part in parts))
 
 
+def _saturated(form: Saturation, relative: Array) -> Array:
+    """f(x) of exposure x in units of the half-saturation, or as it is where the form is linear."""
+    match form:
+        case Saturation.LOGISTIC:
+            return jnp.tanh(_HALF_LOG_3 * relative)
+        case Saturation.LINEAR:
+            return relative
+    return relative / (1.0 + relative)
+
+
 class _Curve(NamedTuple):
     """One channel's saturated exposure at every lane; powers [W, lanes], the rest [T, lanes] or [lanes]."""
 
     powers: Array  # normalised adstock weights
-    relative: Array  # adstocked exposure over half-saturation, x
+    relative: Array  # adstocked exposure over half-saturation, x; as it is where there is none
     value: Array  # f(x)
     per_unit: Array  # coefficient for one unit of the sampled media quantity, in scaled KPI units
 
@@ -88,11 +98,12 @@ class _Residual(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class AdditiveTarget:
-    """Posterior over z [3C + 1]: C media quantities, C retentions, C half-saturations, sigma.
+    """Posterior over z [2C + H + 1]: C media quantities, C retentions, H half-saturations, sigma.
 
-    y [T, lanes] is the KPI in scaled units (centred, unit sd of the real data), zero where `real_rows` is. Every array
-    may be float32 or float64; the computation follows. One two-dimensional product per channel is twice as fast on CPU
-    as a batched einsum with the lanes last, hence the loops over channels.
+    H of the channels saturate; a linear one has no half-saturation. y [T, lanes] is the KPI in scaled units (centred,
+    unit sd of the real data) times `real_rows`. Every array may be float32 or float64; the computation follows. One
+    two-dimensional product per channel is twice as fast on CPU as a batched einsum with the lanes last, hence the loops
+    over channels.
     """
 
     prior_map: PriorMap
@@ -100,7 +111,10 @@ class AdditiveTarget:
     exposure: Array  # [C, T, W]
     active: Array  # [W, C], 1 for the weights that a channel has
     weights: Array  # [T]
-    real_rows: Array  # [T], 0 for a row that does not enter the likelihood; y and the linear part are 0 there too
+    real_rows: Array  # [T], √w for a row whose error variance is σ²/w, 0 for one that does not enter the likelihood;
+    # y and the linear part are multiplied by it
+    observations: Array  # number of rows that enter the likelihood
+    log_scale: Array  # ½ Σ ln w over them
     rows: Array  # number of rows over which media are centred: all but those that only fill the series up, where
     # everything is 0
     to_incremental: Array  # [C]: incremental outcome per unit of the sampled media quantity
@@ -127,41 +141,60 @@ class AdditiveTarget:
 
     @property
     def dimension(self) -> int:
-        """3C + 1."""
-        return 3 * self.channels + 1
+        """2C + H + 1."""
+        return 2 * self.channels + len(self.saturating) + 1
+
+    @property
+    def saturating(self) -> tuple[int, ...]:
+        """Indices of the channels that saturate [H], in the order of their half-saturations."""
+        return tuple(index for index, form in enumerate(self.saturation) if form is not Saturation.LINEAR)
 
     @property
     def noise_dimension(self) -> int:
         """q, the size of the linear part."""
         return self.block.eigenvalues.shape[0]
 
-    def _split(self, theta: Array) -> tuple[Array, Array, Array]:
-        """Media quantities, retentions and half-saturations, each [C, lanes]."""
+    def _split(self, theta: Array) -> tuple[Array, Array, list[Array]]:
+        """Media quantities and retentions, each [C, lanes], and the units in which the curves take exposure, C times.
+
+        That is the half-saturation where a channel has one, else 1.
+        """
         count = self.channels
         # A retention that underflowed to 0 would make the logarithm of its powers infinite.
         retention = jnp.maximum(theta[count : 2 * count], float(np.finfo(theta.dtype).tiny))
-        return theta[:count], retention, theta[2 * count : 3 * count]
+        units = [jnp.ones_like(theta[-1])] * count
+        for index, place in self._half_saturations.items():
+            units[index] = theta[place]
+        return theta[:count], retention, units
+
+    @property
+    def _half_saturations(self) -> dict[int, int]:
+        """The coordinate of each saturating channel's half-saturation."""
+        return {index: 2 * self.channels + order for order, index in enumerate(self.saturating)}
 
     def _lags(self, theta: Array) -> Array:
         return jnp.arange(self.active.shape[0], dtype=theta.dtype)
 
     def _curves(self, theta: Array) -> list[_Curve]:
-        """Adstock, saturation and normalisation of every channel at theta [3C + 1, lanes]."""
+        """Adstock, saturation and normalisation of every channel at theta [D, lanes]."""
         _, retention, half_saturation = self._split(theta)
         powers = jnp.exp(self._lags(theta)[:, None, None] * jnp.log(retention)) * self.active[:, :, None]
         powers = powers / jnp.sum(powers, axis=0)
         curves = []
         for index, form in enumerate(self.saturation):
             relative = self.exposure[index] @ (powers[:, index] / half_saturation[index])
-            value = jnp.tanh(_HALF_LOG_3 * relative) if form is Saturation.LOGISTIC else relative / (1.0 + relative)
+            value = _saturated(form, relative)
             per_unit = self.to_incremental[index] / (self.kpi_sd * (self.weights @ value))
             curves.append(_Curve(powers[:, index], relative, value, per_unit))
         return curves
 
     def _slope(self, index: int, value: Array) -> Array:
         """f'(x) [T, lanes] from f(x)."""
-        if self.saturation[index] is Saturation.LOGISTIC:
-            return _HALF_LOG_3 * (1.0 - value**2)
+        match self.saturation[index]:
+            case Saturation.LOGISTIC:
+                return _HALF_LOG_3 * (1.0 - value**2)
+            case Saturation.LINEAR:
+                return jnp.ones_like(value)
         return (1.0 - value) ** 2
 
     def _media_mean(self, theta: Array, curves: list[_Curve]) -> Array:
@@ -176,7 +209,7 @@ class AdditiveTarget:
         return jnp.sum(series, axis=0) / self.rows
 
     def media_mean(self, theta: Array) -> Array:
-        """Media part of the scaled expectation [T, lanes] at theta [3C + 1, lanes], around its mean over time."""
+        """Media part of the scaled expectation [T, lanes] at theta [D, lanes], around its mean over time."""
         return self._media_mean(theta, self._curves(theta))
 
     def _residual(self, theta: Array, y: Array, curves: list[_Curve]) -> _Residual:
@@ -193,13 +226,13 @@ class AdditiveTarget:
         return _Residual(projected, whitened, variance, total)
 
     def _log_likelihood(self, found: _Residual) -> Array:
-        free = jnp.sum(self.real_rows) - self.noise_dimension
+        free = self.observations - self.noise_dimension
         squares = jnp.sum(found.whitened**2, axis=0) / found.variance
         squares = squares + jnp.sum(self.block.eigenvalues[:, None] * (found.projected / found.total) ** 2, axis=0)
         return -0.5 * (free * jnp.log(found.variance) + jnp.sum(jnp.log(found.total), axis=0) + squares)
 
     def log_likelihood(self, z: Array, y: Array) -> Array:
-        """log N(r; 0, σ² I + U Λ U') [lanes], without the constant of the units.
+        """log N(r; 0, σ² I + U Λ U') [lanes], without the constants of the units and of the weights.
 
         With s as above, r'(σ² I + U Λ U')⁻¹ r = |s|²/σ² + Σ Λ (p / (σ² + Λ))².
         """
@@ -218,8 +251,9 @@ class AdditiveTarget:
         curves = self._curves(theta)
         found = self._residual(theta, y, curves)
         pull = found.whitened / found.variance
-        free = jnp.sum(self.real_rows) - self.noise_dimension
+        free = self.observations - self.noise_dimension
         by_variance = free / found.variance + jnp.sum(1.0 / found.total, axis=0) - jnp.sum(pull**2, axis=0)
+        pull = pull * self.real_rows[:, None]
         pull = pull - self._mean(pull)
         lags = self._lags(theta)
         by_media, by_retention, by_half = [], [], []
@@ -232,7 +266,8 @@ class AdditiveTarget:
             every = jnp.sum(weighted, axis=0)
             by_media.append(curve.per_unit * strength)
             by_retention.append(effect * (lags @ weighted - (lags @ curve.powers) * every) / retention[index])
-            by_half.append(-effect * every / half_saturation[index])
+            if index in self._half_saturations:
+                by_half.append(-effect * every / half_saturation[index])
         gradient = jnp.stack([*by_media, *by_retention, *by_half, -theta[-1] * by_variance])
         return self._log_likelihood(found), gradient * slopes
 
@@ -261,14 +296,15 @@ class AdditiveTarget:
             share = curve.value / (self.weights @ curve.value)
             tangent = (lags[:, None] - lags @ curve.powers) * curve.powers / retention[index]
             slope = self._slope(index, curve.value) / half_saturation[index]
-            by_retention = slope * (self.exposure[index] @ tangent)
-            by_half = -slope * curve.relative
             effect = media[index] * curve.per_unit
             columns[index] = whitened(curve.value, curve.per_unit * slopes[index])
-            for place, change in ((count + index, by_retention), (2 * count + index, by_half)):
+            changes = {count + index: slope * (self.exposure[index] @ tangent)}
+            if index in self._half_saturations:
+                changes[self._half_saturations[index]] = -slope * curve.relative
+            for place, change in changes.items():
                 columns[place] = whitened(change - (self.weights @ change) * share, effect * slopes[place])
-        jacobian = jnp.stack([columns[place] for place in range(3 * count)])
-        free = jnp.sum(self.real_rows) - self.noise_dimension
+        jacobian = jnp.stack([columns[place] for place in range(self.dimension - 1)])
+        free = self.observations - self.noise_dimension
         per_sigma = 2.0 * free / variance + 2.0 * variance * jnp.sum(1.0 / total**2, axis=0)
         information = jnp.zeros((z.shape[1], self.dimension, self.dimension), z.dtype)
         information = information.at[:, :-1, :-1].set(jnp.einsum("dtl,etl->lde", jacobian, jacobian))
@@ -288,8 +324,8 @@ class AdditiveTarget:
         # r - U p is s without what the block left of p.
         rest = found.whitened - self.block.basis @ (found.variance / found.total * found.projected)
         misfit = jnp.sum(rest**2, axis=0) + jnp.sum((found.projected - jnp.sqrt(values) * rotated) ** 2, axis=0)
-        rows = jnp.sum(self.real_rows)
-        log_likelihood = -0.5 * misfit / found.variance - 0.5 * rows * jnp.log(
+        log_likelihood = self.log_scale - 0.5 * misfit / found.variance
+        log_likelihood = log_likelihood - 0.5 * self.observations * jnp.log(
             2.0 * jnp.pi * found.variance * self.kpi_sd**2
         )
         standard = (coefficients - self.block.mean[:, None]) / self.block.sd[:, None]

@@ -151,6 +151,8 @@ def check_additive(spec: model_pb2.AdditiveMmmSpec, columns: list[dataset_pb2.Co
         if channel.HasField("retention_prior"):
             check_distribution(f"{path}.retention_prior", channel.retention_prior)
         if channel.HasField("half_saturation_prior"):
+            if channel.saturation == model_pb2.SATURATION_LINEAR:
+                raise invalid_field(f"{path}.half_saturation_prior", "must be absent: a linear channel has none")
             check_distribution(f"{path}.half_saturation_prior", channel.half_saturation_prior)
     for index, control in enumerate(spec.controls):
         path = f"spec.additive_mmm.controls[{index}]"
@@ -158,7 +160,8 @@ def check_additive(spec: model_pb2.AdditiveMmmSpec, columns: list[dataset_pb2.Co
         want(f"{path}.column", control.column, dataset_pb2.COLUMN_ROLE_CONTROL)
     if dataset_pb2.COLUMN_ROLE_GEO in roles.values() and dataset_pb2.COLUMN_ROLE_POPULATION not in roles.values():
         warnings.append("The panel has no POPULATION column: a geo's mean KPI stands in for its population.")
-    count = 3 * len(spec.channels) + len(spec.controls) + 2 * spec.fourier_pairs + 2 + (not spec.no_trend)
+    linear = sum(channel.saturation == model_pb2.SATURATION_LINEAR for channel in spec.channels)
+    count = 3 * len(spec.channels) - linear + len(spec.controls) + 2 * spec.fourier_pairs + 2 + (not spec.no_trend)
     if count > MAX_PARAMETERS:
         raise invalid_field("spec.additive_mmm", f"{count} top-level parameters, at most {MAX_PARAMETERS}")
     return count, warnings

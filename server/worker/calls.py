@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from engine.conflict.causes import Refit
 from engine.errors import EngineError, InvalidInput, UnsupportedModel, UnsupportedQuantity
 from persistence import jobs
 from persistence.database import Database, StorageUnavailable
@@ -18,9 +19,12 @@ from persistence.tables import Job
 from server.errors import ServiceError
 from server.settings import Settings
 from server.worker.models import ModelStore
+from server.worker.recent import Recent
 
 log = logging.getLogger(__name__)
 
+KEPT_REFITS = 4
+"""Models whose refits are kept in memory; some megabytes each."""
 MAX_ATTEMPTS = 10
 """How often work is tried whose workers die of it; once more would block everybody behind it for ever."""
 WORKERS_DIED = f"the workers that tried this died {MAX_ATTEMPTS} times"
@@ -36,6 +40,8 @@ class WorkerContext:
     database: Database
     settings: Settings
     models: ModelStore
+    refits: Recent[Sequence[Refit]] = field(default_factory=lambda: Recent(KEPT_REFITS))
+    """Refits of a model under changes, by the key of its own fit."""
 
 
 Handler = Callable[[WorkerContext, Job], Awaitable[Commit]]

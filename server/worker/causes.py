@@ -1,9 +1,8 @@
-"""What else could explain a strong conflict: refits of the model under changes, kept while they may be asked again."""
+"""What else could explain a strong conflict: refits of the model under changes, and what they say of a belief."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 
@@ -23,41 +22,92 @@ from server.wire import value_of
 from server.worker.calls import WorkerContext
 from server.worker.convert import estimate_of_summary
 from server.worker.examination import Examined
-from server.worker.fits import StoredFit, curve_of_draws, fit_draws
-
-KEPT = 4
-"""Models whose refits are kept in memory; some megabytes each."""
+from server.worker.fits import StoredFit, curve_of_draws, derived_draws
+from server.worker.words import explain_conflict
 
 TRIED_AS_CONTROLS = (dataset_pb2.COLUMN_ROLE_CONTROL, dataset_pb2.COLUMN_ROLE_EXPOSURE, dataset_pb2.COLUMN_ROLE_SPEND)
 
 
-class RefitStore:
-    """Refits of a model under its alternatives by the key of its own fit: a second belief costs none."""
+async def _refits(
+    context: WorkerContext, fit: StoredFit, base: AdditiveMmm, row: Model, months: int
+) -> Sequence[Refit]:
+    """The refits behind a stored fit; kept in memory, so that a second belief costs none."""
+    key = fit.row.fit_key
+    if (kept := context.refits.get(key)) is not None:
+        return kept
+    async with context.database.session() as session:
+        table, columns = await context.models.data_of(session, row)
+    names = [column.name for column in columns if column.role in TRIED_AS_CONTROLS]
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[str, Sequence[Refit]] = OrderedDict()
+    def compute() -> Sequence[Refit]:
+        return refit(base, alternatives(base, table, Window(months), names), fit.seed.derived("causes"))
 
-    async def of(self, context: WorkerContext, fit: StoredFit, row: Model, months: int) -> Sequence[Refit]:
-        """The refits of a stored fit of an additive model; computed at need."""
-        key = fit.row.fit_key
-        if key not in self._kept:
-            base = fit.model
-            assert isinstance(base, AdditiveMmm)
-            async with context.database.session() as session:
-                table, columns = await context.models.data_of(session, row)
-            names = [column.name for column in columns if column.role in TRIED_AS_CONTROLS]
-
-            def compute() -> Sequence[Refit]:
-                changed = alternatives(base, table, Window(months), names)
-                return refit(base, changed, fit.seed.derived("causes"))
-
-            self._kept[key] = await asyncio.to_thread(compute)
-        self._kept.move_to_end(key)
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return self._kept[key]
+    return context.refits.put(key, await asyncio.to_thread(compute))
 
 
 def needs_causes(one: Examined) -> bool:
     """Whether a belief is in a conflict of at least strong severity with the data of a model that can be changed."""
     return one.figures.conflict and one.figures.severity in (Severity.STRONG, Severity.VERY_STRONG)
+
+
+def tell_collinearity(fit: StoredFit, messages: Sequence[conflict_pb2.BeliefConflict]) -> None:
+    """Write into every belief about a channel how much of its exposure the rest of the model says already."""
+    if not isinstance(fit.model, AdditiveMmm):
+        return
+    channels = {channel.name for channel in fit.model.spec.channels}
+    for message in messages:
+        if message.estimand.channel in channels:
+            message.collinearity = collinearity(fit.model, message.estimand.channel)
+
+
+async def explain_conflicts(
+    context: WorkerContext,
+    fit: StoredFit,
+    row: Model,
+    months: int,
+    examined: Sequence[Examined],
+    messages: Sequence[conflict_pb2.BeliefConflict],
+) -> list[str]:
+    """Write causes, attribution and suggestion into the messages of strong conflicts; notes on what gave no answer."""
+    todo = [(one, message) for one, message in zip(examined, messages, strict=True) if needs_causes(one)]
+    if not todo or not isinstance(fit.model, AdditiveMmm):
+        return []
+    refits = await _refits(context, fit, fit.model, row, months)
+    failed: set[str] = set()
+    for one, message in todo:
+        found = await asyncio.to_thread(_causes, fit, one, refits)
+        failed |= set(found.failed)
+        message.causes.extend(_message(cause) for cause in found.ranked)
+        message.attribution = value_of(conflict_pb2.ConflictAttribution, found.attribution.name)
+        about = f"channel {message.estimand.channel}" if message.estimand.channel else "the channels"
+        r_squared = message.collinearity if message.HasField("collinearity") else None
+        message.suggestion = suggestion(one.figures, found, about, fit.months, r_squared)
+        message.explanation = explain_conflict(message)
+    if not failed:
+        return []
+    return [f"Changed models that gave no reliable answer, so that they explain nothing: {', '.join(sorted(failed))}."]
+
+
+def _causes(fit: StoredFit, one: Examined, refits: Sequence[Refit]) -> Causes:
+    estimand = one.belief.estimand
+
+    def curve_of(model: AdditiveMmm, changed: BatchFit, quantity: str) -> EvidenceCurve:
+        draws = {name: values[0] for name, values in changed.draws.items()}
+        own = draws[quantity] if quantity in draws else derived_draws(model, draws, quantity)
+        return curve_of_draws(model, own, estimand, fit.months * model.rows_used, fit.seed)
+
+    return explain(one.figures, one.prior, refits, curve_of, partial(shown, quantity=estimand.quantity))
+
+
+def _message(cause: Cause) -> conflict_pb2.Cause:
+    return conflict_pb2.Cause(
+        kind=value_of(conflict_pb2.CauseKind, cause.kind.name),
+        subject=cause.subject,
+        data_side=estimate_of_summary(cause.data_side),
+        change=cause.change,
+        log_bayes_factor=cause.log_bf,
+        resolves=cause.resolves,
+        only_vaguer=cause.only_vaguer,
+        log_evidence_gain=cause.log_evidence_gain,
+        explanation=cause.explanation,
+    )

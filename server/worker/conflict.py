@@ -17,6 +17,7 @@ from server.certificates import reference_certificate
 from server.resources import beliefs_of, confirmed_session, conflict_message
 from server.wire import label, to_json
 from server.worker.calls import Commit, WorkerContext
+from server.worker.causes import explain_conflicts, tell_collinearity
 from server.worker.examination import audit, examine, examine_jointly
 from server.worker.findings import belief_message, evidence_row, joint_message, replicated_message
 from server.worker.fits import StoredFit, stored_fit
@@ -51,6 +52,9 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
                 notes.append(
                     f"Data cannot be replicated under belief {message.belief_id}: no single parameter sets it."
                 )
+    tell_collinearity(fit, messages)
+    if not request.without_causes:
+        notes += await explain_conflicts(context, fit, model_row, row.data_period_months, examined, messages)
     diagnostics = fit.diagnostics
     analysis = conflict_pb2.ConflictAnalysis(
         confidence_threshold=row.confidence_threshold,

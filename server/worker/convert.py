@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
 
+from engine.conflict.analysis import Summary
 from engine.errors import InvalidInput
 from engine.priors import distribution as law
 from engine.priors.product import product
@@ -118,6 +119,17 @@ def estimate_of_law(distribution: law.Distribution) -> common_pb2.Estimate:
     for level in LEVELS:
         lower, upper = distribution.interval(level)
         estimate.intervals.add(level=level, lower=lower, upper=upper)
+    return estimate
+
+
+def estimate_of_summary(summary: Summary) -> common_pb2.Estimate:
+    """A summary as an estimate, with its one interval."""
+    estimate = common_pb2.Estimate(median=summary.median)
+    if math.isfinite(summary.mean):
+        estimate.mean = summary.mean
+    if math.isfinite(summary.sd):
+        estimate.sd = summary.sd
+    estimate.intervals.add(level=0.95, lower=summary.lower, upper=summary.upper)
     return estimate
 
 

@@ -59,9 +59,7 @@ class StoredFit:
         if quantity in self.draws:
             return self.draws[quantity]
         if quantity not in self._derived:
-            parameters = {name: np.ravel(self.draws[name]) for name in self.model.parameter_names}
-            shape = self.draws[self.model.parameter_names[0]].shape
-            self._derived[quantity] = self.model.derive(quantity, parameters).reshape(shape)
+            self._derived[quantity] = derived_draws(self.model, self.draws, quantity)
         return self._derived[quantity]
 
     @property
@@ -83,6 +81,12 @@ class StoredFit:
     def months(self) -> float:
         """Months of data behind the fit."""
         return float(self.row.facts["months"])
+
+
+def derived_draws(model: EngineModel, draws: Mapping[str, Floats], quantity: str) -> Floats:
+    """Draws [chains, draws] of a quantity that no fit returns, from those of the parameters."""
+    parameters = {name: np.ravel(draws[name]) for name in model.parameter_names}
+    return model.derive(quantity, parameters).reshape(draws[model.parameter_names[0]].shape)
 
 
 async def stored_fit(
@@ -284,19 +288,26 @@ def _bytes(values: npt.ArrayLike) -> bytes:
 
 
 def _curve(fit: StoredFit, estimand: common_pb2.Estimand) -> EvidenceCurve:
+    """The evidence curve of an estimand from a stored fit."""
     name = quantity_name(estimand)
     if isinstance(fit.model, ConjugateNormal):
         spec = fit.model.spec
         return EvidenceCurve.normal(
             spec.estimate, spec.standard_error, spec.prior, fit.months, quantity=name, support=REAL_LINE
         )
-    draws = fit.draws_of(name)
+    return curve_of_draws(fit.model, fit.draws_of(name), estimand, fit.months, fit.seed)
+
+
+def curve_of_draws(
+    model: EngineModel, draws: Floats, estimand: common_pb2.Estimand, months: float, seed: Seed
+) -> EvidenceCurve:
+    """The evidence curve of an estimand from its draws [chains, draws]; a prior without a closed form is estimated."""
+    name = quantity_name(estimand)
     try:
-        reference: Distribution | InducedPrior = fit.model.prior_of(name)
+        reference: Distribution | InducedPrior = model.prior_of(name)
     except UnsupportedQuantity:
-        if name not in fit.model.derived_names:
+        if name not in model.derived_names:
             raise
-        seed, groups = fit.seed.derived(f"prior of {name}"), len(jackknife_groups(draws))
-        support = natural_support(fit.model, estimand)
-        reference = induced_prior(fit.model, name, support, seed, groups=groups)
-    return EvidenceCurve.from_draws(draws, reference, fit.months, quantity=name)
+        own, groups = seed.derived(f"prior of {name}"), len(jackknife_groups(draws))
+        reference = induced_prior(model, name, natural_support(model, estimand), own, groups=groups)
+    return EvidenceCurve.from_draws(draws, reference, months, quantity=name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +34,7 @@ from server.services.conflicts import quantity_name
 from server.services.datasets import stored_columns
 from server.wire import from_json
 from server.worker.convert import belief_law, to_law
+from server.worker.recent import Recent
 
 NATURAL: dict[int, Support] = {
     common_pb2.QUANTITY_ROI: POSITIVE,
@@ -62,6 +62,7 @@ SATURATIONS = {
     model_pb2.SATURATION_UNSPECIFIED: additive_spec.Saturation.HILL,
     model_pb2.SATURATION_HILL: additive_spec.Saturation.HILL,
     model_pb2.SATURATION_LOGISTIC: additive_spec.Saturation.LOGISTIC,
+    model_pb2.SATURATION_LINEAR: additive_spec.Saturation.LINEAR,
 }
 
 
@@ -69,7 +70,7 @@ class ModelStore:
     """Prepared models by the key of what they depend on."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, EngineModel] = OrderedDict()
+        self._kept: Recent[EngineModel] = Recent(KEPT)
 
     async def prepared(
         self, session: AsyncSession, row: Model, months: int, beliefs: Sequence[ClientPrior] = ()
@@ -81,18 +82,14 @@ class ModelStore:
         """
         dataset = await dataset_of(session, row)
         key = fit_key(row, dataset, months, beliefs)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+        if (kept := self._kept.get(key)) is not None:
+            return kept
         spec = from_json(row.spec, model_pb2.ModelSpec())
         content = await datasets.read_content(session, dataset) if dataset else b""
         model = await asyncio.to_thread(_build, row.family, spec, dataset, content, months)
         if beliefs:
             model = _believed(model, beliefs)
-        self._kept[key] = model
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return model
+        return self._kept.put(key, model)
 
     async def data_of(self, session: AsyncSession, row: Model) -> tuple[Table, Sequence[dataset_pb2.Column]]:
         """The whole data set of a model that has one, and its columns."""
@@ -138,6 +135,8 @@ def check_known(model: EngineModel, estimand: common_pb2.Estimand, field: str) -
     by_spend = quantity in (common_pb2.QUANTITY_ROI, common_pb2.QUANTITY_MARGINAL_ROI)
     if by_spend and name not in model.quantity_names and f"roi[{owner}]" not in model.quantity_names:
         raise InvalidInput(f"{field}.quantity", f"channel {owner!r} has no spend column, so no ROI")
+    if name not in model.quantity_names and quantity == common_pb2.QUANTITY_HALF_SATURATION:
+        raise InvalidInput(f"{field}.quantity", f"channel {owner!r} has no half-saturation in this model")
     mmm = not isinstance(model, conjugate_normal.ConjugateNormal)
     of_all = (common_pb2.QUANTITY_SHARE_OF_MEDIA, common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME)
     if mmm and quantity in of_all and len(_channels(model)) == 1:

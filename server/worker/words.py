@@ -76,7 +76,7 @@ def explain_causes(belief: conflict_pb2.BeliefConflict) -> list[str]:
             sentences.append("It hangs on outlying rows:")
         case conflict_pb2.CONFLICT_ATTRIBUTION_UNDECIDED:
             sentences.append("Another model resolves it, and the data do not tell which is right:")
-    resolving = [cause for cause in belief.causes if cause.resolves]
+    resolving = [cause for cause in belief.causes if cause.resolves and not cause.only_vaguer]
     sentences += [cause.explanation for cause in resolving[:NAMED_CAUSES]]
     if belief.suggestion:
         sentences.append(belief.suggestion)

@@ -76,6 +76,17 @@ def small_model(**changes: object) -> AdditiveMmm:
     return prepare(small_table(), replace(spec, **changes))
 
 
+def linear_model() -> AdditiveMmm:
+    """The small model with its first channel linear."""
+    tv, search = small_model().spec.channels
+    linear = replace(tv, saturation=Saturation.LINEAR, half_saturation_prior=None)
+    return small_model(channels=(linear, search))
+
+
+UNEQUAL = np.random.default_rng(8).gamma(2.0, 0.5, 60) * (np.arange(60) % 7 > 0)
+"""Weights of the small model's rows, some of them 0."""
+
+
 def filled(model: AdditiveMmm, rows: np.ndarray) -> np.ndarray:
     """Rows [N, ...] with zeros after them, as the compiled target takes them."""
     missing = model.target.real_rows.size - len(rows)
@@ -88,8 +99,10 @@ def filled(model: AdditiveMmm, rows: np.ndarray) -> np.ndarray:
         small_model(),
         pytest.param(small_model(revenue_per_kpi="margin", trend=False, fourier_pairs=0), marks=pytest.mark.slow),
         pytest.param(prepare(example_table(), example_spec()), marks=pytest.mark.slow),
+        small_model().weighted(UNEQUAL),
+        pytest.param(linear_model(), marks=pytest.mark.slow),
     ],
-    ids=["mixed", "revenue", "example"],
+    ids=["mixed", "revenue", "example", "weighted", "linear"],
 )
 def test_the_family_passes_the_conformance_test(model: AdditiveMmm) -> None:
     report = check(model, simulations=100)
@@ -203,6 +216,95 @@ def test_a_linked_prior_is_the_multiple_of_the_parameter() -> None:
     np.testing.assert_allclose(changed.priors["roi[tv]"].mean, LogNormal(-2.0, 0.3).mean * total / spend)
     np.testing.assert_allclose(changed.prior_of("share_of_outcome[tv]").mean, LogNormal(-2.0, 0.3).mean)
     assert model.prior_of("sigma") == model.priors["sigma"]
+
+
+def test_a_linear_channel_has_no_half_saturation() -> None:
+    model = linear_model()
+    assert len(model.parameter_names) == len(small_model().parameter_names) - 1
+    assert not any(name == "half_saturation[tv]" for name in model.quantity_names)
+    assert model.target.dimension == 3 * 2  # two media quantities, two retentions, one half-saturation, sigma
+    for ask in (model.prior_of, lambda name: model.with_priors({name: LogNormal(0.0, 1.0)})):
+        with pytest.raises(UnsupportedQuantity, match="linearly"):
+            ask("half_saturation[tv]")
+    with pytest.raises(InvalidInput) as error:
+        Channel("tv", "tv", Beta(1, 3), saturation=Saturation.LINEAR, half_saturation_prior=LogNormal(0.0, 1.0))
+    assert error.value.field == "channels[tv].half_saturation_prior"
+
+
+def test_doubling_a_linear_channels_exposure_doubles_its_part_everywhere() -> None:
+    model, table = linear_model(), small_table()
+    parameters = {name: np.array([prior.mean]) for name, prior in model.priors.items()} | {"retention[tv]": [1e-12]}
+    parameters = {name: np.asarray(value, dtype=float) for name, value in parameters.items()}
+    none = model.expected(parameters | {"roi[tv]": np.zeros(1)})
+    part = (model.expected(parameters) - none)[:, 0]
+    # Without carry-over the part of a linear channel is ROI · spend, around its mean.
+    brought = parameters["roi[tv]"] * table.columns["tv_spend"]
+    np.testing.assert_allclose(part, brought - brought.mean(), atol=1e-6)
+
+
+def test_simulator_and_density_have_one_mean_of_linear_and_saturating_media() -> None:
+    model, sample = linear_model(), linear_model().sample_prior(SEED, np.arange(4))
+    target = model.target
+    media = np.asarray(
+        target.media_mean(target.prior_map.parameters(jnp.asarray(model.coordinates(sample.parameters))))
+    )
+    block = model.design.block @ np.stack([sample.parameters[name] for name in model.design.block_names])
+    expected = (model.expected(sample.parameters) - model.design.kpi_mean) / model.design.kpi_sd
+    np.testing.assert_allclose(media[:60] + block, expected, rtol=1e-7, atol=1e-7)
+
+
+def test_hill_media_with_a_distant_half_saturation_are_linear() -> None:
+    # x / (x + k) over its weighted sum tends to x over its own as k grows, with an error of the order of x / k.
+    hill, linear = small_model(), linear_model()
+    y = hill.observed[:, None]
+    far = {name: np.array([prior.mean]) for name, prior in hill.priors.items()} | {
+        "half_saturation[tv]": np.full(1, 1e9)
+    }
+    near = {name: value for name, value in far.items() if name in linear.priors}
+    np.testing.assert_allclose(
+        hill.evaluate(far, y)["log_likelihood"], linear.evaluate(near, y)["log_likelihood"], rtol=1e-7
+    )
+
+
+def test_the_marginal_likelihood_of_weighted_rows_is_that_of_unequal_variances() -> None:
+    model = small_model().weighted(UNEQUAL)
+    target, rng = model.target, np.random.default_rng(0)
+    z = jnp.asarray(rng.normal(size=(target.dimension, 3)))
+    kpi = model.observed[:, None] + 50.0 * rng.normal(size=(60, 3))
+    theta = target.prior_map.parameters(z)
+    media = np.asarray(small_model().target.media_mean(theta))[:60]
+    kept = UNEQUAL > 0.0
+    scaled = (model.design.block * [model.priors[name].sd for name in model.design.block_names])[kept]
+    plain = small_model().target_units(kpi)[:60]
+    value = np.asarray(jax.jit(target.log_likelihood)(z, jnp.asarray(model.target_units(kpi))))
+    for lane in range(3):
+        covariance = float(theta[-1, lane]) ** 2 * np.diag(1.0 / UNEQUAL[kept]) + scaled @ scaled.T
+        exact = stats.multivariate_normal(media[kept, lane], covariance).logpdf(plain[kept, lane])
+        constant = float(target.log_scale) - 0.5 * kept.sum() * np.log(2 * np.pi)
+        assert value[lane] + constant == pytest.approx(exact, abs=1e-8)
+
+
+def test_weights_run_in_the_program_of_the_model_without_them() -> None:
+    one, other = (jax.tree.flatten(model.target) for model in (small_model(), small_model().weighted(UNEQUAL)))
+    assert one[1] == other[1]
+    assert [leaf.shape for leaf in one[0]] == [leaf.shape for leaf in other[0]]
+
+
+def test_weights_of_one_and_nought_are_a_restriction() -> None:
+    model, rows = small_model(), np.arange(60) >= 20
+    for one, other in zip(
+        *(jax.tree.leaves(each.target) for each in (model.restricted(rows), model.weighted(rows.astype(float)))),
+        strict=True,
+    ):
+        assert np.array_equal(one, other)
+    again = model.weighted(UNEQUAL).restricted(rows)
+    assert np.array_equal(again.row_weights, UNEQUAL * rows)
+
+
+@pytest.mark.parametrize("weights", [np.ones(3), np.full(60, -1.0), np.full(60, np.nan)])
+def test_weights_that_are_none_are_refused(weights: np.ndarray) -> None:
+    with pytest.raises(InvalidInput):
+        small_model().weighted(weights)
 
 
 @pytest.mark.parametrize("quantity", ["share_of_media[tv]", "total_media_share_of_outcome", "roi[search]", "nonsense"])

@@ -11,12 +11,16 @@ from engine.models import additive_mmm, additive_target
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.protocol import Seed
 from tests.bench.cases import case
-from tests.engine.models.test_additive_mmm import small_model
+from tests.engine.models.test_additive_mmm import UNEQUAL, linear_model, small_model
 
 enable_float64()
 
 LANES = 16
-MODELS = pytest.mark.parametrize("model", [small_model(), case(5)], ids=["mixed", "share"])
+MODELS = pytest.mark.parametrize(
+    "model",
+    [small_model(), case(5), linear_model().weighted(UNEQUAL)],
+    ids=["mixed", "share", "linear and weighted"],
+)
 
 
 def truths(model: AdditiveMmm) -> tuple[jax.Array, jax.Array]:

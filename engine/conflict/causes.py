@@ -1,0 +1,288 @@
+"""What else could explain a conflict: one belief judged under changed models, and where the conflict comes from."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import special
+
+from engine.conflict.alternatives import Alternative, CauseKind
+from engine.conflict.analysis import BeliefConflict, Summary, analyse_belief
+from engine.conflict.curve import EvidenceCurve
+from engine.conflict.reliability import Status
+from engine.errors import UnsupportedQuantity
+from engine.inference.evidence import log_evidence
+from engine.inference.settings import FitSettings
+from engine.models.additive_mmm import AdditiveMmm
+from engine.models.protocol import BatchFit, Floats, Seed
+from engine.priors.distribution import Distribution
+
+CurveOf = Callable[[AdditiveMmm, BatchFit, str], EvidenceCurve]
+"""The evidence curve of a quantity under a model, from the model's fit."""
+
+COLLINEAR = 0.9
+"""R² above which the data count as unable to tell a channel from the rest: its variance is ten times as large."""
+
+_PREFERRED = math.log(3.0)
+_WORTH_MONTHS = 6.0
+_TALKED_DOWN = 2.6
+
+
+class Attribution(enum.Enum):
+    """Where a conflict comes from, as far as refits can tell.
+
+    PRIOR: no change of the model resolves it. MODEL: one does that the data prefer. OUTLIERS: it hangs on outlying
+    rows. UNDECIDED: a change resolves it and the data do not tell which model is right.
+    """
+
+    PRIOR = "prior"
+    MODEL = "model"
+    OUTLIERS = "outliers"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Refit:
+    """An alternative with its fit to the observed data.
+
+    `log_evidence_gain`: ln m(y | alternative) - ln m(y | base), Laplace; None where the rows are not the same.
+    """
+
+    alternative: Alternative
+    fit: BatchFit
+    log_evidence_gain: float | None
+
+    @property
+    def converged(self) -> bool:
+        """Whether the fit met the limits of its settings."""
+        return bool(self.fit.diagnostics.ok[0])
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What the data would say about a belief under another model.
+
+    `change` is that of the data side's mean against the base model, in units of the quantity; `log_bf` the recentred
+    Bayes factor against the same belief. `resolves`: the data would no longer contradict it by the rule in force.
+    `only_vaguer`: that is so only because fewer rows say less; where the base model's data side moved to the same mean
+    and kept its spread it would still contradict. `dates`: the rows that count least, for OUTLIERS.
+    """
+
+    kind: CauseKind
+    subject: str
+    data_side: Summary
+    change: float
+    log_bf: float
+    resolves: bool
+    only_vaguer: bool
+    log_evidence_gain: float | None
+    dates: tuple[np.datetime64, ...]
+    explanation: str
+
+    def expected_drop(self, base_log_bf: float) -> float:
+        """P(alternative | data), from even odds, times what it takes off the base model's log Bayes factor."""
+        probability = 0.5 if self.log_evidence_gain is None else float(special.expit(self.log_evidence_gain))
+        return probability * max(base_log_bf - self.log_bf, 0.0)
+
+
+@dataclass(frozen=True)
+class Causes:
+    """The causes of one conflict, the most plausible first; `failed` names the changed models that gave no answer."""
+
+    ranked: tuple[Cause, ...]
+    failed: tuple[str, ...]
+    attribution: Attribution
+
+
+def refit(
+    base: AdditiveMmm, candidates: Sequence[Alternative], seed: Seed, settings: FitSettings | None = None
+) -> list[Refit]:
+    """Fit every alternative to the observed KPI; the refits serve all beliefs about the model.
+
+    By default with the settings of a single fit, because alternatives of the base model's shape then run in programs
+    that its own fit has compiled; only NUTS, the last resort, is left out.
+    """
+    settings = settings or replace(FitSettings.single(), last=None)
+    before, found = _log_evidence(base), []
+    for candidate in candidates:
+        model, gain = candidate.model, candidate.log_evidence_gain
+        if gain is None and candidate.same_rows:
+            gain = _log_evidence(model) - before
+        own = seed.derived(f"{candidate.kind.value}:{candidate.subject}")
+        fit = model.fit(model.observed[:, None], own, np.zeros(1, dtype=np.int64), settings)
+        found.append(Refit(candidate, fit, gain))
+    return found
+
+
+def _log_evidence(model: AdditiveMmm) -> float:
+    return float(log_evidence(model.target, model.target_units(model.observed[:, None]))[0])
+
+
+def draws_curve(months: float) -> CurveOf:
+    """The curve of a quantity whose prior has a closed form, for so many months of data behind the base model."""
+
+    def curve(model: AdditiveMmm, fit: BatchFit, quantity: str) -> EvidenceCurve:
+        draws: Floats = fit.draws[quantity][0]
+        return EvidenceCurve.from_draws(draws, model.prior_of(quantity), months * model.rows_used, quantity=quantity)
+
+    return curve
+
+
+def explain(
+    found: BeliefConflict,
+    prior: Distribution,
+    refits: Sequence[Refit],
+    curve_of: CurveOf,
+    shown: Callable[[float], str] = "{:.4g}".format,
+) -> Causes:
+    """Judge a belief, found in conflict under the base model, by every refit and rank what might explain the conflict.
+
+    The rule is that of `found`. Causes are ranked by `Cause.expected_drop`. A refit that did not converge, or whose
+    figures are UNRELIABLE, is counted as failed; one whose model has no such quantity has nothing to say. `shown`
+    prints a value of the quantity in the client's units.
+    """
+    causes, failed = [], []
+    for each in refits:
+        name = " ".join(filter(None, (each.alternative.kind.value.replace("_", " "), each.alternative.subject)))
+        if not each.converged:
+            failed.append(name)
+            continue
+        try:
+            curve = curve_of(each.alternative.model, each.fit, found.quantity)
+        except UnsupportedQuantity:
+            continue
+        other = analyse_belief(
+            prior,
+            curve,
+            confidence_threshold=found.rule.confidence_threshold,
+            conflict_threshold=found.rule.conflict_threshold,
+        )
+        if other.status is Status.UNRELIABLE:
+            failed.append(name)
+        else:
+            causes.append(_cause(found, other, each, shown))
+    base = found.recentred.log_bf
+    ranked = tuple(sorted(causes, key=lambda cause: -cause.expected_drop(base)))
+    return Causes(ranked, tuple(failed), _attribution(ranked))
+
+
+def _cause(found: BeliefConflict, other: BeliefConflict, refitted: Refit, shown: Callable[[float], str]) -> Cause:
+    alternative, gain = refitted.alternative, refitted.log_evidence_gain
+    resolves = not other.conflict
+    vaguer = resolves and not alternative.same_rows and _still_contradicts(found, other)
+    cause = Cause(
+        kind=alternative.kind,
+        subject=alternative.subject,
+        data_side=other.data_side,
+        change=other.data_side.mean - found.data_side.mean,
+        log_bf=other.recentred.log_bf,
+        resolves=resolves,
+        only_vaguer=vaguer,
+        log_evidence_gain=gain,
+        dates=alternative.dates,
+        explanation="",
+    )
+    return replace(cause, explanation=_sentence(cause, found, shown))
+
+
+def _still_contradicts(found: BeliefConflict, other: BeliefConflict) -> bool:
+    """Whether the base model's data side, moved to the other's mean but as narrow as it is, would contradict.
+
+    With normal laws, p of the standardised difference against the rule's false-alarm rate: the recentred rule and the
+    p-value's are both bounds on |z| (conflict.md §3 B).
+    """
+    spread = math.hypot(found.client.sd, found.data_side.sd)
+    z = abs(other.data_side.mean - found.client.mean) / spread
+    return bool(2.0 * float(special.ndtr(-z)) <= found.rule.null_rate)
+
+
+def _attribution(ranked: Sequence[Cause]) -> Attribution:
+    resolving = [cause for cause in ranked if cause.resolves and not cause.only_vaguer]
+    if not resolving:
+        return Attribution.PRIOR
+    # Outliers to which the data prefer normal errors explain nothing.
+    if resolving[0].kind is CauseKind.OUTLIERS and (resolving[0].log_evidence_gain or 0.0) >= 0.0:
+        return Attribution.OUTLIERS
+    if any((cause.log_evidence_gain or 0.0) > _PREFERRED for cause in resolving):
+        return Attribution.MODEL
+    return Attribution.UNDECIDED
+
+
+def suggestion(found: BeliefConflict, causes: Causes, channel: str, months: float, r_squared: float | None) -> str:
+    """What would settle the matter, in a sentence; empty where nothing would.
+
+    A first cause that resolves and that the data do not speak against is acted on: rows to check, a column to give,
+    a model that the data prefer. Otherwise an experiment on the channel, when the causes leave it open, when the
+    channel is collinear (`r_squared` of `collinearity` above .9) or when neither side can be talked down: belief
+    and data are each worth more than six months and lie more than 2.6 standard deviations apart (conflict.md §12).
+    """
+    first = next((cause for cause in causes.ranked if cause.resolves and not cause.only_vaguer), None)
+    if first is not None and (first.log_evidence_gain or 0.0) >= 0.0:
+        if first.kind is CauseKind.OUTLIERS:
+            return f"Check the rows of {_listed(first.dates)}." if first.dates else "Check the data for outlying rows."
+        if first.kind is CauseKind.COLUMN_ADDED:
+            return f"Give the model the column {first.subject} as a control."
+        if causes.attribution is Attribution.MODEL and first.log_evidence_gain is not None:
+            changed = _phrase(first)
+            return f"Ask again {changed[0].lower()}{changed[1:]}, a model that explains the data better."
+    experiment = f"An experiment with {channel} (geo test or lift test) would settle it"
+    if causes.attribution is Attribution.UNDECIDED:
+        return f"{experiment}: the data do not tell which model is right."
+    if r_squared is not None and r_squared > COLLINEAR:
+        return f"{experiment}: {100 * r_squared:.0f} % of its exposure follows from the rest of the model."
+    z = math.sqrt(2.0 * max(found.recentred.log_bf, 0.0))
+    if found.prior_ess_months > _WORTH_MONTHS and months > _WORTH_MONTHS and z > _TALKED_DOWN:
+        return f"{experiment}: belief and data are both too firm for either to be talked down."
+    return ""
+
+
+_PHRASES = {
+    CauseKind.OUTLIERS: "With outlying rows counting less",
+    CauseKind.ADSTOCK_WINDOW: "With a carry-over window of {subject}",
+    CauseKind.SATURATION: "With {subject}",
+    CauseKind.CONTROL_DROPPED: "Without the control {subject}",
+    CauseKind.COLUMN_ADDED: "With the column {subject} as a control",
+    CauseKind.FIRST_YEAR_DROPPED: "Without the first twelve months ({subject})",
+    CauseKind.LAST_YEAR_DROPPED: "Without the last twelve months ({subject})",
+}
+
+
+def _phrase(cause: Cause) -> str:
+    return _PHRASES[cause.kind].format(subject=cause.subject)
+
+
+def _sentence(cause: Cause, found: BeliefConflict, shown: Callable[[float], str]) -> str:
+    changed = _phrase(cause)
+    if cause.dates:
+        changed += f" (least of all {_listed(cause.dates)})"
+    now, before = cause.data_side, found.data_side
+    said = (
+        f"{changed} the data alone would say {shown(now.mean)} ± {shown(now.sd)} under this model "
+        f"instead of {shown(before.mean)} ± {shown(before.sd)}"
+    )
+    if cause.only_vaguer:
+        verdict = "that contradicts the belief no more, but only because fewer rows say less"
+    elif cause.resolves:
+        verdict = "that contradicts the belief no more"
+    else:
+        verdict = "that contradicts the belief all the same"
+    return f"{said}; {verdict}{_evidence(cause.log_evidence_gain)}."
+
+
+def _evidence(gain: float | None) -> str:
+    """What the data say of the changed model itself."""
+    if gain is None:
+        return ""
+    factor = math.exp(min(abs(gain), 700.0))
+    if factor < 1.05:
+        return ", and the data are as probable under either model"
+    times = f"{factor:,.1f}" if factor < 1e6 else "over a million"
+    return f", and the data are {times} times as probable under {'it' if gain > 0.0 else 'the model as it is'}"
+
+
+def _listed(dates: Sequence[np.datetime64]) -> str:
+    return ", ".join(str(date) for date in sorted(dates))
