@@ -89,7 +89,7 @@ def bridge(
         change = log_mean(numerator) - log_mean(denominator) - odds
         log_ratio += change
         iterations += 1
-        converged = abs(math.expm1(-change)) <= tolerance if abs(change) < 700.0 else False
+        converged = abs(change) < 1.0 and abs(math.expm1(-change)) <= tolerance
     return Bridge(log_ratio, numerator, denominator, iterations, converged)
 
 
@@ -128,6 +128,8 @@ def bridge_estimate(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
+    if not math.isfinite(found.log_ratio):  # the posterior has no mass at any proposal
+        return BridgeEstimate(found.log_ratio, math.inf, found.iterations, False)
     denominator = np.exp(found.denominator - found.denominator.max()).reshape(first.shape)
     relative = _relative_variance(np.exp(found.numerator - found.numerator.max())) / second.size
     relative += _relative_variance(denominator) / _effective(denominator)

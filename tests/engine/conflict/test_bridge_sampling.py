@@ -85,6 +85,12 @@ def test_an_iteration_that_is_cut_short_has_not_converged() -> None:
     assert not bridge_estimate(Q11, Q12, Q21, Q22, max_iterations=1).converged
 
 
+def test_proposals_without_posterior_mass_give_no_estimate() -> None:
+    found = bridge_estimate(Q11, Q12, np.full(4, -math.inf), Q22)
+    assert not found.converged
+    assert found.mcse == math.inf
+
+
 def test_unfit_draws_are_refused() -> None:
     rng = np.random.default_rng(1)
     draws = rng.standard_normal((4, 100, 2))

@@ -152,7 +152,7 @@ def test_the_error_of_independent_draws_is_their_spread() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("away", "tau"), [(2.0, 0.02), (5.0, 0.05), (8.0, 0.02), (8.0, 0.3)])
-def test_the_stated_errors_of_bridge_and_refit_cover_the_truth(away: float, tau: float) -> None:
+def test_the_stated_error_of_the_bridge_covers_the_conjugate_truth(away: float, tau: float) -> None:
     client = Normal(0.25 + away * ERROR, tau)
     truth, target, support = TV.log_marginal(client), TV.tilted(client), REFERENCES[SHARE].support
     powers = ladder(Overlay(client, TV.curve()))
