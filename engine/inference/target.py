@@ -73,6 +73,19 @@ class Target(Protocol):
         ...
 
 
+class SmoothTarget(Target, Protocol):
+    """A target some of whose quantities are smooth functions of z alone: those that `tilted` can give another prior."""
+
+    @property
+    def smooth_names(self) -> tuple[str, ...]:
+        """Names of the rows that `smooth` returns; empty for a row that nobody wants."""
+        ...
+
+    def smooth(self, z: Array) -> Array:
+        """Values [K, lanes] at z [D, lanes], differentiable; cheap beside the likelihood, for all are computed."""
+        ...
+
+
 @runtime_checkable
 class ClosedForm(Protocol):
     """A target whose gradient is written out, batched over the lanes; others are differentiated automatically."""

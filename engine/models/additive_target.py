@@ -333,14 +333,28 @@ class AdditiveTarget:
         log_block = log_block - self.block.real @ jnp.log(self.block.sd * jnp.sqrt(2.0 * jnp.pi))
         log_prior = jnp.sum(self.prior_map.log_density(z), axis=0) + log_block
 
-        media = theta[: self.channels]
-        share = media * self.to_share[:, None]
         # A row that only fills up is judged with the others: as a copy of sigma it changes no worst R-hat.
         linear = jnp.where(self.block.real[:, None] > 0.0, coefficients, theta[-1])
-        rows_out = [theta[:-1], linear, theta[-1:], share]
-        rows_out += [media * self.to_incremental[:, None], media * self.to_roi[:, None]]
+        sampled, estimands = self._smooth(theta)
+        rows_out = [sampled[:-1], linear, sampled[-1:], estimands, log_likelihood[None], log_prior[None]]
+        return jnp.concatenate(rows_out)
+
+    def _smooth(self, theta: Array) -> tuple[Array, Array]:
+        """What is sampled [3C + 1, lanes] and the estimands that depend on nothing else [E, lanes]."""
+        media = theta[: self.channels]
+        share = media * self.to_share[:, None]
+        rows = [share, media * self.to_incremental[:, None], media * self.to_roi[:, None]]
         if self.channels > 1:
             together = jnp.sum(share, axis=0)
-            rows_out += [share / together, together[None]]
-        rows_out += [log_likelihood[None], log_prior[None]]
-        return jnp.concatenate(rows_out)
+            rows += [share / together, together[None]]
+        return theta, jnp.concatenate(rows)
+
+    @property
+    def smooth_names(self) -> tuple[str, ...]:
+        """All quantities but the linear part, which is integrated out, and the log densities."""
+        media, linear = 3 * self.channels, self.noise_dimension
+        return (*self.labels.names[:media], *self.labels.names[media + linear : -2])
+
+    def smooth(self, z: Array) -> Array:
+        """Rows [K, lanes] in the order of `smooth_names` at z [D, lanes]."""
+        return jnp.concatenate(self._smooth(self.prior_map.parameters(z)))
