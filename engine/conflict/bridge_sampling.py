@@ -45,7 +45,7 @@ class BridgeEstimate:
 
 
 @dataclass(frozen=True)
-class LogMarginal:
+class BridgedMarginal:
     """Repeated bridge estimates of one log marginal likelihood, combined.
 
     `log_marginal` is the median of the repetitions that converged; `mcse` their largest error and half their range,
@@ -149,7 +149,7 @@ def _relative_variance(values: Array) -> float:
 
 def log_marginal_likelihood(
     log_density: Callable[[Array], Array], draws: ArrayLike, rng: np.random.Generator, repetitions: int = 2
-) -> LogMarginal:
+) -> BridgedMarginal:
     """log ∫ exp(log_density(z)) dz over R^D from draws z [chains, n, D] of the normalised density.
 
     Method "normal" of R's bridgesampling (Gronau, Singmann & Wagenmakers 2020): the proposal is the normal law with
@@ -183,14 +183,14 @@ def log_marginal_likelihood(
     return combined(found)
 
 
-def combined(repetitions: list[BridgeEstimate]) -> LogMarginal:
-    """The repetitions of one log marginal likelihood as one figure; see `LogMarginal`."""
+def combined(repetitions: list[BridgeEstimate]) -> BridgedMarginal:
+    """The repetitions of one log marginal likelihood as one figure; see `BridgedMarginal`."""
     kept = [repetition for repetition in repetitions if repetition.converged]
     if not kept:
-        return LogMarginal(math.nan, math.inf, tuple(repetitions))
+        return BridgedMarginal(math.nan, math.inf, tuple(repetitions))
     values = np.array([repetition.log_marginal for repetition in kept])
     error = math.hypot(max(repetition.mcse for repetition in kept), 0.5 * float(np.ptp(values)))
-    return LogMarginal(float(np.median(values)), error if len(kept) > 1 else math.inf, tuple(repetitions))
+    return BridgedMarginal(float(np.median(values)), error if len(kept) > 1 else math.inf, tuple(repetitions))
 
 
 class _Normal(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array as JaxArray
 from numpy.typing import NDArray
 
-from engine.conflict.bridge_sampling import LogMarginal, log_marginal_likelihood
+from engine.conflict.bridge_sampling import BridgedMarginal, log_marginal_likelihood
 from engine.conflict.tempering import ladder_settings
 from engine.inference.batch import fit_batch
 from engine.inference.settings import FitSettings
@@ -35,8 +35,8 @@ class RefitEstimate:
 
     log_marginal: float
     mcse: float
-    client: LogMarginal
-    reference: LogMarginal
+    client: BridgedMarginal
+    reference: BridgedMarginal
     reasons: tuple[str, ...]
     client_draws: Array
 
@@ -46,7 +46,7 @@ class RefitEstimate:
         return not self.reasons
 
 
-def refit(
+def refit_bridge(
     target: TiltedTarget,
     y: Array,
     support: Support,

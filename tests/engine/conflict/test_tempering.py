@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from engine.conflict.curve import EvidenceCurve
-from engine.conflict.importance import importance_estimate
+from engine.conflict.importance import MAX_KHAT
+from engine.conflict.marginal import by_importance
 from engine.conflict.overlay import Overlay
-from engine.conflict.refit import refit
+from engine.conflict.refit import refit_bridge
 from engine.conflict.tempering import (
     CHUNK,
     MAX_CHUNKS,
@@ -80,7 +81,7 @@ def test_bridge_and_refit_agree_with_quadrature_over_a_curved_posterior(quantity
     found = bridge_of(BENT, client, 11, quantity)
     assert found.admissible, found.reasons
     assert found.log_marginal == pytest.approx(truth, abs=4.0 * found.mcse)
-    again = refit(BENT.tilted(client, quantity), BENT.y, REFERENCES[quantity].support, Seed.of(12))
+    again = refit_bridge(BENT.tilted(client, quantity), BENT.y, REFERENCES[quantity].support, Seed.of(12))
     assert again.admissible, again.reasons
     assert again.mcse < 0.1
     assert again.log_marginal == pytest.approx(truth, abs=4.0 * again.mcse)
@@ -124,7 +125,7 @@ def test_rungs_that_did_not_converge_are_told() -> None:
     found = tempered_bridge(TV.tilted(client), TV.y, REFERENCES[SHARE].support, powers, Seed.of(7), settings)
     assert len(found.reasons) == powers.size
     assert "lambda 0 did not converge" in found.reasons[0]
-    again = refit(TV.tilted(client), TV.y, REFERENCES[SHARE].support, Seed.of(7), settings)
+    again = refit_bridge(TV.tilted(client), TV.y, REFERENCES[SHARE].support, Seed.of(7), settings)
     assert again.reasons == (
         "the fit under the reference prior did not converge",
         "the fit under the client prior did not converge",
@@ -172,7 +173,7 @@ def test_the_stated_errors_cover_the_truth_over_a_curved_posterior(quantity: str
     scores = []
     for seed in range(60):
         first = tempered_bridge(target, BENT.y, support, powers, Seed.of(seed))
-        second = refit(target, BENT.y, support, Seed.of(1000 + seed))
+        second = refit_bridge(target, BENT.y, support, Seed.of(1000 + seed))
         scores.append([(found.log_marginal - truth) / found.mcse for found in (first, second)])
     for each in np.array(scores).T:
         assert np.mean(np.abs(each) <= 3.0) >= 0.95
@@ -199,8 +200,8 @@ def test_bridge_refit_and_mean_agree_on_a_mix_model(quantity: str, belief: Distr
         target = tilt(model.target, quantity, client, belief, covered)
         powers = ladder(Overlay(client, curve))
         found = tempered_bridge(target, y, belief.support, powers, Seed.of(2))
-        again = refit(target, y, belief.support, Seed.of(3))
-        mean = importance_estimate(client, belief, draws)
+        again = refit_bridge(target, y, belief.support, Seed.of(3))
+        mean = by_importance(Overlay(client, curve), draws)
         assert found.admissible, found.reasons
         assert again.admissible, again.reasons
         assert abs(found.log_marginal - again.log_marginal) < 4.0 * np.hypot(found.mcse, again.mcse)
@@ -220,8 +221,8 @@ def test_bridge_and_refit_agree_where_the_curve_extrapolates() -> None:
     curve = EvidenceCurve.from_draws(draws, reference, 42.0, quantity=quantity)
     target = tilt(model.target, quantity, client, reference, (float(curve.grid[0]), float(curve.grid[-1])))
     found = tempered_bridge(target, y, reference.support, ladder(Overlay(client, curve)), Seed.of(2))
-    again = refit(target, y, reference.support, Seed.of(3))
+    again = refit_bridge(target, y, reference.support, Seed.of(3))
     assert found.admissible, found.reasons
     assert again.admissible, again.reasons
     assert abs(found.log_marginal - again.log_marginal) < 4.0 * np.hypot(found.mcse, again.mcse)
-    assert not importance_estimate(client, reference, draws).admissible
+    assert by_importance(Overlay(client, curve), draws).khat > MAX_KHAT

@@ -50,7 +50,9 @@ def curve(form: Saturation, exposures: list[float], retention: float, half: floa
     for week in range(len(exposures)):
         adstocked = sum(powers[lag] * exposures[week - lag] / scale for lag in range(WEIGHTS) if week >= lag)
         x = adstocked / sum(powers)
-        if form is Saturation.HILL:
+        if form is Saturation.LINEAR:
+            values.append(x)
+        elif form is Saturation.HILL:
             values.append(x / (x + half))
         else:
             rate = math.log(3.0) / half

@@ -1,0 +1,39 @@
+"""Estimates of a client's marginal likelihood from runs of their own, for beliefs that the draws do not reach."""
+
+from __future__ import annotations
+
+from engine.conflict.marginal import Estimator, Ladder, LogMarginal, agree, by_curve
+from engine.conflict.refit import refit_bridge
+from engine.conflict.tempering import ladder as powers_of
+from engine.conflict.tempering import tempered_bridge
+from engine.errors import InvalidInput, UnsupportedQuantity
+from engine.inference.tilted import tilt
+from engine.models.additive_mmm import AdditiveMmm
+from engine.models.protocol import Seed
+
+
+def bridges(model: AdditiveMmm, ladder: Ladder, seed: Seed) -> tuple[LogMarginal, ...]:
+    """The tempered bridge, and refit with bridge sampling where it disagrees with the curve (conflict.md §4.2, 4 and 5).
+
+    None where the importance mean reaches the belief, and where psi is no smooth function of what is sampled or the
+    belief excludes part of its range. An estimate that misses its own gates is left out.
+    """
+    overlay = ladder.overlay
+    curve = overlay.curve
+    if not ladder.extrapolates:
+        return ()
+    try:
+        covered = float(curve.grid[0]), float(curve.grid[-1])
+        target = tilt(model.target, curve.quantity, overlay.prior, curve.reference, covered)
+    except (UnsupportedQuantity, InvalidInput):
+        return ()
+    y = model.target_units(model.observed[:, None])[:, 0]
+    found = []
+    tempered = tempered_bridge(target, y, curve.support, powers_of(overlay), seed.derived("tempered bridge"))
+    if tempered.admissible:
+        found.append(LogMarginal.alone(tempered.log_marginal, tempered.mcse, Estimator.TEMPERED_BRIDGE, tempered.khat))
+    if not found or not agree(found[0], by_curve(overlay)):
+        again = refit_bridge(target, y, curve.support, seed.derived("bridge sampling"))
+        if again.admissible:
+            found.append(LogMarginal.alone(again.log_marginal, again.mcse, Estimator.BRIDGE_SAMPLING))
+    return tuple(found)
