@@ -13,7 +13,7 @@ from engine.models.protocol import Seed
 
 
 def bridges(model: AdditiveMmm, ladder: Ladder, seed: Seed) -> tuple[LogMarginal, ...]:
-    """The tempered bridge, and refit with bridge sampling where it disagrees with the curve (conflict.md §4.2, 4 and 5).
+    """The tempered bridge, and bridge sampling of a refit where it disagrees with the curve (conflict.md §4.2).
 
     None where the importance mean reaches the belief, and where psi is no smooth function of what is sampled or the
     belief excludes part of its range. An estimate that misses its own gates is left out.

@@ -10,13 +10,19 @@ import numpy as np
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
 
 from engine.conflict.analysis import BeliefConflict, ConflictRule, analyse_belief
+from engine.conflict.bridges import bridges
 from engine.conflict.curve import CurveKind, EvidenceCurve
 from engine.conflict.joint import JointBeliefs, joint_beliefs
+from engine.conflict.marginal import Ladder, LogMarginal
 from engine.conflict.multiplicity import e_bh, holm
+from engine.conflict.overlay import Overlay
 from engine.conflict.reliability import Status
 from engine.conflict.replication import ReplicatedPValue, replicated_p
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.settings import FitSettings
+from engine.models.additive_mmm import AdditiveMmm
+from engine.models.protocol import Model as EngineModel
+from engine.models.protocol import Seed
 from engine.priors.distribution import Distribution
 from persistence import tables
 from persistence.tables import ClientPrior
@@ -68,17 +74,34 @@ async def examine(
         expert = theirs.get(name)
         rival = None if expert is None else belief_law(expert, curve.reference, f"expert_session_id: {field}")
         draws = fit.draws_of(name) if curve.kind is CurveKind.DRAWS else None
-        figures = await asyncio.to_thread(
-            analyse_belief,
-            prior,
-            curve,
-            conflict_threshold=rule.conflict_threshold,
-            confidence_threshold=rule.confidence_threshold,
-            draws=draws,
-            expert=rival,
-        )
+        seed = fit.seed.derived(f"bridges of {row.pk}")
+        figures = await asyncio.to_thread(_figures, fit.model, prior, curve, draws, rule, rival, seed)
         examined.append(Examined(row, belief, curve_row, prior, curve, draws, figures))
     return _as_a_family(examined, rule)
+
+
+def _figures(
+    model: EngineModel,
+    prior: Distribution,
+    curve: EvidenceCurve,
+    draws: Floats | None,
+    rule: ConflictRule,
+    expert: Distribution | None,
+    seed: Seed,
+) -> BeliefConflict:
+    """All figures of a belief; where the draws do not reach it, with runs of the sampler that do."""
+    further: Sequence[LogMarginal] = ()
+    if draws is not None and isinstance(model, AdditiveMmm):
+        further = bridges(model, Ladder.climb(Overlay(prior, curve), draws), seed)
+    return analyse_belief(
+        prior,
+        curve,
+        conflict_threshold=rule.conflict_threshold,
+        confidence_threshold=rule.confidence_threshold,
+        draws=draws,
+        bridges=further,
+        expert=expert,
+    )
 
 
 def _belief(row: ClientPrior) -> elicitation_pb2.Belief:
