@@ -133,9 +133,9 @@ class BeliefConflict:
     extrapolated_share: float
     recentring_shift: float
     log_marginal_client: float
-    client: Summary
-    data_side: Summary
-    client_posterior: Summary
+    client: Distribution
+    data_side: Distribution
+    client_posterior: Distribution
 
 
 def analyse_belief(
@@ -146,6 +146,7 @@ def analyse_belief(
     conflict_threshold: float = CONFLICT_THRESHOLD,
     draws: ArrayLike | None = None,
     bridges: Sequence[LogMarginal] = (),
+    client_draws: ArrayLike | None = None,
     expert: Distribution | None = None,
 ) -> BeliefConflict:
     """All conflict figures of a client prior against a curve; a pure function.
@@ -154,6 +155,8 @@ def analyse_belief(
     false-alarm rate is 1 - c; without one, from a recentred factor of `conflict_threshold` (> 1) on. `draws`
     [chains, n] of psi under the reference posterior add the importance mean, and `bridges` estimates of the client's
     marginal likelihood from runs of their own, to the ladder of estimators; `expert` another prior of psi to compare.
+    `client_draws` [chains, n] of psi under the client's posterior, from such runs, answer what hangs on the likelihood
+    there: the client posterior, the information gain and the sensitivity.
     """
     rule = ConflictRule(conflict_threshold, confidence_threshold)
     overlay = Overlay(prior, curve)
@@ -164,6 +167,7 @@ def analyse_belief(
     # A bound that Monte Carlo noise put below what it bounds would be none.
     point = bayes_factor.point_mle(ladder)
     point = replace(point, log_bf=max(factor.log_bf for factor in (point, headline, widened, reference)))
+    there = overlay if client_draws is None else Overlay(prior, EvidenceCurve.from_draws(client_draws, prior, 1.0))
     p = node_split(overlay)
     reliability = judge(ladder, headline)
     usable = reliability.status is not Status.UNRELIABLE
@@ -194,17 +198,17 @@ def analyse_belief(
         expert=None if expert is None else _against(expert, ladder, draws),
         p=p,
         kl=kl_data_client(overlay),
-        information_gain=information_gain(overlay),
+        information_gain=information_gain(there),
         wasserstein=wasserstein_distances(overlay),
         prior_ess_months=ess,
-        sensitivity=power_scaling(overlay),
+        sensitivity=power_scaling(there),
         contraction=curve.contraction,
-        extrapolated_share=overlay.extrapolated_share,
+        extrapolated_share=there.extrapolated_share,
         recentring_shift=shift,
         log_marginal_client=ladder.chosen.value,
-        client=Summary.of(prior),
-        data_side=Summary.of(overlay.data_side),
-        client_posterior=Summary.of(overlay.client_posterior),
+        client=prior,
+        data_side=overlay.data_side,
+        client_posterior=there.client_posterior,
     )
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.conflict.marginal import Estimator, Ladder, LogMarginal, agree, by_curve
 from engine.conflict.refit import refit_bridge
 from engine.conflict.tempering import ladder as powers_of
@@ -11,8 +16,18 @@ from engine.inference.tilted import tilt
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.protocol import Seed
 
+Array = NDArray[np.float64]
 
-def bridges(model: AdditiveMmm, ladder: Ladder, seed: Seed) -> tuple[LogMarginal, ...]:
+
+@dataclass(frozen=True, eq=False)
+class Bridges:
+    """Admissible estimates of ln m_client / m_ref, and draws [chains, n] of psi under the client's posterior."""
+
+    marginals: tuple[LogMarginal, ...] = ()
+    client_draws: Array | None = None
+
+
+def bridges(model: AdditiveMmm, ladder: Ladder, seed: Seed) -> Bridges:
     """The tempered bridge, and bridge sampling of a refit where it disagrees with the curve (conflict.md §4.2).
 
     None where the importance mean reaches the belief, and where psi is no smooth function of what is sampled or the
@@ -21,19 +36,22 @@ def bridges(model: AdditiveMmm, ladder: Ladder, seed: Seed) -> tuple[LogMarginal
     overlay = ladder.overlay
     curve = overlay.curve
     if not ladder.extrapolates:
-        return ()
+        return Bridges()
     try:
         covered = float(curve.grid[0]), float(curve.grid[-1])
         target = tilt(model.target, curve.quantity, overlay.prior, curve.reference, covered)
     except (UnsupportedQuantity, InvalidInput):
-        return ()
+        return Bridges()
     y = model.target_units(model.observed[:, None])[:, 0]
-    found = []
+    found: list[LogMarginal] = []
+    draws: Array | None = None
     tempered = tempered_bridge(target, y, curve.support, powers_of(overlay), seed.derived("tempered bridge"))
     if tempered.admissible:
+        draws = tempered.client_draws
         found.append(LogMarginal.alone(tempered.log_marginal, tempered.mcse, Estimator.TEMPERED_BRIDGE, tempered.khat))
     if not found or not agree(found[0], by_curve(overlay)):
         again = refit_bridge(target, y, curve.support, seed.derived("bridge sampling"))
         if again.admissible:
             found.append(LogMarginal.alone(again.log_marginal, again.mcse, Estimator.BRIDGE_SAMPLING))
-    return tuple(found)
+            draws = again.client_draws if draws is None else draws
+    return Bridges(tuple(found), draws)

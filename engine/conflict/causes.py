@@ -177,7 +177,7 @@ def _cause(found: BeliefConflict, other: BeliefConflict, refitted: Refit, shown:
     cause = Cause(
         kind=alternative.kind,
         subject=alternative.subject,
-        data_side=other.data_side,
+        data_side=Summary.of(other.data_side),
         change=other.data_side.mean - found.data_side.mean,
         log_bf=other.recentred.log_bf,
         resolves=resolves,

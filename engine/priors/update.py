@@ -19,6 +19,7 @@ from engine.priors.distribution import Distribution, Mixture
 
 MAX_WIDENING = 1e4
 Z_WARNING = 2.0
+MAX_EXTRAPOLATED = 0.5
 
 
 class Strategy(enum.Enum):
@@ -111,6 +112,13 @@ def _mix(first: Distribution, second: Distribution, weight: float) -> Mixture:
 
 
 def _full_bayesian(overlay: Overlay) -> PriorUpdate:
+    if overlay.extrapolated_share > MAX_EXTRAPOLATED:
+        return _kept(
+            overlay.prior,
+            None,
+            f"{100 * overlay.extrapolated_share:.0f} % of the posterior under the belief lies beyond the draws of the "
+            "reference fit: it would be an extrapolation",
+        )
     pair = overlay.normal_pair
     reasons = ["posterior under the client's own prior"]
     p = node_split(overlay).value

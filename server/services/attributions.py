@@ -14,8 +14,9 @@ from persistence.tables import Attribution, Job, Model
 from server.calls import Calls
 from server.errors import ServiceError, invalid_field
 from server.pages import page_of
-from server.resources import attribution_message, confirmed_session, owned
+from server.resources import attribution_message, beliefs_of, confirmed_session, owned
 from server.services.conflicts import check_money, months
+from server.services.elicitation import check_priors
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -44,6 +45,7 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
                     raise ServiceError(
                         "INVALID_STATE", "the session is about another model", metadata={"state": "CONFIRMED"}
                     )
+                check_priors(model, await beliefs_of(session, elicited.pk), "session_id")
             session.add(
                 Attribution(
                     client_id=request.client_id,

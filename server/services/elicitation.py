@@ -205,6 +205,29 @@ def check_statement(path: str, statement: elicitation_pb2.BeliefStatement) -> No
         check_distribution(f"{path}.distribution", statement.distribution)
 
 
+NOT_PRIORS = frozenset(
+    {
+        common_pb2.QUANTITY_MARGINAL_ROI,
+        common_pb2.QUANTITY_SHARE_OF_MEDIA,
+        common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME,
+    }
+)
+"""Quantities that depend on several parameters: a belief about one replaces the prior of none."""
+
+
+def check_priors(model: Model, rows: Iterable[ClientPrior], field: str) -> None:
+    """Refuse, before anything is computed, a fit under beliefs of a session that cannot be priors of the model."""
+    channels = channels_of(model)
+    if not channels:
+        return
+    for row in rows:
+        estimand = belief_message(row).estimand
+        coefficient = estimand.quantity == common_pb2.QUANTITY_COEFFICIENT and estimand.channel in channels
+        if coefficient or estimand.quantity in NOT_PRIORS:
+            what = label(common_pb2.Quantity, estimand.quantity).lower()
+            raise unimplemented(f"a fit with belief {row.belief_id!r}, which is about a {what}, as its prior", field)
+
+
 def channels_of(model: Model) -> list[str]:
     """Names of a registered model's channels; none for a summary."""
     return [channel.name for channel in from_json(model.spec, model_pb2.ModelSpec()).additive_mmm.channels]

@@ -35,6 +35,7 @@ from server.resources import (
     sbc_run_message,
 )
 from server.services.conflicts import check_money, months
+from server.services.elicitation import check_priors
 from server.settings import Settings
 from server.validation_types import DEFAULT_SIMULATIONS, decides, parts_of
 from server.wire import digest, from_json, label, timestamp, to_array, to_json, value_of
@@ -143,6 +144,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 )
         window = months(spec)
         beliefs = await beliefs_of(session, elicited.pk) if elicited else []
+        check_priors(model, beliefs, "spec.session_id")
         num_simulations = spec.num_simulations if spec.HasField("num_simulations") else DEFAULT_SIMULATIONS[kind]
         parts = parts_of(
             kind, num_simulations, canaries=spec.canaries, carry_over=model.family.startswith("additive_mmm")

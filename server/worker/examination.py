@@ -10,10 +10,10 @@ import numpy as np
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
 
 from engine.conflict.analysis import BeliefConflict, ConflictRule, analyse_belief
-from engine.conflict.bridges import bridges
+from engine.conflict.bridges import Bridges, bridges
 from engine.conflict.curve import CurveKind, EvidenceCurve
 from engine.conflict.joint import JointBeliefs, joint_beliefs
-from engine.conflict.marginal import Ladder, LogMarginal
+from engine.conflict.marginal import Ladder
 from engine.conflict.multiplicity import e_bh, holm
 from engine.conflict.overlay import Overlay
 from engine.conflict.reliability import Status
@@ -90,7 +90,7 @@ def _figures(
     seed: Seed,
 ) -> BeliefConflict:
     """All figures of a belief; where the draws do not reach it, with runs of the sampler that do."""
-    further: Sequence[LogMarginal] = ()
+    further = Bridges()
     if draws is not None and isinstance(model, AdditiveMmm):
         further = bridges(model, Ladder.climb(Overlay(prior, curve), draws), seed)
     return analyse_belief(
@@ -99,7 +99,8 @@ def _figures(
         conflict_threshold=rule.conflict_threshold,
         confidence_threshold=rule.confidence_threshold,
         draws=draws,
-        bridges=further,
+        bridges=further.marginals,
+        client_draws=further.client_draws,
         expert=expert,
     )
 

@@ -10,7 +10,6 @@ from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2
 from engine.conflict.analysis import ConflictRule
 from engine.conflict.bayes_factor import BayesFactor
 from engine.conflict.joint import JointBeliefs
-from engine.conflict.overlay import Overlay
 from engine.conflict.reliability import MIN_EFFECTIVE, Status
 from engine.conflict.replication import ReplicatedPValue
 from engine.conflict.severity import Severity
@@ -24,7 +23,6 @@ from server.worker.words import direction, explain_conflict
 def belief_message(one: Examined) -> conflict_pb2.BeliefConflict:
     """The figures of one belief as a message, with their sentence still to come: `explain_conflict`."""
     found = one.figures
-    overlay = Overlay(one.prior, one.curve)
     factors = [found.recentred, found.widened, found.reference, found.point_mle]
     message = conflict_pb2.BeliefConflict(
         belief_id=one.belief.belief_id,
@@ -53,8 +51,8 @@ def belief_message(one: Examined) -> conflict_pb2.BeliefConflict:
         wasserstein_scaled=found.wasserstein.w1_scaled,
         contraction=found.contraction,
         client=one.belief.summary,
-        data_side=estimate_of_law(overlay.data_side),
-        client_posterior=estimate_of_law(overlay.client_posterior),
+        data_side=estimate_of_law(found.data_side),
+        client_posterior=estimate_of_law(found.client_posterior),
         status=value_of(conflict_pb2.ConflictStatus, found.status.name),
         status_reason="; ".join(found.reasons),
         finding=value_of(conflict_pb2.Finding, found.finding.name),

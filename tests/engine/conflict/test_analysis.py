@@ -75,7 +75,7 @@ def test_tv_is_a_strong_conflict_whose_label_hangs_on_the_tails(tv: BeliefConfli
 def test_tv_laws_are_summarised(tv: BeliefConflict) -> None:
     assert (tv.data_side.mean, tv.data_side.sd) == pytest.approx((0.25, 0.05), rel=1e-9)
     assert (tv.client_posterior.mean, tv.client_posterior.sd) == pytest.approx((0.3, 0.0447214), abs=1e-6)
-    assert (tv.client.lower, tv.client.upper) == pytest.approx((0.304004, 0.695996), abs=1e-6)
+    assert tv.client.interval(0.95) == pytest.approx((0.304004, 0.695996), abs=1e-6)
 
 
 def test_information_gain_is_the_normal_kl_of_posterior_and_client(tv: BeliefConflict) -> None:
