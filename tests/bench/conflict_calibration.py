@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,25 +69,6 @@ def autocorrelated(law: Distribution, generator: Generator, chains: int, draws: 
     return np.where(scores < 0.0, below, law.isf(special.ndtr(-np.maximum(scores, 0.0))))
 
 
-class Experiment(Protocol):
-    """A belief and data that come from it."""
-
-    name: str
-    prior: Distribution
-
-    def outcomes(self, generator: Generator, n: int) -> Floats:
-        """Data [n], each from a truth of its own that the belief has given."""
-
-    def curve(self, outcome: float) -> EvidenceCurve:
-        """The exact evidence curve of one outcome."""
-
-    def log_likelihood(self, outcomes: Floats, u: Floats) -> Floats:
-        """log p(outcome | u) [outcomes, u] on the belief's unconstrained scale."""
-
-    def all_outcomes(self) -> tuple[Floats, Floats]:
-        """Every outcome there is, or a grid of them, and its quadrature weights."""
-
-
 @dataclass(frozen=True)
 class Located:
     """An estimate with a normal error `s` on the unconstrained scale of the belief."""
@@ -98,16 +79,20 @@ class Located:
     reference: Distribution
 
     def outcomes(self, generator: Generator, n: int) -> Floats:
+        """Data [n], each from a truth of its own that the belief has given."""
         truth = self.prior.support.to_unconstrained(self.prior.sample(generator, n))
         return truth + self.s * generator.standard_normal(n)
 
     def curve(self, outcome: float) -> EvidenceCurve:
+        """The exact evidence curve of one outcome."""
         return EvidenceCurve.normal(outcome, self.s, self.reference, _MONTHS)
 
     def log_likelihood(self, outcomes: Floats, u: Floats) -> Floats:
+        """log p(outcome | u) [outcomes, u] on the belief's unconstrained scale."""
         return np.asarray(stats.norm.logpdf(outcomes[:, None], u, self.s))
 
     def all_outcomes(self) -> tuple[Floats, Floats]:
+        """A grid of outcomes and its quadrature weights."""
         mean, sd = self.prior.unconstrained_moments()
         grid = mean + math.hypot(sd, self.s) * np.linspace(-7.0, 7.0, 1601)
         return grid, np.full(grid.size, grid[1] - grid[0])
@@ -122,9 +107,11 @@ class Counted:
     trials: int
 
     def outcomes(self, generator: Generator, n: int) -> Floats:
+        """Successes [n], each of a probability of its own that the belief has given."""
         return generator.binomial(self.trials, self.prior.sample(generator, n)).astype(np.float64)
 
     def curve(self, outcome: float) -> EvidenceCurve:
+        """The exact evidence curve of so many successes."""
         grid = np.linspace(-12.0, 12.0, 1201)
         return EvidenceCurve.exact(grid, self._log_kernel(outcome, grid), Uniform(0.0, 1.0), _MONTHS)
 
@@ -132,16 +119,21 @@ class Counted:
         return np.asarray(successes * special.log_expit(u) + (self.trials - successes) * special.log_expit(-u))
 
     def log_likelihood(self, outcomes: Floats, u: Floats) -> Floats:
+        """log p(outcome | u) [outcomes, u] on the logit."""
         ways = special.gammaln(self.trials + 1.0) - special.gammaln(outcomes + 1.0)
         ways -= special.gammaln(self.trials - outcomes + 1.0)
         return np.stack([way + self._log_kernel(float(k), u) for way, k in zip(ways, outcomes, strict=True)])
 
     def all_outcomes(self) -> tuple[Floats, Floats]:
+        """Every outcome there is, each of weight 1."""
         grid = np.arange(self.trials + 1.0)
         return grid, np.ones(grid.size)
 
 
-EXPERIMENTS: tuple[Located | Counted, ...] = (
+Experiment = Located | Counted
+"""A belief and data that come from it."""
+
+EXPERIMENTS: tuple[Experiment, ...] = (
     Located("normal", Normal(0.5, 0.1), 0.05, Normal(0.5, 10.0)),  # the TV example's spreads
     Located("lognormal", LogNormal(math.log(3.0), 0.25), 0.2, LogNormal(0.0, 10.0)),  # conflict.md §14 id 12
     Located("beta, normal on the logit", Beta(4.0, 12.0), 0.3, Uniform(0.0, 1.0)),
@@ -157,7 +149,7 @@ class Predictive:
     its median.
     """
 
-    experiment: Located | Counted
+    experiment: Experiment
 
     @cached_property
     def _outcomes(self) -> tuple[Floats, Floats]:
@@ -171,7 +163,8 @@ class Predictive:
     @cached_property
     def _likelihood(self) -> Floats:
         """p(outcome | u) du [outcomes, u]."""
-        return np.exp(self.experiment.log_likelihood(self._outcomes[0], self._u)) * (self._u[1] - self._u[0])
+        likelihood = np.exp(self.experiment.log_likelihood(self._outcomes[0], self._u))
+        return np.asarray(likelihood * (self._u[1] - self._u[0]))
 
     def _densities(self, shifts: Floats, factor: float = 1.0) -> Floats:
         """Predictive density [shifts, outcomes] under the belief moved by every shift and widened."""
@@ -207,7 +200,7 @@ class Predictive:
         return float(wide[wide <= 10.0 * self.mass].sum())
 
 
-def null(experiment: Located | Counted, generator: Generator, n: int, *, from_draws: bool) -> Row:
+def null(experiment: Experiment, generator: Generator, n: int, *, from_draws: bool) -> Row:
     """Analyse n data sets from the belief's own predictive, by exact curves or by curves from 4000 draws each."""
     outcomes = experiment.outcomes(generator, n)
     found = [_analysed(experiment, float(outcome), generator, from_draws) for outcome in outcomes]

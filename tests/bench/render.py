@@ -865,7 +865,7 @@ def _conflict_estimators(result: Result) -> list[str]:
 
     return [
         "The log of the recentred factor from 16 × 400 draws, worth 3400, beside the exact one. Stated: two Monte "
-        "Carlo errors or the tail bracket, whichever is more. Medians over the seeds; a set of draws serves all beliefs.",
+        "Carlo errors or the tail bracket, whichever is more. Medians over seeds; a set of draws serves all beliefs.",
         "",
         *_table(
             head,

@@ -304,7 +304,8 @@ def _kept(case: Case, draws: int, folder: Path | None) -> Fits:
     path = folder / f"{case.data_set.name}-{draws}.npz"
     if not path.exists():
         fits = fitted(case, draws=draws)
-        arrays = {"ours": fits.ours, "theirs": fits.theirs} | ({} if fits.before is None else {"before": fits.before})
+        arrays: dict[str, Any] = {"ours": fits.ours, "theirs": fits.theirs}
+        arrays |= {} if fits.before is None else {"before": fits.before}
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(path, names=np.array(fits.names), said=np.array(json.dumps(fits.said)), **arrays)
     with np.load(path) as file:

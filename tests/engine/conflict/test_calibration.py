@@ -19,8 +19,7 @@ from tests.bench.conflict_calibration import (
     EXPERIMENTS,
     NAIVE_RATE,
     TEN_RATE,
-    Counted,
-    Located,
+    Experiment,
     Predictive,
     autocorrelated,
     joint_null,
@@ -46,11 +45,12 @@ def check(row: dict[str, Any], ks_level: float) -> None:
 
 def test_null_rates_of_normal_laws_are_the_published_ones() -> None:
     # conflict.md §3 B
-    assert (TEN_RATE, NAIVE_RATE) == pytest.approx((0.0319, 0.466), abs=5e-4)
+    for rate, published in ((TEN_RATE, 0.0319), (NAIVE_RATE, 0.466)):
+        assert rate == pytest.approx(published, abs=5e-4)
 
 
 @pytest.mark.parametrize(("experiment", "within"), [(NORMAL, 2e-4), (LOGNORMAL, 2e-4), (BETA, 0.004), (TRIALS, 0.004)])
-def test_ten_is_exceeded_about_as_often_whatever_the_family(experiment: Located | Counted, within: float) -> None:
+def test_ten_is_exceeded_about_as_often_whatever_the_family(experiment: Experiment, within: float) -> None:
     # exactly where the belief is normal on its unconstrained scale, .0347 and .0349 for these two betas
     predictive = PREDICTIVES[experiment.name]
     assert predictive.mass.sum() == pytest.approx(1.0, abs=1e-6)
@@ -58,7 +58,7 @@ def test_ten_is_exceeded_about_as_often_whatever_the_family(experiment: Located 
 
 
 @each_experiment
-def test_the_recentred_factor_is_the_best_shift_of_the_predictive(experiment: Located | Counted) -> None:
+def test_the_recentred_factor_is_the_best_shift_of_the_predictive(experiment: Experiment) -> None:
     predictive = PREDICTIVES[experiment.name]
     outcomes, _ = experiment.all_outcomes()
     typical = np.flatnonzero((predictive.mass > 1e-4 * predictive.mass.max()) & (predictive.log_recentred < 7.0))
@@ -69,7 +69,7 @@ def test_the_recentred_factor_is_the_best_shift_of_the_predictive(experiment: Lo
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS[:3], ids=lambda experiment: experiment.name)
-def test_the_node_split_p_is_twice_the_smaller_tail_of_the_predictive(experiment: Located | Counted) -> None:
+def test_the_node_split_p_is_twice_the_smaller_tail_of_the_predictive(experiment: Experiment) -> None:
     # and so uniform when data come from the predictive, whatever the belief's law, if the error is symmetric
     predictive = PREDICTIVES[experiment.name]
     outcomes, _ = experiment.all_outcomes()
@@ -103,7 +103,7 @@ def test_autocorrelated_draws_have_their_law_and_their_effective_size() -> None:
 
 @pytest.mark.slow
 @each_experiment
-def test_right_beliefs_are_called_wrong_as_often_as_stated(experiment: Located | Counted) -> None:
+def test_right_beliefs_are_called_wrong_as_often_as_stated(experiment: Experiment) -> None:
     # conflict.md §14 property tests
     row = null(experiment, np.random.default_rng(4), 2000, from_draws=False)
     check(row, ks_level=0.01)
@@ -113,7 +113,7 @@ def test_right_beliefs_are_called_wrong_as_often_as_stated(experiment: Located |
 
 @pytest.mark.slow
 @each_experiment
-def test_curves_from_draws_keep_the_null_rates(experiment: Located | Counted) -> None:
+def test_curves_from_draws_keep_the_null_rates(experiment: Experiment) -> None:
     row = null(experiment, np.random.default_rng(5), 300, from_draws=True)
     check(row, ks_level=0.01)
     assert row["unreliable"]["rate"] < 0.05
