@@ -807,8 +807,8 @@ def _conflict_calibration(result: Result) -> list[str]:
     )
     return [
         "Data from the belief's own predictive. Expected: by quadrature of the predictive, without curves; the widened "
-        "factor has mean 1 but no variance, so that only its part up to 10 is a sharp check. From draws: 4000 a data "
-        "set, worth 2000.",
+        "factor has mean 1, but a variance for weak data only: its part up to 10 is the sharper check. From draws: "
+        "4000 a data set, worth 2000.",
         "",
         *_table(
             singly,

@@ -1,6 +1,7 @@
 """Right beliefs are called wrong as often as stated: p uniform, factors of their null law, singly and jointly.
 
-The default suite simulates few data sets; the slow tests 2000 with exact curves and 300 with curves from draws.
+The default suite simulates few data sets where a curve must be integrated; the slow tests 2000 with exact curves and
+300 with curves from draws.
 `python -m tests.bench.conflict_calibration` writes down what the same studies find.
 """
 
@@ -26,7 +27,7 @@ from tests.bench.conflict_calibration import (
     null,
 )
 
-NORMAL, LOGNORMAL, BETA, TRIALS = EXPERIMENTS
+NORMAL, WEAK, LOGNORMAL, BETA, TRIALS = EXPERIMENTS
 
 PREDICTIVES = {experiment.name: Predictive(experiment) for experiment in EXPERIMENTS}
 
@@ -49,7 +50,9 @@ def test_null_rates_of_normal_laws_are_the_published_ones() -> None:
         assert rate == pytest.approx(published, abs=5e-4)
 
 
-@pytest.mark.parametrize(("experiment", "within"), [(NORMAL, 2e-4), (LOGNORMAL, 2e-4), (BETA, 0.004), (TRIALS, 0.004)])
+@pytest.mark.parametrize(
+    ("experiment", "within"), [(NORMAL, 3e-4), (WEAK, 3e-4), (LOGNORMAL, 3e-4), (BETA, 0.004), (TRIALS, 0.004)]
+)
 def test_ten_is_exceeded_about_as_often_whatever_the_family(experiment: Experiment, within: float) -> None:
     # exactly where the belief is normal on its unconstrained scale, .0347 and .0349 for these two betas
     predictive = PREDICTIVES[experiment.name]
@@ -58,17 +61,19 @@ def test_ten_is_exceeded_about_as_often_whatever_the_family(experiment: Experime
 
 
 @each_experiment
-def test_the_recentred_factor_is_the_best_shift_of_the_predictive(experiment: Experiment) -> None:
+def test_factors_are_ratios_of_predictives_and_the_widened_one_so_of_mean_one(experiment: Experiment) -> None:
     predictive = PREDICTIVES[experiment.name]
     outcomes, _ = experiment.all_outcomes()
     typical = np.flatnonzero((predictive.mass > 1e-4 * predictive.mass.max()) & (predictive.log_recentred < 7.0))
     for at in typical[:: typical.size // 5]:
-        factor = bayes_factor.recentred(Overlay(experiment.prior, experiment.curve(float(outcomes[at]))))
-        # The predictive's shifts are .04 sds apart, which costs a few 1e-4 of the log at the best.
-        assert factor.log_bf == pytest.approx(float(predictive.log_recentred[at]), abs=1e-3)
+        overlay = Overlay(experiment.prior, experiment.curve(float(outcomes[at])))
+        # The predictive's shifts are .04 sds of the outcomes apart, which costs a few 1e-4 of the log at the best.
+        recentred = bayes_factor.recentred(overlay).log_bf
+        assert recentred == pytest.approx(float(predictive.log_recentred[at]), abs=1e-3)
+        assert bayes_factor.widened(overlay).log_bf == pytest.approx(float(predictive.log_widened[at]), abs=1e-5)
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS[:3], ids=lambda experiment: experiment.name)
+@pytest.mark.parametrize("experiment", [NORMAL, WEAK, LOGNORMAL, BETA], ids=lambda experiment: experiment.name)
 def test_the_node_split_p_is_twice_the_smaller_tail_of_the_predictive(experiment: Experiment) -> None:
     # and so uniform when data come from the predictive, whatever the belief's law, if the error is symmetric
     predictive = PREDICTIVES[experiment.name]
@@ -80,8 +85,11 @@ def test_the_node_split_p_is_twice_the_smaller_tail_of_the_predictive(experiment
         assert p == pytest.approx(2.0 * min(below[at], 1.0 - below[at]), rel=1e-3), level
 
 
-def test_few_right_beliefs_show_no_miscalibration() -> None:
-    check(null(NORMAL, np.random.default_rng(1), 40, from_draws=False), ks_level=0.001)
+@pytest.mark.parametrize(
+    ("experiment", "n"), [(NORMAL, 2000), (WEAK, 2000), (BETA, 40)], ids=["normal", "weak", "beta"]
+)
+def test_right_beliefs_show_no_miscalibration(experiment: Experiment, n: int) -> None:
+    check(null(experiment, np.random.default_rng(1), n, from_draws=False), ks_level=0.001)
 
 
 def test_five_right_beliefs_are_called_wrong_together_as_often_as_one() -> None:
@@ -108,7 +116,8 @@ def test_right_beliefs_are_called_wrong_as_often_as_stated(experiment: Experimen
     row = null(experiment, np.random.default_rng(4), 2000, from_draws=False)
     check(row, ks_level=0.01)
     assert row["ten"]["rate"] == pytest.approx(0.0319, abs=0.008)
-    assert row["widened"]["mean"] == pytest.approx(1.0, abs=4.0 * row["widened"]["error"])
+    if experiment is WEAK:  # elsewhere the factor has no variance and a sample mean of 2000 is often below 1
+        assert row["widened"]["mean"] == pytest.approx(1.0, abs=4.0 * row["widened"]["error"])
 
 
 @pytest.mark.slow
