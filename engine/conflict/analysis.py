@@ -169,7 +169,7 @@ def analyse_belief(
     point = replace(point, log_bf=max(factor.log_bf for factor in (point, headline, widened, reference)))
     there = overlay if client_draws is None else Overlay(prior, EvidenceCurve.from_draws(client_draws, prior, 1.0))
     p = node_split(overlay)
-    reliability = judge(ladder, headline)
+    reliability = judge(ladder, headline, p)
     usable = reliability.status is not Status.UNRELIABLE
     label = severity(headline.log_bf) if usable else None
     conflict = usable and rule.declares(headline.log_bf, p.value)

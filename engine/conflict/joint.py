@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import stats
 
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.overlay import Overlay
-from engine.conflict.severity import Severity, severity
+from engine.conflict.severity import Severity, calibrated_log_bf, severity
 from engine.conflict.shares import coherent_shares, log_ratios
 from engine.errors import InvalidInput
 from engine.priors.distribution import Distribution
@@ -77,8 +77,8 @@ def mahalanobis(
     direction = towards * np.sqrt(np.diag(total))
     length = float(np.linalg.norm(direction))
     p = float(stats.chi2.sf(d2, k))
-    # chi²₁ has sf(x) = 2 Φ(-√x); a p that underflows would give an infinite factor, so D²/2 stands in as its bound.
-    log_bf = 0.5 * float(special.ndtri(0.5 * p)) ** 2 if p > 0.0 else 0.5 * d2
+    # A p that underflows would give an infinite factor, so D²/2 stands in as its bound.
+    log_bf = calibrated_log_bf(p) if p > 0.0 else 0.5 * d2
     unit = direction / length if length > 0.0 else direction
     return JointConflict(d2, k, p, log_bf, severity(log_bf), tuple(unit.tolist()))
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from engine.conflict.bayes_factor import BayesFactor
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
-from engine.conflict.severity import ORDER, SURE, severity, severity_probability
+from engine.conflict.p_value import PValue, PValueKind
+from engine.conflict.severity import ORDER, SURE, calibrated_log_bf, severity, severity_probability
 
 MIN_EFFECTIVE = 400.0
 MAX_R_HAT = 1.01
@@ -54,8 +55,13 @@ def curve_refusals(overlay: Overlay) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def judge(ladder: Ladder, headline: BayesFactor) -> Reliability:
-    """Status of the headline factor: refusals first (conflict.md §4.2, §11), then whether its label is open."""
+def judge(ladder: Ladder, headline: BayesFactor, p: PValue) -> Reliability:
+    """Status of the headline factor: refusals first (conflict.md §4.2, §11), then whether its label is open.
+
+    Where the data bound psi on one side only, the recentred belief can follow them to the end of the range, and its
+    factor no longer has the null rates of its bands; the p-value, which keeps the reference prior there, has to lie in
+    the same band.
+    """
     refusals = list(curve_refusals(ladder.overlay))
     if ladder.refusal:
         refusals.append(ladder.refusal)
@@ -63,12 +69,23 @@ def judge(ladder: Ladder, headline: BayesFactor) -> Reliability:
     distance = abs(ORDER.index(label) - ORDER.index(heavy))
     if distance > 1:
         refusals.append(f"the label is {label.value} or {heavy.value} by the shape of tails that no draw has reached")
+    by_p, apart = label, 0
+    if p.kind is PValueKind.NODE_SPLIT_WITH_REFERENCE:
+        by_p = severity(calibrated_log_bf(p.value))
+        apart = abs(ORDER.index(label) - ORDER.index(by_p))
+    if apart > 1:
+        refusals.append(
+            f"the data bound the quantity on one side only: the label is {label.value} by the shift that suits them "
+            f"best and {by_p.value} by the p-value"
+        )
     if refusals:
         return Reliability(Status.UNRELIABLE, tuple(refusals))
     open_label = []
     probability = severity_probability(headline.log_bf, headline.mcse)
     if probability < SURE:
         open_label.append(f"the label {label.value} holds with probability {probability:.2f} within Monte Carlo error")
+    if apart == 1:
+        open_label.append(f"the data bound the quantity on one side only: by the p-value the label is {by_p.value}")
     if distance == 1:
         open_label.append(f"with exponential tails of the evidence curve the label would be {heavy.value}")
     return Reliability(Status.BORDERLINE if open_label else Status.OK, tuple(open_label))

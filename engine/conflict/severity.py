@@ -48,6 +48,12 @@ def severity(log_bf: float) -> Severity:
     return Severity.MODERATE if log_bf >= math.log(3.0) else Severity.WEAK
 
 
+def calibrated_log_bf(p: float) -> float:
+    """The RECENTRED log factor of one quantity that has this p-value: ½ chi²₁⁻¹(1 - p) (conflict.md §4.1)."""
+    # chi²₁ has sf(x) = 2 Φ(-√x).
+    return 0.5 * float(special.ndtri(0.5 * p)) ** 2 if p > 0.0 else math.inf
+
+
 def severity_probability(log_bf: float, mcse: float) -> float:
     """Probability that the error-free log Bayes factor carries the same label, with a normal Monte Carlo error."""
     if mcse == 0.0:

@@ -30,6 +30,9 @@ PARTS = (
     "accuracy",
     "calibration",
     "comparison",
+    "verdicts",
+    "conflict_calibration",
+    "conflict_estimators",
 )
 
 _QUICK: Mapping[str, Sequence[str]] = {
@@ -42,6 +45,9 @@ _QUICK: Mapping[str, Sequence[str]] = {
     "accuracy": ("--data-sets", "simulated", "--draws", "200"),
     "calibration": ("--repetitions", "20"),
     "comparison": ("--problems", "normal", "--simulations", "8"),
+    "verdicts": ("--data-sets", "pymc_mmm_example", "--draws", "200"),
+    "conflict_calibration": ("--data-sets", "20", "--from-draws", "5"),
+    "conflict_estimators": ("--seeds", "1"),
 }
 """Arguments of a smoke run; a part without an entry here is told otherwise."""
 

@@ -42,6 +42,7 @@ from tests.oracle import NutsFit, nuts
 __all__ = [
     "DATA_SETS",
     "FORMS",
+    "MONTHS",
     "PRESETS",
     "Comparison",
     "File",
@@ -54,6 +55,9 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+
+MONTHS = 24
+"""The window of the files: their last 104 weeks."""
 
 _ROOT = Path(__file__).parents[2]
 _SHARED = _ROOT / ".." / "shared" / "data"
@@ -97,8 +101,8 @@ class Simulated:
 class File:
     """A file and which of its columns are used: media as name → (exposure, spend or None), controls.
 
-    The choice keeps NUTS affordable: few channels, with and without spend where the file has both. The window is the
-    last 104 weeks. `geos` picks some of a panel's geos; without it the file is national.
+    The choice keeps NUTS affordable: few channels, with and without spend where the file has both. `geos`
+    picks some of a panel's geos; without it the file is national.
     """
 
     name: str
@@ -126,16 +130,19 @@ class File:
         dates = np.array([row[self.dates] for row in rows], dtype="datetime64[D]")
         return Table(dates, columns, np.array([row["geo"] for row in rows]) if self.geos else None)
 
-    def model(self, form: Form) -> AdditiveMmm:
-        """The prepared model, as the service would build it without beliefs."""
-        spec = AdditiveMmmSpec(
+    def spec(self, form: Form) -> AdditiveMmmSpec:
+        """The model before it meets the data, as the service would build it without beliefs."""
+        return AdditiveMmmSpec(
             self.kpi,
             tuple(form.channel(name, exposure, spend) for name, (exposure, spend) in self.media.items()),
             tuple(Control(name, name) for name in self.controls),
             revenue_per_kpi=self.revenue_per_kpi,
             population=self.population,
         )
-        return prepare(self.table(), spec, Window(24))
+
+    def model(self, form: Form) -> AdditiveMmm:
+        """The prepared model."""
+        return prepare(self.table(), self.spec(form), Window(MONTHS))
 
 
 DATA_SETS: tuple[File | Simulated, ...] = (
