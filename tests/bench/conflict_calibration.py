@@ -23,6 +23,7 @@ from engine.conflict import bayes_factor
 from engine.conflict.analysis import analyse_belief
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.joint import joint_conflict
+from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import node_split
 from engine.conflict.reliability import Status
@@ -259,7 +260,8 @@ def null(experiment: Experiment, generator: Generator, n: int, *, from_draws: bo
 
 def _exact(experiment: Experiment, outcome: float) -> _Figures:
     overlay = Overlay(experiment.prior, experiment.curve(outcome))
-    recentred, widened = bayes_factor.recentred(overlay), bayes_factor.widened(overlay)
+    ladder = Ladder.climb(overlay)
+    recentred, widened = bayes_factor.recentred(ladder), bayes_factor.widened(ladder)
     return _Figures(recentred.log_bf, widened.bf, node_split(overlay).value, Status.OK)
 
 

@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 
 from engine.conflict.analysis import BeliefConflict, analyse_belief
 from engine.conflict.bayes_factor import BayesFactor
+from engine.conflict.bridges import bridges
 from engine.conflict.curve import EvidenceCurve
+from engine.conflict.marginal import Ladder
+from engine.conflict.overlay import Overlay
 from engine.errors import InvalidInput
 from engine.inference.diagnostics import summary
 from engine.inference.precision import enable_float64
@@ -240,7 +243,10 @@ def analyse(case: Case, fits: Fits) -> list[Row]:
             said = {"kind": stated.kind, "origin": stated.origin, "mean": stated.mean, "sd": stated.plus_minus}
             try:
                 law = stated.law(reference)
-                result = analyse_belief(law, curve, draws=draws)
+                further = bridges(model, Ladder.climb(Overlay(law, curve), draws), Seed.of(5))
+                result = analyse_belief(
+                    law, curve, draws=draws, bridges=further.marginals, client_draws=further.client_draws
+                )
             except InvalidInput as error:
                 rows.append({"what": "belief", **here, **said, "refused": str(error)})
                 continue

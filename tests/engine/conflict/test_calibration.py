@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from engine.conflict import bayes_factor
+from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import node_split
 from tests.bench.conflict_calibration import (
@@ -68,9 +69,11 @@ def test_factors_are_ratios_of_predictives_and_the_widened_one_so_of_mean_one(ex
     for at in typical[:: typical.size // 5]:
         overlay = Overlay(experiment.prior, experiment.curve(float(outcomes[at])))
         # The predictive's shifts are .04 sds of the outcomes apart, which costs a few 1e-4 of the log at the best.
-        recentred = bayes_factor.recentred(overlay).log_bf
+        recentred = bayes_factor.recentred(Ladder.climb(overlay)).log_bf
         assert recentred == pytest.approx(float(predictive.log_recentred[at]), abs=1e-3)
-        assert bayes_factor.widened(overlay).log_bf == pytest.approx(float(predictive.log_widened[at]), abs=1e-5)
+        assert bayes_factor.widened(Ladder.climb(overlay)).log_bf == pytest.approx(
+            float(predictive.log_widened[at]), abs=1e-5
+        )
 
 
 @pytest.mark.parametrize("experiment", [NORMAL, WEAK, LOGNORMAL, BETA], ids=lambda experiment: experiment.name)
