@@ -158,7 +158,8 @@ def expert(other: Ladder, ladder: Ladder) -> BayesFactor:
         raise InvalidInput("other", "must be laid over the same curve")
     if other.overlay.normal_pair is not None and ladder.overlay.normal_pair is not None:
         return _closed(Alternative.EXPERT, log_marginal(other.overlay) - log_marginal(ladder.overlay))
-    return _factor(Alternative.EXPERT, other.chosen, ladder)
+    same = other.overlay.prior == ladder.overlay.prior
+    return _factor(Alternative.EXPERT, ladder.chosen if same else other.chosen, ladder)
 
 
 def _closed(alternative: Alternative, log_bf: float) -> BayesFactor:

@@ -35,7 +35,7 @@ def bridges(model: AdditiveMmm, ladder: Ladder, seed: Seed) -> Bridges:
     """
     overlay = ladder.overlay
     curve = overlay.curve
-    if not ladder.extrapolates:
+    if not ladder.hardly_reached:
         return Bridges()
     try:
         covered = float(curve.grid[0]), float(curve.grid[-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,7 +37,7 @@ class LogMarginal:
     Fields:
         value: the estimate. heavy_tailed: the same if the evidence curve had exponential tails.
         replicates [R]: delete-one-group jackknife versions, the groups those of the curve; R = 0 when exact.
-        own_error: standard error that no replicate shows, of an estimate from draws of its own.
+        own_error: standard error that no replicate shows.
         khat: Pareto shape of the importance ratios behind it, if any.
     """
 
@@ -52,6 +52,14 @@ class LogMarginal:
     def mcse(self) -> float:
         """Monte Carlo standard error."""
         return math.hypot(float(jackknife_error(self.replicates)), self.own_error)
+
+    def beside(self, other: LogMarginal) -> LogMarginal:
+        """The same with half the gap to the estimate that confirms it in its error.
+
+        A jackknife over the draws sees neither the bias of a smoothed curve nor the weights that no draw has shown yet;
+        what separates two estimators shows both.
+        """
+        return replace(self, own_error=math.hypot(self.own_error, 0.5 * (self.value - other.value)))
 
     @classmethod
     def of_rows(cls, rows: Array, estimator: Estimator = Estimator.CURVE_INTEGRAL) -> LogMarginal:
@@ -129,15 +137,16 @@ class Ladder:
             )
             return cls(overlay, psi, admissible, curve, khat, refusal)
         for one in admissible:
-            if any(one is not other and agree(one, other) for other in admissible):
-                return cls(overlay, psi, admissible, one, khat, "")
+            confirming = [other for other in admissible if one is not other and agree(one, other)]
+            if confirming:
+                return cls(overlay, psi, admissible, one.beside(confirming[0]), khat, "")
         told = " and ".join(f"{one.value:.2f} by {one.estimator.value.replace('_', ' ')}" for one in admissible)
         return cls(overlay, psi, admissible, admissible[0], khat, f"the estimates of ln m disagree: {told}")
 
     @property
-    def extrapolates(self) -> bool:
-        """Whether only a run of its own could confirm the estimate."""
-        return self.khat is not None and self.khat > MAX_KHAT
+    def hardly_reached(self) -> bool:
+        """Whether the draws reach the client too rarely for their mean to be reported: a run of its own does better."""
+        return self.khat is not None and self.khat > GOOD_KHAT
 
     def of_client(self, shift: float, factor: float) -> LogMarginal:
         """The client shifted and widened: by the importance mean where that is reported and reaches, else the curve."""

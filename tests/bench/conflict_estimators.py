@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import special, stats
 
 from engine.conflict.analysis import BeliefConflict, analyse_belief
 from engine.conflict.curve import EvidenceCurve
@@ -43,6 +43,9 @@ _ESTIMATE, _S = 0.25, 0.05
 _MONTHS = 24.0
 _CHAINS, _DRAWS, _CORRELATION = 16, 400, 0.3
 """6400 draws worth 6400 · .7 / 1.3 = 3400."""
+
+T95 = float(stats.t.ppf(0.975, 15))
+"""Standard errors in a 95 % interval: they come from 16 groups of draws."""
 
 _SEED = 1800
 
@@ -112,14 +115,14 @@ class Found:
 
     @property
     def within_mcse(self) -> bool:
-        """Whether the truth lies within two stated Monte Carlo errors."""
-        return abs(self.error) <= 2.0 * self.result.recentred.mcse
+        """Whether the truth lies within the 95 % interval of the stated Monte Carlo error."""
+        return abs(self.error) <= T95 * self.result.recentred.mcse
 
     @property
     def stated(self) -> float:
-        """The largest error that the result admits: two Monte Carlo errors, or the tail bracket if that is more."""
+        """The largest error that the result admits: that interval, or the tail bracket if that is more."""
         factor = self.result.recentred
-        return max(2.0 * factor.mcse, abs(factor.tail_bracket - factor.log_bf))
+        return max(T95 * factor.mcse, abs(factor.tail_bracket - factor.log_bf))
 
     @property
     def within_stated(self) -> bool:
@@ -159,7 +162,7 @@ def summarised(found: Sequence[Found]) -> Row:
         "seeds": len(found),
         "shown": len(shown),
         "borderline": sum(one.result.status is Status.BORDERLINE for one in found),
-        "within_2_mcse": sum(one.within_mcse for one in shown),
+        "within_interval": sum(one.within_mcse for one in shown),
         "within_stated": sum(one.within_stated for one in shown),
         "mislabelled": sum(one.mislabelled for one in found),
         "rms_error": float(np.sqrt(np.mean([one.error**2 for one in found]))),
@@ -198,8 +201,8 @@ def _text(row: Mapping[str, Any]) -> str:
     silent = row["worst_silent"]
     worst = "" if silent is None else f", worst {silent['error']:+.2f} beside {silent['stated']:.2f} stated"
     return (
-        f"{row['case']}: log BF {row['log_bf']:.2f}, shown {row['shown']} of {row['seeds']}, within 2 mcse "
-        f"{row['within_2_mcse']}, within stated {row['within_stated']}, mislabelled {row['mislabelled']}, error "
+        f"{row['case']}: log BF {row['log_bf']:.2f}, shown {row['shown']} of {row['seeds']}, within the 95 % interval "
+        f"{row['within_interval']}, within stated {row['within_stated']}, mislabelled {row['mislabelled']}, error "
         f"{row['mean_error']:+.2f} rms {row['rms_error']:.2f}, mcse {row['median_mcse']:.2f}, k-hat "
         f"{row['median_khat']:.2f}{worst} {'; '.join(row['refused'])}"
     )

@@ -855,7 +855,15 @@ def _conflict_calibration(result: Result) -> list[str]:
 
 
 def _conflict_estimators(result: Result) -> list[str]:
-    head = ("belief", "exact", "shown", "borderline", "within 2 MCSE", "within what is stated", "sure of a wrong label")
+    head = (
+        "belief",
+        "exact",
+        "shown",
+        "borderline",
+        "within the 95 % interval of the error",
+        "within what is stated",
+        "sure of a wrong label",
+    )
     head = (*head, "error: mean, rms", "MCSE", "stated", "k-hat", "worst shown: error / stated")
 
     def part(count: int, row: Row) -> str:
@@ -877,7 +885,7 @@ def _conflict_estimators(result: Result) -> list[str]:
                     _fixed(row["log_bf"], 2),
                     f"{row['shown']} of {row['seeds']}",
                     str(row["borderline"]),
-                    part(row["within_2_mcse"], row),
+                    part(row["within_interval"], row),
                     part(row["within_stated"], row),
                     str(row["mislabelled"]),
                     f"{row['mean_error']:+.2f}, {row['rms_error']:.2f}",
