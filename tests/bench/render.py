@@ -874,8 +874,8 @@ def _conflict_estimators(result: Result) -> list[str]:
         return "–" if found is None else f"{found['error']:+.2f} / {found['stated']:.2f}"
 
     return [
-        "The log of the recentred factor from 16 × 400 draws, worth 3400, beside the exact one. Stated: two Monte "
-        "Carlo errors or the tail bracket, whichever is more. Medians over seeds; a set of draws serves all beliefs.",
+        "The log of the recentred factor from 16 × 400 draws, worth 3400, beside the exact one. Stated: the interval "
+        "or the tail bracket, whichever is more. Medians over seeds; a set of draws serves all beliefs.",
         "",
         *_table(
             head,
