@@ -29,8 +29,8 @@ def elir(law: Distribution, unit_variance: Callable[[Array], Array], *, unconstr
     at = law.support.to_unconstrained(x) if unconstrained else x
     log_density = law.unconstrained_logpdf if unconstrained else law.logpdf
     mass = np.exp(-0.5 * scores**2)
-    apart = np.concatenate([[True], np.diff(at) > 0.0])
-    used = np.isfinite(at) & apart
+    with np.errstate(invalid="ignore"):  # far out x may round to an end of its support
+        used = np.isfinite(at) & np.concatenate([[True], np.diff(at) > 0.0])
     at, mass = at[used], mass[used] / mass[used].sum()
     # A step small against the law's own scale around each node, and never across the end of the support.
     step = _STEP * np.minimum(np.gradient(at) / np.gradient(scores[used]), 1e300)
