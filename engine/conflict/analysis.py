@@ -167,7 +167,7 @@ def analyse_belief(
     # A bound that Monte Carlo noise put below what it bounds would be none.
     point = bayes_factor.point_mle(ladder)
     point = replace(point, log_bf=max(factor.log_bf for factor in (point, headline, widened, reference)))
-    there = overlay if client_draws is None else Overlay(prior, EvidenceCurve.from_draws(client_draws, prior, 1.0))
+    there = overlay if client_draws is None else _near(overlay, client_draws)
     p = node_split(overlay)
     reliability = judge(ladder, headline, p)
     usable = reliability.status is not Status.UNRELIABLE
@@ -212,6 +212,14 @@ def analyse_belief(
     )
 
 
+def _near(overlay: Overlay, client_draws: ArrayLike) -> Overlay:
+    """The client over the likelihood as draws under its own posterior show it; as it was where they show nothing."""
+    try:
+        return Overlay(overlay.prior, EvidenceCurve.from_draws(client_draws, overlay.prior, 1.0))
+    except InvalidInput:
+        return overlay
+
+
 def _against(expert: Distribution, ladder: Ladder, draws: ArrayLike | None) -> BayesFactor | None:
     """The factor of another expert's prior against the client's; None where that prior cannot be judged."""
     other = Ladder.climb(Overlay(expert, ladder.overlay.curve), draws)
@@ -220,8 +228,10 @@ def _against(expert: Distribution, ladder: Ladder, draws: ArrayLike | None) -> B
     return bayes_factor.expert(other, ladder)
 
 
-def _heavy_tailed_severity(overlay: Overlay, draws: ArrayLike | None) -> Severity:
-    return severity(bayes_factor.recentred(Ladder.climb(overlay.heavy_tailed, draws)).log_bf)
+def _heavy_tailed_severity(overlay: Overlay, draws: ArrayLike | None) -> Severity | None:
+    """The label under a Student-t client; None where the draws do not reach that either."""
+    ladder = Ladder.climb(overlay.heavy_tailed, draws)
+    return None if ladder.refusal else severity(bayes_factor.recentred(ladder).log_bf)
 
 
 def _finding(usable: bool, conflict: bool, silent: bool) -> Finding:

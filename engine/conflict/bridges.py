@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.conflict.marginal import Estimator, Ladder, LogMarginal, agree, by_curve
+from engine.conflict.overlay import Overlay
 from engine.conflict.refit import refit_bridge
 from engine.conflict.tempering import ladder as powers_of
 from engine.conflict.tempering import tempered_bridge
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.tilted import tilt
+from engine.inference.tilted import TiltedTarget, tilt
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.protocol import Seed
 
@@ -42,6 +43,14 @@ def bridges(model: AdditiveMmm, ladder: Ladder, seed: Seed) -> Bridges:
         target = tilt(model.target, curve.quantity, overlay.prior, curve.reference, covered)
     except (UnsupportedQuantity, InvalidInput):
         return Bridges()
+    try:
+        return _run(model, target, overlay, seed)
+    except InvalidInput:
+        return Bridges()  # draws of which no estimate can be made
+
+
+def _run(model: AdditiveMmm, target: TiltedTarget, overlay: Overlay, seed: Seed) -> Bridges:
+    curve = overlay.curve
     y = model.target_units(model.observed[:, None])[:, 0]
     found: list[LogMarginal] = []
     draws: Array | None = None

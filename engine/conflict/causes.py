@@ -14,7 +14,7 @@ from engine.conflict.alternatives import Alternative, CauseKind
 from engine.conflict.analysis import BeliefConflict, Summary, analyse_belief
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.reliability import Status
-from engine.errors import UnsupportedQuantity
+from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.evidence import log_evidence
 from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import AdditiveMmm
@@ -91,11 +91,14 @@ class Cause:
 
 @dataclass(frozen=True)
 class Causes:
-    """The causes of one conflict, the most plausible first; `failed` names the changed models that gave no answer."""
+    """The causes of one conflict, the most plausible first; `failed` names the changed models that gave no answer.
+
+    There is no attribution where none gave one.
+    """
 
     ranked: tuple[Cause, ...]
     failed: tuple[str, ...]
-    attribution: Attribution
+    attribution: Attribution | None
 
 
 def refit(
@@ -138,11 +141,14 @@ def explain(
     refits: Sequence[Refit],
     curve_of: CurveOf,
     shown: Callable[[float], str] = "{:.4g}".format,
+    base_log_bf: float | None = None,
 ) -> Causes:
     """Judge a belief, found in conflict under the base model, by every refit and rank what might explain the conflict.
 
     The rule is that of `found`. Causes are ranked by `Cause.expected_drop`. A refit that did not converge, or whose
-    figures are UNRELIABLE, is counted as failed; one whose model has no such quantity has nothing to say. `shown`
+    figures are UNRELIABLE, is counted as failed; one whose model has no such quantity has nothing to say. The refits'
+    factors are those of their curves alone: `base_log_bf` is the base model's by the same estimator, if another than
+    that of `found`. `shown`
     prints a value of the quantity in the client's units.
     """
     causes, failed = [], []
@@ -155,6 +161,9 @@ def explain(
             curve = curve_of(each.alternative.model, each.fit, found.quantity)
         except UnsupportedQuantity:
             continue
+        except InvalidInput:
+            failed.append(name)
+            continue
         other = analyse_belief(
             prior,
             curve,
@@ -165,7 +174,7 @@ def explain(
             failed.append(name)
         else:
             causes.append(_cause(found, other, each, shown))
-    base = found.recentred.log_bf
+    base = found.recentred.log_bf if base_log_bf is None else base_log_bf
     ranked = tuple(sorted(causes, key=lambda cause: -cause.expected_drop(base)))
     return Causes(ranked, tuple(failed), _attribution(ranked))
 
@@ -200,14 +209,17 @@ def _still_contradicts(found: BeliefConflict, other: BeliefConflict) -> bool:
     return bool(2.0 * float(special.ndtr(-z)) <= found.rule.null_rate)
 
 
-def _attribution(ranked: Sequence[Cause]) -> Attribution:
-    resolving = [cause for cause in ranked if cause.resolves and not cause.only_vaguer]
+def _attribution(ranked: Sequence[Cause]) -> Attribution | None:
+    if not ranked:
+        return None
+    # What the data reject explains nothing.
+    resolving = [c for c in ranked if c.resolves and not c.only_vaguer and (c.log_evidence_gain or 0.0) >= -_PREFERRED]
     if not resolving:
         return Attribution.PRIOR
     # Outliers to which the data prefer normal errors explain nothing.
     if resolving[0].kind is CauseKind.OUTLIERS and (resolving[0].log_evidence_gain or 0.0) >= 0.0:
         return Attribution.OUTLIERS
-    if any((cause.log_evidence_gain or 0.0) > _PREFERRED for cause in resolving):
+    if any(c.kind is not CauseKind.OUTLIERS and (c.log_evidence_gain or 0.0) > _PREFERRED for c in resolving):
         return Attribution.MODEL
     return Attribution.UNDECIDED
 
@@ -226,7 +238,7 @@ def suggestion(found: BeliefConflict, causes: Causes, channel: str, months: floa
             return f"Check the rows of {_listed(first.dates)}." if first.dates else "Check the data for outlying rows."
         if first.kind is CauseKind.COLUMN_ADDED:
             return f"Give the model the column {first.subject} as a control."
-        if causes.attribution is Attribution.MODEL and first.log_evidence_gain is not None:
+        if causes.attribution is Attribution.MODEL and (first.log_evidence_gain or 0.0) > _PREFERRED:
             changed = _phrase(first)
             return f"Ask again {changed[0].lower()}{changed[1:]}, a model that explains the data better."
     experiment = f"An experiment with {channel} (geo test or lift test) would settle it"

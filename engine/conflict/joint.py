@@ -101,8 +101,9 @@ def joint_beliefs(
     """All beliefs of a client together, against draws [k, n] of their quantities under the reference posterior.
 
     The coordinate of a belief is the unconstrained scale of its quantity. The reference's pull is taken out by weights
-    1/p_ref, as in the node-split p, to the power that each curve allows. `whole` are the places of shares that sum to
-    1 by their nature (every channel's share of media): they are compared by log-ratios with one degree of freedom
+    1/p_ref, as in the node-split p, to the power that each curve allows; the quantities count as independent under it,
+    which a channel's shares of outcome and of media, for instance, are not. `whole` are the places of shares that sum
+    to 1 by their nature (every channel's share of media): they are compared by log-ratios with one degree of freedom
     fewer, the client's beliefs conditioned on the sum (conflict.md §8); without one of them the others are shares like
     any other.
     """
@@ -110,9 +111,12 @@ def joint_beliefs(
     if len(priors) < 2 or len(curves) != len(priors) or values.ndim != 2 or values.shape[0] != len(priors):
         raise InvalidInput("draws", "must be [k, n] with a belief and a curve for each of k ≥ 2 quantities")
     coordinates = np.stack([c.support.to_unconstrained(row) for c, row in zip(curves, values, strict=True)])
+    # Shares of a whole have one coordinate fewer than there are of them: the largest is what the others leave.
+    rest = max(whole, key=lambda place: float(values[place].mean())) if len(whole) > 1 else None
     log_weights = -sum(
         (1.0 - float(curve.reference_kept[0])) * curve.reference.unconstrained_logpdf(u)
-        for curve, u in zip(curves, coordinates, strict=True)
+        for place, (curve, u) in enumerate(zip(curves, coordinates, strict=True))
+        if place != rest
     )
     weights = np.exp(log_weights - np.max(log_weights))
     client = np.array([_moments(prior, curve) for prior, curve in zip(priors, curves, strict=True)])

@@ -138,7 +138,9 @@ class Ladder:
             return cls(overlay, psi, admissible, curve, khat, refusal)
         for one in admissible:
             confirming = [other for other in admissible if one is not other and agree(one, other)]
-            if confirming:
+            # Curve and mean stand on the same draws: they do not outvote a run of its own.
+            contradicted = one not in bridges and any(not agree(one, bridge) for bridge in bridges)
+            if confirming and not contradicted:
                 return cls(overlay, psi, admissible, one.beside(confirming[0]), khat, "")
         told = " and ".join(f"{one.value:.2f} by {one.estimator.value.replace('_', ' ')}" for one in admissible)
         return cls(overlay, psi, admissible, admissible[0], khat, f"the estimates of ln m disagree: {told}")
@@ -150,11 +152,17 @@ class Ladder:
 
     def of_client(self, shift: float, factor: float) -> LogMarginal:
         """The client shifted and widened: by the importance mean where that is reported and reaches, else the curve."""
-        if self.draws is not None and self.chosen.estimator is Estimator.IMPORTANCE:
-            mean = by_importance(self.overlay, self.draws, shift, factor)
-            if mean.khat is not None and mean.khat <= GOOD_KHAT:
-                return mean
-        return by_curve(self.overlay, shift, factor)
+        curve = by_curve(self.overlay, shift, factor)
+        if self.draws is None:
+            return curve
+        mean = by_importance(self.overlay, self.draws, shift, factor)
+        khat = math.inf if mean.khat is None else mean.khat
+        if self.chosen.estimator is Estimator.IMPORTANCE and khat <= GOOD_KHAT:
+            return mean
+        if khat <= MAX_KHAT:
+            return curve.beside(mean)
+        # Nothing confirms the curve out there: what its tails could be otherwise is its error.
+        return replace(curve, own_error=abs(curve.heavy_tailed - curve.value))
 
 
 def agree(first: LogMarginal, second: LogMarginal) -> bool:

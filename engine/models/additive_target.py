@@ -352,7 +352,7 @@ class AdditiveTarget:
     @property
     def smooth_names(self) -> tuple[str, ...]:
         """All quantities but the linear part, which is integrated out, and the log densities."""
-        media, linear = 3 * self.channels, self.noise_dimension
+        media, linear = self.dimension - 1, self.noise_dimension
         return (*self.labels.names[:media], *self.labels.names[media + linear : -2])
 
     def smooth(self, z: Array) -> Array:

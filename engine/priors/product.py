@@ -29,8 +29,9 @@ def product(reference: Distribution, belief: Distribution) -> Distribution:
         return Normal(mean, precision**-0.5)
     if isinstance(reference, Beta) and isinstance(belief, Beta):
         alpha, beta = reference.alpha + belief.alpha - 1.0, reference.beta + belief.beta - 1.0
-        if alpha > 0.0 and beta > 0.0:
-            return Beta(alpha, beta)
+        if not (alpha > 0.0 and beta > 0.0):
+            raise InvalidInput("belief", "has no finite product with the reference prior: both rise at the same end")
+        return Beta(alpha, beta)
     lower = max(reference.support.lower, belief.support.lower)
     upper = min(reference.support.upper, belief.support.upper)
     if not lower < upper:

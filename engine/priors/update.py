@@ -53,12 +53,17 @@ class PriorUpdate:
 
 
 def update(
-    prior: Distribution, curve: EvidenceCurve, strategy: Strategy, min_evidence_strength: float = 10.0
+    prior: Distribution,
+    curve: EvidenceCurve,
+    strategy: Strategy,
+    min_evidence_strength: float = 10.0,
+    log_bf: float | None = None,
 ) -> PriorUpdate:
     """Apply a strategy; the input object itself comes back when nothing changes or the evidence is unreliable.
 
-    EVIDENCE_WEIGHTED: with B the recentred Bayes factor and T = `min_evidence_strength` (≥ 1), unchanged below T,
-    else the mixture (1 - w) client + w recentred client, w = B/(B + T): T is the prior odds granted to the belief.
+    EVIDENCE_WEIGHTED: with B the recentred Bayes factor (e^`log_bf` where an analysis has found it) and T =
+    `min_evidence_strength` (≥ 1), unchanged below T, else the mixture (1 - w) client + w recentred client, w =
+    B/(B + T): T is the prior odds granted to the belief.
     FULL_BAYESIAN: the client's posterior. CONSERVATIVE: the client widened about its median to the width that makes
     the data most likely (ML-II), never narrower, never moved. Formulas: conflict.md §12.
     """
@@ -70,7 +75,7 @@ def update(
         return _kept(prior, None, *refusals)
     match strategy:
         case Strategy.EVIDENCE_WEIGHTED:
-            return _evidence_weighted(overlay, min_evidence_strength)
+            return _evidence_weighted(overlay, min_evidence_strength, log_bf)
         case Strategy.FULL_BAYESIAN:
             return _full_bayesian(overlay)
         case Strategy.CONSERVATIVE:
@@ -81,9 +86,9 @@ def _kept(prior: Distribution, weight: float | None, *reasons: str) -> PriorUpda
     return PriorUpdate(prior, Action.KEEP, weight, reasons, changed=False)
 
 
-def _evidence_weighted(overlay: Overlay, threshold: float) -> PriorUpdate:
+def _evidence_weighted(overlay: Overlay, threshold: float, found: float | None) -> PriorUpdate:
     shift = recentring_shift(overlay)
-    log_bf = recentred(Ladder.climb(overlay), shift).log_bf
+    log_bf = recentred(Ladder.climb(overlay), shift).log_bf if found is None else found
     if log_bf < math.log(threshold):
         return _kept(overlay.prior, 0.0, f"Bayes factor {math.exp(log_bf):.3g} is below the required {threshold:g}")
     weight = 1.0 / (1.0 + threshold * math.exp(-log_bf))

@@ -9,9 +9,12 @@ from functools import partial
 from liftos.bayes.v1 import conflict_pb2, dataset_pb2
 
 from engine.conflict.alternatives import alternatives
+from engine.conflict.bayes_factor import recentred
 from engine.conflict.causes import Cause, Causes, Refit, explain, refit, suggestion
 from engine.conflict.collinearity import collinearity
 from engine.conflict.curve import EvidenceCurve
+from engine.conflict.marginal import Ladder
+from engine.conflict.overlay import Overlay
 from engine.conflict.severity import Severity
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.protocol import BatchFit
@@ -78,7 +81,8 @@ async def explain_conflicts(
         found = await asyncio.to_thread(_causes, fit, one, refits)
         failed |= set(found.failed)
         message.causes.extend(_message(cause) for cause in found.ranked)
-        message.attribution = value_of(conflict_pb2.ConflictAttribution, found.attribution.name)
+        if found.attribution is not None:
+            message.attribution = value_of(conflict_pb2.ConflictAttribution, found.attribution.name)
         about = f"channel {message.estimand.channel}" if message.estimand.channel else "the channels"
         r_squared = message.collinearity if message.HasField("collinearity") else None
         message.suggestion = suggestion(one.figures, found, about, fit.months, r_squared)
@@ -96,7 +100,8 @@ def _causes(fit: StoredFit, one: Examined, refits: Sequence[Refit]) -> Causes:
         own = draws[quantity] if quantity in draws else derived_draws(model, draws, quantity)
         return curve_of_draws(model, own, estimand, fit.months * model.rows_used, fit.seed)
 
-    return explain(one.figures, one.prior, refits, curve_of, partial(shown, quantity=estimand.quantity))
+    by_curve = recentred(Ladder.climb(Overlay(one.prior, one.curve))).log_bf
+    return explain(one.figures, one.prior, refits, curve_of, partial(shown, quantity=estimand.quantity), by_curve)
 
 
 def _message(cause: Cause) -> conflict_pb2.Cause:

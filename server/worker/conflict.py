@@ -18,7 +18,7 @@ from server.resources import beliefs_of, confirmed_session, conflict_message
 from server.wire import label, to_json
 from server.worker.calls import Commit, WorkerContext
 from server.worker.causes import explain_conflicts, tell_collinearity
-from server.worker.examination import audit, examine, examine_jointly
+from server.worker.examination import Examined, audit, examine, examine_jointly
 from server.worker.findings import belief_message, evidence_row, joint_message, replicated_message
 from server.worker.fits import StoredFit, stored_fit
 from server.worker.necessity import fit_evidence, necessity_message
@@ -52,6 +52,7 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
                 notes.append(
                     f"Data cannot be replicated under belief {message.belief_id}: no single parameter sets it."
                 )
+    notes += _without_expert(examined, experts)
     tell_collinearity(fit, messages)
     if not request.without_causes:
         notes += await explain_conflicts(context, fit, model_row, row.data_period_months, examined, messages)
@@ -85,6 +86,21 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         return conflict_pb2.AnalyzeConflictResponse(analysis=answer)
 
     return commit
+
+
+def _without_expert(examined: Sequence[Examined], experts: Sequence[ClientPrior]) -> list[str]:
+    """Which beliefs the expert's session says something about that could not be compared."""
+    if not experts:
+        return []
+    theirs = {(row.quantity, row.channel) for row in experts}
+    shared = [one for one in examined if (one.row.quantity, one.row.channel) in theirs]
+    if not shared:
+        return ["The expert's session holds no belief about a quantity of this one."]
+    return [
+        f"Belief {one.row.belief_id} cannot be compared with the expert's, which the draws do not reach."
+        for one in shared
+        if one.figures.expert is None
+    ]
 
 
 def session_necessity(

@@ -74,8 +74,11 @@ async def examine(
         expert = theirs.get(name)
         rival = None if expert is None else belief_law(expert, curve.reference, f"expert_session_id: {field}")
         draws = fit.draws_of(name) if curve.kind is CurveKind.DRAWS else None
-        seed = fit.seed.derived(f"bridges of {row.pk}")
-        figures = await asyncio.to_thread(_figures, fit.model, prior, curve, draws, rule, rival, seed)
+        seed = fit.seed.derived(f"bridges of {name} to {prior!r}")
+        try:
+            figures = await asyncio.to_thread(_figures, fit.model, prior, curve, draws, rule, rival, seed)
+        except InvalidInput as error:
+            raise InvalidInput(field, error.message) from None
         examined.append(Examined(row, belief, curve_row, prior, curve, draws, figures))
     return _as_a_family(examined, rule)
 
@@ -110,23 +113,24 @@ def _belief(row: ClientPrior) -> elicitation_pb2.Belief:
 
 
 def _as_a_family(examined: Sequence[Examined], rule: ConflictRule) -> list[Examined]:
-    """Holm's p-values and the e-BH flags, over the beliefs whose figures are reliable."""
-    usable = [one for one in examined if one.figures.status is not Status.UNRELIABLE]
+    """Holm's p-values and the e-BH flags of the beliefs whose figures are reliable, over all of them."""
     if len(examined) < 2:
         return list(examined)
+    usable = [one.figures.status is not Status.UNRELIABLE for one in examined]
     alpha = FALSE_DISCOVERY_RATE if rule.confidence_threshold is None else 1.0 - rule.confidence_threshold
-    adjusted = holm([one.figures.p.value for one in usable])
-    flags = e_bh([one.figures.widened.log_bf for one in usable], alpha)
-    found = {
-        one.row.pk: replace(one, p_holm=float(p), flagged=bool(flag))
-        for one, p, flag in zip(usable, adjusted, flags, strict=True)
-    }
-    return [found.get(one.row.pk, one) for one in examined]
+    # Whether a belief is reliable depends on the data, so the family is all of them; no answer is no evidence.
+    adjusted = holm([one.figures.p.value if sure else 1.0 for one, sure in zip(examined, usable, strict=True)])
+    log_e = [one.figures.widened.log_bf if sure else -np.inf for one, sure in zip(examined, usable, strict=True)]
+    flags = e_bh(log_e, alpha)
+    return [
+        replace(one, p_holm=float(p), flagged=bool(flag)) if sure else one
+        for one, p, flag, sure in zip(examined, adjusted, flags, usable, strict=True)
+    ]
 
 
 async def audit(fit: StoredFit, one: Examined, replicates: int) -> ReplicatedPValue | None:
     """The replicated-data p-value of a belief; None for a quantity that no single parameter of the model sets."""
-    seed = fit.seed.derived(f"replicates of {one.row.pk}")
+    seed = fit.seed.derived(f"replicates of {one.prior!r}")
     settings = FitSettings.simulation(len(fit.model.parameter_names))
     name = quantity_name(one.belief.estimand)
     try:

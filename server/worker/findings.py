@@ -152,8 +152,8 @@ def evidence_row(row: Conflict, one: Examined, message: conflict_pb2.BeliefConfl
         p_value=found.p.value,
         # Infinite when the belief excludes values that the data side does not; a column holds numbers only.
         kl_nats=_finite(found.kl.value),
-        wasserstein_1=found.wasserstein.w1,
-        wasserstein_2=found.wasserstein.w2,
+        wasserstein_1=_finite(found.wasserstein.w1),
+        wasserstein_2=_finite(found.wasserstein.w2),
         severity=None if severity == "UNSPECIFIED" else severity,
         status=label(conflict_pb2.ConflictStatus, message.status),
         finding=label(conflict_pb2.Finding, message.finding),

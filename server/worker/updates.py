@@ -62,7 +62,7 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
             message.reasons.append(f"The conflict figures are unreliable: {figures.status_reason}")
         else:
             chosen = Strategy[label(prior_update_pb2.UpdateStrategy, strategy)]
-            result = await asyncio.to_thread(update, before, curve, chosen, minimum)
+            result = await asyncio.to_thread(update, before, curve, chosen, minimum, recentred(figures))
             message.after.CopyFrom(from_law(result.distribution))
             message.after_summary.CopyFrom(estimate_of_law(result.distribution))
             message.changed = result.changed

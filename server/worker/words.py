@@ -43,7 +43,7 @@ def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
         return f"{both} {evidence}: that does not reach the rule for a contradiction ({rule}){support}."
     sentences = [f"{both} {evidence}: the data contradict the belief (by the rule in force: {rule})."]
     heavy = label(conflict_pb2.Severity, belief.severity_if_heavy_tailed).lower().replace("_", " ")
-    if heavy != severity:
+    if belief.severity_if_heavy_tailed and heavy != severity:
         sentences.append(
             f"With heavy tails the label would be {heavy}: it depends on how sure the client is of the tails."
         )
@@ -77,6 +77,10 @@ def explain_causes(belief: conflict_pb2.BeliefConflict) -> list[str]:
         case conflict_pb2.CONFLICT_ATTRIBUTION_UNDECIDED:
             sentences.append("Another model resolves it, and the data do not tell which is right:")
     resolving = [cause for cause in belief.causes if cause.resolves and not cause.only_vaguer]
+    if belief.attribution == conflict_pb2.CONFLICT_ATTRIBUTION_MODEL:
+        resolving.sort(key=lambda cause: -cause.log_evidence_gain)
+    if belief.attribution in (conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR, conflict_pb2.CONFLICT_ATTRIBUTION_UNSPECIFIED):
+        resolving = []
     sentences += [cause.explanation for cause in resolving[:NAMED_CAUSES]]
     if belief.suggestion:
         sentences.append(belief.suggestion)

@@ -115,6 +115,7 @@ def test_fits_under_beliefs_that_are_no_priors_are_not_implemented_and_name_the_
         client.attribution.analyze("m", session_id="coefficient", timeout=300)
 
 
+@pytest.mark.slow
 def test_beliefs_about_half_life_and_a_control_are_priors_of_attribution_and_calibration(client: Client) -> None:
     client.elicitation.create("priors", model_id="m")
     believe(client, "priors", half_life("tv"), 1.0, 0.5)

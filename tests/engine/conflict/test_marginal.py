@@ -110,3 +110,9 @@ def test_experts_on_different_curves_cannot_be_compared() -> None:
     other = EvidenceCurve.from_draws(DRAWS + 0.01, WIDE, 24.0)
     with pytest.raises(InvalidInput, match="same curve"):
         bayes_factor.expert(Ladder.climb(Overlay(TV, other)), Ladder.climb(Overlay(TV, CURVE)))
+
+
+def test_curve_and_mean_do_not_outvote_a_bridge() -> None:
+    overlay = Overlay(TV, CURVE)
+    bridge = LogMarginal.alone(by_curve(overlay).value - 1.0, 0.02, Estimator.TEMPERED_BRIDGE)
+    assert "disagree" in Ladder.climb(overlay, DRAWS, [bridge]).refusal

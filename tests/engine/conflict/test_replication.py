@@ -58,3 +58,22 @@ def test_bad_input_is_refused() -> None:
         replicated_p(model, QUANTITY, Normal(0.5, 0.1), {}, 0, Seed.of(1), SETTINGS)
     with pytest.raises(UnsupportedQuantity):
         replicated_p(model, "roi[tv]", Normal(0.5, 0.1), {}, 19, Seed.of(1), SETTINGS)
+
+
+def test_a_multiple_of_a_parameter_is_replicated_like_the_parameter() -> None:
+    # a share and what it is in outcome units: the same data, the same news
+    model = summary(0.25)
+    fit = model.fit(model.observed[:, None], Seed.of(3), np.zeros(1, dtype=np.int64), SETTINGS)
+    posterior = {name: values[0] for name, values in fit.draws.items()}
+
+    class Doubled(ConjugateNormal):
+        def multiple_of(self, quantity: str) -> tuple[str, float]:
+            return (QUANTITY, 2.0) if quantity == "twice" else super().multiple_of(quantity)
+
+        def prior_of(self, quantity: str) -> Normal:
+            return Normal(1.0, 20.0) if quantity == "twice" else super().prior_of(quantity)  # type: ignore[return-value]
+
+    few = dataclasses.replace(SETTINGS, draws=50)
+    once = replicated_p(model, QUANTITY, Normal(0.5, 0.1), posterior, 19, Seed.of(3), few)
+    twice = replicated_p(Doubled(model.spec), "twice", Normal(1.0, 0.2), posterior, 19, Seed.of(3), few)
+    assert twice.value == once.value

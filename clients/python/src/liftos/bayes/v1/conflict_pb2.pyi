@@ -156,7 +156,9 @@ class _ConflictStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Confli
     CONFLICT_STATUS_OK: _ConflictStatus.ValueType  # 1
     """The figures are reliable."""
     CONFLICT_STATUS_BORDERLINE: _ConflictStatus.ValueType  # 2
-    """The Monte Carlo error leaves the severity label open."""
+    """The severity label is open: by Monte Carlo error, by tails that no draw has reached, or because the data bound the
+    quantity on one side only.
+    """
     CONFLICT_STATUS_UNRELIABLE: _ConflictStatus.ValueType  # 3
     """The figures must not be used; the reason is given and there is no severity."""
 
@@ -168,7 +170,9 @@ CONFLICT_STATUS_UNSPECIFIED: ConflictStatus.ValueType  # 0
 CONFLICT_STATUS_OK: ConflictStatus.ValueType  # 1
 """The figures are reliable."""
 CONFLICT_STATUS_BORDERLINE: ConflictStatus.ValueType  # 2
-"""The Monte Carlo error leaves the severity label open."""
+"""The severity label is open: by Monte Carlo error, by tails that no draw has reached, or because the data bound the
+quantity on one side only.
+"""
 CONFLICT_STATUS_UNRELIABLE: ConflictStatus.ValueType  # 3
 """The figures must not be used; the reason is given and there is no severity."""
 Global___ConflictStatus: _TypeAlias = ConflictStatus  # noqa: Y015
@@ -300,7 +304,7 @@ class BayesFactor(_message.Message):
     mcse: _builtins.float
     """Monte Carlo standard error of the natural logarithm; 0 for exact curves."""
     estimator: Global___BayesFactorEstimator.ValueType
-    """How it was computed."""
+    """How the marginal likelihood under the client's prior, its denominator, was computed."""
     pareto_k: _builtins.float
     """Pareto k-hat of the importance weights under the client's prior, a check of the estimator or of its rival; absent
     for an exact curve. Above .7 the importance estimate is not used.
@@ -384,7 +388,7 @@ class ReplicatedPValue(_message.Message):
     replicates: _builtins.int
     """Number of replicated data sets that were fitted."""
     failed_fits: _builtins.int
-    """How many of them did not meet the sampler's thresholds; they count as they are."""
+    """How many of the fits, that of the real data included, did not meet the sampler's thresholds; they count as they are."""
     def __init__(
         self,
         *,
@@ -423,7 +427,7 @@ class Cause(_message.Message):
     change: _builtins.float
     """Change of the data side's mean, in the units of the quantity."""
     log_bayes_factor: _builtins.float
-    """Recentred Bayes factor of the same belief under the changed model; natural logarithm."""
+    """Recentred Bayes factor of the same belief under the changed model, by its evidence curve alone; natural logarithm."""
     resolves: _builtins.bool
     """Whether the data would no longer contradict the belief, by the rule in force."""
     log_evidence_gain: _builtins.float
@@ -520,7 +524,7 @@ class BeliefConflict(_message.Message):
     severity_if_heavy_tailed: Global___Severity.ValueType
     """Label if the client's tails were those of a Student t with 4 degrees of freedom."""
     null_rate: _builtins.float
-    """Share of data sets that agree with the belief and yet get this label or a higher one."""
+    """Share of data sets that agree with the belief and yet get this label."""
     conflict: _builtins.bool
     """Whether the data contradict the belief, by the threshold below."""
     conflict_rule: _builtins.str
@@ -532,13 +536,13 @@ class BeliefConflict(_message.Message):
     p_value_se: _builtins.float
     """Monte Carlo standard error of the p-value."""
     kl_divergence_nats: _builtins.float
-    """Kullback-Leibler divergence of the data-side distribution from the client's prior, in nats."""
+    """Kullback-Leibler divergence of the posterior under the reference prior from the client's prior, in nats."""
     information_gain_nats: _builtins.float
     """Kullback-Leibler divergence of the client's posterior from the client's prior, in nats."""
     wasserstein_1: _builtins.float
-    """Wasserstein-1 distance of data side and prior, in the units of the quantity."""
+    """Wasserstein-1 distance of the posterior under the reference prior from the client's, in the units of the quantity."""
     wasserstein_2: _builtins.float
-    """Wasserstein-2 distance of data side and prior, in the units of the quantity."""
+    """Wasserstein-2 distance of the two, in the units of the quantity."""
     wasserstein_scaled: _builtins.float
     """Wasserstein-1 distance divided by the prior's standard deviation."""
     prior_ess_months: _builtins.float
@@ -546,7 +550,7 @@ class BeliefConflict(_message.Message):
     status: Global___ConflictStatus.ValueType
     """Whether the figures can be relied on."""
     status_reason: _builtins.str
-    """Why the figures cannot be relied on; empty when they can."""
+    """Why the figures cannot be relied on or the label is open, and what was cut off from the belief; else empty."""
     finding: Global___Finding.ValueType
     """The answer in one word."""
     explanation: _builtins.str
@@ -576,8 +580,8 @@ class BeliefConflict(_message.Message):
     attribution: Global___ConflictAttribution.ValueType
     """Where the conflict comes from, as far as the causes tell."""
     collinearity: _builtins.float
-    """Squared multiple correlation of the channel's exposure with those of the other channels and with the controls: near
-    1 the data cannot tell them apart. Absent where the quantity belongs to no channel.
+    """Squared multiple correlation of the channel's exposure with those of the other channels, trend, seasonality, controls
+    and geos: near 1 the data cannot tell them apart. Absent where the quantity belongs to no channel.
     """
     suggestion: _builtins.str
     """What would settle the matter, for example an experiment; empty where nothing needs settling."""
@@ -601,7 +605,7 @@ class BeliefConflict(_message.Message):
 
     @_builtins.property
     def data_side(self) -> _common_pb2.Estimate:
-        """What the data alone say, under the model's reference prior."""
+        """What the data alone say: the likelihood of the quantity, the reference prior taken out where the data bound it."""
 
     @_builtins.property
     def client_posterior(self) -> _common_pb2.Estimate:
@@ -742,7 +746,7 @@ class JointConflict(_message.Message):
     d_squared: _builtins.float
     """Squared Mahalanobis distance on unconstrained coordinates."""
     degrees_of_freedom: _builtins.int
-    """Number of quantities."""
+    """Number of quantities; one fewer where shares of a whole are compared."""
     p_value: _builtins.float
     """Upper tail probability of the chi-squared distribution."""
     log_calibrated_bayes_factor: _builtins.float
