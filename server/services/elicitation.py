@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -249,23 +249,27 @@ def coherence_notes(beliefs: Sequence[elicitation_pb2.Belief], channels: Sequenc
             )
     shares = stated.get(common_pb2.QUANTITY_SHARE_OF_OUTCOME, {})
     totals = stated.get(common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME, {})
-    if channels and set(channels) == set(shares):
-        notes += [note for whole in totals.values() if (note := _total_note(whole, shares.values()))]
+    if shares:
+        complete = set(channels) == set(shares)
+        notes += [note for whole in totals.values() if (note := _total_note(whole, shares, complete))]
     return notes
 
 
-def _total_note(whole: common_pb2.Estimate, shares: Iterable[common_pb2.Estimate]) -> str:
-    """A remark when the stated total and the sum of all stated shares are more than 1.96 of their joint sds apart.
+def _total_note(whole: common_pb2.Estimate, shares: Mapping[str, common_pb2.Estimate], complete: bool) -> str:
+    """A remark when stated total and sum of the stated shares are more than 1.96 of their joint sds apart.
 
-    The beliefs are taken as independent, as they are when they are put into the model one by one.
+    Where shares are missing only a sum above the total is. The beliefs are taken as independent, as they are when they
+    are put into the model one by one.
     """
-    parts = list(shares)
+    parts = list(shares.values())
     if not all(part.HasField("mean") and part.HasField("sd") for part in (whole, *parts)):
         return ""
     total, spread = sum(part.mean for part in parts), math.hypot(whole.sd, *(part.sd for part in parts))
-    if abs(whole.mean - total) <= 1.96 * spread:
+    apart = abs(whole.mean - total) if complete else total - whole.mean
+    if apart <= 1.96 * spread:
         return ""
+    of = "all channels" if complete else " and ".join(sorted(shares))
     return (
-        f"The stated shares of outcome of all channels sum to {total:.2f}, the stated total of all media is "
+        f"The stated shares of outcome of {of} sum to {total:.2f}, the stated total of all media is "
         f"{whole.mean:.2f}: more than chance apart, so not all of these beliefs can hold."
     )

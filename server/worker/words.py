@@ -35,12 +35,13 @@ def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
     rule = belief.conflict_rule.partition(";")[0]
     factor = math.exp(min(recentred(belief), 700.0))
     evidence = (
-        f"Moving the belief to where the data point makes them {factor:,.1f} times as probable "
+        f"Moving the belief to where the data point makes them {_times(factor)} times as probable "
         f"(p = {belief.p_value:.2g}, severity {severity})"
     )
     if belief.finding != conflict_pb2.FINDING_CONFLICT:
         support = ", and the data positively support the belief" if belief.confirms else ""
-        return f"{both} {evidence}: that does not reach the rule for a contradiction ({rule}){support}."
+        answer = f"{both} {evidence}: that does not reach the rule for a contradiction ({rule}){support}."
+        return " ".join([answer, *_rank_expert(belief)])
     sentences = [f"{both} {evidence}: the data contradict the belief (by the rule in force: {rule})."]
     heavy = label(conflict_pb2.Severity, belief.severity_if_heavy_tailed).lower().replace("_", " ")
     if belief.severity_if_heavy_tailed and heavy != severity:
@@ -50,7 +51,24 @@ def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
     if belief.HasField("p_value_holm"):
         sentences.append(f"Corrected for all beliefs of the session (Holm), p = {belief.p_value_holm:.2g}.")
     sentences += explain_causes(belief)
-    return " ".join(sentences)
+    return " ".join(sentences + _rank_expert(belief))
+
+
+def _rank_expert(belief: conflict_pb2.BeliefConflict) -> list[str]:
+    """What the data say between the client and the expert, where one was asked."""
+    expert = conflict_pb2.BAYES_FACTOR_ALTERNATIVE_EXPERT
+    found = [factor.log_bayes_factor for factor in belief.bayes_factors if factor.alternative == expert]
+    if not found:
+        return []
+    side = "the expert's belief" if found[0] > 0.0 else "this belief"
+    return [
+        f"Between the two, the data are {_times(math.exp(min(abs(found[0]), 700.0)))} times as probable under {side}."
+    ]
+
+
+def _times(factor: float) -> str:
+    """Three digits, as many as a Bayes factor's own error leaves."""
+    return f"{float(f'{factor:.3g}'):,g}"
 
 
 def _silence(belief: conflict_pb2.BeliefConflict) -> str:

@@ -26,8 +26,11 @@ def test_a_total_outside_of_what_all_shares_sum_to_is_remarked_on() -> None:
     assert "sum to 0.30" in note
     assert "0.56" in note
     assert coherence_notes([*shares, near], ["tv", "radio"]) == []
-    # Without a belief about every channel the shares bound nothing.
+    # Without a belief about every channel the shares only bound the total from below.
     assert coherence_notes([*shares, far], ["tv", "radio", "print"]) == []
+    low = belief(total_media_share_of_outcome(), 0.05, 0.05)
+    (note,) = coherence_notes([*shares, low], ["tv", "radio", "print"])
+    assert "radio and tv sum to 0.30" in note
     assert coherence_notes([far], []) == []
 
 
