@@ -12,9 +12,9 @@ from sqlalchemy.pool import NullPool
 
 from persistence.database import engine_url, translated
 
-HEAD = "0002"
+HEAD = "0003"
 # The revisions that this release's code can run on: during a blue-green switch the schema is one step ahead.
-SUPPORTED_REVISIONS = frozenset({"0002"})
+SUPPORTED_REVISIONS = frozenset({"0003"})
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # An arbitrary number that only this function locks.

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
+from server.period import Period
 from server.resources import beliefs_of, by_pk, dataset_of
 from server.version import SERVER_VERSION
 from server.wire import digest, from_json, label, to_json
@@ -19,7 +20,7 @@ PRODUCTION = "PRODUCTION"
 
 
 def fit_key(
-    model: Model, dataset: Dataset | None, months: int, beliefs: Sequence[ClientPrior], inference: str = PRODUCTION
+    model: Model, dataset: Dataset | None, period: Period, beliefs: Sequence[ClientPrior], inference: str = PRODUCTION
 ) -> str:
     """Digest of everything a fit depends on: model, data, window, priors, inference and the version of the code.
 
@@ -35,7 +36,7 @@ def fit_key(
         priors.append(prior)
     priors.sort(key=str)  # the order in which beliefs were added changes nothing
     other = [] if inference == PRODUCTION else [inference]
-    return digest(model.model_hash, dataset.sha256 if dataset else "", months, priors, SERVER_VERSION, *other)
+    return digest(model.model_hash, dataset.sha256 if dataset else "", *period.key, priors, SERVER_VERSION, *other)
 
 
 async def run_key(session: AsyncSession, run: SbcValidation) -> str:
@@ -43,7 +44,7 @@ async def run_key(session: AsyncSession, run: SbcValidation) -> str:
     model = await by_pk(session, Model, run.model_pk)
     beliefs = await beliefs_of(session, run.session_pk) if run.session_pk else []
     dataset = await dataset_of(session, model)
-    return fit_key(model, dataset, run.data_period_months, beliefs, run.inference_method)
+    return fit_key(model, dataset, Period.of(run), beliefs, run.inference_method)
 
 
 async def finished_run(session: AsyncSession, plan: SbcValidation, seed: int | None) -> SbcValidation | None:
@@ -118,7 +119,7 @@ async def _with_verdict(
     return list(await session.scalars(statement))
 
 
-async def reference_certificate(session: AsyncSession, model: Model, months: int) -> SbcValidation | None:
-    """The run that decides about the model's reference fit over a window."""
-    key = fit_key(model, await dataset_of(session, model), months, [])
+async def reference_certificate(session: AsyncSession, model: Model, period: Period) -> SbcValidation | None:
+    """The run that decides about the model's reference fit over a period."""
+    key = fit_key(model, await dataset_of(session, model), period, [])
     return await certificate(session, model.client_id, model.pk, key)

@@ -38,7 +38,6 @@ from server.wire import from_json, timestamp, value_of
 
 E = TypeVar("E", Dataset, Model, Session, Conflict, PriorUpdate, SbcValidation, Attribution, EvidenceCurve)
 
-DEFAULT_MONTHS = 24
 TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
 _KINDS: dict[type[Any], tuple[str, str]] = {
@@ -172,6 +171,8 @@ async def conflict_message(session: AsyncSession, row: Conflict) -> conflict_pb2
     message.session_id = (await by_pk(session, Session, row.session_pk)).session_id
     message.model_id = (await by_pk(session, Model, row.model_pk)).model_id
     message.data_period_months = row.data_period_months
+    message.hold_out_months = row.hold_out_months
+    message.exploratory = row.exploratory
     if row.confidence_threshold is not None:
         message.confidence_threshold = row.confidence_threshold
     request = conflict_pb2.AnalyzeConflictRequest.FromString(job.request)
@@ -194,6 +195,9 @@ async def attribution_message(session: AsyncSession, row: Attribution) -> attrib
     message.model_id = (await by_pk(session, Model, row.model_pk)).model_id
     if row.session_pk is not None:
         message.session_id = (await by_pk(session, Session, row.session_pk)).session_id
+    message.data_period_months = row.data_period_months
+    message.hold_out_months = row.hold_out_months
+    message.exploratory = row.exploratory
     message.state = value_of(common_pb2.JobState, job.state)
     if (error := error_message(job)) is not None:
         message.error.CopyFrom(error)
@@ -222,6 +226,7 @@ def sbc_plan_message(row: SbcValidation, model_id: str, session_id: str, done: M
         validation_type=value_of(sbc_pb2.ValidationType, row.validation_type),
         num_simulations=row.num_simulations,
         data_period_months=row.data_period_months,
+        hold_out_months=row.hold_out_months,
         certificate_key=row.certificate_key,
         stop_on_fail=row.stop_on_fail,
         inference_method=value_of(sbc_pb2.InferenceMethod, row.inference_method),

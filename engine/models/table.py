@@ -79,6 +79,15 @@ class Table:
         """Values of the rows [N] as [G, T]."""
         return values.reshape(len(self.geo_names), -1)
 
+    def without_last(self, months: int) -> Table:
+        """The table without the rows that `Window(months)` would take, for an analysis that must not see them."""
+        kept = Window(months).first_row(self.periods)
+        if kept < 2:
+            raise InvalidInput("hold_out_months", f"leaves {kept} periods of {self.periods.size}")
+        rows = self.by_geo(np.arange(self.n_rows))[:, :kept].reshape(-1)
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return Table(self.dates[rows], columns, None if self.geos is None else self.geos[rows])
+
     def since(self, first: int, values: NDArray[Any]) -> NDArray[Any]:
         """Values [N] without those of every geo's first `first` periods."""
         return self.by_geo(values)[:, first:].reshape(-1)

@@ -3,11 +3,13 @@
 from persistence.tables.audit import AuditEntry
 from persistence.tables.base import Base, Owned
 from persistence.tables.clients import Client
-from persistence.tables.conflicts import Attribution, Conflict, ConflictEvidence, PriorUpdate
+from persistence.tables.conflicts import Attribution, Conflict, ConflictEvidence, ConflictOutcome, PriorUpdate
 from persistence.tables.datasets import Dataset, DatasetChunk
 from persistence.tables.elicitation import ClientPrior, Session
 from persistence.tables.jobs import Job, JobEvent, RequestLog
+from persistence.tables.lineage import DataWindow, PriorLineage
 from persistence.tables.models import EvidenceCurve, Fit, FitDraws, Model
+from persistence.tables.necessity import NecessityDecision, NecessityPolicy
 from persistence.tables.sbc import SbcResult, SbcShard, SbcValidation
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "ClientPrior",
     "Conflict",
     "ConflictEvidence",
+    "ConflictOutcome",
+    "DataWindow",
     "Dataset",
     "DatasetChunk",
     "EvidenceCurve",
@@ -26,7 +30,10 @@ __all__ = [
     "Job",
     "JobEvent",
     "Model",
+    "NecessityDecision",
+    "NecessityPolicy",
     "Owned",
+    "PriorLineage",
     "PriorUpdate",
     "RequestLog",
     "SbcResult",

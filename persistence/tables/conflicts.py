@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import uuid
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.tables.base import (
@@ -24,6 +24,7 @@ from persistence.tables.base import (
 SEVERITIES = ("WEAK", "MODERATE", "STRONG", "VERY_STRONG")
 CONFLICT_STATUSES = ("OK", "BORDERLINE", "UNRELIABLE")
 FINDINGS = ("AGREES", "CONFLICT", "DATA_SILENT", "UNRELIABLE")
+OUTCOME_SIDES = ("CLIENT", "DATA", "NEITHER")
 UPDATE_STATES = ("PROPOSED", "ACCEPTED", "REJECTED")
 UPDATE_STRATEGIES = (
     "EVIDENCE_WEIGHTED",
@@ -43,7 +44,9 @@ class Conflict(Owned):
         Index(None, "client_id", "create_time", "pk"),
         Index(None, "session_pk", "create_time"),
         Index(None, "model_pk"),
+        Index(None, "window_pk"),
         at_least("data_period_months", 1),
+        at_least("hold_out_months", 0),
         CheckConstraint("confidence_threshold > 0 and confidence_threshold < 1", name="confidence_threshold"),
         at_least("business_impact_minor", 0),
         one_of("severity", SEVERITIES),
@@ -53,6 +56,10 @@ class Conflict(Owned):
     model_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("bayesian_model_metadata.pk"))
     job_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.pk"), unique=True)
     data_period_months: Mapped[int]
+    hold_out_months: Mapped[int] = mapped_column(default=0, server_default="0")
+    # The rows that it has used; unknown for analyses of the previous version.
+    window_pk: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("data_windows.pk"))
+    exploratory: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     confidence_threshold: Mapped[float | None]
     business_impact_minor: Mapped[BigInt | None]
     severity: Mapped[str | None]
@@ -101,6 +108,28 @@ class ConflictEvidence(Base):
     finding: Mapped[str | None]
 
 
+class ConflictOutcome(Owned):
+    """How the conflict of one belief was resolved in the end; rows are added, the latest of a belief counts."""
+
+    __tablename__ = "conflict_outcomes"
+    __table_args__ = (
+        Index(None, "client_id", "create_time", "pk"),
+        Index(None, "conflict_pk", "prior_pk"),
+        one_of("side", OUTCOME_SIDES),
+        one_of("severity", SEVERITIES),
+    )
+
+    conflict_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("prior_data_conflicts.pk"))
+    prior_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("client_priors.pk"))
+    side: Mapped[str]
+    experiment: Mapped[JsonObject | None]
+    reason: Mapped[str]
+    recorded_by: Mapped[str]
+    # As the analysis had them, so that the report needs no parsing.
+    severity: Mapped[str | None]
+    conflict: Mapped[bool]
+
+
 class PriorUpdate(Owned):
     """A recommended update of a session's beliefs and the decision about it."""
 
@@ -121,6 +150,7 @@ class PriorUpdate(Owned):
     update_strategy: Mapped[str]
     min_evidence_strength: Mapped[float]
     state: Mapped[str] = mapped_column(default="PROPOSED")
+    exploratory: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     result: Mapped[JsonObject | None]
     version: Mapped[int] = mapped_column(default=1)
     decided_by: Mapped[str | None]
@@ -137,10 +167,13 @@ class Attribution(Owned):
         Index(None, "model_pk"),
         Index(None, "session_pk"),
         at_least("data_period_months", 1),
+        at_least("hold_out_months", 0),
     )
 
     model_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("bayesian_model_metadata.pk"))
     session_pk: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("prior_elicitation_sessions.pk"))
     job_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.pk"), unique=True)
     data_period_months: Mapped[int]
+    hold_out_months: Mapped[int] = mapped_column(default=0, server_default="0")
+    exploratory: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     result: Mapped[JsonObject | None]

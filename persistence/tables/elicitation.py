@@ -32,6 +32,7 @@ class Session(Owned):
         UniqueConstraint("client_id", "session_id"),
         Index(None, "client_id", "create_time", "pk"),
         Index(None, "model_pk"),
+        Index(None, "adopted_update_pk"),
         one_of("state", SESSION_STATES),
         between("client_confidence", 0, 1),
         at_least("version", 1),
@@ -46,6 +47,13 @@ class Session(Owned):
     coherence_notes: Mapped[JsonList] = mapped_column(default=list)
     version: Mapped[int] = mapped_column(default=1)
     confirm_time: Mapped[datetime.datetime | None]
+    # Groups of shares stated together: a list of ShareGroup messages as JSON.
+    share_groups: Mapped[JsonList] = mapped_column(default=list, server_default="[]")
+    # The accepted update that the session was opened from, and the correlation of its beliefs: by belief_id, in order.
+    adopted_update_pk: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("prior_update_recommendations.pk", use_alter=True)
+    )
+    correlation: Mapped[JsonObject | None]
 
 
 class ClientPrior(Base):

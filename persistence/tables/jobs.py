@@ -8,7 +8,7 @@ import uuid
 from sqlalchemy import CheckConstraint, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.tables.base import Base, BigInt, CreateTime, Owned, at_least, one_of
+from persistence.tables.base import Base, BigInt, CreateTime, JsonObject, Owned, at_least, one_of
 
 OPEN_JOB_STATES = ("QUEUED", "RUNNING")
 TERMINAL_JOB_STATES = ("SUCCEEDED", "FAILED", "CANCELLED")
@@ -42,6 +42,7 @@ class Job(Owned):
     error_reason: Mapped[str | None]
     error_message: Mapped[str | None]
     error_field: Mapped[str | None]
+    error_metadata: Mapped[JsonObject | None]
     done: Mapped[BigInt] = mapped_column(default=0)
     # What was done when the job was taken up again: the rate is that of the rest.
     done_before: Mapped[BigInt] = mapped_column(default=0, server_default="0")

@@ -58,6 +58,7 @@ class SbcValidation(Owned):
         one_of("inference_method", INFERENCE_METHODS),
         at_least("num_simulations", 1),
         at_least("data_period_months", 1),
+        at_least("hold_out_months", 0),
         at_least("seed", 0),
         at_least("shard_size", 1),
         CheckConstraint("alpha > 0 and alpha < 1", name="alpha"),
@@ -69,6 +70,7 @@ class SbcValidation(Owned):
     validation_type: Mapped[str]
     num_simulations: Mapped[int]
     data_period_months: Mapped[int]
+    hold_out_months: Mapped[int] = mapped_column(default=0, server_default="0")
     seed: Mapped[BigInt]
     alpha: Mapped[float]
     stop_on_fail: Mapped[bool] = mapped_column(default=False)

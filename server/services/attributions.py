@@ -14,8 +14,9 @@ from persistence.tables import Attribution, Job, Model
 from server.calls import Calls
 from server.errors import ServiceError, invalid_field
 from server.pages import page_of
+from server.period import Period
 from server.resources import attribution_message, beliefs_of, confirmed_session, owned
-from server.services.conflicts import check_money, months
+from server.services.conflicts import check_money
 from server.services.elicitation import check_priors
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -52,7 +53,8 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
                     model_pk=model.pk,
                     session_pk=elicited.pk if elicited else None,
                     job_pk=job.pk,
-                    data_period_months=months(request),
+                    data_period_months=Period.asked(request).months,
+                    hold_out_months=Period.asked(request).hold_out,
                 )
             )
 

@@ -14,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.database import Database
 from persistence.tables import Conflict, EvidenceCurve, FitDraws, Job, Session
 from server.calls import Calls
-from server.errors import invalid_field
+from server.errors import invalid_field, unimplemented
 from server.pages import page_of
-from server.resources import DEFAULT_MONTHS, confirmed_session, conflict_message, owned
+from server.period import Period
+from server.resources import confirmed_session, conflict_message, owned
 from server.wire import from_json, label, to_array, value_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -34,6 +35,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
     ) -> conflict_pb2.AnalyzeConflictResponse:
         """Have a worker analyse a confirmed session."""
         check_money(request)
+        period = Period.asked(request)
 
         async def prepare(session: AsyncSession, job: Job) -> None:
             elicited = await confirmed_session(session, request.client_id, request.session_id)
@@ -47,7 +49,8 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
                     session_pk=elicited.pk,
                     model_pk=elicited.model_pk,
                     job_pk=job.pk,
-                    data_period_months=months(request),
+                    data_period_months=period.months,
+                    hold_out_months=period.hold_out,
                     confidence_threshold=(
                         request.confidence_threshold if request.HasField("confidence_threshold") else None
                     ),
@@ -79,6 +82,24 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
             build = partial(conflict_message, session)
             found, token = await page_of(session, Conflict, request, request.session_id, build, *filters)
             return conflict_pb2.ListConflictsResponse(analyses=found, next_page_token=token)
+
+    async def RecordConflictOutcome(
+        self, request: conflict_pb2.RecordConflictOutcomeRequest, context: Context
+    ) -> conflict_pb2.RecordConflictOutcomeResponse:
+        """Not there yet."""
+        raise unimplemented("outcomes of conflicts", "")
+
+    async def ListConflictOutcomes(
+        self, request: conflict_pb2.ListConflictOutcomesRequest, context: Context
+    ) -> conflict_pb2.ListConflictOutcomesResponse:
+        """Not there yet."""
+        raise unimplemented("outcomes of conflicts", "")
+
+    async def GetOutcomeReport(
+        self, request: conflict_pb2.GetOutcomeReportRequest, context: Context
+    ) -> conflict_pb2.GetOutcomeReportResponse:
+        """Not there yet."""
+        raise unimplemented("outcomes of conflicts", "")
 
     async def GetEvidenceCurve(
         self, request: conflict_pb2.GetEvidenceCurveRequest, context: Context
@@ -121,11 +142,6 @@ def quantity_name(estimand: common_pb2.Estimand) -> str:
     """
     name = label(common_pb2.Quantity, estimand.quantity).lower()
     return f"{name}[{estimand.channel}]" if estimand.channel else name
-
-
-def months(request: Any) -> int:
-    """The requested window, 24 calendar months when absent."""
-    return int(request.data_period_months) if request.HasField("data_period_months") else DEFAULT_MONTHS
 
 
 def check_money(request: Any) -> None:

@@ -159,6 +159,24 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
                 session=await self._message(session, request.client_id, request.session_id)
             )
 
+    async def AddShareBeliefs(
+        self, request: elicitation_pb2.AddShareBeliefsRequest, context: Context
+    ) -> elicitation_pb2.AddShareBeliefsResponse:
+        """Not there yet."""
+        raise unimplemented("beliefs about shares stated together", "")
+
+    async def AdoptPriorUpdate(
+        self, request: elicitation_pb2.AdoptPriorUpdateRequest, context: Context
+    ) -> elicitation_pb2.AdoptPriorUpdateResponse:
+        """Not there yet."""
+        raise unimplemented("sessions from accepted updates", "")
+
+    async def GetElicitationFeedback(
+        self, request: elicitation_pb2.GetElicitationFeedbackRequest, context: Context
+    ) -> elicitation_pb2.GetElicitationFeedbackResponse:
+        """Not there yet."""
+        raise unimplemented("feedback on a session", "")
+
     async def FitPrior(
         self, request: elicitation_pb2.FitPriorRequest, context: Context
     ) -> elicitation_pb2.FitPriorResponse:

@@ -18,6 +18,7 @@ from server.certificates import reference_certificate
 from server.errors import ServiceError, unimplemented
 from server.idempotency import seen_before
 from server.pages import page_of
+from server.period import Period
 from server.resources import by_pk, confirmed_session, conflict_message, owned
 from server.wire import from_json, label, timestamp, value_of
 
@@ -164,13 +165,14 @@ async def release_blockers(session: AsyncSession, row: PriorUpdate) -> list[str]
     conflict = await by_pk(session, Conflict, row.conflict_pk)
     analysis = await conflict_message(session, conflict)
     model = await by_pk(session, Model, conflict.model_pk)
-    run = await reference_certificate(session, model, conflict.data_period_months)
+    period = Period.of(conflict)
+    run = await reference_certificate(session, model, period)
     verdict = run.verdict_kind if run is not None else None
     optional = analysis.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_NOT_REQUIRED_BY_POLICY
     # A model that is known to be miscalibrated releases nothing, whether or not policy asked for the check.
     if verdict == "PASS" or (optional and verdict != "FAIL"):
         return blockers
-    window = f"over {conflict.data_period_months} months"
+    window = f"over {period}"
     if run is None:
         blockers.append(
             f"Model {model.model_id!r} has not been calibrated {window} yet: run SBC for it and let it pass."

@@ -20,10 +20,11 @@ from persistence.database import Database
 from persistence.tables import Job, Model, SbcResult, SbcValidation, Session
 from server.calls import POLL_SECONDS, Calls
 from server.certificates import finished_run, fit_key, run_key
-from server.errors import ServiceError, invalid_field
+from server.errors import ServiceError, invalid_field, unimplemented
 from server.guard import Guard
 from server.idempotency import seen_before
 from server.pages import page_of
+from server.period import Period
 from server.resources import (
     TERMINAL_STATES,
     beliefs_of,
@@ -34,7 +35,7 @@ from server.resources import (
     sbc_plan_message,
     sbc_run_message,
 )
-from server.services.conflicts import check_money, months
+from server.services.conflicts import check_money
 from server.services.elicitation import check_priors
 from server.settings import Settings
 from server.validation_types import DEFAULT_SIMULATIONS, decides, parts_of
@@ -142,7 +143,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 raise ServiceError(
                     "INVALID_STATE", "the session is about another model", metadata={"state": "CONFIRMED"}
                 )
-        window = months(spec)
+        period = Period.asked(spec)
         beliefs = await beliefs_of(session, elicited.pk) if elicited else []
         check_priors(model, beliefs, "spec.session_id")
         num_simulations = spec.num_simulations if spec.HasField("num_simulations") else DEFAULT_SIMULATIONS[kind]
@@ -157,7 +158,8 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             session_pk=elicited.pk if elicited else None,
             validation_type=label(sbc_pb2.ValidationType, kind),
             num_simulations=num_simulations,
-            data_period_months=window,
+            data_period_months=period.months,
+            hold_out_months=period.hold_out,
             seed=spec.seed if spec.HasField("seed") else secrets.randbits(63),
             alpha=alpha,
             stop_on_fail=spec.stop_on_fail,
@@ -166,7 +168,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             inference_method=method,
             further_quantities=list(spec.further_quantities),
             plan_key=digest(kind, [part for part, _ in parts], method, sorted(spec.further_quantities), alpha),
-            certificate_key=fit_key(model, await dataset_of(session, model), window, beliefs, method),
+            certificate_key=fit_key(model, await dataset_of(session, model), period, beliefs, method),
         )
 
     async def _start(
@@ -359,6 +361,30 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 return
             yield _ledger_message(wanted, columns, rows)
             first = rows[-1].simulation + 1
+
+    async def CreateNecessityPolicy(
+        self, request: sbc_pb2.CreateNecessityPolicyRequest, context: Context
+    ) -> sbc_pb2.CreateNecessityPolicyResponse:
+        """Not there yet."""
+        raise unimplemented("versions of the policy", "")
+
+    async def ListNecessityPolicies(
+        self, request: sbc_pb2.ListNecessityPoliciesRequest, context: Context
+    ) -> sbc_pb2.ListNecessityPoliciesResponse:
+        """Not there yet."""
+        raise unimplemented("versions of the policy", "")
+
+    async def ListNecessityDecisions(
+        self, request: sbc_pb2.ListNecessityDecisionsRequest, context: Context
+    ) -> sbc_pb2.ListNecessityDecisionsResponse:
+        """Not there yet."""
+        raise unimplemented("stored decisions", "")
+
+    async def ReplayNecessityPolicy(
+        self, request: sbc_pb2.ReplayNecessityPolicyRequest, context: Context
+    ) -> sbc_pb2.ReplayNecessityPolicyResponse:
+        """Not there yet."""
+        raise unimplemented("replay of decisions", "")
 
     async def CheckSbcNecessity(
         self, request: sbc_pb2.CheckSbcNecessityRequest, context: Context

@@ -13,6 +13,7 @@ from engine.conflict.analysis import ConflictRule
 from engine.errors import UnsupportedQuantity
 from persistence.tables import Attribution, Conflict, Job, Model, PriorUpdate, Session
 from server.certificates import reference_certificate
+from server.period import Period
 from server.resources import attribution_message, beliefs_of
 from server.services.conflicts import quantity_name
 from server.wire import from_json, to_json, value_of
@@ -39,13 +40,14 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
     async with context.database.session() as session:
         row = (await session.scalars(select(Attribution).where(Attribution.job_pk == job.pk))).one()
         model_row = await session.get_one(Model, row.model_pk)
+        period = Period.of(row)
         elicited = await session.get_one(Session, row.session_pk) if row.session_pk else None
         beliefs = await beliefs_of(session, elicited.pk) if elicited else []
         accepted = await _accepted(session, elicited) if elicited else {}
-        certified = await reference_certificate(session, model_row, row.data_period_months)
-        threshold = await _threshold(session, elicited, row.data_period_months)
-    reference = await stored_fit(context, model_row, row.data_period_months)
-    believed = await stored_fit(context, model_row, row.data_period_months, beliefs) if beliefs else None
+        certified = await reference_certificate(session, model_row, period)
+        threshold = await _threshold(session, elicited, period)
+    reference = await stored_fit(context, model_row, period)
+    believed = await stored_fit(context, model_row, period, beliefs) if beliefs else None
     spec = from_json(model_row.spec, model_pb2.ModelSpec()).additive_mmm
     message = attribution_pb2.Attribution(
         channels=[_channel(channel.name, reference, believed, accepted) for channel in spec.channels],
@@ -93,7 +95,7 @@ def _provenance(reference: StoredFit, believed: StoredFit | None) -> common_pb2.
     return provenance
 
 
-async def _threshold(session: AsyncSession, elicited: Session | None, months: int) -> float | None:
+async def _threshold(session: AsyncSession, elicited: Session | None, period: Period) -> float | None:
     """The confidence threshold of the session's latest analysis of this window: one belief gets one verdict."""
     if elicited is None:
         return None
@@ -102,7 +104,8 @@ async def _threshold(session: AsyncSession, elicited: Session | None, months: in
         .join(Job, Job.pk == Conflict.job_pk)
         .where(
             Conflict.session_pk == elicited.pk,
-            Conflict.data_period_months == months,
+            Conflict.data_period_months == period.months,
+            Conflict.hold_out_months == period.hold_out,
             Job.state == "SUCCEEDED",
         )
         .order_by(Conflict.create_time.desc())

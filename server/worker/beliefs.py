@@ -12,7 +12,8 @@ from engine.priors.belief import Meaning, compile_mean_plus_minus, fit_quantiles
 from engine.priors.distribution import UNIT_INTERVAL, Distribution, Normal, Support, TruncatedNormal
 from persistence.tables import ClientPrior, Job, Model, Session
 from server.errors import ServiceError, already_exists
-from server.resources import DEFAULT_MONTHS, belief_message, beliefs_of, owned, session_message
+from server.period import Period
+from server.resources import belief_message, beliefs_of, owned, session_message
 from server.services.elicitation import channels_of, coherence_notes
 from server.wire import label, to_json
 from server.worker.calls import Commit, WorkerContext
@@ -141,7 +142,7 @@ async def _support(
     async with context.database.session() as session:
         row = await owned(session, Session, request.client_id, request.session_id)
         model_row = await session.get_one(Model, row.model_pk)
-        model = await context.models.prepared(session, model_row, DEFAULT_MONTHS)
+        model = await context.models.prepared(session, model_row, Period())
         check_known(model, request.estimand, "estimand")
         _refuse_twins(await beliefs_of(session, row.pk), request)
     return natural_support(model, request.estimand), belief_support(model, request.estimand), channels_of(model_row)

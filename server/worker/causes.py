@@ -21,6 +21,7 @@ from engine.models.protocol import BatchFit
 from engine.models.table import Window
 from persistence.tables import Model
 from server.formats import shown
+from server.period import Period
 from server.wire import value_of
 from server.worker.calls import WorkerContext
 from server.worker.convert import estimate_of_summary
@@ -32,18 +33,18 @@ TRIED_AS_CONTROLS = (dataset_pb2.COLUMN_ROLE_CONTROL, dataset_pb2.COLUMN_ROLE_EX
 
 
 async def _refits(
-    context: WorkerContext, fit: StoredFit, base: AdditiveMmm, row: Model, months: int
+    context: WorkerContext, fit: StoredFit, base: AdditiveMmm, row: Model, period: Period
 ) -> Sequence[Refit]:
     """The refits behind a stored fit; kept in memory, so that a second belief costs none."""
     key = fit.row.fit_key
     if (kept := context.refits.get(key)) is not None:
         return kept
     async with context.database.session() as session:
-        table, columns = await context.models.data_of(session, row)
+        table, columns = await context.models.data_of(session, row, period)
     names = [column.name for column in columns if column.role in TRIED_AS_CONTROLS]
 
     def compute() -> Sequence[Refit]:
-        return refit(base, alternatives(base, table, Window(months), names), fit.seed.derived("causes"))
+        return refit(base, alternatives(base, table, Window(period.months), names), fit.seed.derived("causes"))
 
     return context.refits.put(key, await asyncio.to_thread(compute))
 
@@ -67,7 +68,7 @@ async def explain_conflicts(
     context: WorkerContext,
     fit: StoredFit,
     row: Model,
-    months: int,
+    period: Period,
     examined: Sequence[Examined],
     messages: Sequence[conflict_pb2.BeliefConflict],
 ) -> list[str]:
@@ -75,7 +76,7 @@ async def explain_conflicts(
     todo = [(one, message) for one, message in zip(examined, messages, strict=True) if needs_causes(one)]
     if not todo or not isinstance(fit.model, AdditiveMmm):
         return []
-    refits = await _refits(context, fit, fit.model, row, months)
+    refits = await _refits(context, fit, fit.model, row, period)
     failed: set[str] = set()
     for one, message in todo:
         found = await asyncio.to_thread(_causes, fit, one, refits)

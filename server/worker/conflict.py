@@ -14,6 +14,7 @@ from engine.sbc.decision import NecessityInputs
 from persistence import tables
 from persistence.tables import ClientPrior, Conflict, Job, Model, Session
 from server.certificates import reference_certificate
+from server.period import Period
 from server.resources import beliefs_of, confirmed_session, conflict_message
 from server.wire import label, to_json
 from server.worker.calls import Commit, WorkerContext
@@ -32,18 +33,19 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         row = (await session.scalars(select(Conflict).where(Conflict.job_pk == job.pk))).one()
         elicited = await session.get_one(Session, row.session_pk)
         model_row = await session.get_one(Model, row.model_pk)
+        period = Period.of(row)
         beliefs = await beliefs_of(session, elicited.pk)
         experts: Sequence[ClientPrior] = ()
         if request.expert_session_id:
             rival = await confirmed_session(session, request.client_id, request.expert_session_id)
             experts = await beliefs_of(session, rival.pk)
-        certified = await reference_certificate(session, model_row, row.data_period_months)
+        certified = await reference_certificate(session, model_row, period)
     rule = ConflictRule(confidence_threshold=row.confidence_threshold)
-    fit = await stored_fit(context, model_row, row.data_period_months)
+    fit = await stored_fit(context, model_row, period)
     examined = await examine(context, fit, beliefs, rule, experts)
     joint = joint_message(examined, await asyncio.to_thread(examine_jointly, fit, examined), rule)
     messages = [belief_message(one) for one in examined]
-    notes = fit_notes(fit, row.data_period_months)
+    notes = fit_notes(fit, period.months)
     if request.HasField("replicates"):
         for one, message in zip(examined, messages, strict=True):
             if (audited := await audit(fit, one, request.replicates)) is not None:
@@ -55,7 +57,7 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
     notes += _without_expert(examined, experts)
     tell_collinearity(fit, messages)
     if not request.without_causes:
-        notes += await explain_conflicts(context, fit, model_row, row.data_period_months, examined, messages)
+        notes += await explain_conflicts(context, fit, model_row, period, examined, messages)
     diagnostics = fit.diagnostics
     analysis = conflict_pb2.ConflictAnalysis(
         confidence_threshold=row.confidence_threshold,

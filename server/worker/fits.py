@@ -27,6 +27,7 @@ from engine.priors.distribution import REAL_LINE, Distribution, Support
 from persistence import tables
 from persistence.tables import ClientPrior, Fit, FitDraws, Model
 from server.certificates import fit_key
+from server.period import Period
 from server.resources import dataset_of, date_range
 from server.services.conflicts import quantity_name
 from server.version import SERVER_VERSION
@@ -90,13 +91,13 @@ def derived_draws(model: EngineModel, draws: Mapping[str, Floats], quantity: str
 
 
 async def stored_fit(
-    context: WorkerContext, model_row: Model, months: int, beliefs: Sequence[ClientPrior] = ()
+    context: WorkerContext, model_row: Model, period: Period, beliefs: Sequence[ClientPrior] = ()
 ) -> StoredFit:
-    """The fit of a model over a window under the priors of the beliefs (none: reference priors); computed at need."""
+    """The fit of a model over a period under the priors of the beliefs (none: reference priors); computed at need."""
     async with context.database.session() as session:
         dataset = await dataset_of(session, model_row)
-        model = await context.models.prepared(session, model_row, months, beliefs)
-        key = fit_key(model_row, dataset, months, beliefs)
+        model = await context.models.prepared(session, model_row, period, beliefs)
+        key = fit_key(model_row, dataset, period, beliefs)
         if (found := await _load(session, model_row, key, model)) is not None:
             return found
     fit, compile_seconds = await asyncio.to_thread(single_fit, model, seed_of(key))

@@ -29,6 +29,7 @@ from persistence import datasets
 from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
 from server import table
 from server.certificates import fit_key
+from server.period import Period
 from server.resources import beliefs_of, by_pk, dataset_of
 from server.services.conflicts import quantity_name
 from server.services.datasets import stored_columns
@@ -73,37 +74,39 @@ class ModelStore:
         self._kept: Recent[EngineModel] = Recent(KEPT)
 
     async def prepared(
-        self, session: AsyncSession, row: Model, months: int, beliefs: Sequence[ClientPrior] = ()
+        self, session: AsyncSession, row: Model, period: Period, beliefs: Sequence[ClientPrior] = ()
     ) -> EngineModel:
-        """The model over the trailing window, under its reference priors with those of the beliefs put in their place.
+        """The model over a period, under its reference priors with those of the beliefs put in their place.
 
         Raises InvalidInput with the path of the field to blame, and UnsupportedQuantity with the belief that cannot
         be put in the place of a prior: it is about a quantity that depends on several parameters.
         """
         dataset = await dataset_of(session, row)
-        key = fit_key(row, dataset, months, beliefs)
+        key = fit_key(row, dataset, period, beliefs)
         if (kept := self._kept.get(key)) is not None:
             return kept
         spec = from_json(row.spec, model_pb2.ModelSpec())
         content = await datasets.read_content(session, dataset) if dataset else b""
-        model = await asyncio.to_thread(_build, row.family, spec, dataset, content, months)
+        model = await asyncio.to_thread(_build, row.family, spec, dataset, content, period)
         if beliefs:
             model = _believed(model, beliefs)
         return self._kept.put(key, model)
 
-    async def data_of(self, session: AsyncSession, row: Model) -> tuple[Table, Sequence[dataset_pb2.Column]]:
-        """The whole data set of a model that has one, and its columns."""
+    async def data_of(
+        self, session: AsyncSession, row: Model, period: Period
+    ) -> tuple[Table, Sequence[dataset_pb2.Column]]:
+        """The data set of a model that has one, without what the period holds out, and its columns."""
         dataset = await dataset_of(session, row)
         if dataset is None:
             raise InvalidInput("model_id", "the model has no data set")
         content = await datasets.read_content(session, dataset)
-        return await asyncio.to_thread(_table, dataset, content)
+        return await asyncio.to_thread(_table, dataset, content, period)
 
     async def of_run(self, session: AsyncSession, run: SbcValidation) -> EngineModel:
         """The model that a calibration run is about."""
         row = await by_pk(session, Model, run.model_pk)
         beliefs = await beliefs_of(session, run.session_pk) if run.session_pk else ()
-        return await self.prepared(session, row, run.data_period_months, beliefs)
+        return await self.prepared(session, row, Period.of(run), beliefs)
 
 
 def _believed(model: EngineModel, beliefs: Sequence[ClientPrior]) -> EngineModel:
@@ -179,18 +182,21 @@ def belief_support(model: EngineModel, estimand: common_pb2.Estimand) -> Support
     return REAL_LINE if summary else natural_support(model, estimand)
 
 
-def _build(family: str, spec: model_pb2.ModelSpec, dataset: Dataset | None, content: bytes, months: int) -> EngineModel:
+def _build(
+    family: str, spec: model_pb2.ModelSpec, dataset: Dataset | None, content: bytes, period: Period
+) -> EngineModel:
     prepare = prepare_function(family)
     if dataset is None:
         return prepare(_conjugate(spec.conjugate_normal))
-    data, columns = _table(dataset, content)
-    return prepare(data, _additive(spec.additive_mmm, columns), Window(months))
+    data, columns = _table(dataset, content, period)
+    return prepare(data, _additive(spec.additive_mmm, columns), Window(period.months))
 
 
-def _table(dataset: Dataset, content: bytes) -> tuple[Table, Sequence[dataset_pb2.Column]]:
+def _table(dataset: Dataset, content: bytes, period: Period) -> tuple[Table, Sequence[dataset_pb2.Column]]:
     columns = stored_columns(dataset)
     decoded = table.decode(columns, dataset.row_count, content)
-    return Table(decoded.dates, decoded.columns, decoded.geos.labels), columns
+    data = Table(decoded.dates, decoded.columns, decoded.geos.labels)
+    return (data.without_last(period.hold_out) if period.hold_out else data), columns
 
 
 def _conjugate(spec: model_pb2.ConjugateNormalSpec) -> conjugate_normal.ConjugateNormalSpec:

@@ -11,8 +11,8 @@ from engine.sbc.decision import Change, NecessityEvidence, NecessityInputs
 from engine.sbc.decision import check_necessity as decide
 from persistence.tables import Job, Model, SbcValidation
 from server.certificates import reference_certificate
+from server.period import Period
 from server.resources import owned
-from server.services.conflicts import months
 from server.wire import from_json, value_of
 from server.worker.calls import Commit, WorkerContext
 
@@ -112,7 +112,7 @@ async def check_necessity(context: WorkerContext, job: Job) -> Commit:
         if request.model_id:
             model = await owned(session, Model, request.client_id, request.model_id)
             complexity = model.parameter_count if complexity is None else complexity
-            certified = await reference_certificate(session, model, months(request))
+            certified = await reference_certificate(session, model, Period.asked(request))
         factor = request.bayes_factor if request.HasField("bayes_factor") else LABELLED.get(request.conflict_severity)
         inputs = NecessityInputs(
             n_parameters=complexity,

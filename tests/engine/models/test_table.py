@@ -90,3 +90,25 @@ def test_an_unbalanced_panel_is_refused_with_its_field(
     with pytest.raises(InvalidInput, match=said) as error:
         Table(dates, {}, np.array(geos))
     assert error.value.field == field
+
+
+@pytest.mark.parametrize("geos", [None, ("north", "south")])
+def test_what_is_held_out_and_the_window_of_as_many_months_are_disjoint_and_leave_no_gap(
+    geos: tuple[str, ...] | None,
+) -> None:
+    weeks = np.datetime64("2022-01-03") + 7 * np.arange(120)
+    dates = weeks if geos is None else np.tile(weeks, 2)
+    values = np.arange(float(dates.size))
+    table = Table(dates, {"y": values}, None if geos is None else np.repeat(geos, 120))
+    kept = table.without_last(7)
+    first = Window(7).first_row(weeks)
+    assert kept.periods.tolist() == weeks[:first].tolist()
+    taken = table.since(first, table.columns["y"])
+    assert sorted([*kept.columns["y"], *taken]) == values.tolist()
+
+
+def test_a_hold_out_of_everything_is_refused_by_its_name() -> None:
+    weeks = np.datetime64("2022-01-03") + 7 * np.arange(20)
+    with pytest.raises(InvalidInput, match="leaves 0 periods of 20") as caught:
+        Table(weeks, {"y": np.ones(20)}).without_last(12)
+    assert caught.value.field == "hold_out_months"

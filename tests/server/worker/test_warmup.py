@@ -15,7 +15,7 @@ from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, Window, prepare
 from engine.models.protocol import Seed
 from engine.priors.distribution import LogNormal, Uniform
-from server.resources import DEFAULT_MONTHS
+from server.period import DEFAULT_MONTHS
 from server.worker import warmup
 from server.worker.compilation import compile_clock
 from server.worker.warmup import ROWS, Step, common_model, steps, warm_up

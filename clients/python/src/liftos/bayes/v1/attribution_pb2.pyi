@@ -83,7 +83,7 @@ class ChannelAttribution(_message.Message):
     """Spend of the window in currency units; absent if unknown."""
     @_builtins.property
     def quantities(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttributedQuantity]:
-        """Share of outcome, incremental outcome, share of media, and ROI where the spend is known."""
+        """Share of outcome, incremental outcome, share of media, and ROI and marginal ROI where the spend is known."""
 
     def __init__(
         self,
@@ -103,6 +103,92 @@ class ChannelAttribution(_message.Message):
 Global___ChannelAttribution: _TypeAlias = ChannelAttribution  # noqa: Y015
 
 @_typing.final
+class GeoChannel(_message.Message):
+    """What one channel brought in one geo."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    SPEND_FIELD_NUMBER: _builtins.int
+    INCREMENTAL_OUTCOME_FIELD_NUMBER: _builtins.int
+    SHARE_OF_OUTCOME_FIELD_NUMBER: _builtins.int
+    ROI_FIELD_NUMBER: _builtins.int
+    channel: _builtins.str
+    """The channel."""
+    spend: _builtins.float
+    """Spend of the window in currency units; absent if unknown."""
+    @_builtins.property
+    def incremental_outcome(self) -> _common_pb2.Estimate:
+        """Incremental outcome of the window, in outcome units, by the data alone."""
+
+    @_builtins.property
+    def share_of_outcome(self) -> _common_pb2.Estimate:
+        """Share of the geo's outcome."""
+
+    @_builtins.property
+    def roi(self) -> _common_pb2.Estimate:
+        """Incremental outcome per unit of the geo's spend; absent where it is not known or 0."""
+
+    def __init__(
+        self,
+        *,
+        channel: _builtins.str = ...,
+        spend: _builtins.float | None = ...,
+        incremental_outcome: _common_pb2.Estimate | None = ...,
+        share_of_outcome: _common_pb2.Estimate | None = ...,
+        roi: _common_pb2.Estimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_spend", b"_spend", "incremental_outcome", b"incremental_outcome", "roi", b"roi", "share_of_outcome", b"share_of_outcome", "spend", b"spend"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend", b"_spend", "channel", b"channel", "incremental_outcome", b"incremental_outcome", "roi", b"roi", "share_of_outcome", b"share_of_outcome", "spend", b"spend"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__spend: _TypeAlias = _typing.Literal["spend"]  # noqa: Y015
+    _WhichOneofArgType__spend: _TypeAlias = _typing.Literal["_spend", b"_spend"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spend) -> _WhichOneofReturnType__spend | None: ...
+
+Global___GeoChannel: _TypeAlias = GeoChannel  # noqa: Y015
+
+@_typing.final
+class GeoAttribution(_message.Message):
+    """An attribution within one geo. The response per head is common to all geos, so geos differ by exposure, size and
+    outcome.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GEO_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    BASELINE_SHARE_FIELD_NUMBER: _builtins.int
+    geo: _builtins.str
+    """The geo."""
+    outcome: _builtins.float
+    """Observed outcome of the window, in outcome units."""
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeoChannel]:
+        """Channels in the order of the model."""
+
+    @_builtins.property
+    def baseline_share(self) -> _common_pb2.Estimate:
+        """Outcome without media over the observed outcome."""
+
+    def __init__(
+        self,
+        *,
+        geo: _builtins.str = ...,
+        outcome: _builtins.float = ...,
+        channels: _abc.Iterable[Global___GeoChannel] | None = ...,
+        baseline_share: _common_pb2.Estimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline_share", b"baseline_share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_share", b"baseline_share", "channels", b"channels", "geo", b"geo", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GeoAttribution: _TypeAlias = GeoAttribution  # noqa: Y015
+
+@_typing.final
 class BayesianValidation(_message.Message):
     """The checks behind an attribution."""
 
@@ -113,10 +199,14 @@ class BayesianValidation(_message.Message):
     CERTIFICATE_RUN_ID_FIELD_NUMBER: _builtins.int
     CERTIFICATE_VERDICT_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    JOINT_FIELD_NUMBER: _builtins.int
+    STARTED_RUN_ID_FIELD_NUMBER: _builtins.int
     certificate_run_id: _builtins.str
     """Run that decides whether the model is calibrated over this window under its reference priors; empty if there is none."""
     certificate_verdict: _sbc_pb2.VerdictKind.ValueType
     """Verdict of that run."""
+    started_run_id: _builtins.str
+    """Calibration run that this request started, or that answers it already; empty unless asked for and needed."""
     @_builtins.property
     def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[_conflict_pb2.BeliefConflict]:
         """Conflict of each belief with the data; empty without a session."""
@@ -129,6 +219,10 @@ class BayesianValidation(_message.Message):
     def summary(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What follows from the checks, one sentence each."""
 
+    @_builtins.property
+    def joint(self) -> _conflict_pb2.JointConflict:
+        """All beliefs together; absent for fewer than two."""
+
     def __init__(
         self,
         *,
@@ -137,10 +231,12 @@ class BayesianValidation(_message.Message):
         certificate_run_id: _builtins.str = ...,
         certificate_verdict: _sbc_pb2.VerdictKind.ValueType = ...,
         summary: _abc.Iterable[_builtins.str] | None = ...,
+        joint: _conflict_pb2.JointConflict | None = ...,
+        started_run_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["sbc_necessity", b"sbc_necessity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["joint", b"joint", "sbc_necessity", b"sbc_necessity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_run_id", b"certificate_run_id", "certificate_verdict", b"certificate_verdict", "conflicts", b"conflicts", "sbc_necessity", b"sbc_necessity", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_run_id", b"certificate_run_id", "certificate_verdict", b"certificate_verdict", "conflicts", b"conflicts", "joint", b"joint", "sbc_necessity", b"sbc_necessity", "started_run_id", b"started_run_id", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -166,6 +262,14 @@ class Attribution(_message.Message):
     PROVENANCE_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    BASELINE_SHARE_FIELD_NUMBER: _builtins.int
+    BASELINE_OUTCOME_FIELD_NUMBER: _builtins.int
+    GEOS_FIELD_NUMBER: _builtins.int
+    HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
+    EXPLORATORY_FIELD_NUMBER: _builtins.int
+    OVERLAPS_FIELD_NUMBER: _builtins.int
+    COMMUNICATIONS_FIELD_NUMBER: _builtins.int
+    DATA_PERIOD_MONTHS_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that owns it."""
     attribution_id: _builtins.str
@@ -178,6 +282,14 @@ class Attribution(_message.Message):
     """State of the computation."""
     total_outcome: _builtins.float
     """Observed total outcome of the window, in outcome units."""
+    hold_out_months: _builtins.int
+    """Months at the end of the data set that were left out, as requested."""
+    exploratory: _builtins.bool
+    """Whether a prior of the session had seen rows of the window. What it says of belief and data together is then NOT
+    INFERENTIAL.
+    """
+    data_period_months: _builtins.int
+    """Length of the trailing window in calendar months, as requested."""
     @_builtins.property
     def error(self) -> _common_pb2.JobError:
         """Why it failed; absent otherwise."""
@@ -210,6 +322,26 @@ class Attribution(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was requested."""
 
+    @_builtins.property
+    def baseline_share(self) -> _common_pb2.Estimate:
+        """Outcome without media over the observed outcome, under the data side."""
+
+    @_builtins.property
+    def baseline_outcome(self) -> _common_pb2.Estimate:
+        """Outcome without media, in outcome units, under the data side."""
+
+    @_builtins.property
+    def geos(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeoAttribution]:
+        """The geos of a panel, by name; empty for national data."""
+
+    @_builtins.property
+    def overlaps(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.DataOverlap]:
+        """The rows that were counted twice."""
+
+    @_builtins.property
+    def communications(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Communication]:
+        """Messages for the client; rendered when the attribution is read, and only with validation."""
+
     def __init__(
         self,
         *,
@@ -227,10 +359,18 @@ class Attribution(_message.Message):
         provenance: _common_pb2.Provenance | None = ...,
         summary: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        baseline_share: _common_pb2.Estimate | None = ...,
+        baseline_outcome: _common_pb2.Estimate | None = ...,
+        geos: _abc.Iterable[Global___GeoAttribution] | None = ...,
+        hold_out_months: _builtins.int = ...,
+        exploratory: _builtins.bool = ...,
+        overlaps: _abc.Iterable[_common_pb2.DataOverlap] | None = ...,
+        communications: _abc.Iterable[_common_pb2.Communication] | None = ...,
+        data_period_months: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "diagnostics", b"diagnostics", "error", b"error", "provenance", b"provenance", "total_media_share", b"total_media_share", "validation", b"validation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline_outcome", b"baseline_outcome", "baseline_share", b"baseline_share", "create_time", b"create_time", "diagnostics", b"diagnostics", "error", b"error", "provenance", b"provenance", "total_media_share", b"total_media_share", "validation", b"validation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_id", b"attribution_id", "channels", b"channels", "client_id", b"client_id", "create_time", b"create_time", "diagnostics", b"diagnostics", "error", b"error", "model_id", b"model_id", "provenance", b"provenance", "session_id", b"session_id", "state", b"state", "summary", b"summary", "total_media_share", b"total_media_share", "total_outcome", b"total_outcome", "validation", b"validation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_id", b"attribution_id", "baseline_outcome", b"baseline_outcome", "baseline_share", b"baseline_share", "channels", b"channels", "client_id", b"client_id", "communications", b"communications", "create_time", b"create_time", "data_period_months", b"data_period_months", "diagnostics", b"diagnostics", "error", b"error", "exploratory", b"exploratory", "geos", b"geos", "hold_out_months", b"hold_out_months", "model_id", b"model_id", "overlaps", b"overlaps", "provenance", b"provenance", "session_id", b"session_id", "state", b"state", "summary", b"summary", "total_media_share", b"total_media_share", "total_outcome", b"total_outcome", "validation", b"validation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -249,6 +389,9 @@ class AnalyzeAttributionRequest(_message.Message):
     INCLUDE_BAYESIAN_VALIDATION_FIELD_NUMBER: _builtins.int
     DATA_PERIOD_MONTHS_FIELD_NUMBER: _builtins.int
     BUSINESS_IMPACT_FIELD_NUMBER: _builtins.int
+    HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
+    EXPLORATORY_FIELD_NUMBER: _builtins.int
+    START_SBC_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes retries safe."""
     client_id: _builtins.str
@@ -261,6 +404,12 @@ class AnalyzeAttributionRequest(_message.Message):
     """Whether to include the checks behind the figures."""
     data_period_months: _builtins.int
     """Length of the trailing window in calendar months; absent: 24."""
+    hold_out_months: _builtins.int
+    """Months at the end of the data set to leave out; absent: 0."""
+    exploratory: _builtins.bool
+    """Whether to go on although a prior of the session has seen rows of the window; the result is stamped."""
+    start_sbc: _builtins.bool
+    """With validation: start the recommended calibration run if it is essential and not done."""
     @_builtins.property
     def business_impact(self) -> _common_pb2.Money:
         """Money at stake, for the decision whether simulation-based calibration is essential."""
@@ -275,14 +424,22 @@ class AnalyzeAttributionRequest(_message.Message):
         include_bayesian_validation: _builtins.bool = ...,
         data_period_months: _builtins.int | None = ...,
         business_impact: _common_pb2.Money | None = ...,
+        hold_out_months: _builtins.int | None = ...,
+        exploratory: _builtins.bool = ...,
+        start_sbc: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months", "business_impact", b"business_impact", "data_period_months", b"data_period_months"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "business_impact", b"business_impact", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months", "business_impact", b"business_impact", "client_id", b"client_id", "data_period_months", b"data_period_months", "include_bayesian_validation", b"include_bayesian_validation", "model_id", b"model_id", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "business_impact", b"business_impact", "client_id", b"client_id", "data_period_months", b"data_period_months", "exploratory", b"exploratory", "hold_out_months", b"hold_out_months", "include_bayesian_validation", b"include_bayesian_validation", "model_id", b"model_id", "request_id", b"request_id", "session_id", b"session_id", "start_sbc", b"start_sbc"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__data_period_months: _TypeAlias = _typing.Literal["data_period_months"]  # noqa: Y015
     _WhichOneofArgType__data_period_months: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months"]  # noqa: Y015
+    _WhichOneofReturnType__hold_out_months: _TypeAlias = _typing.Literal["hold_out_months"]  # noqa: Y015
+    _WhichOneofArgType__hold_out_months: _TypeAlias = _typing.Literal["_hold_out_months", b"_hold_out_months"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__data_period_months) -> _WhichOneofReturnType__data_period_months | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold_out_months) -> _WhichOneofReturnType__hold_out_months | None: ...
 
 Global___AnalyzeAttributionRequest: _TypeAlias = AnalyzeAttributionRequest  # noqa: Y015
 

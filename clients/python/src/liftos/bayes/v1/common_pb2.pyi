@@ -20,6 +20,54 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _PriorFamily:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorFamilyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PriorFamily.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIOR_FAMILY_UNSPECIFIED: _PriorFamily.ValueType  # 0
+    """Taken by where the quantity lives: NORMAL on the real line, LOG_NORMAL above 0, BETA between 0 and 1."""
+    PRIOR_FAMILY_NORMAL: _PriorFamily.ValueType  # 1
+    """Normal."""
+    PRIOR_FAMILY_TRUNCATED_NORMAL: _PriorFamily.ValueType  # 2
+    """Normal truncated to where the quantity lives."""
+    PRIOR_FAMILY_HALF_NORMAL: _PriorFamily.ValueType  # 3
+    """Half-normal; one parameter, for quantities above 0."""
+    PRIOR_FAMILY_LOG_NORMAL: _PriorFamily.ValueType  # 4
+    """Log-normal, for quantities above 0."""
+    PRIOR_FAMILY_GAMMA: _PriorFamily.ValueType  # 5
+    """Gamma, for quantities above 0."""
+    PRIOR_FAMILY_BETA: _PriorFamily.ValueType  # 6
+    """Beta, for quantities between 0 and 1."""
+    PRIOR_FAMILY_STUDENT_T: _PriorFamily.ValueType  # 7
+    """Student's t with 4 degrees of freedom, for quantities on the real line."""
+    PRIOR_FAMILY_UNIFORM: _PriorFamily.ValueType  # 8
+    """Uniform."""
+
+class PriorFamily(_PriorFamily, metaclass=_PriorFamilyEnumTypeWrapper):
+    """A family that a statement can be fitted by, or a distribution projected on."""
+
+PRIOR_FAMILY_UNSPECIFIED: PriorFamily.ValueType  # 0
+"""Taken by where the quantity lives: NORMAL on the real line, LOG_NORMAL above 0, BETA between 0 and 1."""
+PRIOR_FAMILY_NORMAL: PriorFamily.ValueType  # 1
+"""Normal."""
+PRIOR_FAMILY_TRUNCATED_NORMAL: PriorFamily.ValueType  # 2
+"""Normal truncated to where the quantity lives."""
+PRIOR_FAMILY_HALF_NORMAL: PriorFamily.ValueType  # 3
+"""Half-normal; one parameter, for quantities above 0."""
+PRIOR_FAMILY_LOG_NORMAL: PriorFamily.ValueType  # 4
+"""Log-normal, for quantities above 0."""
+PRIOR_FAMILY_GAMMA: PriorFamily.ValueType  # 5
+"""Gamma, for quantities above 0."""
+PRIOR_FAMILY_BETA: PriorFamily.ValueType  # 6
+"""Beta, for quantities between 0 and 1."""
+PRIOR_FAMILY_STUDENT_T: PriorFamily.ValueType  # 7
+"""Student's t with 4 degrees of freedom, for quantities on the real line."""
+PRIOR_FAMILY_UNIFORM: PriorFamily.ValueType  # 8
+"""Uniform."""
+Global___PriorFamily: _TypeAlias = PriorFamily  # noqa: Y015
+
 class _Quantity:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -87,6 +135,50 @@ QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME: Quantity.ValueType  # 11
 names no channel.
 """
 Global___Quantity: _TypeAlias = Quantity  # noqa: Y015
+
+class _CommunicationTemplate:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CommunicationTemplateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CommunicationTemplate.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMMUNICATION_TEMPLATE_UNSPECIFIED: _CommunicationTemplate.ValueType  # 0
+    """Not given."""
+    COMMUNICATION_TEMPLATE_CONFLICT_FOUND: _CommunicationTemplate.ValueType  # 1
+    """The data contradict a belief."""
+    COMMUNICATION_TEMPLATE_BELIEF_CONFIRMED: _CommunicationTemplate.ValueType  # 2
+    """The data positively support a belief."""
+    COMMUNICATION_TEMPLATE_DATA_SILENT: _CommunicationTemplate.ValueType  # 3
+    """The data say too little to agree or to contradict."""
+    COMMUNICATION_TEMPLATE_BELIEF_NOT_CONTRADICTED: _CommunicationTemplate.ValueType  # 4
+    """The data agree with a belief without positively supporting it."""
+    COMMUNICATION_TEMPLATE_NO_ANSWER: _CommunicationTemplate.ValueType  # 5
+    """No answer: the figures are unreliable."""
+    COMMUNICATION_TEMPLATE_SBC_ESSENTIAL: _CommunicationTemplate.ValueType  # 6
+    """Simulation-based calibration is essential and has not been passed."""
+    COMMUNICATION_TEMPLATE_SBC_FAILED: _CommunicationTemplate.ValueType  # 7
+    """The model has failed simulation-based calibration."""
+
+class CommunicationTemplate(_CommunicationTemplate, metaclass=_CommunicationTemplateEnumTypeWrapper):
+    """What a communication tells."""
+
+COMMUNICATION_TEMPLATE_UNSPECIFIED: CommunicationTemplate.ValueType  # 0
+"""Not given."""
+COMMUNICATION_TEMPLATE_CONFLICT_FOUND: CommunicationTemplate.ValueType  # 1
+"""The data contradict a belief."""
+COMMUNICATION_TEMPLATE_BELIEF_CONFIRMED: CommunicationTemplate.ValueType  # 2
+"""The data positively support a belief."""
+COMMUNICATION_TEMPLATE_DATA_SILENT: CommunicationTemplate.ValueType  # 3
+"""The data say too little to agree or to contradict."""
+COMMUNICATION_TEMPLATE_BELIEF_NOT_CONTRADICTED: CommunicationTemplate.ValueType  # 4
+"""The data agree with a belief without positively supporting it."""
+COMMUNICATION_TEMPLATE_NO_ANSWER: CommunicationTemplate.ValueType  # 5
+"""No answer: the figures are unreliable."""
+COMMUNICATION_TEMPLATE_SBC_ESSENTIAL: CommunicationTemplate.ValueType  # 6
+"""Simulation-based calibration is essential and has not been passed."""
+COMMUNICATION_TEMPLATE_SBC_FAILED: CommunicationTemplate.ValueType  # 7
+"""The model has failed simulation-based calibration."""
+Global___CommunicationTemplate: _TypeAlias = CommunicationTemplate  # noqa: Y015
 
 class _ElementType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -601,6 +693,186 @@ class DateRange(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DateRange: _TypeAlias = DateRange  # noqa: Y015
+
+@_typing.final
+class SeenData(_message.Message):
+    """Rows of outcome that an analysis has used, or a prior has seen. Rows are told apart by geo, KPI and the time they
+    cover, never by their values: a restated row is the same row.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_ID_FIELD_NUMBER: _builtins.int
+    DATASET_SHA256_FIELD_NUMBER: _builtins.int
+    KPI_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    UPDATE_ID_FIELD_NUMBER: _builtins.int
+    INHERITED_FIELD_NUMBER: _builtins.int
+    dataset_id: _builtins.str
+    """Data set; empty for a summary."""
+    dataset_sha256: _builtins.str
+    """SHA-256 of the data set's content, hexadecimal; of the summary's numbers for a summary."""
+    kpi: _builtins.str
+    """Name of the KPI column; for a summary the name of its quantity."""
+    rows: _builtins.int
+    """Number of rows; of months for a summary."""
+    update_id: _builtins.str
+    """Accepted prior update through which the prior came to see them; empty for the rows of an analysis itself."""
+    inherited: _builtins.bool
+    """Whether the rows were seen through the updates of parents of the prior rather than its own."""
+    @_builtins.property
+    def window(self) -> Global___DateRange:
+        """First and last day covered by the rows; absent for a summary without dates."""
+
+    def __init__(
+        self,
+        *,
+        dataset_id: _builtins.str = ...,
+        dataset_sha256: _builtins.str = ...,
+        kpi: _builtins.str = ...,
+        window: Global___DateRange | None = ...,
+        rows: _builtins.int = ...,
+        update_id: _builtins.str = ...,
+        inherited: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "dataset_sha256", b"dataset_sha256", "inherited", b"inherited", "kpi", b"kpi", "rows", b"rows", "update_id", b"update_id", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeenData: _TypeAlias = SeenData  # noqa: Y015
+
+@_typing.final
+class DataOverlap(_message.Message):
+    """Rows that a request would use although a prior of it has seen them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BELIEF_ID_FIELD_NUMBER: _builtins.int
+    UPDATE_ID_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    GEOS_FIELD_NUMBER: _builtins.int
+    RESTATED_MONTHS_FIELD_NUMBER: _builtins.int
+    belief_id: _builtins.str
+    """Belief whose prior has seen them."""
+    update_id: _builtins.str
+    """Accepted prior update through which it has."""
+    rows: _builtins.int
+    """Rows of the request's window in these days; of months for a summary."""
+    @_builtins.property
+    def window(self) -> Global___DateRange:
+        """Days that are covered twice."""
+
+    @_builtins.property
+    def geos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Geos concerned; empty for national data."""
+
+    @_builtins.property
+    def restated_months(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Calendar months, as YYYY-MM, whose values differ between the two: restated since the prior has seen them."""
+
+    def __init__(
+        self,
+        *,
+        belief_id: _builtins.str = ...,
+        update_id: _builtins.str = ...,
+        window: Global___DateRange | None = ...,
+        rows: _builtins.int = ...,
+        geos: _abc.Iterable[_builtins.str] | None = ...,
+        restated_months: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["belief_id", b"belief_id", "geos", b"geos", "restated_months", b"restated_months", "rows", b"rows", "update_id", b"update_id", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DataOverlap: _TypeAlias = DataOverlap  # noqa: Y015
+
+@_typing.final
+class Experiment(_message.Message):
+    """A randomised experiment, for example a lift test: evidence about a quantity beside the data of the model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPERIMENT_ID_FIELD_NUMBER: _builtins.int
+    ESTIMAND_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    STANDARD_ERROR_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    experiment_id: _builtins.str
+    """Identifier chosen by the caller. The same experiment is never counted twice along a chain of updates."""
+    estimate: _builtins.float
+    """The estimate, in the units of the quantity."""
+    standard_error: _builtins.float
+    """Its standard error, in the units of the quantity."""
+    scope: _builtins.str
+    """Where it ran or on whom, in words, for example `geo hold-out in 12 of 40 regions`."""
+    @_builtins.property
+    def estimand(self) -> Global___Estimand:
+        """What it estimates."""
+
+    @_builtins.property
+    def window(self) -> Global___DateRange:
+        """When it ran."""
+
+    def __init__(
+        self,
+        *,
+        experiment_id: _builtins.str = ...,
+        estimand: Global___Estimand | None = ...,
+        estimate: _builtins.float = ...,
+        standard_error: _builtins.float = ...,
+        window: Global___DateRange | None = ...,
+        scope: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimand", b"estimand", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimand", b"estimand", "estimate", b"estimate", "experiment_id", b"experiment_id", "scope", b"scope", "standard_error", b"standard_error", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Experiment: _TypeAlias = Experiment  # noqa: Y015
+
+@_typing.final
+class Communication(_message.Message):
+    """A message that an analyst can send on; rendered from the stored answer when it is read, so its numbers are those of
+    the answer.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    BELIEF_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    template: Global___CommunicationTemplate.ValueType
+    """What it tells."""
+    belief_id: _builtins.str
+    """Belief that it is about; empty when it is about the model."""
+    subject: _builtins.str
+    """A line that says it all."""
+    body: _builtins.str
+    """The message: what was found, how sure it is, what it means and what to do next; paragraphs apart by an empty line."""
+    def __init__(
+        self,
+        *,
+        template: Global___CommunicationTemplate.ValueType = ...,
+        belief_id: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        body: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["belief_id", b"belief_id", "body", b"body", "subject", b"subject", "template", b"template"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Communication: _TypeAlias = Communication  # noqa: Y015
 
 @_typing.final
 class Interval(_message.Message):

@@ -285,6 +285,34 @@ CONFLICT_ATTRIBUTION_UNDECIDED: ConflictAttribution.ValueType  # 4
 """A change of the model resolves it, and the data do not tell which model is right."""
 Global___ConflictAttribution: _TypeAlias = ConflictAttribution  # noqa: Y015
 
+class _OutcomeSide:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OutcomeSideEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutcomeSide.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OUTCOME_SIDE_UNSPECIFIED: _OutcomeSide.ValueType  # 0
+    """Not given; refused."""
+    OUTCOME_SIDE_CLIENT: _OutcomeSide.ValueType  # 1
+    """The client was right."""
+    OUTCOME_SIDE_DATA: _OutcomeSide.ValueType  # 2
+    """The data were right."""
+    OUTCOME_SIDE_NEITHER: _OutcomeSide.ValueType  # 3
+    """Neither was."""
+
+class OutcomeSide(_OutcomeSide, metaclass=_OutcomeSideEnumTypeWrapper):
+    """In whose favour a conflict was resolved."""
+
+OUTCOME_SIDE_UNSPECIFIED: OutcomeSide.ValueType  # 0
+"""Not given; refused."""
+OUTCOME_SIDE_CLIENT: OutcomeSide.ValueType  # 1
+"""The client was right."""
+OUTCOME_SIDE_DATA: OutcomeSide.ValueType  # 2
+"""The data were right."""
+OUTCOME_SIDE_NEITHER: OutcomeSide.ValueType  # 3
+"""Neither was."""
+Global___OutcomeSide: _TypeAlias = OutcomeSide  # noqa: Y015
+
 @_typing.final
 class BayesFactor(_message.Message):
     """Evidence against the client's prior: marginal likelihood under the alternative over that under the client's prior."""
@@ -821,6 +849,11 @@ class ConflictAnalysis(_message.Message):
     EXPERT_SESSION_ID_FIELD_NUMBER: _builtins.int
     REFERENCE_FIT_REUSED_FIELD_NUMBER: _builtins.int
     REPLICATES_FIELD_NUMBER: _builtins.int
+    HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
+    EXPLORATORY_FIELD_NUMBER: _builtins.int
+    OVERLAPS_FIELD_NUMBER: _builtins.int
+    LOOKS_FIELD_NUMBER: _builtins.int
+    COMMUNICATIONS_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that owns it."""
     analysis_id: _builtins.str
@@ -845,6 +878,16 @@ class ConflictAnalysis(_message.Message):
     """Whether the reference fit had been made before and was read from the store."""
     replicates: _builtins.int
     """Number of replicated data sets, as requested; absent: none."""
+    hold_out_months: _builtins.int
+    """Months at the end of the data set that were left out, as requested."""
+    exploratory: _builtins.bool
+    """Whether a prior of the session had seen rows of the window. Such a result is NOT INFERENTIAL: data are counted twice.
+    No update that rests on it can be accepted.
+    """
+    looks: _builtins.int
+    """Number of analyses of this client, this one included, of the same quantities under rows that overlap with these. Who
+    looks often finds something.
+    """
     @_builtins.property
     def error(self) -> _common_pb2.JobError:
         """Why it failed; absent otherwise."""
@@ -877,6 +920,14 @@ class ConflictAnalysis(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was requested."""
 
+    @_builtins.property
+    def overlaps(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.DataOverlap]:
+        """The rows that were counted twice."""
+
+    @_builtins.property
+    def communications(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Communication]:
+        """Messages for the client, one per belief and more where calibration is at issue; rendered when the analysis is read."""
+
     def __init__(
         self,
         *,
@@ -900,10 +951,15 @@ class ConflictAnalysis(_message.Message):
         expert_session_id: _builtins.str = ...,
         reference_fit_reused: _builtins.bool = ...,
         replicates: _builtins.int | None = ...,
+        hold_out_months: _builtins.int = ...,
+        exploratory: _builtins.bool = ...,
+        overlaps: _abc.Iterable[_common_pb2.DataOverlap] | None = ...,
+        looks: _builtins.int = ...,
+        communications: _abc.Iterable[_common_pb2.Communication] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_replicates", b"_replicates", "confidence_threshold", b"confidence_threshold", "create_time", b"create_time", "diagnostics", b"diagnostics", "error", b"error", "joint", b"joint", "provenance", b"provenance", "replicates", b"replicates", "sbc_necessity", b"sbc_necessity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_replicates", b"_replicates", "analysis_id", b"analysis_id", "beliefs", b"beliefs", "client_id", b"client_id", "confidence_threshold", b"confidence_threshold", "conflict", b"conflict", "create_time", b"create_time", "data_period_months", b"data_period_months", "diagnostics", b"diagnostics", "error", b"error", "expert_session_id", b"expert_session_id", "joint", b"joint", "model_id", b"model_id", "notes", b"notes", "provenance", b"provenance", "reference_fit_reused", b"reference_fit_reused", "replicates", b"replicates", "sbc_necessity", b"sbc_necessity", "session_id", b"session_id", "severity", b"severity", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_replicates", b"_replicates", "analysis_id", b"analysis_id", "beliefs", b"beliefs", "client_id", b"client_id", "communications", b"communications", "confidence_threshold", b"confidence_threshold", "conflict", b"conflict", "create_time", b"create_time", "data_period_months", b"data_period_months", "diagnostics", b"diagnostics", "error", b"error", "expert_session_id", b"expert_session_id", "exploratory", b"exploratory", "hold_out_months", b"hold_out_months", "joint", b"joint", "looks", b"looks", "model_id", b"model_id", "notes", b"notes", "overlaps", b"overlaps", "provenance", b"provenance", "reference_fit_reused", b"reference_fit_reused", "replicates", b"replicates", "sbc_necessity", b"sbc_necessity", "session_id", b"session_id", "severity", b"severity", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence_threshold: _TypeAlias = _typing.Literal["confidence_threshold"]  # noqa: Y015
     _WhichOneofArgType__confidence_threshold: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold"]  # noqa: Y015
@@ -931,6 +987,8 @@ class AnalyzeConflictRequest(_message.Message):
     EXPERT_SESSION_ID_FIELD_NUMBER: _builtins.int
     REPLICATES_FIELD_NUMBER: _builtins.int
     WITHOUT_CAUSES_FIELD_NUMBER: _builtins.int
+    HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
+    EXPLORATORY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes retries safe."""
     client_id: _builtins.str
@@ -955,6 +1013,12 @@ class AnalyzeConflictRequest(_message.Message):
     """
     without_causes: _builtins.bool
     """Whether to leave out the refits under changed models that look for other causes of a strong conflict."""
+    hold_out_months: _builtins.int
+    """Months at the end of the data set to leave out, so that an updated prior can meet them later (split sample); the
+    window is counted back from before them. Absent: 0.
+    """
+    exploratory: _builtins.bool
+    """Whether to go on although a prior of the session has seen rows of the window; the result is stamped."""
     @_builtins.property
     def business_impact(self) -> _common_pb2.Money:
         """Money at stake, for the decision whether simulation-based calibration is essential."""
@@ -971,21 +1035,27 @@ class AnalyzeConflictRequest(_message.Message):
         expert_session_id: _builtins.str = ...,
         replicates: _builtins.int | None = ...,
         without_causes: _builtins.bool = ...,
+        hold_out_months: _builtins.int | None = ...,
+        exploratory: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_data_period_months", b"_data_period_months", "_replicates", b"_replicates", "business_impact", b"business_impact", "confidence_threshold", b"confidence_threshold", "data_period_months", b"data_period_months", "replicates", b"replicates"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_replicates", b"_replicates", "business_impact", b"business_impact", "confidence_threshold", b"confidence_threshold", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "replicates", b"replicates"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_data_period_months", b"_data_period_months", "_replicates", b"_replicates", "business_impact", b"business_impact", "client_id", b"client_id", "confidence_threshold", b"confidence_threshold", "data_period_months", b"data_period_months", "expert_session_id", b"expert_session_id", "replicates", b"replicates", "request_id", b"request_id", "session_id", b"session_id", "without_causes", b"without_causes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_replicates", b"_replicates", "business_impact", b"business_impact", "client_id", b"client_id", "confidence_threshold", b"confidence_threshold", "data_period_months", b"data_period_months", "expert_session_id", b"expert_session_id", "exploratory", b"exploratory", "hold_out_months", b"hold_out_months", "replicates", b"replicates", "request_id", b"request_id", "session_id", b"session_id", "without_causes", b"without_causes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence_threshold: _TypeAlias = _typing.Literal["confidence_threshold"]  # noqa: Y015
     _WhichOneofArgType__confidence_threshold: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold"]  # noqa: Y015
     _WhichOneofReturnType__data_period_months: _TypeAlias = _typing.Literal["data_period_months"]  # noqa: Y015
     _WhichOneofArgType__data_period_months: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months"]  # noqa: Y015
+    _WhichOneofReturnType__hold_out_months: _TypeAlias = _typing.Literal["hold_out_months"]  # noqa: Y015
+    _WhichOneofArgType__hold_out_months: _TypeAlias = _typing.Literal["_hold_out_months", b"_hold_out_months"]  # noqa: Y015
     _WhichOneofReturnType__replicates: _TypeAlias = _typing.Literal["replicates"]  # noqa: Y015
     _WhichOneofArgType__replicates: _TypeAlias = _typing.Literal["_replicates", b"_replicates"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence_threshold) -> _WhichOneofReturnType__confidence_threshold | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__data_period_months) -> _WhichOneofReturnType__data_period_months | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold_out_months) -> _WhichOneofReturnType__hold_out_months | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__replicates) -> _WhichOneofReturnType__replicates | None: ...
 
@@ -1276,3 +1346,328 @@ class GetEvidenceCurveResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetEvidenceCurveResponse: _TypeAlias = GetEvidenceCurveResponse  # noqa: Y015
+
+@_typing.final
+class ConflictOutcome(_message.Message):
+    """How a conflict was resolved in the end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_ID_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    BELIEF_ID_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RECORDED_BY_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    CONFLICT_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    outcome_id: _builtins.str
+    """Identifier, chosen by the service."""
+    analysis_id: _builtins.str
+    """Analysis."""
+    belief_id: _builtins.str
+    """Belief."""
+    side: Global___OutcomeSide.ValueType
+    """In whose favour."""
+    reason: _builtins.str
+    """Why."""
+    recorded_by: _builtins.str
+    """Who recorded it."""
+    severity: Global___Severity.ValueType
+    """Severity that the analysis had given."""
+    conflict: _builtins.bool
+    """Whether the analysis had declared a conflict."""
+    superseded: _builtins.bool
+    """Whether a later record of the same belief has taken its place."""
+    @_builtins.property
+    def experiment(self) -> _common_pb2.Experiment:
+        """The experiment that decided; absent where something else did."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was recorded."""
+
+    def __init__(
+        self,
+        *,
+        outcome_id: _builtins.str = ...,
+        analysis_id: _builtins.str = ...,
+        belief_id: _builtins.str = ...,
+        side: Global___OutcomeSide.ValueType = ...,
+        experiment: _common_pb2.Experiment | None = ...,
+        reason: _builtins.str = ...,
+        recorded_by: _builtins.str = ...,
+        severity: Global___Severity.ValueType = ...,
+        conflict: _builtins.bool = ...,
+        superseded: _builtins.bool = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "experiment", b"experiment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "belief_id", b"belief_id", "conflict", b"conflict", "create_time", b"create_time", "experiment", b"experiment", "outcome_id", b"outcome_id", "reason", b"reason", "recorded_by", b"recorded_by", "severity", b"severity", "side", b"side", "superseded", b"superseded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConflictOutcome: _TypeAlias = ConflictOutcome  # noqa: Y015
+
+@_typing.final
+class RecordConflictOutcomeRequest(_message.Message):
+    """Asks for an outcome to be recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    BELIEF_ID_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RECORDED_BY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes retries safe."""
+    client_id: _builtins.str
+    """Client that owns the analysis."""
+    analysis_id: _builtins.str
+    """Analysis."""
+    belief_id: _builtins.str
+    """Belief."""
+    side: Global___OutcomeSide.ValueType
+    """In whose favour. May be left out with an experiment: the side whose interval of mean and standard deviation its
+    estimate is nearer to, in joint standard deviations.
+    """
+    reason: _builtins.str
+    """Why."""
+    recorded_by: _builtins.str
+    """Who records it."""
+    @_builtins.property
+    def experiment(self) -> _common_pb2.Experiment:
+        """The experiment that decided; its quantity must be that of the belief."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+        analysis_id: _builtins.str = ...,
+        belief_id: _builtins.str = ...,
+        side: Global___OutcomeSide.ValueType = ...,
+        experiment: _common_pb2.Experiment | None = ...,
+        reason: _builtins.str = ...,
+        recorded_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["experiment", b"experiment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "belief_id", b"belief_id", "client_id", b"client_id", "experiment", b"experiment", "reason", b"reason", "recorded_by", b"recorded_by", "request_id", b"request_id", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordConflictOutcomeRequest: _TypeAlias = RecordConflictOutcomeRequest  # noqa: Y015
+
+@_typing.final
+class RecordConflictOutcomeResponse(_message.Message):
+    """The recorded outcome."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcome(self) -> Global___ConflictOutcome:
+        """The outcome."""
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___ConflictOutcome | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordConflictOutcomeResponse: _TypeAlias = RecordConflictOutcomeResponse  # noqa: Y015
+
+@_typing.final
+class ListConflictOutcomesRequest(_message.Message):
+    """Asks for a page of recorded outcomes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    client_id: _builtins.str
+    """Client whose outcomes are listed."""
+    analysis_id: _builtins.str
+    """Only those of this analysis; empty for all."""
+    page_size: _builtins.int
+    """Greatest number of items; 0 means 50."""
+    page_token: _builtins.str
+    """`next_page_token` of the previous page; empty for the first."""
+    def __init__(
+        self,
+        *,
+        client_id: _builtins.str = ...,
+        analysis_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "client_id", b"client_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConflictOutcomesRequest: _TypeAlias = ListConflictOutcomesRequest  # noqa: Y015
+
+@_typing.final
+class ListConflictOutcomesResponse(_message.Message):
+    """A page of recorded outcomes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConflictOutcome]:
+        """The outcomes, newest first."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___ConflictOutcome] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConflictOutcomesResponse: _TypeAlias = ListConflictOutcomesResponse  # noqa: Y015
+
+@_typing.final
+class GetOutcomeReportRequest(_message.Message):
+    """Asks for the report on outcomes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    client_id: _builtins.str
+    """Client whose outcomes are reported."""
+    def __init__(
+        self,
+        *,
+        client_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOutcomeReportRequest: _TypeAlias = GetOutcomeReportRequest  # noqa: Y015
+
+@_typing.final
+class SeverityRecord(_message.Message):
+    """How often the data were right at one severity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    ANALYSED_FIELD_NUMBER: _builtins.int
+    RESOLVED_FIELD_NUMBER: _builtins.int
+    FOR_DATA_FIELD_NUMBER: _builtins.int
+    FOR_CLIENT_FIELD_NUMBER: _builtins.int
+    BY_EXPERIMENT_FIELD_NUMBER: _builtins.int
+    HIT_RATE_FIELD_NUMBER: _builtins.int
+    HIT_RATE_LOWER_FIELD_NUMBER: _builtins.int
+    HIT_RATE_UPPER_FIELD_NUMBER: _builtins.int
+    severity: Global___Severity.ValueType
+    """The severity."""
+    analysed: _builtins.int
+    """Beliefs analysed with this severity; the latest analysis of a belief counts."""
+    resolved: _builtins.int
+    """Of these, resolved."""
+    for_data: _builtins.int
+    """Of these, in favour of the data."""
+    for_client: _builtins.int
+    """Of the resolved, in favour of the client."""
+    by_experiment: _builtins.int
+    """Of the resolved, by an experiment."""
+    hit_rate: _builtins.float
+    """Share of the resolved in favour of the data, with its central 95 % interval (Jeffreys); absent before one is resolved.
+    Those who resolve choose what they look into, so it is no error rate.
+    """
+    hit_rate_lower: _builtins.float
+    """Lower end of the interval."""
+    hit_rate_upper: _builtins.float
+    """Upper end of the interval."""
+    def __init__(
+        self,
+        *,
+        severity: Global___Severity.ValueType = ...,
+        analysed: _builtins.int = ...,
+        resolved: _builtins.int = ...,
+        for_data: _builtins.int = ...,
+        for_client: _builtins.int = ...,
+        by_experiment: _builtins.int = ...,
+        hit_rate: _builtins.float | None = ...,
+        hit_rate_lower: _builtins.float | None = ...,
+        hit_rate_upper: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hit_rate", b"_hit_rate", "_hit_rate_lower", b"_hit_rate_lower", "_hit_rate_upper", b"_hit_rate_upper", "hit_rate", b"hit_rate", "hit_rate_lower", b"hit_rate_lower", "hit_rate_upper", b"hit_rate_upper"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hit_rate", b"_hit_rate", "_hit_rate_lower", b"_hit_rate_lower", "_hit_rate_upper", b"_hit_rate_upper", "analysed", b"analysed", "by_experiment", b"by_experiment", "for_client", b"for_client", "for_data", b"for_data", "hit_rate", b"hit_rate", "hit_rate_lower", b"hit_rate_lower", "hit_rate_upper", b"hit_rate_upper", "resolved", b"resolved", "severity", b"severity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__hit_rate: _TypeAlias = _typing.Literal["hit_rate"]  # noqa: Y015
+    _WhichOneofArgType__hit_rate: _TypeAlias = _typing.Literal["_hit_rate", b"_hit_rate"]  # noqa: Y015
+    _WhichOneofReturnType__hit_rate_lower: _TypeAlias = _typing.Literal["hit_rate_lower"]  # noqa: Y015
+    _WhichOneofArgType__hit_rate_lower: _TypeAlias = _typing.Literal["_hit_rate_lower", b"_hit_rate_lower"]  # noqa: Y015
+    _WhichOneofReturnType__hit_rate_upper: _TypeAlias = _typing.Literal["hit_rate_upper"]  # noqa: Y015
+    _WhichOneofArgType__hit_rate_upper: _TypeAlias = _typing.Literal["_hit_rate_upper", b"_hit_rate_upper"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hit_rate) -> _WhichOneofReturnType__hit_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hit_rate_lower) -> _WhichOneofReturnType__hit_rate_lower | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hit_rate_upper) -> _WhichOneofReturnType__hit_rate_upper | None: ...
+
+Global___SeverityRecord: _TypeAlias = SeverityRecord  # noqa: Y015
+
+@_typing.final
+class GetOutcomeReportResponse(_message.Message):
+    """The report on outcomes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEVERITIES_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def severities(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeverityRecord]:
+        """One entry per severity, weakest first."""
+
+    @_builtins.property
+    def summary(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it says, one sentence each."""
+
+    def __init__(
+        self,
+        *,
+        severities: _abc.Iterable[Global___SeverityRecord] | None = ...,
+        summary: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["severities", b"severities", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOutcomeReportResponse: _TypeAlias = GetOutcomeReportResponse  # noqa: Y015

@@ -50,6 +50,21 @@ class ConflictServiceStub(object):
                 request_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictsRequest.SerializeToString,
                 response_deserializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictsResponse.FromString,
                 _registered_method=True)
+        self.RecordConflictOutcome = channel.unary_unary(
+                '/liftos.bayes.v1.ConflictService/RecordConflictOutcome',
+                request_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.RecordConflictOutcomeRequest.SerializeToString,
+                response_deserializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.RecordConflictOutcomeResponse.FromString,
+                _registered_method=True)
+        self.ListConflictOutcomes = channel.unary_unary(
+                '/liftos.bayes.v1.ConflictService/ListConflictOutcomes',
+                request_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictOutcomesRequest.SerializeToString,
+                response_deserializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictOutcomesResponse.FromString,
+                _registered_method=True)
+        self.GetOutcomeReport = channel.unary_unary(
+                '/liftos.bayes.v1.ConflictService/GetOutcomeReport',
+                request_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.GetOutcomeReportRequest.SerializeToString,
+                response_deserializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.GetOutcomeReportResponse.FromString,
+                _registered_method=True)
         self.GetEvidenceCurve = channel.unary_unary(
                 '/liftos.bayes.v1.ConflictService/GetEvidenceCurve',
                 request_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.GetEvidenceCurveRequest.SerializeToString,
@@ -84,6 +99,27 @@ class ConflictServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordConflictOutcome(self, request, context):
+        """Records how a conflict was resolved in the end. The latest record of a belief counts; earlier ones are kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListConflictOutcomes(self, request, context):
+        """Lists recorded outcomes, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOutcomeReport(self, request, context):
+        """Reports how often the data were right, by severity.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetEvidenceCurve(self, request, context):
         """Returns a stored evidence curve, from which every figure of the analysis can be recomputed.
         """
@@ -108,6 +144,21 @@ def add_ConflictServiceServicer_to_server(servicer, server):
                     servicer.ListConflicts,
                     request_deserializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictsRequest.FromString,
                     response_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictsResponse.SerializeToString,
+            ),
+            'RecordConflictOutcome': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordConflictOutcome,
+                    request_deserializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.RecordConflictOutcomeRequest.FromString,
+                    response_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.RecordConflictOutcomeResponse.SerializeToString,
+            ),
+            'ListConflictOutcomes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConflictOutcomes,
+                    request_deserializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictOutcomesRequest.FromString,
+                    response_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictOutcomesResponse.SerializeToString,
+            ),
+            'GetOutcomeReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOutcomeReport,
+                    request_deserializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.GetOutcomeReportRequest.FromString,
+                    response_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.GetOutcomeReportResponse.SerializeToString,
             ),
             'GetEvidenceCurve': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEvidenceCurve,
@@ -197,6 +248,87 @@ class ConflictService(object):
             '/liftos.bayes.v1.ConflictService/ListConflicts',
             liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictsRequest.SerializeToString,
             liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordConflictOutcome(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liftos.bayes.v1.ConflictService/RecordConflictOutcome',
+            liftos_dot_bayes_dot_v1_dot_conflict__pb2.RecordConflictOutcomeRequest.SerializeToString,
+            liftos_dot_bayes_dot_v1_dot_conflict__pb2.RecordConflictOutcomeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConflictOutcomes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liftos.bayes.v1.ConflictService/ListConflictOutcomes',
+            liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictOutcomesRequest.SerializeToString,
+            liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictOutcomesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOutcomeReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liftos.bayes.v1.ConflictService/GetOutcomeReport',
+            liftos_dot_bayes_dot_v1_dot_conflict__pb2.GetOutcomeReportRequest.SerializeToString,
+            liftos_dot_bayes_dot_v1_dot_conflict__pb2.GetOutcomeReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

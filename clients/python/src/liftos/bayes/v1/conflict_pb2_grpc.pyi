@@ -42,6 +42,12 @@ class ConflictServiceStub:
     """Returns a conflict analysis."""
     ListConflicts: _grpc.UnaryUnaryMultiCallable[_conflict_pb2.ListConflictsRequest, _conflict_pb2.ListConflictsResponse]
     """Lists the conflict analyses of a client, newest first."""
+    RecordConflictOutcome: _grpc.UnaryUnaryMultiCallable[_conflict_pb2.RecordConflictOutcomeRequest, _conflict_pb2.RecordConflictOutcomeResponse]
+    """Records how a conflict was resolved in the end. The latest record of a belief counts; earlier ones are kept."""
+    ListConflictOutcomes: _grpc.UnaryUnaryMultiCallable[_conflict_pb2.ListConflictOutcomesRequest, _conflict_pb2.ListConflictOutcomesResponse]
+    """Lists recorded outcomes, newest first."""
+    GetOutcomeReport: _grpc.UnaryUnaryMultiCallable[_conflict_pb2.GetOutcomeReportRequest, _conflict_pb2.GetOutcomeReportResponse]
+    """Reports how often the data were right, by severity."""
     GetEvidenceCurve: _grpc.UnaryUnaryMultiCallable[_conflict_pb2.GetEvidenceCurveRequest, _conflict_pb2.GetEvidenceCurveResponse]
     """Returns a stored evidence curve, from which every figure of the analysis can be recomputed."""
 
@@ -59,6 +65,12 @@ class ConflictServiceAsyncStub(ConflictServiceStub):
     """Returns a conflict analysis."""
     ListConflicts: _aio.UnaryUnaryMultiCallable[_conflict_pb2.ListConflictsRequest, _conflict_pb2.ListConflictsResponse]  # type: ignore[assignment]
     """Lists the conflict analyses of a client, newest first."""
+    RecordConflictOutcome: _aio.UnaryUnaryMultiCallable[_conflict_pb2.RecordConflictOutcomeRequest, _conflict_pb2.RecordConflictOutcomeResponse]  # type: ignore[assignment]
+    """Records how a conflict was resolved in the end. The latest record of a belief counts; earlier ones are kept."""
+    ListConflictOutcomes: _aio.UnaryUnaryMultiCallable[_conflict_pb2.ListConflictOutcomesRequest, _conflict_pb2.ListConflictOutcomesResponse]  # type: ignore[assignment]
+    """Lists recorded outcomes, newest first."""
+    GetOutcomeReport: _aio.UnaryUnaryMultiCallable[_conflict_pb2.GetOutcomeReportRequest, _conflict_pb2.GetOutcomeReportResponse]  # type: ignore[assignment]
+    """Reports how often the data were right, by severity."""
     GetEvidenceCurve: _aio.UnaryUnaryMultiCallable[_conflict_pb2.GetEvidenceCurveRequest, _conflict_pb2.GetEvidenceCurveResponse]  # type: ignore[assignment]
     """Returns a stored evidence curve, from which every figure of the analysis can be recomputed."""
 
@@ -91,6 +103,30 @@ class ConflictServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_conflict_pb2.ListConflictsResponse, _abc.Awaitable[_conflict_pb2.ListConflictsResponse]]:
         """Lists the conflict analyses of a client, newest first."""
+
+    @_abc_1.abstractmethod
+    def RecordConflictOutcome(
+        self,
+        request: _conflict_pb2.RecordConflictOutcomeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conflict_pb2.RecordConflictOutcomeResponse, _abc.Awaitable[_conflict_pb2.RecordConflictOutcomeResponse]]:
+        """Records how a conflict was resolved in the end. The latest record of a belief counts; earlier ones are kept."""
+
+    @_abc_1.abstractmethod
+    def ListConflictOutcomes(
+        self,
+        request: _conflict_pb2.ListConflictOutcomesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conflict_pb2.ListConflictOutcomesResponse, _abc.Awaitable[_conflict_pb2.ListConflictOutcomesResponse]]:
+        """Lists recorded outcomes, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetOutcomeReport(
+        self,
+        request: _conflict_pb2.GetOutcomeReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conflict_pb2.GetOutcomeReportResponse, _abc.Awaitable[_conflict_pb2.GetOutcomeReportResponse]]:
+        """Reports how often the data were right, by severity."""
 
     @_abc_1.abstractmethod
     def GetEvidenceCurve(

@@ -46,6 +46,30 @@ PLUS_MINUS_MEANING_INTERVAL_HALF_WIDTH: PlusMinusMeaning.ValueType  # 2
 """Half the width of a central interval of the given level."""
 Global___PlusMinusMeaning: _TypeAlias = PlusMinusMeaning  # noqa: Y015
 
+class _PoolMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PoolMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PoolMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    POOL_METHOD_UNSPECIFIED: _PoolMethod.ValueType  # 0
+    """Taken as LINEAR."""
+    POOL_METHOD_LINEAR: _PoolMethod.ValueType  # 1
+    """Weighted mean of the densities: a mixture, which keeps the disagreement."""
+    POOL_METHOD_LOGARITHMIC: _PoolMethod.ValueType  # 2
+    """Weighted geometric mean of the densities: sharper, and overconfident where the experts share what they know."""
+
+class PoolMethod(_PoolMethod, metaclass=_PoolMethodEnumTypeWrapper):
+    """How the beliefs of several experts become one."""
+
+POOL_METHOD_UNSPECIFIED: PoolMethod.ValueType  # 0
+"""Taken as LINEAR."""
+POOL_METHOD_LINEAR: PoolMethod.ValueType  # 1
+"""Weighted mean of the densities: a mixture, which keeps the disagreement."""
+POOL_METHOD_LOGARITHMIC: PoolMethod.ValueType  # 2
+"""Weighted geometric mean of the densities: sharper, and overconfident where the experts share what they know."""
+Global___PoolMethod: _TypeAlias = PoolMethod  # noqa: Y015
+
 class _BeliefRole:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -170,37 +194,52 @@ Global___QuantileStatement: _TypeAlias = QuantileStatement  # noqa: Y015
 
 @_typing.final
 class RangeStatement(_message.Message):
-    """A range that holds a stated probability. Not there yet: answers UNIMPLEMENTED."""
+    """A range that holds a stated probability; of the laws of the family that hold it, the one of greatest entropy."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LOWER_FIELD_NUMBER: _builtins.int
     UPPER_FIELD_NUMBER: _builtins.int
     PROBABILITY_FIELD_NUMBER: _builtins.int
+    MEAN_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     lower: _builtins.float
     """Lower end, in the units of the quantity."""
     upper: _builtins.float
     """Upper end, above `lower`."""
     probability: _builtins.float
     """Probability inside the range."""
+    mean: _builtins.float
+    """Mean that the law must have beside; absent: none. At most one of `mean` and `mode`."""
+    mode: _builtins.float
+    """Most likely value that the law must have beside; absent: none."""
     def __init__(
         self,
         *,
         lower: _builtins.float = ...,
         upper: _builtins.float = ...,
         probability: _builtins.float = ...,
+        mean: _builtins.float | None = ...,
+        mode: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean", b"_mean", "_mode", b"_mode", "mean", b"mean", "mode", b"mode"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lower", b"lower", "probability", b"probability", "upper", b"upper"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean", b"_mean", "_mode", b"_mode", "lower", b"lower", "mean", b"mean", "mode", b"mode", "probability", b"probability", "upper", b"upper"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__mean: _TypeAlias = _typing.Literal["mean"]  # noqa: Y015
+    _WhichOneofArgType__mean: _TypeAlias = _typing.Literal["_mean", b"_mean"]  # noqa: Y015
+    _WhichOneofReturnType__mode: _TypeAlias = _typing.Literal["mode"]  # noqa: Y015
+    _WhichOneofArgType__mode: _TypeAlias = _typing.Literal["_mode", b"_mode"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean) -> _WhichOneofReturnType__mean | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mode) -> _WhichOneofReturnType__mode | None: ...
 
 Global___RangeStatement: _TypeAlias = RangeStatement  # noqa: Y015
 
 @_typing.final
 class RouletteStatement(_message.Message):
-    """Chips laid on bins. Not there yet: answers UNIMPLEMENTED."""
+    """Chips laid on bins: at least 5 bins and 10 chips."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -230,7 +269,9 @@ Global___RouletteStatement: _TypeAlias = RouletteStatement  # noqa: Y015
 
 @_typing.final
 class ModeAndBounds(_message.Message):
-    """A most likely value within bounds. Not there yet: answers UNIMPLEMENTED."""
+    """A most likely value within bounds, read as PERT does: mean (lower + 4 mode + upper) / 6 and standard deviation
+    (upper - lower) / 6. The bounds are not made impossible to cross.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -259,6 +300,92 @@ class ModeAndBounds(_message.Message):
 Global___ModeAndBounds: _TypeAlias = ModeAndBounds  # noqa: Y015
 
 @_typing.final
+class PooledMember(_message.Message):
+    """One expert's belief in a pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    BELIEF_ID_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """Confirmed session that holds it."""
+    belief_id: _builtins.str
+    """The belief."""
+    weight: _builtins.float
+    """Weight relative to the others; absent: 1."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        belief_id: _builtins.str = ...,
+        weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "belief_id", b"belief_id", "session_id", b"session_id", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___PooledMember: _TypeAlias = PooledMember  # noqa: Y015
+
+@_typing.final
+class PooledStatement(_message.Message):
+    """Beliefs of several experts about the same quantity as one belief, which has seen all the data that they have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    method: Global___PoolMethod.ValueType
+    """How they are pooled."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___PooledMember]:
+        """The experts' beliefs."""
+
+    def __init__(
+        self,
+        *,
+        method: Global___PoolMethod.ValueType = ...,
+        members: _abc.Iterable[Global___PooledMember] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "method", b"method"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PooledStatement: _TypeAlias = PooledStatement  # noqa: Y015
+
+@_typing.final
+class UpdatedPriorStatement(_message.Message):
+    """The prior that an accepted update left of a belief."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATE_ID_FIELD_NUMBER: _builtins.int
+    BELIEF_ID_FIELD_NUMBER: _builtins.int
+    update_id: _builtins.str
+    """The accepted update."""
+    belief_id: _builtins.str
+    """The belief that was updated."""
+    def __init__(
+        self,
+        *,
+        update_id: _builtins.str = ...,
+        belief_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["belief_id", b"belief_id", "update_id", b"update_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatedPriorStatement: _TypeAlias = UpdatedPriorStatement  # noqa: Y015
+
+@_typing.final
 class BeliefStatement(_message.Message):
     """A belief as the client states it."""
 
@@ -270,6 +397,13 @@ class BeliefStatement(_message.Message):
     ROULETTE_FIELD_NUMBER: _builtins.int
     MODE_AND_BOUNDS_FIELD_NUMBER: _builtins.int
     DISTRIBUTION_FIELD_NUMBER: _builtins.int
+    POOLED_FIELD_NUMBER: _builtins.int
+    UPDATED_PRIOR_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    family: _common_pb2.PriorFamily.ValueType
+    """Family to fit; not with a distribution, a pool or an updated prior, which are what they are. Absent: by where the
+    quantity lives.
+    """
     @_builtins.property
     def mean_plus_minus(self) -> Global___MeanPlusMinus:
         """Mean and "give or take"."""
@@ -294,6 +428,14 @@ class BeliefStatement(_message.Message):
     def distribution(self) -> _common_pb2.Distribution:
         """A distribution given outright."""
 
+    @_builtins.property
+    def pooled(self) -> Global___PooledStatement:
+        """Beliefs of several experts."""
+
+    @_builtins.property
+    def updated_prior(self) -> Global___UpdatedPriorStatement:
+        """Result of an accepted update."""
+
     def __init__(
         self,
         *,
@@ -303,16 +445,233 @@ class BeliefStatement(_message.Message):
         roulette: Global___RouletteStatement | None = ...,
         mode_and_bounds: Global___ModeAndBounds | None = ...,
         distribution: _common_pb2.Distribution | None = ...,
+        pooled: Global___PooledStatement | None = ...,
+        updated_prior: Global___UpdatedPriorStatement | None = ...,
+        family: _common_pb2.PriorFamily.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["distribution", b"distribution", "form", b"form", "mean_plus_minus", b"mean_plus_minus", "mode_and_bounds", b"mode_and_bounds", "quantiles", b"quantiles", "range", b"range", "roulette", b"roulette"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["distribution", b"distribution", "form", b"form", "mean_plus_minus", b"mean_plus_minus", "mode_and_bounds", b"mode_and_bounds", "pooled", b"pooled", "quantiles", b"quantiles", "range", b"range", "roulette", b"roulette", "updated_prior", b"updated_prior"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["distribution", b"distribution", "form", b"form", "mean_plus_minus", b"mean_plus_minus", "mode_and_bounds", b"mode_and_bounds", "quantiles", b"quantiles", "range", b"range", "roulette", b"roulette"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distribution", b"distribution", "family", b"family", "form", b"form", "mean_plus_minus", b"mean_plus_minus", "mode_and_bounds", b"mode_and_bounds", "pooled", b"pooled", "quantiles", b"quantiles", "range", b"range", "roulette", b"roulette", "updated_prior", b"updated_prior"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["mean_plus_minus", "quantiles", "range", "roulette", "mode_and_bounds", "distribution"]  # noqa: Y015
+    _WhichOneofReturnType_form: _TypeAlias = _typing.Literal["mean_plus_minus", "quantiles", "range", "roulette", "mode_and_bounds", "distribution", "pooled", "updated_prior"]  # noqa: Y015
     _WhichOneofArgType_form: _TypeAlias = _typing.Literal["form", b"form"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_form) -> _WhichOneofReturnType_form | None: ...
 
 Global___BeliefStatement: _TypeAlias = BeliefStatement  # noqa: Y015
+
+@_typing.final
+class StatedProbability(_message.Message):
+    """A stated probability beside that of the fitted distribution."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    STATED_FIELD_NUMBER: _builtins.int
+    FITTED_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    """Value, in the units of the quantity."""
+    stated: _builtins.float
+    """Probability of lying below it, as stated."""
+    fitted: _builtins.float
+    """The same under the fitted distribution."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        stated: _builtins.float = ...,
+        fitted: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fitted", b"fitted", "stated", b"stated", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatedProbability: _TypeAlias = StatedProbability  # noqa: Y015
+
+@_typing.final
+class Quantile(_message.Message):
+    """A quantile that was not asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    probability: _builtins.float
+    """Probability of lying below."""
+    value: _builtins.float
+    """Value, in the units of the quantity."""
+    def __init__(
+        self,
+        *,
+        probability: _builtins.float = ...,
+        value: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["probability", b"probability", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quantile: _TypeAlias = Quantile  # noqa: Y015
+
+@_typing.final
+class FamilyFit(_message.Message):
+    """How another family would have fitted the same statement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAMILY_FIELD_NUMBER: _builtins.int
+    MAX_ERROR_FIELD_NUMBER: _builtins.int
+    QUANTILE_01_FIELD_NUMBER: _builtins.int
+    QUANTILE_99_FIELD_NUMBER: _builtins.int
+    family: _common_pb2.PriorFamily.ValueType
+    """The family."""
+    max_error: _builtins.float
+    """Largest difference of a stated and a fitted probability."""
+    quantile_01: _builtins.float
+    """Its 1 % quantile, in the units of the quantity."""
+    quantile_99: _builtins.float
+    """Its 99 % quantile."""
+    def __init__(
+        self,
+        *,
+        family: _common_pb2.PriorFamily.ValueType = ...,
+        max_error: _builtins.float = ...,
+        quantile_01: _builtins.float = ...,
+        quantile_99: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["family", b"family", "max_error", b"max_error", "quantile_01", b"quantile_01", "quantile_99", b"quantile_99"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FamilyFit: _TypeAlias = FamilyFit  # noqa: Y015
+
+@_typing.final
+class StatementFit(_message.Message):
+    """How well a distribution says what was stated, and what else it says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAMILY_FIELD_NUMBER: _builtins.int
+    PROBABILITIES_FIELD_NUMBER: _builtins.int
+    MAX_ERROR_FIELD_NUMBER: _builtins.int
+    UNTOLD_FIELD_NUMBER: _builtins.int
+    ODDS_FIELD_NUMBER: _builtins.int
+    INTERPOLATED_FIELD_NUMBER: _builtins.int
+    FAMILIES_FIELD_NUMBER: _builtins.int
+    family: _common_pb2.PriorFamily.ValueType
+    """Family of the distribution; UNSPECIFIED for a mixture or a distribution on a grid."""
+    max_error: _builtins.float
+    """Largest difference of the two; above .02 it is remarked on, above .05 refused."""
+    interpolated: _builtins.bool
+    """Whether the statement has no more numbers than the family parameters, so that nothing checks the fit."""
+    @_builtins.property
+    def probabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatedProbability]:
+        """Stated against fitted probabilities; empty for statements without any."""
+
+    @_builtins.property
+    def untold(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quantile]:
+        """Quantiles that were not asked for: 5, 33, 66 and 95 %."""
+
+    @_builtins.property
+    def odds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the distribution says in odds, one sentence each."""
+
+    @_builtins.property
+    def families(self) -> _containers.RepeatedCompositeFieldContainer[Global___FamilyFit]:
+        """How the other admissible families fit, the fitted one included, best first: the 1 and 99 % quantiles are the
+        family's doing, not the client's.
+        """
+
+    def __init__(
+        self,
+        *,
+        family: _common_pb2.PriorFamily.ValueType = ...,
+        probabilities: _abc.Iterable[Global___StatedProbability] | None = ...,
+        max_error: _builtins.float = ...,
+        untold: _abc.Iterable[Global___Quantile] | None = ...,
+        odds: _abc.Iterable[_builtins.str] | None = ...,
+        interpolated: _builtins.bool = ...,
+        families: _abc.Iterable[Global___FamilyFit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["families", b"families", "family", b"family", "interpolated", b"interpolated", "max_error", b"max_error", "odds", b"odds", "probabilities", b"probabilities", "untold", b"untold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatementFit: _TypeAlias = StatementFit  # noqa: Y015
+
+@_typing.final
+class Disagreement(_message.Message):
+    """How far two members of a pool are apart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    WASSERSTEIN_SCALED_FIELD_NUMBER: _builtins.int
+    JENSEN_SHANNON_NATS_FIELD_NUMBER: _builtins.int
+    first: _builtins.str
+    """First belief, as `session_id/belief_id`."""
+    second: _builtins.str
+    """Second belief."""
+    wasserstein_scaled: _builtins.float
+    """Wasserstein-1 distance over the root mean square of the two standard deviations."""
+    jensen_shannon_nats: _builtins.float
+    """Jensen-Shannon divergence in nats, between 0 and ln 2."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.str = ...,
+        second: _builtins.str = ...,
+        wasserstein_scaled: _builtins.float = ...,
+        jensen_shannon_nats: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "jensen_shannon_nats", b"jensen_shannon_nats", "second", b"second", "wasserstein_scaled", b"wasserstein_scaled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Disagreement: _TypeAlias = Disagreement  # noqa: Y015
+
+@_typing.final
+class ShareGroup(_message.Message):
+    """Beliefs about shares that were stated together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    BELIEF_IDS_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    quantity: _common_pb2.Quantity.ValueType
+    """SHARE_OF_MEDIA of all channels, or SHARE_OF_OUTCOME of some with the rest as baseline."""
+    @_builtins.property
+    def belief_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The beliefs."""
+
+    @_builtins.property
+    def alpha(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Parameters of the Dirichlet distribution, one per belief, and with SHARE_OF_OUTCOME one more for the rest."""
+
+    def __init__(
+        self,
+        *,
+        quantity: _common_pb2.Quantity.ValueType = ...,
+        belief_ids: _abc.Iterable[_builtins.str] | None = ...,
+        alpha: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "belief_ids", b"belief_ids", "quantity", b"quantity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShareGroup: _TypeAlias = ShareGroup  # noqa: Y015
 
 @_typing.final
 class Belief(_message.Message):
@@ -330,6 +689,11 @@ class Belief(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    DISAGREEMENT_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_IDS_FIELD_NUMBER: _builtins.int
+    DATA_SEEN_FIELD_NUMBER: _builtins.int
     belief_id: _builtins.str
     """Identifier chosen by the caller, unique within the session."""
     wording: _builtins.str
@@ -338,6 +702,8 @@ class Belief(_message.Message):
     """Who said it."""
     role: Global___BeliefRole.ValueType
     """Role in the model."""
+    data_seen: _builtins.bool
+    """Whether whoever stated it had seen the data, as far as the caller knows; absent if not known."""
     @_builtins.property
     def estimand(self) -> _common_pb2.Estimand:
         """What the belief is about."""
@@ -362,6 +728,22 @@ class Belief(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was added."""
 
+    @_builtins.property
+    def fit(self) -> Global___StatementFit:
+        """How well the distribution says what was stated."""
+
+    @_builtins.property
+    def disagreement(self) -> _containers.RepeatedCompositeFieldContainer[Global___Disagreement]:
+        """Disagreement of each pair of members of a pool; empty otherwise."""
+
+    @_builtins.property
+    def seen(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.SeenData]:
+        """Rows that the prior has seen; it cannot be used with them again. Empty for a belief that no data have gone into."""
+
+    @_builtins.property
+    def experiment_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Experiments that have gone into the prior."""
+
     def __init__(
         self,
         *,
@@ -375,12 +757,19 @@ class Belief(_message.Message):
         notes: _abc.Iterable[_builtins.str] | None = ...,
         summary: _common_pb2.Estimate | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        fit: Global___StatementFit | None = ...,
+        disagreement: _abc.Iterable[Global___Disagreement] | None = ...,
+        seen: _abc.Iterable[_common_pb2.SeenData] | None = ...,
+        experiment_ids: _abc.Iterable[_builtins.str] | None = ...,
+        data_seen: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compiled", b"compiled", "create_time", b"create_time", "estimand", b"estimand", "statement", b"statement", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_data_seen", b"_data_seen", "compiled", b"compiled", "create_time", b"create_time", "data_seen", b"data_seen", "estimand", b"estimand", "fit", b"fit", "statement", b"statement", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["belief_id", b"belief_id", "compiled", b"compiled", "create_time", b"create_time", "estimand", b"estimand", "notes", b"notes", "role", b"role", "stated_by", b"stated_by", "statement", b"statement", "summary", b"summary", "wording", b"wording"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data_seen", b"_data_seen", "belief_id", b"belief_id", "compiled", b"compiled", "create_time", b"create_time", "data_seen", b"data_seen", "disagreement", b"disagreement", "estimand", b"estimand", "experiment_ids", b"experiment_ids", "fit", b"fit", "notes", b"notes", "role", b"role", "seen", b"seen", "stated_by", b"stated_by", "statement", b"statement", "summary", b"summary", "wording", b"wording"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__data_seen: _TypeAlias = _typing.Literal["data_seen"]  # noqa: Y015
+    _WhichOneofArgType__data_seen: _TypeAlias = _typing.Literal["_data_seen", b"_data_seen"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__data_seen) -> _WhichOneofReturnType__data_seen | None: ...
 
 Global___Belief: _TypeAlias = Belief  # noqa: Y015
 
@@ -400,6 +789,9 @@ class ElicitationSession(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     CONFIRM_TIME_FIELD_NUMBER: _builtins.int
+    SHARE_GROUPS_FIELD_NUMBER: _builtins.int
+    ADOPTED_UPDATE_ID_FIELD_NUMBER: _builtins.int
+    CORRELATION_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that owns it."""
     session_id: _builtins.str
@@ -412,6 +804,8 @@ class ElicitationSession(_message.Message):
     """The client's confidence in its own beliefs, between 0 and 1; absent if not asked."""
     etag: _builtins.str
     """Version of the session, to be sent back with a change."""
+    adopted_update_id: _builtins.str
+    """Accepted update that the session was opened from; empty if none."""
     @_builtins.property
     def beliefs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Belief]:
         """Beliefs in the order they were added."""
@@ -428,6 +822,17 @@ class ElicitationSession(_message.Message):
     def confirm_time(self) -> _timestamp_pb2.Timestamp:
         """When it was confirmed; absent before."""
 
+    @_builtins.property
+    def share_groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShareGroup]:
+        """Groups of shares that were stated together."""
+
+    @_builtins.property
+    def correlation(self) -> _common_pb2.NumericArray:
+        """Correlation of the beliefs on their unconstrained scales (identity, log or logit), in their order; float64, shape
+        [k, k]. Absent where they are independent. The joint conflict takes it into account; fits under the beliefs take
+        them as independent.
+        """
+
     def __init__(
         self,
         *,
@@ -441,10 +846,13 @@ class ElicitationSession(_message.Message):
         etag: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         confirm_time: _timestamp_pb2.Timestamp | None = ...,
+        share_groups: _abc.Iterable[Global___ShareGroup] | None = ...,
+        adopted_update_id: _builtins.str = ...,
+        correlation: _common_pb2.NumericArray | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence", "client_confidence", b"client_confidence", "confirm_time", b"confirm_time", "create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence", "client_confidence", b"client_confidence", "confirm_time", b"confirm_time", "correlation", b"correlation", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence", "beliefs", b"beliefs", "client_confidence", b"client_confidence", "client_id", b"client_id", "coherence_notes", b"coherence_notes", "confirm_time", b"confirm_time", "create_time", b"create_time", "etag", b"etag", "model_id", b"model_id", "session_id", b"session_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence", "adopted_update_id", b"adopted_update_id", "beliefs", b"beliefs", "client_confidence", b"client_confidence", "client_id", b"client_id", "coherence_notes", b"coherence_notes", "confirm_time", b"confirm_time", "correlation", b"correlation", "create_time", b"create_time", "etag", b"etag", "model_id", b"model_id", "session_id", b"session_id", "share_groups", b"share_groups", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__client_confidence: _TypeAlias = _typing.Literal["client_confidence"]  # noqa: Y015
     _WhichOneofArgType__client_confidence: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence"]  # noqa: Y015
@@ -733,6 +1141,7 @@ class AddBeliefRequest(_message.Message):
     WORDING_FIELD_NUMBER: _builtins.int
     STATED_BY_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    DATA_SEEN_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes retries safe."""
     client_id: _builtins.str
@@ -747,6 +1156,8 @@ class AddBeliefRequest(_message.Message):
     """Who said it."""
     role: Global___BeliefRole.ValueType
     """Role in the model."""
+    data_seen: _builtins.bool
+    """Whether whoever states it has seen the data; absent if not known."""
     @_builtins.property
     def estimand(self) -> _common_pb2.Estimand:
         """What the belief is about."""
@@ -767,12 +1178,15 @@ class AddBeliefRequest(_message.Message):
         wording: _builtins.str = ...,
         stated_by: _builtins.str = ...,
         role: Global___BeliefRole.ValueType = ...,
+        data_seen: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["estimand", b"estimand", "statement", b"statement"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_data_seen", b"_data_seen", "data_seen", b"data_seen", "estimand", b"estimand", "statement", b"statement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["belief_id", b"belief_id", "client_id", b"client_id", "estimand", b"estimand", "request_id", b"request_id", "role", b"role", "session_id", b"session_id", "stated_by", b"stated_by", "statement", b"statement", "wording", b"wording"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data_seen", b"_data_seen", "belief_id", b"belief_id", "client_id", b"client_id", "data_seen", b"data_seen", "estimand", b"estimand", "request_id", b"request_id", "role", b"role", "session_id", b"session_id", "stated_by", b"stated_by", "statement", b"statement", "wording", b"wording"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__data_seen: _TypeAlias = _typing.Literal["data_seen"]  # noqa: Y015
+    _WhichOneofArgType__data_seen: _TypeAlias = _typing.Literal["_data_seen", b"_data_seen"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__data_seen) -> _WhichOneofReturnType__data_seen | None: ...
 
 Global___AddBeliefRequest: _TypeAlias = AddBeliefRequest  # noqa: Y015
 
@@ -967,6 +1381,7 @@ class FitPriorResponse(_message.Message):
     COMPILED_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def compiled(self) -> _common_pb2.Distribution:
         """The distribution."""
@@ -979,17 +1394,436 @@ class FitPriorResponse(_message.Message):
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """How it was compiled and what to mind."""
 
+    @_builtins.property
+    def fit(self) -> Global___StatementFit:
+        """How well the distribution says what was stated."""
+
     def __init__(
         self,
         *,
         compiled: _common_pb2.Distribution | None = ...,
         summary: _common_pb2.Estimate | None = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        fit: Global___StatementFit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compiled", b"compiled", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compiled", b"compiled", "fit", b"fit", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compiled", b"compiled", "notes", b"notes", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compiled", b"compiled", "fit", b"fit", "notes", b"notes", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FitPriorResponse: _TypeAlias = FitPriorResponse  # noqa: Y015
+
+@_typing.final
+class ChannelShare(_message.Message):
+    """The share of one channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BELIEF_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    belief_id: _builtins.str
+    """Identifier of the belief, unique within the session."""
+    channel: _builtins.str
+    """The channel."""
+    @_builtins.property
+    def share(self) -> Global___MeanPlusMinus:
+        """Mean of the share and "give or take"."""
+
+    def __init__(
+        self,
+        *,
+        belief_id: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        share: Global___MeanPlusMinus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["share", b"share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["belief_id", b"belief_id", "channel", b"channel", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelShare: _TypeAlias = ChannelShare  # noqa: Y015
+
+@_typing.final
+class AddShareBeliefsRequest(_message.Message):
+    """Asks for beliefs about several shares."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    WORDING_FIELD_NUMBER: _builtins.int
+    STATED_BY_FIELD_NUMBER: _builtins.int
+    DATA_SEEN_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes retries safe."""
+    client_id: _builtins.str
+    """Client that owns the session."""
+    session_id: _builtins.str
+    """Identifier of the session."""
+    quantity: _common_pb2.Quantity.ValueType
+    """SHARE_OF_MEDIA, with every channel of the model, or SHARE_OF_OUTCOME, with any; means of the former are scaled to sum
+    to one.
+    """
+    wording: _builtins.str
+    """The sentence as it was said."""
+    stated_by: _builtins.str
+    """Who said it."""
+    data_seen: _builtins.bool
+    """Whether whoever states it has seen the data; absent if not known."""
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelShare]:
+        """The shares."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        quantity: _common_pb2.Quantity.ValueType = ...,
+        shares: _abc.Iterable[Global___ChannelShare] | None = ...,
+        wording: _builtins.str = ...,
+        stated_by: _builtins.str = ...,
+        data_seen: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_data_seen", b"_data_seen", "data_seen", b"data_seen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data_seen", b"_data_seen", "client_id", b"client_id", "data_seen", b"data_seen", "quantity", b"quantity", "request_id", b"request_id", "session_id", b"session_id", "shares", b"shares", "stated_by", b"stated_by", "wording", b"wording"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__data_seen: _TypeAlias = _typing.Literal["data_seen"]  # noqa: Y015
+    _WhichOneofArgType__data_seen: _TypeAlias = _typing.Literal["_data_seen", b"_data_seen"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__data_seen) -> _WhichOneofReturnType__data_seen | None: ...
+
+Global___AddShareBeliefsRequest: _TypeAlias = AddShareBeliefsRequest  # noqa: Y015
+
+@_typing.final
+class AddShareBeliefsResponse(_message.Message):
+    """A session with its new beliefs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def session(self) -> Global___ElicitationSession:
+        """The session."""
+
+    def __init__(
+        self,
+        *,
+        session: Global___ElicitationSession | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddShareBeliefsResponse: _TypeAlias = AddShareBeliefsResponse  # noqa: Y015
+
+@_typing.final
+class AdoptPriorUpdateRequest(_message.Message):
+    """Asks for a session from an accepted update."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    UPDATE_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    PROJECTED_FIELD_NUMBER: _builtins.int
+    CLIENT_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes retries safe."""
+    client_id: _builtins.str
+    """Client that owns the update."""
+    update_id: _builtins.str
+    """The accepted update."""
+    session_id: _builtins.str
+    """Identifier of the new session, chosen by the caller."""
+    model_id: _builtins.str
+    """Model that the session is about; empty: the model of the update. It must have the quantities of the beliefs."""
+    projected: _builtins.bool
+    """Whether to take the projections of the priors on one family where the update has them. Refused for a belief whose
+    projection was refused.
+    """
+    client_confidence: _builtins.float
+    """The client's confidence in the updated beliefs."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+        update_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        model_id: _builtins.str = ...,
+        projected: _builtins.bool = ...,
+        client_confidence: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence", "client_confidence", b"client_confidence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence", "client_confidence", b"client_confidence", "client_id", b"client_id", "model_id", b"model_id", "projected", b"projected", "request_id", b"request_id", "session_id", b"session_id", "update_id", b"update_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__client_confidence: _TypeAlias = _typing.Literal["client_confidence"]  # noqa: Y015
+    _WhichOneofArgType__client_confidence: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__client_confidence) -> _WhichOneofReturnType__client_confidence | None: ...
+
+Global___AdoptPriorUpdateRequest: _TypeAlias = AdoptPriorUpdateRequest  # noqa: Y015
+
+@_typing.final
+class AdoptPriorUpdateResponse(_message.Message):
+    """A session with the priors of an accepted update."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def session(self) -> Global___ElicitationSession:
+        """The session."""
+
+    def __init__(
+        self,
+        *,
+        session: Global___ElicitationSession | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdoptPriorUpdateResponse: _TypeAlias = AdoptPriorUpdateResponse  # noqa: Y015
+
+@_typing.final
+class GetElicitationFeedbackRequest(_message.Message):
+    """Asks for feedback on a session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    DATA_PERIOD_MONTHS_FIELD_NUMBER: _builtins.int
+    HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
+    client_id: _builtins.str
+    """Client that owns the session."""
+    session_id: _builtins.str
+    """Identifier of the session, in any state."""
+    data_period_months: _builtins.int
+    """Length of the trailing window in calendar months that the feedback is for; absent: 24."""
+    hold_out_months: _builtins.int
+    """Months at the end of the data set that are left out; absent: 0."""
+    def __init__(
+        self,
+        *,
+        client_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        data_period_months: _builtins.int | None = ...,
+        hold_out_months: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "client_id", b"client_id", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__data_period_months: _TypeAlias = _typing.Literal["data_period_months"]  # noqa: Y015
+    _WhichOneofArgType__data_period_months: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months"]  # noqa: Y015
+    _WhichOneofReturnType__hold_out_months: _TypeAlias = _typing.Literal["hold_out_months"]  # noqa: Y015
+    _WhichOneofArgType__hold_out_months: _TypeAlias = _typing.Literal["_hold_out_months", b"_hold_out_months"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__data_period_months) -> _WhichOneofReturnType__data_period_months | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold_out_months) -> _WhichOneofReturnType__hold_out_months | None: ...
+
+Global___GetElicitationFeedbackRequest: _TypeAlias = GetElicitationFeedbackRequest  # noqa: Y015
+
+@_typing.final
+class GetElicitationFeedbackResponse(_message.Message):
+    """Feedback on a session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def feedback(self) -> Global___ElicitationFeedback:
+        """The feedback."""
+
+    def __init__(
+        self,
+        *,
+        feedback: Global___ElicitationFeedback | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetElicitationFeedbackResponse: _TypeAlias = GetElicitationFeedbackResponse  # noqa: Y015
+
+@_typing.final
+class BeliefThreshold(_message.Message):
+    """What the data would have to say for a belief to be called wrong."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BELIEF_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_STANDARD_ERROR_FIELD_NUMBER: _builtins.int
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    belief_id: _builtins.str
+    """The belief."""
+    expected_standard_error: _builtins.float
+    """Standard error of the data side that data of this size can be expected to have, in the units of the quantity."""
+    lower: _builtins.float
+    """The belief would be called wrong if the data said below this; absent where no value is low enough."""
+    upper: _builtins.float
+    """The belief would be called wrong if the data said above this; absent where no value is high enough."""
+    explanation: _builtins.str
+    """In a sentence."""
+    def __init__(
+        self,
+        *,
+        belief_id: _builtins.str = ...,
+        expected_standard_error: _builtins.float = ...,
+        lower: _builtins.float | None = ...,
+        upper: _builtins.float | None = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "belief_id", b"belief_id", "expected_standard_error", b"expected_standard_error", "explanation", b"explanation", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lower: _TypeAlias = _typing.Literal["lower"]  # noqa: Y015
+    _WhichOneofArgType__lower: _TypeAlias = _typing.Literal["_lower", b"_lower"]  # noqa: Y015
+    _WhichOneofReturnType__upper: _TypeAlias = _typing.Literal["upper"]  # noqa: Y015
+    _WhichOneofArgType__upper: _TypeAlias = _typing.Literal["_upper", b"_upper"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lower) -> _WhichOneofReturnType__lower | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upper) -> _WhichOneofReturnType__upper | None: ...
+
+Global___BeliefThreshold: _TypeAlias = BeliefThreshold  # noqa: Y015
+
+@_typing.final
+class ImpliedTotal(_message.Message):
+    """A total that several beliefs imply."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHAT_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    IMPOSSIBLE_FIELD_NUMBER: _builtins.int
+    what: _builtins.str
+    """What is summed, in words."""
+    impossible: _builtins.float
+    """Probability that the total exceeds the whole; absent where there is no whole."""
+    @_builtins.property
+    def total(self) -> _common_pb2.Estimate:
+        """The total as the beliefs have it, taken as independent unless they were stated together."""
+
+    def __init__(
+        self,
+        *,
+        what: _builtins.str = ...,
+        total: _common_pb2.Estimate | None = ...,
+        impossible: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_impossible", b"_impossible", "impossible", b"impossible", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_impossible", b"_impossible", "impossible", b"impossible", "total", b"total", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__impossible: _TypeAlias = _typing.Literal["impossible"]  # noqa: Y015
+    _WhichOneofArgType__impossible: _TypeAlias = _typing.Literal["_impossible", b"_impossible"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__impossible) -> _WhichOneofReturnType__impossible | None: ...
+
+Global___ImpliedTotal: _TypeAlias = ImpliedTotal  # noqa: Y015
+
+@_typing.final
+class PriorPredictive(_message.Message):
+    """Outcomes that the model predicts under the beliefs, before it has seen any."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
+    OBSERVED_LOWEST_FIELD_NUMBER: _builtins.int
+    OBSERVED_HIGHEST_FIELD_NUMBER: _builtins.int
+    SIMULATIONS_FIELD_NUMBER: _builtins.int
+    observed_lowest: _builtins.float
+    """Smallest and largest KPI of a row in the data, the only thing about them that is shown: more would bias the belief."""
+    observed_highest: _builtins.float
+    """Largest KPI of a row."""
+    simulations: _builtins.int
+    """Number of data sets simulated."""
+    @_builtins.property
+    def total(self) -> _common_pb2.Estimate:
+        """Total outcome of the window."""
+
+    @_builtins.property
+    def row(self) -> _common_pb2.Interval:
+        """Central 95 % range of the KPI of a single row."""
+
+    def __init__(
+        self,
+        *,
+        total: _common_pb2.Estimate | None = ...,
+        row: _common_pb2.Interval | None = ...,
+        observed_lowest: _builtins.float = ...,
+        observed_highest: _builtins.float = ...,
+        simulations: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["row", b"row", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["observed_highest", b"observed_highest", "observed_lowest", b"observed_lowest", "row", b"row", "simulations", b"simulations", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PriorPredictive: _TypeAlias = PriorPredictive  # noqa: Y015
+
+@_typing.final
+class ElicitationFeedback(_message.Message):
+    """What the beliefs of a session imply."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THRESHOLDS_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    PREDICTIVE_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def thresholds(self) -> _containers.RepeatedCompositeFieldContainer[Global___BeliefThreshold]:
+        """One entry per belief, in their order."""
+
+    @_builtins.property
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImpliedTotal]:
+        """Totals that the beliefs imply."""
+
+    @_builtins.property
+    def predictive(self) -> Global___PriorPredictive:
+        """What the model predicts under the beliefs; absent for a summary, and where a belief cannot be a prior of the model."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What to mind, one sentence each."""
+
+    def __init__(
+        self,
+        *,
+        thresholds: _abc.Iterable[Global___BeliefThreshold] | None = ...,
+        totals: _abc.Iterable[Global___ImpliedTotal] | None = ...,
+        predictive: Global___PriorPredictive | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["predictive", b"predictive"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notes", b"notes", "predictive", b"predictive", "thresholds", b"thresholds", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ElicitationFeedback: _TypeAlias = ElicitationFeedback  # noqa: Y015

@@ -70,6 +70,21 @@ class ElicitationServiceStub(object):
                 request_serializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.ConfirmElicitationSessionRequest.SerializeToString,
                 response_deserializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.ConfirmElicitationSessionResponse.FromString,
                 _registered_method=True)
+        self.AddShareBeliefs = channel.unary_unary(
+                '/liftos.bayes.v1.ElicitationService/AddShareBeliefs',
+                request_serializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.AddShareBeliefsRequest.SerializeToString,
+                response_deserializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.AddShareBeliefsResponse.FromString,
+                _registered_method=True)
+        self.AdoptPriorUpdate = channel.unary_unary(
+                '/liftos.bayes.v1.ElicitationService/AdoptPriorUpdate',
+                request_serializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.AdoptPriorUpdateRequest.SerializeToString,
+                response_deserializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.AdoptPriorUpdateResponse.FromString,
+                _registered_method=True)
+        self.GetElicitationFeedback = channel.unary_unary(
+                '/liftos.bayes.v1.ElicitationService/GetElicitationFeedback',
+                request_serializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.GetElicitationFeedbackRequest.SerializeToString,
+                response_deserializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.GetElicitationFeedbackResponse.FromString,
+                _registered_method=True)
         self.FitPrior = channel.unary_unary(
                 '/liftos.bayes.v1.ElicitationService/FitPrior',
                 request_serializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.FitPriorRequest.SerializeToString,
@@ -130,6 +145,30 @@ class ElicitationServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddShareBeliefs(self, request, context):
+        """Adds beliefs about the shares of several channels at once, as a Dirichlet distribution: the shares are compiled
+        together, so that they sum to one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AdoptPriorUpdate(self, request, context):
+        """Opens a session in state FEEDBACK that holds the priors of an accepted update as its beliefs, with their correlation
+        and their lineage: the way to use an update with the next data.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetElicitationFeedback(self, request, context):
+        """Shows what the beliefs of a session imply together, before they meet the data: totals, the range of outcomes that
+        they predict, and what the data would have to say for each belief to be called wrong.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FitPrior(self, request, context):
         """Compiles a statement to a distribution without storing anything.
         """
@@ -174,6 +213,21 @@ def add_ElicitationServiceServicer_to_server(servicer, server):
                     servicer.ConfirmElicitationSession,
                     request_deserializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.ConfirmElicitationSessionRequest.FromString,
                     response_serializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.ConfirmElicitationSessionResponse.SerializeToString,
+            ),
+            'AddShareBeliefs': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddShareBeliefs,
+                    request_deserializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.AddShareBeliefsRequest.FromString,
+                    response_serializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.AddShareBeliefsResponse.SerializeToString,
+            ),
+            'AdoptPriorUpdate': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdoptPriorUpdate,
+                    request_deserializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.AdoptPriorUpdateRequest.FromString,
+                    response_serializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.AdoptPriorUpdateResponse.SerializeToString,
+            ),
+            'GetElicitationFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetElicitationFeedback,
+                    request_deserializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.GetElicitationFeedbackRequest.FromString,
+                    response_serializer=liftos_dot_bayes_dot_v1_dot_elicitation__pb2.GetElicitationFeedbackResponse.SerializeToString,
             ),
             'FitPrior': grpc.unary_unary_rpc_method_handler(
                     servicer.FitPrior,
@@ -371,6 +425,87 @@ class ElicitationService(object):
             '/liftos.bayes.v1.ElicitationService/ConfirmElicitationSession',
             liftos_dot_bayes_dot_v1_dot_elicitation__pb2.ConfirmElicitationSessionRequest.SerializeToString,
             liftos_dot_bayes_dot_v1_dot_elicitation__pb2.ConfirmElicitationSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddShareBeliefs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liftos.bayes.v1.ElicitationService/AddShareBeliefs',
+            liftos_dot_bayes_dot_v1_dot_elicitation__pb2.AddShareBeliefsRequest.SerializeToString,
+            liftos_dot_bayes_dot_v1_dot_elicitation__pb2.AddShareBeliefsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdoptPriorUpdate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liftos.bayes.v1.ElicitationService/AdoptPriorUpdate',
+            liftos_dot_bayes_dot_v1_dot_elicitation__pb2.AdoptPriorUpdateRequest.SerializeToString,
+            liftos_dot_bayes_dot_v1_dot_elicitation__pb2.AdoptPriorUpdateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetElicitationFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liftos.bayes.v1.ElicitationService/GetElicitationFeedback',
+            liftos_dot_bayes_dot_v1_dot_elicitation__pb2.GetElicitationFeedbackRequest.SerializeToString,
+            liftos_dot_bayes_dot_v1_dot_elicitation__pb2.GetElicitationFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

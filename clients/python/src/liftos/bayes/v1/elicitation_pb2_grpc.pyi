@@ -47,6 +47,18 @@ class ElicitationServiceStub:
     """Removes a belief from a session that is not CONFIRMED."""
     ConfirmElicitationSession: _grpc.UnaryUnaryMultiCallable[_elicitation_pb2.ConfirmElicitationSessionRequest, _elicitation_pb2.ConfirmElicitationSessionResponse]
     """Confirms a session: from now on it is immutable and can be analysed."""
+    AddShareBeliefs: _grpc.UnaryUnaryMultiCallable[_elicitation_pb2.AddShareBeliefsRequest, _elicitation_pb2.AddShareBeliefsResponse]
+    """Adds beliefs about the shares of several channels at once, as a Dirichlet distribution: the shares are compiled
+    together, so that they sum to one.
+    """
+    AdoptPriorUpdate: _grpc.UnaryUnaryMultiCallable[_elicitation_pb2.AdoptPriorUpdateRequest, _elicitation_pb2.AdoptPriorUpdateResponse]
+    """Opens a session in state FEEDBACK that holds the priors of an accepted update as its beliefs, with their correlation
+    and their lineage: the way to use an update with the next data.
+    """
+    GetElicitationFeedback: _grpc.UnaryUnaryMultiCallable[_elicitation_pb2.GetElicitationFeedbackRequest, _elicitation_pb2.GetElicitationFeedbackResponse]
+    """Shows what the beliefs of a session imply together, before they meet the data: totals, the range of outcomes that
+    they predict, and what the data would have to say for each belief to be called wrong.
+    """
     FitPrior: _grpc.UnaryUnaryMultiCallable[_elicitation_pb2.FitPriorRequest, _elicitation_pb2.FitPriorResponse]
     """Compiles a statement to a distribution without storing anything."""
 
@@ -69,6 +81,18 @@ class ElicitationServiceAsyncStub(ElicitationServiceStub):
     """Removes a belief from a session that is not CONFIRMED."""
     ConfirmElicitationSession: _aio.UnaryUnaryMultiCallable[_elicitation_pb2.ConfirmElicitationSessionRequest, _elicitation_pb2.ConfirmElicitationSessionResponse]  # type: ignore[assignment]
     """Confirms a session: from now on it is immutable and can be analysed."""
+    AddShareBeliefs: _aio.UnaryUnaryMultiCallable[_elicitation_pb2.AddShareBeliefsRequest, _elicitation_pb2.AddShareBeliefsResponse]  # type: ignore[assignment]
+    """Adds beliefs about the shares of several channels at once, as a Dirichlet distribution: the shares are compiled
+    together, so that they sum to one.
+    """
+    AdoptPriorUpdate: _aio.UnaryUnaryMultiCallable[_elicitation_pb2.AdoptPriorUpdateRequest, _elicitation_pb2.AdoptPriorUpdateResponse]  # type: ignore[assignment]
+    """Opens a session in state FEEDBACK that holds the priors of an accepted update as its beliefs, with their correlation
+    and their lineage: the way to use an update with the next data.
+    """
+    GetElicitationFeedback: _aio.UnaryUnaryMultiCallable[_elicitation_pb2.GetElicitationFeedbackRequest, _elicitation_pb2.GetElicitationFeedbackResponse]  # type: ignore[assignment]
+    """Shows what the beliefs of a session imply together, before they meet the data: totals, the range of outcomes that
+    they predict, and what the data would have to say for each belief to be called wrong.
+    """
     FitPrior: _aio.UnaryUnaryMultiCallable[_elicitation_pb2.FitPriorRequest, _elicitation_pb2.FitPriorResponse]  # type: ignore[assignment]
     """Compiles a statement to a distribution without storing anything."""
 
@@ -130,6 +154,36 @@ class ElicitationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_elicitation_pb2.ConfirmElicitationSessionResponse, _abc.Awaitable[_elicitation_pb2.ConfirmElicitationSessionResponse]]:
         """Confirms a session: from now on it is immutable and can be analysed."""
+
+    @_abc_1.abstractmethod
+    def AddShareBeliefs(
+        self,
+        request: _elicitation_pb2.AddShareBeliefsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_elicitation_pb2.AddShareBeliefsResponse, _abc.Awaitable[_elicitation_pb2.AddShareBeliefsResponse]]:
+        """Adds beliefs about the shares of several channels at once, as a Dirichlet distribution: the shares are compiled
+        together, so that they sum to one.
+        """
+
+    @_abc_1.abstractmethod
+    def AdoptPriorUpdate(
+        self,
+        request: _elicitation_pb2.AdoptPriorUpdateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_elicitation_pb2.AdoptPriorUpdateResponse, _abc.Awaitable[_elicitation_pb2.AdoptPriorUpdateResponse]]:
+        """Opens a session in state FEEDBACK that holds the priors of an accepted update as its beliefs, with their correlation
+        and their lineage: the way to use an update with the next data.
+        """
+
+    @_abc_1.abstractmethod
+    def GetElicitationFeedback(
+        self,
+        request: _elicitation_pb2.GetElicitationFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_elicitation_pb2.GetElicitationFeedbackResponse, _abc.Awaitable[_elicitation_pb2.GetElicitationFeedbackResponse]]:
+        """Shows what the beliefs of a session imply together, before they meet the data: totals, the range of outcomes that
+        they predict, and what the data would have to say for each belief to be called wrong.
+        """
 
     @_abc_1.abstractmethod
     def FitPrior(

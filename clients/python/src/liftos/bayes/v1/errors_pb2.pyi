@@ -47,8 +47,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `state`.
     """
     ERROR_REASON_DATA_ALREADY_USED: _ErrorReason.ValueType  # 10
-    """FAILED_PRECONDITION: the prior was derived from rows that the request would use again. Metadata: `overlap`. Not raised
-    yet: lineage is stored with every update, but not checked.
+    """FAILED_PRECONDITION: the prior was derived from rows that the request would use again. Metadata: `overlap`, the days that
+    are covered twice. `exploratory` allows it where the request has that field.
     """
     ERROR_REASON_IN_USE: _ErrorReason.ValueType  # 11
     """FAILED_PRECONDITION: the data set is in use by a model and cannot be deleted."""
@@ -112,8 +112,8 @@ ERROR_REASON_INVALID_STATE: ErrorReason.ValueType  # 9
 Metadata: `state`.
 """
 ERROR_REASON_DATA_ALREADY_USED: ErrorReason.ValueType  # 10
-"""FAILED_PRECONDITION: the prior was derived from rows that the request would use again. Metadata: `overlap`. Not raised
-yet: lineage is stored with every update, but not checked.
+"""FAILED_PRECONDITION: the prior was derived from rows that the request would use again. Metadata: `overlap`, the days that
+are covered twice. `exploratory` allows it where the request has that field.
 """
 ERROR_REASON_IN_USE: ErrorReason.ValueType  # 11
 """FAILED_PRECONDITION: the data set is in use by a model and cannot be deleted."""

@@ -236,6 +236,7 @@ class ConjugateNormalSpec(_message.Message):
     STANDARD_ERROR_FIELD_NUMBER: _builtins.int
     N_MONTHS_FIELD_NUMBER: _builtins.int
     REFERENCE_PRIOR_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     estimate: _builtins.float
     """The estimate, in the units of the quantity."""
     standard_error: _builtins.float
@@ -250,6 +251,12 @@ class ConjugateNormalSpec(_message.Message):
     def reference_prior(self) -> _common_pb2.Distribution:
         """Reference prior of psi: normal or uniform."""
 
+    @_builtins.property
+    def window(self) -> _common_pb2.DateRange:
+        """Days that the data behind the estimate cover. Without them two summaries of the same quantity cannot be told to rest
+        on different data, and a prior that has seen the one is refused with the other.
+        """
+
     def __init__(
         self,
         *,
@@ -258,10 +265,11 @@ class ConjugateNormalSpec(_message.Message):
         standard_error: _builtins.float = ...,
         n_months: _builtins.int = ...,
         reference_prior: _common_pb2.Distribution | None = ...,
+        window: _common_pb2.DateRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["estimand", b"estimand", "reference_prior", b"reference_prior"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimand", b"estimand", "reference_prior", b"reference_prior", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimand", b"estimand", "estimate", b"estimate", "n_months", b"n_months", "reference_prior", b"reference_prior", "standard_error", b"standard_error"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimand", b"estimand", "estimate", b"estimate", "n_months", b"n_months", "reference_prior", b"reference_prior", "standard_error", b"standard_error", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -41,7 +41,9 @@ class _ScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Scope.ValueType
     SCOPE_ANALYZE: _Scope.ValueType  # 4
     """Start, extend and cancel computations for the named client."""
     SCOPE_DECIDE: _Scope.ValueType  # 5
-    """Accept or reject a recommended prior update for the named client."""
+    """Accept or reject a recommended prior update, record the outcome of a conflict or change the policy for the named
+    client.
+    """
 
 class Scope(_Scope, metaclass=_ScopeEnumTypeWrapper):
     """What a principal must be allowed to do in order to call an RPC."""
@@ -57,7 +59,9 @@ SCOPE_WRITE: Scope.ValueType  # 3
 SCOPE_ANALYZE: Scope.ValueType  # 4
 """Start, extend and cancel computations for the named client."""
 SCOPE_DECIDE: Scope.ValueType  # 5
-"""Accept or reject a recommended prior update for the named client."""
+"""Accept or reject a recommended prior update, record the outcome of a conflict or change the policy for the named
+client.
+"""
 Global___Scope: _TypeAlias = Scope  # noqa: Y015
 
 class _Format:

@@ -38,11 +38,15 @@ class _UpdateStrategyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Update
     UPDATE_STRATEGY_CONSERVATIVE: _UpdateStrategy.ValueType  # 3
     """Keeps the location and widens the belief until the data are no longer surprising."""
     UPDATE_STRATEGY_POWER_PRIOR: _UpdateStrategy.ValueType  # 4
-    """Discounts the data by a fixed power. Not there yet: answers UNIMPLEMENTED."""
+    """Posterior under the belief with the likelihood raised to a fixed power: the data count in part."""
     UPDATE_STRATEGY_ADAPTIVE_POWER_PRIOR: _UpdateStrategy.ValueType  # 5
-    """Discounts the belief by a power learned from the data. Not there yet: answers UNIMPLEMENTED."""
+    """Posterior under the belief raised to a power that is learned from the data (normalised power prior, power uniform
+    between 0 and 1): the belief counts as far as the data agree with it. One data set teaches little about the power.
+    """
     UPDATE_STRATEGY_ROBUST_MIXTURE: _UpdateStrategy.ValueType  # 6
-    """Mixes the belief with a unit-information prior. Not there yet: answers UNIMPLEMENTED."""
+    """Mixture of the belief with a vague prior worth one month of data, centred where the reference prior is; the data move
+    the weights of the two, not the two.
+    """
 
 class UpdateStrategy(_UpdateStrategy, metaclass=_UpdateStrategyEnumTypeWrapper):
     """How a belief is updated."""
@@ -58,11 +62,15 @@ UPDATE_STRATEGY_FULL_BAYESIAN: UpdateStrategy.ValueType  # 2
 UPDATE_STRATEGY_CONSERVATIVE: UpdateStrategy.ValueType  # 3
 """Keeps the location and widens the belief until the data are no longer surprising."""
 UPDATE_STRATEGY_POWER_PRIOR: UpdateStrategy.ValueType  # 4
-"""Discounts the data by a fixed power. Not there yet: answers UNIMPLEMENTED."""
+"""Posterior under the belief with the likelihood raised to a fixed power: the data count in part."""
 UPDATE_STRATEGY_ADAPTIVE_POWER_PRIOR: UpdateStrategy.ValueType  # 5
-"""Discounts the belief by a power learned from the data. Not there yet: answers UNIMPLEMENTED."""
+"""Posterior under the belief raised to a power that is learned from the data (normalised power prior, power uniform
+between 0 and 1): the belief counts as far as the data agree with it. One data set teaches little about the power.
+"""
 UPDATE_STRATEGY_ROBUST_MIXTURE: UpdateStrategy.ValueType  # 6
-"""Mixes the belief with a unit-information prior. Not there yet: answers UNIMPLEMENTED."""
+"""Mixture of the belief with a vague prior worth one month of data, centred where the reference prior is; the data move
+the weights of the two, not the two.
+"""
 Global___UpdateStrategy: _TypeAlias = UpdateStrategy  # noqa: Y015
 
 class _UpdateAction:
@@ -155,6 +163,12 @@ class BeliefUpdate(_message.Message):
     REASONS_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     LOG_BAYES_FACTOR_FIELD_NUMBER: _builtins.int
+    EXPECTED_POWER_FIELD_NUMBER: _builtins.int
+    POWER_MODE_FIELD_NUMBER: _builtins.int
+    PRIOR_ESS_MONTHS_BEFORE_FIELD_NUMBER: _builtins.int
+    PRIOR_ESS_MONTHS_AFTER_FIELD_NUMBER: _builtins.int
+    PROJECTION_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_SIDE_FIELD_NUMBER: _builtins.int
     belief_id: _builtins.str
     """The belief."""
     changed: _builtins.bool
@@ -165,6 +179,14 @@ class BeliefUpdate(_message.Message):
     """Weight of the recentred component of an evidence-weighted update; absent for other strategies."""
     log_bayes_factor: _builtins.float
     """Natural logarithm of the recentred Bayes factor against the belief."""
+    expected_power: _builtins.float
+    """Posterior mean of the power of an adaptive power prior; absent for other strategies."""
+    power_mode: _builtins.float
+    """Its posterior mode."""
+    prior_ess_months_before: _builtins.float
+    """How many months of data like these the prior was worth before; absent where it has no finite value."""
+    prior_ess_months_after: _builtins.float
+    """The same after."""
     @_builtins.property
     def estimand(self) -> _common_pb2.Estimand:
         """What it is about."""
@@ -193,6 +215,14 @@ class BeliefUpdate(_message.Message):
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Why, one sentence each."""
 
+    @_builtins.property
+    def projection(self) -> Global___Projection:
+        """`after` as one distribution of the family asked for; absent unless asked for."""
+
+    @_builtins.property
+    def experiment_side(self) -> _common_pb2.Estimate:
+        """What the experiments of the request say about the quantity, all together; absent without any."""
+
     def __init__(
         self,
         *,
@@ -208,16 +238,93 @@ class BeliefUpdate(_message.Message):
         reasons: _abc.Iterable[_builtins.str] | None = ...,
         weight: _builtins.float | None = ...,
         log_bayes_factor: _builtins.float = ...,
+        expected_power: _builtins.float | None = ...,
+        power_mode: _builtins.float | None = ...,
+        prior_ess_months_before: _builtins.float | None = ...,
+        prior_ess_months_after: _builtins.float | None = ...,
+        projection: Global___Projection | None = ...,
+        experiment_side: _common_pb2.Estimate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "after", b"after", "after_summary", b"after_summary", "before", b"before", "before_summary", b"before_summary", "data_side", b"data_side", "estimand", b"estimand", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_power", b"_expected_power", "_power_mode", b"_power_mode", "_prior_ess_months_after", b"_prior_ess_months_after", "_prior_ess_months_before", b"_prior_ess_months_before", "_weight", b"_weight", "after", b"after", "after_summary", b"after_summary", "before", b"before", "before_summary", b"before_summary", "data_side", b"data_side", "estimand", b"estimand", "expected_power", b"expected_power", "experiment_side", b"experiment_side", "power_mode", b"power_mode", "prior_ess_months_after", b"prior_ess_months_after", "prior_ess_months_before", b"prior_ess_months_before", "projection", b"projection", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "action", b"action", "after", b"after", "after_summary", b"after_summary", "before", b"before", "before_summary", b"before_summary", "belief_id", b"belief_id", "changed", b"changed", "data_side", b"data_side", "estimand", b"estimand", "log_bayes_factor", b"log_bayes_factor", "reasons", b"reasons", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_power", b"_expected_power", "_power_mode", b"_power_mode", "_prior_ess_months_after", b"_prior_ess_months_after", "_prior_ess_months_before", b"_prior_ess_months_before", "_weight", b"_weight", "action", b"action", "after", b"after", "after_summary", b"after_summary", "before", b"before", "before_summary", b"before_summary", "belief_id", b"belief_id", "changed", b"changed", "data_side", b"data_side", "estimand", b"estimand", "expected_power", b"expected_power", "experiment_side", b"experiment_side", "log_bayes_factor", b"log_bayes_factor", "power_mode", b"power_mode", "prior_ess_months_after", b"prior_ess_months_after", "prior_ess_months_before", b"prior_ess_months_before", "projection", b"projection", "reasons", b"reasons", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_power: _TypeAlias = _typing.Literal["expected_power"]  # noqa: Y015
+    _WhichOneofArgType__expected_power: _TypeAlias = _typing.Literal["_expected_power", b"_expected_power"]  # noqa: Y015
+    _WhichOneofReturnType__power_mode: _TypeAlias = _typing.Literal["power_mode"]  # noqa: Y015
+    _WhichOneofArgType__power_mode: _TypeAlias = _typing.Literal["_power_mode", b"_power_mode"]  # noqa: Y015
+    _WhichOneofReturnType__prior_ess_months_after: _TypeAlias = _typing.Literal["prior_ess_months_after"]  # noqa: Y015
+    _WhichOneofArgType__prior_ess_months_after: _TypeAlias = _typing.Literal["_prior_ess_months_after", b"_prior_ess_months_after"]  # noqa: Y015
+    _WhichOneofReturnType__prior_ess_months_before: _TypeAlias = _typing.Literal["prior_ess_months_before"]  # noqa: Y015
+    _WhichOneofArgType__prior_ess_months_before: _TypeAlias = _typing.Literal["_prior_ess_months_before", b"_prior_ess_months_before"]  # noqa: Y015
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_power) -> _WhichOneofReturnType__expected_power | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__power_mode) -> _WhichOneofReturnType__power_mode | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prior_ess_months_after) -> _WhichOneofReturnType__prior_ess_months_after | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prior_ess_months_before) -> _WhichOneofReturnType__prior_ess_months_before | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___BeliefUpdate: _TypeAlias = BeliefUpdate  # noqa: Y015
+
+@_typing.final
+class Projection(_message.Message):
+    """A distribution as one of a family, with what is lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISTRIBUTION_FIELD_NUMBER: _builtins.int
+    KL_NATS_FIELD_NUMBER: _builtins.int
+    MAX_CDF_ERROR_FIELD_NUMBER: _builtins.int
+    LOWER_TAIL_ERROR_FIELD_NUMBER: _builtins.int
+    UPPER_TAIL_ERROR_FIELD_NUMBER: _builtins.int
+    WASSERSTEIN_SCALED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    kl_nats: _builtins.float
+    """Kullback-Leibler divergence of the original from it, in nats."""
+    max_cdf_error: _builtins.float
+    """Largest difference of the two distribution functions."""
+    lower_tail_error: _builtins.float
+    """Its probability below the original's 5 % quantile, minus .05."""
+    upper_tail_error: _builtins.float
+    """Its probability above the original's 95 % quantile, minus .05."""
+    wasserstein_scaled: _builtins.float
+    """Wasserstein-1 distance of the two over the original's standard deviation."""
+    refused: _builtins.bool
+    """Whether it is refused as a stand-in: the distribution functions differ by more than .05, or the original has several
+    modes.
+    """
+    refusal: _builtins.str
+    """Why; empty when it is not."""
+    @_builtins.property
+    def distribution(self) -> _common_pb2.Distribution:
+        """Nearest distribution of the family in Kullback-Leibler divergence; absent when the family cannot be it."""
+
+    def __init__(
+        self,
+        *,
+        distribution: _common_pb2.Distribution | None = ...,
+        kl_nats: _builtins.float = ...,
+        max_cdf_error: _builtins.float = ...,
+        lower_tail_error: _builtins.float = ...,
+        upper_tail_error: _builtins.float = ...,
+        wasserstein_scaled: _builtins.float = ...,
+        refused: _builtins.bool = ...,
+        refusal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["distribution", b"distribution"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distribution", b"distribution", "kl_nats", b"kl_nats", "lower_tail_error", b"lower_tail_error", "max_cdf_error", b"max_cdf_error", "refusal", b"refusal", "refused", b"refused", "upper_tail_error", b"upper_tail_error", "wasserstein_scaled", b"wasserstein_scaled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Projection: _TypeAlias = Projection  # noqa: Y015
 
 @_typing.final
 class Lineage(_message.Message):
@@ -229,15 +336,40 @@ class Lineage(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     DATASET_ID_FIELD_NUMBER: _builtins.int
     DATASET_SHA256_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    PARENT_UPDATE_IDS_FIELD_NUMBER: _builtins.int
+    EXPERIMENT_IDS_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
+    MODEL_HASH_FIELD_NUMBER: _builtins.int
     analysis_id: _builtins.str
     """Conflict analysis behind it."""
     dataset_id: _builtins.str
     """Data set it has seen."""
     dataset_sha256: _builtins.str
     """SHA-256 of the data set's content."""
+    model_hash: _builtins.str
+    """Digest of the model that the data were seen through."""
     @_builtins.property
     def window(self) -> _common_pb2.DateRange:
         """Dates of the rows it has seen; they must not be used with it again."""
+
+    @_builtins.property
+    def seen(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.SeenData]:
+        """Every row that a prior of this update has seen: those of the analysis, and those seen by its parents."""
+
+    @_builtins.property
+    def parent_update_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Accepted updates that the updated beliefs came from, nearest first; empty for beliefs of the client's own."""
+
+    @_builtins.property
+    def experiment_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Experiments that have gone into it or its parents."""
+
+    @_builtins.property
+    def replaced(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplacedBelief]:
+        """Bayes factors against the beliefs that were replaced along the chain, oldest first: what an update was made because of
+        is not forgotten.
+        """
 
     def __init__(
         self,
@@ -246,14 +378,55 @@ class Lineage(_message.Message):
         window: _common_pb2.DateRange | None = ...,
         dataset_id: _builtins.str = ...,
         dataset_sha256: _builtins.str = ...,
+        seen: _abc.Iterable[_common_pb2.SeenData] | None = ...,
+        parent_update_ids: _abc.Iterable[_builtins.str] | None = ...,
+        experiment_ids: _abc.Iterable[_builtins.str] | None = ...,
+        replaced: _abc.Iterable[Global___ReplacedBelief] | None = ...,
+        model_hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "dataset_id", b"dataset_id", "dataset_sha256", b"dataset_sha256", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analysis_id", b"analysis_id", "dataset_id", b"dataset_id", "dataset_sha256", b"dataset_sha256", "experiment_ids", b"experiment_ids", "model_hash", b"model_hash", "parent_update_ids", b"parent_update_ids", "replaced", b"replaced", "seen", b"seen", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Lineage: _TypeAlias = Lineage  # noqa: Y015
+
+@_typing.final
+class ReplacedBelief(_message.Message):
+    """A belief that an update has replaced."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATE_ID_FIELD_NUMBER: _builtins.int
+    BELIEF_ID_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    LOG_BAYES_FACTOR_FIELD_NUMBER: _builtins.int
+    update_id: _builtins.str
+    """The update."""
+    belief_id: _builtins.str
+    """The belief."""
+    log_bayes_factor: _builtins.float
+    """Natural logarithm of the recentred Bayes factor against it."""
+    @_builtins.property
+    def before(self) -> _common_pb2.Estimate:
+        """The prior before that update."""
+
+    def __init__(
+        self,
+        *,
+        update_id: _builtins.str = ...,
+        belief_id: _builtins.str = ...,
+        before: _common_pb2.Estimate | None = ...,
+        log_bayes_factor: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "belief_id", b"belief_id", "log_bayes_factor", b"log_bayes_factor", "update_id", b"update_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplacedBelief: _TypeAlias = ReplacedBelief  # noqa: Y015
 
 @_typing.final
 class PriorUpdate(_message.Message):
@@ -276,6 +449,13 @@ class PriorUpdate(_message.Message):
     DECISION_REASON_FIELD_NUMBER: _builtins.int
     DECIDE_TIME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    CORRELATION_FIELD_NUMBER: _builtins.int
+    EXPLORATORY_FIELD_NUMBER: _builtins.int
+    LOOKS_FIELD_NUMBER: _builtins.int
+    EXPERIMENTS_FIELD_NUMBER: _builtins.int
+    POWER_FIELD_NUMBER: _builtins.int
+    ROBUST_WEIGHT_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that owns it."""
     update_id: _builtins.str
@@ -296,6 +476,16 @@ class PriorUpdate(_message.Message):
     """Who decided; empty before."""
     decision_reason: _builtins.str
     """Why it was decided so; empty before."""
+    exploratory: _builtins.bool
+    """Whether the analysis behind it counted data twice. Such an update is NOT INFERENTIAL and cannot be accepted."""
+    looks: _builtins.int
+    """Number of recommendations of this client, this one included, for the same quantities from rows that overlap with
+    these.
+    """
+    power: _builtins.float
+    """Power of the likelihood, as requested; absent for other strategies than POWER_PRIOR."""
+    robust_weight: _builtins.float
+    """Prior weight of the vague component, as requested; absent for other strategies than ROBUST_MIXTURE."""
     @_builtins.property
     def beliefs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BeliefUpdate]:
         """One entry per belief, in the order of the session."""
@@ -316,6 +506,20 @@ class PriorUpdate(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was recommended."""
 
+    @_builtins.property
+    def correlation(self) -> _common_pb2.NumericArray:
+        """Correlation of the updated priors on their unconstrained scales (identity, log or logit), in the order of the beliefs;
+        float64, shape [k, k]. Absent for a single belief and where they are independent.
+        """
+
+    @_builtins.property
+    def experiments(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Experiment]:
+        """Experiments that went into it, as requested."""
+
+    @_builtins.property
+    def summary(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is recommended and why, in plain language, one sentence each."""
+
     def __init__(
         self,
         *,
@@ -334,12 +538,26 @@ class PriorUpdate(_message.Message):
         decision_reason: _builtins.str = ...,
         decide_time: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        correlation: _common_pb2.NumericArray | None = ...,
+        exploratory: _builtins.bool = ...,
+        looks: _builtins.int = ...,
+        experiments: _abc.Iterable[_common_pb2.Experiment] | None = ...,
+        power: _builtins.float | None = ...,
+        robust_weight: _builtins.float | None = ...,
+        summary: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decide_time", b"decide_time", "lineage", b"lineage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_power", b"_power", "_robust_weight", b"_robust_weight", "correlation", b"correlation", "create_time", b"create_time", "decide_time", b"decide_time", "lineage", b"lineage", "power", b"power", "robust_weight", b"robust_weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beliefs", b"beliefs", "client_id", b"client_id", "create_time", b"create_time", "decide_time", b"decide_time", "decided_by", b"decided_by", "decision_reason", b"decision_reason", "etag", b"etag", "lineage", b"lineage", "min_evidence_strength", b"min_evidence_strength", "releasable", b"releasable", "release_blockers", b"release_blockers", "session_id", b"session_id", "state", b"state", "update_id", b"update_id", "update_strategy", b"update_strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_power", b"_power", "_robust_weight", b"_robust_weight", "beliefs", b"beliefs", "client_id", b"client_id", "correlation", b"correlation", "create_time", b"create_time", "decide_time", b"decide_time", "decided_by", b"decided_by", "decision_reason", b"decision_reason", "etag", b"etag", "experiments", b"experiments", "exploratory", b"exploratory", "lineage", b"lineage", "looks", b"looks", "min_evidence_strength", b"min_evidence_strength", "power", b"power", "releasable", b"releasable", "release_blockers", b"release_blockers", "robust_weight", b"robust_weight", "session_id", b"session_id", "state", b"state", "summary", b"summary", "update_id", b"update_id", "update_strategy", b"update_strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__power: _TypeAlias = _typing.Literal["power"]  # noqa: Y015
+    _WhichOneofArgType__power: _TypeAlias = _typing.Literal["_power", b"_power"]  # noqa: Y015
+    _WhichOneofReturnType__robust_weight: _TypeAlias = _typing.Literal["robust_weight"]  # noqa: Y015
+    _WhichOneofArgType__robust_weight: _TypeAlias = _typing.Literal["_robust_weight", b"_robust_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__power) -> _WhichOneofReturnType__power | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__robust_weight) -> _WhichOneofReturnType__robust_weight | None: ...
 
 Global___PriorUpdate: _TypeAlias = PriorUpdate  # noqa: Y015
 
@@ -354,6 +572,13 @@ class UpdatePriorsRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     UPDATE_STRATEGY_FIELD_NUMBER: _builtins.int
     MIN_EVIDENCE_STRENGTH_FIELD_NUMBER: _builtins.int
+    ANALYSIS_ID_FIELD_NUMBER: _builtins.int
+    EXPERIMENTS_FIELD_NUMBER: _builtins.int
+    POWER_FIELD_NUMBER: _builtins.int
+    ROBUST_WEIGHT_FIELD_NUMBER: _builtins.int
+    WITHOUT_GATE_FIELD_NUMBER: _builtins.int
+    CONSERVATIVE_P_VALUE_FIELD_NUMBER: _builtins.int
+    PROJECT_TO_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes retries safe."""
     client_id: _builtins.str
@@ -364,6 +589,24 @@ class UpdatePriorsRequest(_message.Message):
     """Strategy."""
     min_evidence_strength: _builtins.float
     """Minimum evidence, as a Bayes factor; absent: 10."""
+    analysis_id: _builtins.str
+    """Analysis to update from; empty: the session's latest successful one that is not exploratory."""
+    power: _builtins.float
+    """Power of the likelihood, for POWER_PRIOR alone; absent: .5."""
+    robust_weight: _builtins.float
+    """Prior weight of the vague component, for ROBUST_MIXTURE alone; absent: .2."""
+    without_gate: _builtins.bool
+    """For EVIDENCE_WEIGHTED alone: mix at any evidence instead of from the minimum on, so that the result does not jump."""
+    conservative_p_value: _builtins.float
+    """For CONSERVATIVE alone: widen just until the p-value is at least this, instead of to the width that makes the data
+    most likely; absent: the latter.
+    """
+    project_to: _common_pb2.PriorFamily.ValueType
+    """Family to project the updated priors on; UNSPECIFIED: none. The update itself stays as it is."""
+    @_builtins.property
+    def experiments(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Experiment]:
+        """Experiments that count beside the data of the analysis; each about a quantity that a belief of the session is about."""
+
     def __init__(
         self,
         *,
@@ -372,14 +615,34 @@ class UpdatePriorsRequest(_message.Message):
         session_id: _builtins.str = ...,
         update_strategy: Global___UpdateStrategy.ValueType = ...,
         min_evidence_strength: _builtins.float | None = ...,
+        analysis_id: _builtins.str = ...,
+        experiments: _abc.Iterable[_common_pb2.Experiment] | None = ...,
+        power: _builtins.float | None = ...,
+        robust_weight: _builtins.float | None = ...,
+        without_gate: _builtins.bool = ...,
+        conservative_p_value: _builtins.float | None = ...,
+        project_to: _common_pb2.PriorFamily.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_evidence_strength", b"_min_evidence_strength", "min_evidence_strength", b"min_evidence_strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_conservative_p_value", b"_conservative_p_value", "_min_evidence_strength", b"_min_evidence_strength", "_power", b"_power", "_robust_weight", b"_robust_weight", "conservative_p_value", b"conservative_p_value", "min_evidence_strength", b"min_evidence_strength", "power", b"power", "robust_weight", b"robust_weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_evidence_strength", b"_min_evidence_strength", "client_id", b"client_id", "min_evidence_strength", b"min_evidence_strength", "request_id", b"request_id", "session_id", b"session_id", "update_strategy", b"update_strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_conservative_p_value", b"_conservative_p_value", "_min_evidence_strength", b"_min_evidence_strength", "_power", b"_power", "_robust_weight", b"_robust_weight", "analysis_id", b"analysis_id", "client_id", b"client_id", "conservative_p_value", b"conservative_p_value", "experiments", b"experiments", "min_evidence_strength", b"min_evidence_strength", "power", b"power", "project_to", b"project_to", "request_id", b"request_id", "robust_weight", b"robust_weight", "session_id", b"session_id", "update_strategy", b"update_strategy", "without_gate", b"without_gate"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__conservative_p_value: _TypeAlias = _typing.Literal["conservative_p_value"]  # noqa: Y015
+    _WhichOneofArgType__conservative_p_value: _TypeAlias = _typing.Literal["_conservative_p_value", b"_conservative_p_value"]  # noqa: Y015
     _WhichOneofReturnType__min_evidence_strength: _TypeAlias = _typing.Literal["min_evidence_strength"]  # noqa: Y015
     _WhichOneofArgType__min_evidence_strength: _TypeAlias = _typing.Literal["_min_evidence_strength", b"_min_evidence_strength"]  # noqa: Y015
+    _WhichOneofReturnType__power: _TypeAlias = _typing.Literal["power"]  # noqa: Y015
+    _WhichOneofArgType__power: _TypeAlias = _typing.Literal["_power", b"_power"]  # noqa: Y015
+    _WhichOneofReturnType__robust_weight: _TypeAlias = _typing.Literal["robust_weight"]  # noqa: Y015
+    _WhichOneofArgType__robust_weight: _TypeAlias = _typing.Literal["_robust_weight", b"_robust_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__conservative_p_value) -> _WhichOneofReturnType__conservative_p_value | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_evidence_strength) -> _WhichOneofReturnType__min_evidence_strength | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__power) -> _WhichOneofReturnType__power | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__robust_weight) -> _WhichOneofReturnType__robust_weight | None: ...
 
 Global___UpdatePriorsRequest: _TypeAlias = UpdatePriorsRequest  # noqa: Y015
 

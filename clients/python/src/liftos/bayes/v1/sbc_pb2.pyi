@@ -243,6 +243,34 @@ NECESSITY_DECISION_NOT_REQUIRED_BY_POLICY: NecessityDecision.ValueType  # 3
 """All inputs are known and no rule fired. It does not mean that the model is safe."""
 Global___NecessityDecision: _TypeAlias = NecessityDecision  # noqa: Y015
 
+class _CostBasis:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CostBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CostBasis.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COST_BASIS_UNSPECIFIED: _CostBasis.ValueType  # 0
+    """Not given."""
+    COST_BASIS_SAME_MODEL: _CostBasis.ValueType  # 1
+    """Runs of the same model over the same window."""
+    COST_BASIS_SIMILAR_MODELS: _CostBasis.ValueType  # 2
+    """Runs of other models with a similar number of parameters."""
+    COST_BASIS_UNKNOWN: _CostBasis.ValueType  # 3
+    """No run to tell from."""
+
+class CostBasis(_CostBasis, metaclass=_CostBasisEnumTypeWrapper):
+    """What a cost is known from."""
+
+COST_BASIS_UNSPECIFIED: CostBasis.ValueType  # 0
+"""Not given."""
+COST_BASIS_SAME_MODEL: CostBasis.ValueType  # 1
+"""Runs of the same model over the same window."""
+COST_BASIS_SIMILAR_MODELS: CostBasis.ValueType  # 2
+"""Runs of other models with a similar number of parameters."""
+COST_BASIS_UNKNOWN: CostBasis.ValueType  # 3
+"""No run to tell from."""
+Global___CostBasis: _TypeAlias = CostBasis  # noqa: Y015
+
 class _ConflictSeverity:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -274,6 +302,34 @@ CONFLICT_SEVERITY_STRONG: ConflictSeverity.ValueType  # 3
 CONFLICT_SEVERITY_VERY_STRONG: ConflictSeverity.ValueType  # 4
 """Bayes factor above 100."""
 Global___ConflictSeverity: _TypeAlias = ConflictSeverity  # noqa: Y015
+
+class _DecisionSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DecisionSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DecisionSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DECISION_SOURCE_UNSPECIFIED: _DecisionSource.ValueType  # 0
+    """Not given."""
+    DECISION_SOURCE_CHECK: _DecisionSource.ValueType  # 1
+    """`CheckSbcNecessity`."""
+    DECISION_SOURCE_CONFLICT: _DecisionSource.ValueType  # 2
+    """A conflict analysis."""
+    DECISION_SOURCE_ATTRIBUTION: _DecisionSource.ValueType  # 3
+    """An attribution."""
+
+class DecisionSource(_DecisionSource, metaclass=_DecisionSourceEnumTypeWrapper):
+    """Where a decision was made."""
+
+DECISION_SOURCE_UNSPECIFIED: DecisionSource.ValueType  # 0
+"""Not given."""
+DECISION_SOURCE_CHECK: DecisionSource.ValueType  # 1
+"""`CheckSbcNecessity`."""
+DECISION_SOURCE_CONFLICT: DecisionSource.ValueType  # 2
+"""A conflict analysis."""
+DECISION_SOURCE_ATTRIBUTION: DecisionSource.ValueType  # 3
+"""An attribution."""
+Global___DecisionSource: _TypeAlias = DecisionSource  # noqa: Y015
 
 @_typing.final
 class Coverage(_message.Message):
@@ -670,6 +726,8 @@ class SbcRun(_message.Message):
     ALPHA_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
     FURTHER_QUANTITIES_FIELD_NUMBER: _builtins.int
+    HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
+    COMMUNICATIONS_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that owns it."""
     run_id: _builtins.str
@@ -700,6 +758,8 @@ class SbcRun(_message.Message):
     """Inference that is checked."""
     alpha: _builtins.float
     """Family-wise error rate of the verdict."""
+    hold_out_months: _builtins.int
+    """Months at the end of the data set that were left out, as requested."""
     @_builtins.property
     def error(self) -> _common_pb2.JobError:
         """Why it failed; absent otherwise."""
@@ -736,6 +796,10 @@ class SbcRun(_message.Message):
     def further_quantities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Quantities that were asked for beside the preset's."""
 
+    @_builtins.property
+    def communications(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Communication]:
+        """Messages for the client where the run has failed; rendered when the run is read."""
+
     def __init__(
         self,
         *,
@@ -762,10 +826,12 @@ class SbcRun(_message.Message):
         alpha: _builtins.float = ...,
         parts: _abc.Iterable[Global___SbcPartProgress] | None = ...,
         further_quantities: _abc.Iterable[_builtins.str] | None = ...,
+        hold_out_months: _builtins.int = ...,
+        communications: _abc.Iterable[_common_pb2.Communication] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "interim", b"interim", "progress", b"progress", "start_time", b"start_time", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "certificate_key", b"certificate_key", "client_id", b"client_id", "create_time", b"create_time", "data_period_months", b"data_period_months", "end_time", b"end_time", "error", b"error", "further_quantities", b"further_quantities", "inference_method", b"inference_method", "interim", b"interim", "last_sequence", b"last_sequence", "model_id", b"model_id", "num_simulations", b"num_simulations", "parts", b"parts", "progress", b"progress", "run_id", b"run_id", "seed", b"seed", "session_id", b"session_id", "start_time", b"start_time", "state", b"state", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "certificate_key", b"certificate_key", "client_id", b"client_id", "communications", b"communications", "create_time", b"create_time", "data_period_months", b"data_period_months", "end_time", b"end_time", "error", b"error", "further_quantities", b"further_quantities", "hold_out_months", b"hold_out_months", "inference_method", b"inference_method", "interim", b"interim", "last_sequence", b"last_sequence", "model_id", b"model_id", "num_simulations", b"num_simulations", "parts", b"parts", "progress", b"progress", "run_id", b"run_id", "seed", b"seed", "session_id", b"session_id", "start_time", b"start_time", "state", b"state", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -950,6 +1016,7 @@ class SbcRunSpec(_message.Message):
     FURTHER_QUANTITIES_FIELD_NUMBER: _builtins.int
     CANARIES_FIELD_NUMBER: _builtins.int
     FRESH_FIELD_NUMBER: _builtins.int
+    HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """Model to be checked."""
     session_id: _builtins.str
@@ -974,6 +1041,8 @@ class SbcRunSpec(_message.Message):
     """Compute the run even if the store holds a finished one of the same model, data, priors, version and plan. Otherwise
     that one is the answer, unless another seed is asked for.
     """
+    hold_out_months: _builtins.int
+    """Months at the end of the data set to leave out; absent: 0."""
     @_builtins.property
     def further_quantities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Quantities to rank beside the preset's: names of the model's quantities, or two of them joined by ` + `, ` - `, ` * `
@@ -995,15 +1064,18 @@ class SbcRunSpec(_message.Message):
         further_quantities: _abc.Iterable[_builtins.str] | None = ...,
         canaries: _builtins.bool = ...,
         fresh: _builtins.bool = ...,
+        hold_out_months: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_data_period_months", b"_data_period_months", "_num_simulations", b"_num_simulations", "_seed", b"_seed", "alpha", b"alpha", "data_period_months", b"data_period_months", "num_simulations", b"num_simulations", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_num_simulations", b"_num_simulations", "_seed", b"_seed", "alpha", b"alpha", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "num_simulations", b"num_simulations", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_data_period_months", b"_data_period_months", "_num_simulations", b"_num_simulations", "_seed", b"_seed", "alpha", b"alpha", "canaries", b"canaries", "data_period_months", b"data_period_months", "fresh", b"fresh", "further_quantities", b"further_quantities", "inference_method", b"inference_method", "model_id", b"model_id", "num_simulations", b"num_simulations", "seed", b"seed", "session_id", b"session_id", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_num_simulations", b"_num_simulations", "_seed", b"_seed", "alpha", b"alpha", "canaries", b"canaries", "data_period_months", b"data_period_months", "fresh", b"fresh", "further_quantities", b"further_quantities", "hold_out_months", b"hold_out_months", "inference_method", b"inference_method", "model_id", b"model_id", "num_simulations", b"num_simulations", "seed", b"seed", "session_id", b"session_id", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
     _WhichOneofReturnType__data_period_months: _TypeAlias = _typing.Literal["data_period_months"]  # noqa: Y015
     _WhichOneofArgType__data_period_months: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months"]  # noqa: Y015
+    _WhichOneofReturnType__hold_out_months: _TypeAlias = _typing.Literal["hold_out_months"]  # noqa: Y015
+    _WhichOneofArgType__hold_out_months: _TypeAlias = _typing.Literal["_hold_out_months", b"_hold_out_months"]  # noqa: Y015
     _WhichOneofReturnType__num_simulations: _TypeAlias = _typing.Literal["num_simulations"]  # noqa: Y015
     _WhichOneofArgType__num_simulations: _TypeAlias = _typing.Literal["_num_simulations", b"_num_simulations"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
@@ -1012,6 +1084,8 @@ class SbcRunSpec(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__alpha) -> _WhichOneofReturnType__alpha | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__data_period_months) -> _WhichOneofReturnType__data_period_months | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold_out_months) -> _WhichOneofReturnType__hold_out_months | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_simulations) -> _WhichOneofReturnType__num_simulations | None: ...
     @_typing.overload
@@ -1617,6 +1691,7 @@ class NecessityRule(_message.Message):
     OBSERVED_FIELD_NUMBER: _builtins.int
     FIRED_FIELD_NUMBER: _builtins.int
     NEAR_MISS_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
     input: _builtins.str
     """Name of the input, for example `model_complexity`."""
     operator: _builtins.str
@@ -1629,6 +1704,10 @@ class NecessityRule(_message.Message):
     """Whether the rule fired; absent when the input is missing."""
     near_miss: _builtins.bool
     """Whether the value is within 10 % of the threshold."""
+    margin: _builtins.float
+    """How far the value is beyond the threshold in the direction that fires, in the unit of the threshold; not positive
+    when the rule did not fire, absent when the input is missing.
+    """
     def __init__(
         self,
         *,
@@ -1638,17 +1717,22 @@ class NecessityRule(_message.Message):
         observed: _builtins.float | None = ...,
         fired: _builtins.bool | None = ...,
         near_miss: _builtins.bool = ...,
+        margin: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_fired", b"_fired", "_observed", b"_observed", "fired", b"fired", "observed", b"observed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fired", b"_fired", "_margin", b"_margin", "_observed", b"_observed", "fired", b"fired", "margin", b"margin", "observed", b"observed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fired", b"_fired", "_observed", b"_observed", "fired", b"fired", "input", b"input", "near_miss", b"near_miss", "observed", b"observed", "operator", b"operator", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fired", b"_fired", "_margin", b"_margin", "_observed", b"_observed", "fired", b"fired", "input", b"input", "margin", b"margin", "near_miss", b"near_miss", "observed", b"observed", "operator", b"operator", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fired: _TypeAlias = _typing.Literal["fired"]  # noqa: Y015
     _WhichOneofArgType__fired: _TypeAlias = _typing.Literal["_fired", b"_fired"]  # noqa: Y015
+    _WhichOneofReturnType__margin: _TypeAlias = _typing.Literal["margin"]  # noqa: Y015
+    _WhichOneofArgType__margin: _TypeAlias = _typing.Literal["_margin", b"_margin"]  # noqa: Y015
     _WhichOneofReturnType__observed: _TypeAlias = _typing.Literal["observed"]  # noqa: Y015
     _WhichOneofArgType__observed: _TypeAlias = _typing.Literal["_observed", b"_observed"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fired) -> _WhichOneofReturnType__fired | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__margin) -> _WhichOneofReturnType__margin | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__observed) -> _WhichOneofReturnType__observed | None: ...
 
@@ -1671,6 +1755,12 @@ class SbcNecessity(_message.Message):
     SATISFIED_BY_RUN_ID_FIELD_NUMBER: _builtins.int
     WHAT_WOULD_CHANGE_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    DETECTABLE_SD_FACTOR_ABOVE_FIELD_NUMBER: _builtins.int
+    DETECTABLE_SD_FACTOR_FIELD_NUMBER: _builtins.int
+    DETECTABLE_BIAS_SD_FIELD_NUMBER: _builtins.int
     decision: Global___NecessityDecision.ValueType
     """The decision."""
     policy_id: _builtins.str
@@ -1685,6 +1775,18 @@ class SbcNecessity(_message.Message):
     """Identifier of a valid certificate's run; empty if there is none."""
     explanation: _builtins.str
     """The decision in a sentence for the client."""
+    decision_id: _builtins.str
+    """Identifier of the stored decision. The same question under the same evidence has one."""
+    policy_version: _builtins.int
+    """Version of the policy."""
+    detectable_sd_factor_above: _builtins.float
+    """The posterior sd factor above 1 nearest to 1 that the recommended run would detect with 80 % power; absent when none
+    is recommended or none would be.
+    """
+    detectable_sd_factor: _builtins.float
+    """The same below 1."""
+    detectable_bias_sd: _builtins.float
+    """The smallest bias, in posterior standard deviations, that it would detect with 80 % power."""
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___NecessityRule]:
         """The rules, in the order of the policy."""
@@ -1701,6 +1803,10 @@ class SbcNecessity(_message.Message):
     def what_would_change(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What would change the decision, one sentence each."""
 
+    @_builtins.property
+    def cost(self) -> Global___SbcCost:
+        """What the recommended run costs; absent when none is recommended."""
+
     def __init__(
         self,
         *,
@@ -1715,14 +1821,80 @@ class SbcNecessity(_message.Message):
         satisfied_by_run_id: _builtins.str = ...,
         what_would_change: _abc.Iterable[_builtins.str] | None = ...,
         explanation: _builtins.str = ...,
+        decision_id: _builtins.str = ...,
+        policy_version: _builtins.int = ...,
+        cost: Global___SbcCost | None = ...,
+        detectable_sd_factor_above: _builtins.float | None = ...,
+        detectable_sd_factor: _builtins.float | None = ...,
+        detectable_bias_sd: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd", "_detectable_sd_factor", b"_detectable_sd_factor", "_detectable_sd_factor_above", b"_detectable_sd_factor_above", "cost", b"cost", "detectable_bias_sd", b"detectable_bias_sd", "detectable_sd_factor", b"detectable_sd_factor", "detectable_sd_factor_above", b"detectable_sd_factor_above"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "evidence", b"evidence", "explanation", b"explanation", "missing_inputs", b"missing_inputs", "policy_hash", b"policy_hash", "policy_id", b"policy_id", "recommended_simulations", b"recommended_simulations", "recommended_validation_type", b"recommended_validation_type", "rules", b"rules", "satisfied_by_run_id", b"satisfied_by_run_id", "what_would_change", b"what_would_change"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd", "_detectable_sd_factor", b"_detectable_sd_factor", "_detectable_sd_factor_above", b"_detectable_sd_factor_above", "cost", b"cost", "decision", b"decision", "decision_id", b"decision_id", "detectable_bias_sd", b"detectable_bias_sd", "detectable_sd_factor", b"detectable_sd_factor", "detectable_sd_factor_above", b"detectable_sd_factor_above", "evidence", b"evidence", "explanation", b"explanation", "missing_inputs", b"missing_inputs", "policy_hash", b"policy_hash", "policy_id", b"policy_id", "policy_version", b"policy_version", "recommended_simulations", b"recommended_simulations", "recommended_validation_type", b"recommended_validation_type", "rules", b"rules", "satisfied_by_run_id", b"satisfied_by_run_id", "what_would_change", b"what_would_change"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__detectable_bias_sd: _TypeAlias = _typing.Literal["detectable_bias_sd"]  # noqa: Y015
+    _WhichOneofArgType__detectable_bias_sd: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd"]  # noqa: Y015
+    _WhichOneofReturnType__detectable_sd_factor: _TypeAlias = _typing.Literal["detectable_sd_factor"]  # noqa: Y015
+    _WhichOneofArgType__detectable_sd_factor: _TypeAlias = _typing.Literal["_detectable_sd_factor", b"_detectable_sd_factor"]  # noqa: Y015
+    _WhichOneofReturnType__detectable_sd_factor_above: _TypeAlias = _typing.Literal["detectable_sd_factor_above"]  # noqa: Y015
+    _WhichOneofArgType__detectable_sd_factor_above: _TypeAlias = _typing.Literal["_detectable_sd_factor_above", b"_detectable_sd_factor_above"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detectable_bias_sd) -> _WhichOneofReturnType__detectable_bias_sd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detectable_sd_factor) -> _WhichOneofReturnType__detectable_sd_factor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__detectable_sd_factor_above) -> _WhichOneofReturnType__detectable_sd_factor_above | None: ...
 
 Global___SbcNecessity: _TypeAlias = SbcNecessity  # noqa: Y015
+
+@_typing.final
+class SbcCost(_message.Message):
+    """What a calibration run costs, as measured by this deployment's own runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASIS_FIELD_NUMBER: _builtins.int
+    FITS_FIELD_NUMBER: _builtins.int
+    SECONDS_MEDIAN_FIELD_NUMBER: _builtins.int
+    SECONDS_90_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    basis: Global___CostBasis.ValueType
+    """Whether there is a measurement."""
+    fits: _builtins.int
+    """Fits, in simulations; a simulation of posterior SBC counts for two."""
+    seconds_median: _builtins.float
+    """Seconds that half of the runs like it took at most; absent without a measurement."""
+    seconds_90: _builtins.float
+    """Seconds that nine of ten took at most; absent without a measurement."""
+    runs: _builtins.int
+    """Number of runs behind the measurement."""
+    explanation: _builtins.str
+    """What was measured, in words; without a measurement, how to get one."""
+    def __init__(
+        self,
+        *,
+        basis: Global___CostBasis.ValueType = ...,
+        fits: _builtins.int = ...,
+        seconds_median: _builtins.float | None = ...,
+        seconds_90: _builtins.float | None = ...,
+        runs: _builtins.int = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds_90", b"_seconds_90", "_seconds_median", b"_seconds_median", "seconds_90", b"seconds_90", "seconds_median", b"seconds_median"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds_90", b"_seconds_90", "_seconds_median", b"_seconds_median", "basis", b"basis", "explanation", b"explanation", "fits", b"fits", "runs", b"runs", "seconds_90", b"seconds_90", "seconds_median", b"seconds_median"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seconds_90: _TypeAlias = _typing.Literal["seconds_90"]  # noqa: Y015
+    _WhichOneofArgType__seconds_90: _TypeAlias = _typing.Literal["_seconds_90", b"_seconds_90"]  # noqa: Y015
+    _WhichOneofReturnType__seconds_median: _TypeAlias = _typing.Literal["seconds_median"]  # noqa: Y015
+    _WhichOneofArgType__seconds_median: _TypeAlias = _typing.Literal["_seconds_median", b"_seconds_median"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds_90) -> _WhichOneofReturnType__seconds_90 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds_median) -> _WhichOneofReturnType__seconds_median | None: ...
+
+Global___SbcCost: _TypeAlias = SbcCost  # noqa: Y015
 
 @_typing.final
 class CheckSbcNecessityRequest(_message.Message):
@@ -1738,6 +1910,9 @@ class CheckSbcNecessityRequest(_message.Message):
     MODEL_ID_FIELD_NUMBER: _builtins.int
     CONFLICT_SEVERITY_FIELD_NUMBER: _builtins.int
     DATA_PERIOD_MONTHS_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
+    LOG_BAYES_FACTOR_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client on whose behalf it is asked."""
     model_complexity: _builtins.int
@@ -1755,6 +1930,12 @@ class CheckSbcNecessityRequest(_message.Message):
     """
     data_period_months: _builtins.int
     """Window, in calendar months, whose certificate is looked up for `model_id`; absent: 24."""
+    policy_version: _builtins.int
+    """Version of the policy to decide under; absent: the newest. An old decision comes out again under its own version."""
+    hold_out_months: _builtins.int
+    """Months at the end of the data set that the window leaves out; absent: 0."""
+    log_bayes_factor: _builtins.float
+    """Natural logarithm of the Bayes factor, for factors that overflow; not with `bayes_factor`."""
     @_builtins.property
     def business_impact(self) -> _common_pb2.Money:
         """Money at stake. The rule fires above 1,000,000.00 US dollars; other currencies are refused."""
@@ -1770,10 +1951,13 @@ class CheckSbcNecessityRequest(_message.Message):
         model_id: _builtins.str = ...,
         conflict_severity: Global___ConflictSeverity.ValueType = ...,
         data_period_months: _builtins.int | None = ...,
+        policy_version: _builtins.int | None = ...,
+        hold_out_months: _builtins.int | None = ...,
+        log_bayes_factor: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bayes_factor", b"_bayes_factor", "_client_confidence", b"_client_confidence", "_data_period_months", b"_data_period_months", "_model_complexity", b"_model_complexity", "bayes_factor", b"bayes_factor", "business_impact", b"business_impact", "client_confidence", b"client_confidence", "data_period_months", b"data_period_months", "model_complexity", b"model_complexity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bayes_factor", b"_bayes_factor", "_client_confidence", b"_client_confidence", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_log_bayes_factor", b"_log_bayes_factor", "_model_complexity", b"_model_complexity", "_policy_version", b"_policy_version", "bayes_factor", b"bayes_factor", "business_impact", b"business_impact", "client_confidence", b"client_confidence", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "log_bayes_factor", b"log_bayes_factor", "model_complexity", b"model_complexity", "policy_version", b"policy_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bayes_factor", b"_bayes_factor", "_client_confidence", b"_client_confidence", "_data_period_months", b"_data_period_months", "_model_complexity", b"_model_complexity", "bayes_factor", b"bayes_factor", "business_impact", b"business_impact", "client_confidence", b"client_confidence", "client_id", b"client_id", "conflict_severity", b"conflict_severity", "data_period_months", b"data_period_months", "model_complexity", b"model_complexity", "model_id", b"model_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bayes_factor", b"_bayes_factor", "_client_confidence", b"_client_confidence", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_log_bayes_factor", b"_log_bayes_factor", "_model_complexity", b"_model_complexity", "_policy_version", b"_policy_version", "bayes_factor", b"bayes_factor", "business_impact", b"business_impact", "client_confidence", b"client_confidence", "client_id", b"client_id", "conflict_severity", b"conflict_severity", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "log_bayes_factor", b"log_bayes_factor", "model_complexity", b"model_complexity", "model_id", b"model_id", "policy_version", b"policy_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bayes_factor: _TypeAlias = _typing.Literal["bayes_factor"]  # noqa: Y015
     _WhichOneofArgType__bayes_factor: _TypeAlias = _typing.Literal["_bayes_factor", b"_bayes_factor"]  # noqa: Y015
@@ -1781,8 +1965,14 @@ class CheckSbcNecessityRequest(_message.Message):
     _WhichOneofArgType__client_confidence: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence"]  # noqa: Y015
     _WhichOneofReturnType__data_period_months: _TypeAlias = _typing.Literal["data_period_months"]  # noqa: Y015
     _WhichOneofArgType__data_period_months: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months"]  # noqa: Y015
+    _WhichOneofReturnType__hold_out_months: _TypeAlias = _typing.Literal["hold_out_months"]  # noqa: Y015
+    _WhichOneofArgType__hold_out_months: _TypeAlias = _typing.Literal["_hold_out_months", b"_hold_out_months"]  # noqa: Y015
+    _WhichOneofReturnType__log_bayes_factor: _TypeAlias = _typing.Literal["log_bayes_factor"]  # noqa: Y015
+    _WhichOneofArgType__log_bayes_factor: _TypeAlias = _typing.Literal["_log_bayes_factor", b"_log_bayes_factor"]  # noqa: Y015
     _WhichOneofReturnType__model_complexity: _TypeAlias = _typing.Literal["model_complexity"]  # noqa: Y015
     _WhichOneofArgType__model_complexity: _TypeAlias = _typing.Literal["_model_complexity", b"_model_complexity"]  # noqa: Y015
+    _WhichOneofReturnType__policy_version: _TypeAlias = _typing.Literal["policy_version"]  # noqa: Y015
+    _WhichOneofArgType__policy_version: _TypeAlias = _typing.Literal["_policy_version", b"_policy_version"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bayes_factor) -> _WhichOneofReturnType__bayes_factor | None: ...
     @_typing.overload
@@ -1790,7 +1980,13 @@ class CheckSbcNecessityRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__data_period_months) -> _WhichOneofReturnType__data_period_months | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold_out_months) -> _WhichOneofReturnType__hold_out_months | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_bayes_factor) -> _WhichOneofReturnType__log_bayes_factor | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model_complexity) -> _WhichOneofReturnType__model_complexity | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__policy_version) -> _WhichOneofReturnType__policy_version | None: ...
 
 Global___CheckSbcNecessityRequest: _TypeAlias = CheckSbcNecessityRequest  # noqa: Y015
 
@@ -1817,3 +2013,417 @@ class CheckSbcNecessityResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckSbcNecessityResponse: _TypeAlias = CheckSbcNecessityResponse  # noqa: Y015
+
+@_typing.final
+class NecessityThresholds(_message.Message):
+    """Thresholds of the policy, all strict: a value equal to its threshold fires nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_COMPLEXITY_FIELD_NUMBER: _builtins.int
+    BAYES_FACTOR_FIELD_NUMBER: _builtins.int
+    BUSINESS_IMPACT_FIELD_NUMBER: _builtins.int
+    CLIENT_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    model_complexity: _builtins.int
+    """Fires above so many top-level parameters."""
+    bayes_factor: _builtins.float
+    """Fires above this Bayes factor against the client's prior."""
+    client_confidence: _builtins.float
+    """Fires below this confidence of the client's."""
+    @_builtins.property
+    def business_impact(self) -> _common_pb2.Money:
+        """Fires above this amount, in US dollars."""
+
+    def __init__(
+        self,
+        *,
+        model_complexity: _builtins.int = ...,
+        bayes_factor: _builtins.float = ...,
+        business_impact: _common_pb2.Money | None = ...,
+        client_confidence: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["business_impact", b"business_impact"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bayes_factor", b"bayes_factor", "business_impact", b"business_impact", "client_confidence", b"client_confidence", "model_complexity", b"model_complexity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NecessityThresholds: _TypeAlias = NecessityThresholds  # noqa: Y015
+
+@_typing.final
+class NecessityPolicy(_message.Message):
+    """A version of the policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    THRESHOLDS_FIELD_NUMBER: _builtins.int
+    POLICY_HASH_FIELD_NUMBER: _builtins.int
+    ADOPTED_BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Version; 1 is built in."""
+    policy_hash: _builtins.str
+    """Digest, hexadecimal SHA-256."""
+    adopted_by: _builtins.str
+    """Who put it in force; empty for the built-in version."""
+    reason: _builtins.str
+    """Why."""
+    @_builtins.property
+    def thresholds(self) -> Global___NecessityThresholds:
+        """Thresholds."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When; absent for the built-in version."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        thresholds: Global___NecessityThresholds | None = ...,
+        policy_hash: _builtins.str = ...,
+        adopted_by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "thresholds", b"thresholds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted_by", b"adopted_by", "create_time", b"create_time", "policy_hash", b"policy_hash", "reason", b"reason", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NecessityPolicy: _TypeAlias = NecessityPolicy  # noqa: Y015
+
+@_typing.final
+class CreateNecessityPolicyRequest(_message.Message):
+    """Asks for a new version of the policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    THRESHOLDS_FIELD_NUMBER: _builtins.int
+    ADOPTED_BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes retries safe."""
+    client_id: _builtins.str
+    """Client whose policy it is."""
+    adopted_by: _builtins.str
+    """Who puts it in force."""
+    reason: _builtins.str
+    """Why."""
+    @_builtins.property
+    def thresholds(self) -> Global___NecessityThresholds:
+        """Thresholds."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+        thresholds: Global___NecessityThresholds | None = ...,
+        adopted_by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["thresholds", b"thresholds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted_by", b"adopted_by", "client_id", b"client_id", "reason", b"reason", "request_id", b"request_id", "thresholds", b"thresholds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateNecessityPolicyRequest: _TypeAlias = CreateNecessityPolicyRequest  # noqa: Y015
+
+@_typing.final
+class CreateNecessityPolicyResponse(_message.Message):
+    """The new version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___NecessityPolicy:
+        """The policy."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___NecessityPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateNecessityPolicyResponse: _TypeAlias = CreateNecessityPolicyResponse  # noqa: Y015
+
+@_typing.final
+class ListNecessityPoliciesRequest(_message.Message):
+    """Asks for the versions of a client's policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    client_id: _builtins.str
+    """Client whose policy it is."""
+    page_size: _builtins.int
+    """Greatest number of items; 0 means 50."""
+    page_token: _builtins.str
+    """`next_page_token` of the previous page; empty for the first."""
+    def __init__(
+        self,
+        *,
+        client_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNecessityPoliciesRequest: _TypeAlias = ListNecessityPoliciesRequest  # noqa: Y015
+
+@_typing.final
+class ListNecessityPoliciesResponse(_message.Message):
+    """Versions of a client's policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___NecessityPolicy]:
+        """The versions, newest first; the built-in one ends the last page."""
+
+    def __init__(
+        self,
+        *,
+        policies: _abc.Iterable[Global___NecessityPolicy] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "policies", b"policies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNecessityPoliciesResponse: _TypeAlias = ListNecessityPoliciesResponse  # noqa: Y015
+
+@_typing.final
+class StoredDecision(_message.Message):
+    """A stored decision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_ID_FIELD_NUMBER: _builtins.int
+    NECESSITY_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    decision_id: _builtins.str
+    """Identifier."""
+    source: Global___DecisionSource.ValueType
+    """Where it was made."""
+    model_id: _builtins.str
+    """Model that it is about; empty if none was named."""
+    source_id: _builtins.str
+    """Analysis or attribution that it belongs to; empty for CHECK."""
+    @_builtins.property
+    def necessity(self) -> Global___SbcNecessity:
+        """The decision."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made first."""
+
+    def __init__(
+        self,
+        *,
+        decision_id: _builtins.str = ...,
+        source: Global___DecisionSource.ValueType = ...,
+        model_id: _builtins.str = ...,
+        source_id: _builtins.str = ...,
+        necessity: Global___SbcNecessity | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "necessity", b"necessity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decision_id", b"decision_id", "model_id", b"model_id", "necessity", b"necessity", "source", b"source", "source_id", b"source_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredDecision: _TypeAlias = StoredDecision  # noqa: Y015
+
+@_typing.final
+class ListNecessityDecisionsRequest(_message.Message):
+    """Asks for a page of stored decisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    client_id: _builtins.str
+    """Client whose decisions are listed."""
+    page_size: _builtins.int
+    """Greatest number of items; 0 means 50."""
+    page_token: _builtins.str
+    """`next_page_token` of the previous page; empty for the first."""
+    def __init__(
+        self,
+        *,
+        client_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNecessityDecisionsRequest: _TypeAlias = ListNecessityDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class ListNecessityDecisionsResponse(_message.Message):
+    """A page of stored decisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredDecision]:
+        """The decisions, newest first."""
+
+    def __init__(
+        self,
+        *,
+        decisions: _abc.Iterable[Global___StoredDecision] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNecessityDecisionsResponse: _TypeAlias = ListNecessityDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class ReplayNecessityPolicyRequest(_message.Message):
+    """Asks for past decisions under changed thresholds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    THRESHOLDS_FIELD_NUMBER: _builtins.int
+    client_id: _builtins.str
+    """Client whose decisions are replayed."""
+    @_builtins.property
+    def thresholds(self) -> Global___NecessityThresholds:
+        """Thresholds to try."""
+
+    def __init__(
+        self,
+        *,
+        client_id: _builtins.str = ...,
+        thresholds: Global___NecessityThresholds | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["thresholds", b"thresholds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "thresholds", b"thresholds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayNecessityPolicyRequest: _TypeAlias = ReplayNecessityPolicyRequest  # noqa: Y015
+
+@_typing.final
+class ChangedDecision(_message.Message):
+    """A decision that would have been different."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WAS_FIELD_NUMBER: _builtins.int
+    WOULD_BE_FIELD_NUMBER: _builtins.int
+    FAILED_RUN_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def was(self) -> Global___StoredDecision:
+        """The stored decision."""
+
+    @_builtins.property
+    def would_be(self) -> Global___SbcNecessity:
+        """The decision under the thresholds that were tried."""
+
+    @_builtins.property
+    def failed_run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Runs of the model that ended with FAIL, whenever they were made: what would have been missed, or not."""
+
+    def __init__(
+        self,
+        *,
+        was: Global___StoredDecision | None = ...,
+        would_be: Global___SbcNecessity | None = ...,
+        failed_run_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["was", b"was", "would_be", b"would_be"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed_run_ids", b"failed_run_ids", "was", b"was", "would_be", b"would_be"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangedDecision: _TypeAlias = ChangedDecision  # noqa: Y015
+
+@_typing.final
+class ReplayNecessityPolicyResponse(_message.Message):
+    """Past decisions under changed thresholds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    ESSENTIAL_WAS_FIELD_NUMBER: _builtins.int
+    ESSENTIAL_WOULD_BE_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.int
+    """Number of decisions replayed."""
+    essential_was: _builtins.int
+    """Of these, ESSENTIAL as they were made."""
+    essential_would_be: _builtins.int
+    """Of these, ESSENTIAL under the thresholds that were tried."""
+    @_builtins.property
+    def changed(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangedDecision]:
+        """Those that differ, newest first; at most 200."""
+
+    @_builtins.property
+    def summary(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it says, one sentence each."""
+
+    def __init__(
+        self,
+        *,
+        replayed: _builtins.int = ...,
+        essential_was: _builtins.int = ...,
+        essential_would_be: _builtins.int = ...,
+        changed: _abc.Iterable[Global___ChangedDecision] | None = ...,
+        summary: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "essential_was", b"essential_was", "essential_would_be", b"essential_would_be", "replayed", b"replayed", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayNecessityPolicyResponse: _TypeAlias = ReplayNecessityPolicyResponse  # noqa: Y015

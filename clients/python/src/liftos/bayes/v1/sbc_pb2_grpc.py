@@ -85,6 +85,26 @@ class SbcServiceStub(object):
                 request_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.CheckSbcNecessityRequest.SerializeToString,
                 response_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.CheckSbcNecessityResponse.FromString,
                 _registered_method=True)
+        self.CreateNecessityPolicy = channel.unary_unary(
+                '/liftos.bayes.v1.SbcService/CreateNecessityPolicy',
+                request_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.CreateNecessityPolicyRequest.SerializeToString,
+                response_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.CreateNecessityPolicyResponse.FromString,
+                _registered_method=True)
+        self.ListNecessityPolicies = channel.unary_unary(
+                '/liftos.bayes.v1.SbcService/ListNecessityPolicies',
+                request_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ListNecessityPoliciesRequest.SerializeToString,
+                response_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ListNecessityPoliciesResponse.FromString,
+                _registered_method=True)
+        self.ListNecessityDecisions = channel.unary_unary(
+                '/liftos.bayes.v1.SbcService/ListNecessityDecisions',
+                request_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ListNecessityDecisionsRequest.SerializeToString,
+                response_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ListNecessityDecisionsResponse.FromString,
+                _registered_method=True)
+        self.ReplayNecessityPolicy = channel.unary_unary(
+                '/liftos.bayes.v1.SbcService/ReplayNecessityPolicy',
+                request_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ReplayNecessityPolicyRequest.SerializeToString,
+                response_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ReplayNecessityPolicyResponse.FromString,
+                _registered_method=True)
 
 
 class SbcServiceServicer(object):
@@ -167,6 +187,34 @@ class SbcServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateNecessityPolicy(self, request, context):
+        """Puts a new version of the decision's policy in force for a client. Version 1 is built in; a version never changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNecessityPolicies(self, request, context):
+        """Lists the versions of a client's policy, newest first, the built-in one last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNecessityDecisions(self, request, context):
+        """Lists stored decisions, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayNecessityPolicy(self, request, context):
+        """Decides all past decisions of a client again under changed thresholds and shows what would have been different.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SbcServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -219,6 +267,26 @@ def add_SbcServiceServicer_to_server(servicer, server):
                     servicer.CheckSbcNecessity,
                     request_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.CheckSbcNecessityRequest.FromString,
                     response_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.CheckSbcNecessityResponse.SerializeToString,
+            ),
+            'CreateNecessityPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateNecessityPolicy,
+                    request_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.CreateNecessityPolicyRequest.FromString,
+                    response_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.CreateNecessityPolicyResponse.SerializeToString,
+            ),
+            'ListNecessityPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNecessityPolicies,
+                    request_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ListNecessityPoliciesRequest.FromString,
+                    response_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ListNecessityPoliciesResponse.SerializeToString,
+            ),
+            'ListNecessityDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNecessityDecisions,
+                    request_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ListNecessityDecisionsRequest.FromString,
+                    response_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ListNecessityDecisionsResponse.SerializeToString,
+            ),
+            'ReplayNecessityPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayNecessityPolicy,
+                    request_deserializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ReplayNecessityPolicyRequest.FromString,
+                    response_serializer=liftos_dot_bayes_dot_v1_dot_sbc__pb2.ReplayNecessityPolicyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -492,6 +560,114 @@ class SbcService(object):
             '/liftos.bayes.v1.SbcService/CheckSbcNecessity',
             liftos_dot_bayes_dot_v1_dot_sbc__pb2.CheckSbcNecessityRequest.SerializeToString,
             liftos_dot_bayes_dot_v1_dot_sbc__pb2.CheckSbcNecessityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateNecessityPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liftos.bayes.v1.SbcService/CreateNecessityPolicy',
+            liftos_dot_bayes_dot_v1_dot_sbc__pb2.CreateNecessityPolicyRequest.SerializeToString,
+            liftos_dot_bayes_dot_v1_dot_sbc__pb2.CreateNecessityPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNecessityPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liftos.bayes.v1.SbcService/ListNecessityPolicies',
+            liftos_dot_bayes_dot_v1_dot_sbc__pb2.ListNecessityPoliciesRequest.SerializeToString,
+            liftos_dot_bayes_dot_v1_dot_sbc__pb2.ListNecessityPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNecessityDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liftos.bayes.v1.SbcService/ListNecessityDecisions',
+            liftos_dot_bayes_dot_v1_dot_sbc__pb2.ListNecessityDecisionsRequest.SerializeToString,
+            liftos_dot_bayes_dot_v1_dot_sbc__pb2.ListNecessityDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayNecessityPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liftos.bayes.v1.SbcService/ReplayNecessityPolicy',
+            liftos_dot_bayes_dot_v1_dot_sbc__pb2.ReplayNecessityPolicyRequest.SerializeToString,
+            liftos_dot_bayes_dot_v1_dot_sbc__pb2.ReplayNecessityPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,14 @@ class SbcServiceStub:
     """
     CheckSbcNecessity: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.CheckSbcNecessityRequest, _sbc_pb2.CheckSbcNecessityResponse]
     """Decides whether simulation-based calibration is essential, by the stored policy."""
+    CreateNecessityPolicy: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.CreateNecessityPolicyRequest, _sbc_pb2.CreateNecessityPolicyResponse]
+    """Puts a new version of the decision's policy in force for a client. Version 1 is built in; a version never changes."""
+    ListNecessityPolicies: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.ListNecessityPoliciesRequest, _sbc_pb2.ListNecessityPoliciesResponse]
+    """Lists the versions of a client's policy, newest first, the built-in one last."""
+    ListNecessityDecisions: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.ListNecessityDecisionsRequest, _sbc_pb2.ListNecessityDecisionsResponse]
+    """Lists stored decisions, newest first."""
+    ReplayNecessityPolicy: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.ReplayNecessityPolicyRequest, _sbc_pb2.ReplayNecessityPolicyResponse]
+    """Decides all past decisions of a client again under changed thresholds and shows what would have been different."""
 
 @_typing.type_check_only
 class SbcServiceAsyncStub(SbcServiceStub):
@@ -99,6 +107,14 @@ class SbcServiceAsyncStub(SbcServiceStub):
     """
     CheckSbcNecessity: _aio.UnaryUnaryMultiCallable[_sbc_pb2.CheckSbcNecessityRequest, _sbc_pb2.CheckSbcNecessityResponse]  # type: ignore[assignment]
     """Decides whether simulation-based calibration is essential, by the stored policy."""
+    CreateNecessityPolicy: _aio.UnaryUnaryMultiCallable[_sbc_pb2.CreateNecessityPolicyRequest, _sbc_pb2.CreateNecessityPolicyResponse]  # type: ignore[assignment]
+    """Puts a new version of the decision's policy in force for a client. Version 1 is built in; a version never changes."""
+    ListNecessityPolicies: _aio.UnaryUnaryMultiCallable[_sbc_pb2.ListNecessityPoliciesRequest, _sbc_pb2.ListNecessityPoliciesResponse]  # type: ignore[assignment]
+    """Lists the versions of a client's policy, newest first, the built-in one last."""
+    ListNecessityDecisions: _aio.UnaryUnaryMultiCallable[_sbc_pb2.ListNecessityDecisionsRequest, _sbc_pb2.ListNecessityDecisionsResponse]  # type: ignore[assignment]
+    """Lists stored decisions, newest first."""
+    ReplayNecessityPolicy: _aio.UnaryUnaryMultiCallable[_sbc_pb2.ReplayNecessityPolicyRequest, _sbc_pb2.ReplayNecessityPolicyResponse]  # type: ignore[assignment]
+    """Decides all past decisions of a client again under changed thresholds and shows what would have been different."""
 
 class SbcServiceServicer(metaclass=_abc_1.ABCMeta):
     """Decides when simulation-based calibration is essential, runs it and streams progress and verdict."""
@@ -192,5 +208,37 @@ class SbcServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sbc_pb2.CheckSbcNecessityResponse, _abc.Awaitable[_sbc_pb2.CheckSbcNecessityResponse]]:
         """Decides whether simulation-based calibration is essential, by the stored policy."""
+
+    @_abc_1.abstractmethod
+    def CreateNecessityPolicy(
+        self,
+        request: _sbc_pb2.CreateNecessityPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sbc_pb2.CreateNecessityPolicyResponse, _abc.Awaitable[_sbc_pb2.CreateNecessityPolicyResponse]]:
+        """Puts a new version of the decision's policy in force for a client. Version 1 is built in; a version never changes."""
+
+    @_abc_1.abstractmethod
+    def ListNecessityPolicies(
+        self,
+        request: _sbc_pb2.ListNecessityPoliciesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sbc_pb2.ListNecessityPoliciesResponse, _abc.Awaitable[_sbc_pb2.ListNecessityPoliciesResponse]]:
+        """Lists the versions of a client's policy, newest first, the built-in one last."""
+
+    @_abc_1.abstractmethod
+    def ListNecessityDecisions(
+        self,
+        request: _sbc_pb2.ListNecessityDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sbc_pb2.ListNecessityDecisionsResponse, _abc.Awaitable[_sbc_pb2.ListNecessityDecisionsResponse]]:
+        """Lists stored decisions, newest first."""
+
+    @_abc_1.abstractmethod
+    def ReplayNecessityPolicy(
+        self,
+        request: _sbc_pb2.ReplayNecessityPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sbc_pb2.ReplayNecessityPolicyResponse, _abc.Awaitable[_sbc_pb2.ReplayNecessityPolicyResponse]]:
+        """Decides all past decisions of a client again under changed thresholds and shows what would have been different."""
 
 def add_SbcServiceServicer_to_server(servicer: SbcServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
