@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from liftos.bayes import Client
 from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
 from rich.console import Console
 from rich.panel import Panel
+from rich.rule import Rule
 from rich.table import Table
 
-from server.formats import estimand, number, shown
+from server.formats import estimand, number, quantity_words, shown, unit
 from server.wire import label
 
 # No markup: names of quantities hold square brackets.
@@ -32,7 +34,10 @@ def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
     """A conflict analysis: one table and one sentence per belief, then the decision on SBC."""
     for belief in analysis.beliefs:
         quantity = belief.estimand.quantity
-        table = Table(title=f"Belief {belief.belief_id}: {estimand(belief.estimand)}", title_justify="left")
+        name = estimand(belief.estimand)
+        if unit(quantity):
+            name = f"{name}, in {unit(quantity)}"
+        table = Table(title=f"Belief {belief.belief_id}: {name}", title_justify="left")
         table.add_column("")
         table.add_column("mean  [95 % interval]")
         table.add_row("client believes", estimate(belief.client, quantity))
@@ -223,7 +228,7 @@ def print_update(update: prior_update_pb2.PriorUpdate) -> None:
 
 
 def print_attribution(attribution: attribution_pb2.Attribution) -> None:
-    """An attribution: prior, data and updated answer side by side."""
+    """An attribution: prior, data and updated answer side by side, the baseline, the geos, and the checks."""
     table = Table(title=f"Attribution under model {attribution.model_id}", title_justify="left")
     for column in ("channel", "quantity", "prior", "data alone", "belief and data", "accepted update"):
         table.add_column(column)
@@ -233,12 +238,51 @@ def print_attribution(attribution: attribution_pb2.Attribution) -> None:
                 estimate(getattr(q, side), q.quantity) if q.HasField(side) else "–"
                 for side in ("prior", "data_side", "client_posterior", "updated_prior")
             ]
-            table.add_row(channel.channel, label(common_pb2.Quantity, q.quantity).lower().replace("_", " "), *cells)
+            table.add_row(channel.channel, quantity_words(q.quantity), *cells)
+    if attribution.HasField("baseline_share"):
+        share = estimate(attribution.baseline_share, common_pb2.QUANTITY_SHARE_OF_OUTCOME)
+        outcome = estimate(attribution.baseline_outcome, common_pb2.QUANTITY_INCREMENTAL_OUTCOME)
+        table.add_row("(no media)", "share of outcome", "–", share, "–", "–")
+        table.add_row("(no media)", "outcome", "–", outcome, "–", "–")
     console.print(table)
+    if attribution.geos:
+        console.print(_geos_table(attribution))
     for sentence in attribution.summary:
         console.print(sentence)
     for sentence in attribution.validation.summary:
         console.print(sentence, style="bold")
+    if attribution.validation.started_run_id:
+        console.print(f"Calibration run: {attribution.validation.started_run_id}")
+
+
+def _geos_table(attribution: attribution_pb2.Attribution) -> Table:
+    """A row per geo: the means of share and ROI by channel."""
+    table = Table(title="By geo: share of the geo's outcome, ROI (means, data alone)", title_justify="left")
+    for column in ("geo", "outcome", *(channel.channel for channel in attribution.channels), "no media"):
+        table.add_column(column, justify="left" if column == "geo" else "right")
+
+    def mean(message: Any, field: str, quantity: int) -> str:
+        return shown(getattr(message, field).mean, quantity) if message.HasField(field) else "–"
+
+    for geo in attribution.geos:
+        cells = []
+        for channel in geo.channels:
+            roi = f", {mean(channel, 'roi', common_pb2.QUANTITY_ROI)}" if channel.HasField("roi") else ""
+            cells.append(f"{mean(channel, 'share_of_outcome', common_pb2.QUANTITY_SHARE_OF_OUTCOME)}{roi}")
+        rest = mean(geo, "baseline_share", common_pb2.QUANTITY_SHARE_OF_OUTCOME)
+        table.add_row(geo.geo, number(geo.outcome), *cells, rest)
+    return table
+
+
+def print_messages(messages: Iterable[common_pb2.Communication]) -> None:
+    """Messages to a client, ready to be sent."""
+    listed = list(messages)
+    if not listed:
+        console.print("There is nothing to tell the client.")
+    for index, message in enumerate(listed):
+        if index:
+            console.print(Rule())
+        console.print(f"Subject: {message.subject}\n\n{message.body}\n", soft_wrap=True)
 
 
 def print_overview(client: Client, options: str) -> None:

@@ -15,6 +15,7 @@ from persistence import tables
 from persistence.tables import ClientPrior, Conflict, Job, Model, Session
 from server.certificates import reference_certificate
 from server.period import Period
+from server.phrases import recentred
 from server.resources import beliefs_of, confirmed_session, conflict_message
 from server.wire import label, to_json
 from server.worker.calls import Commit, WorkerContext
@@ -23,7 +24,6 @@ from server.worker.examination import Examined, audit, examine, examine_jointly
 from server.worker.findings import belief_message, evidence_row, joint_message, replicated_message
 from server.worker.fits import StoredFit, stored_fit
 from server.worker.necessity import fit_evidence, necessity_message
-from server.worker.words import recentred
 
 
 async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
@@ -43,7 +43,7 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
     rule = ConflictRule(confidence_threshold=row.confidence_threshold)
     fit = await stored_fit(context, model_row, period)
     examined = await examine(context, fit, beliefs, rule, experts)
-    joint = joint_message(examined, await asyncio.to_thread(examine_jointly, fit, examined), rule)
+    joint = await compared_jointly(fit, examined, rule)
     messages = [belief_message(one) for one in examined]
     notes = fit_notes(fit, period.months)
     if request.HasField("replicates"):
@@ -88,6 +88,13 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         return conflict_pb2.AnalyzeConflictResponse(analysis=answer)
 
     return commit
+
+
+async def compared_jointly(
+    fit: StoredFit, examined: Sequence[Examined], rule: ConflictRule
+) -> conflict_pb2.JointConflict | None:
+    """All beliefs of a session together; None where there is nothing to say together."""
+    return joint_message(examined, await asyncio.to_thread(examine_jointly, fit, examined), rule)
 
 
 def _without_expert(examined: Sequence[Examined], experts: Sequence[ClientPrior]) -> list[str]:

@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.priors.update import Strategy, update
 from persistence.tables import ClientPrior, ConflictEvidence, EvidenceCurve, Job, PriorUpdate, Session
+from server.phrases import recentred
 from server.resources import conflict_message, owned
 from server.services.prior_updates import latest_conflict, prior_update_message
 from server.wire import from_json, label, to_json, value_of
 from server.worker.calls import Commit, WorkerContext
 from server.worker.convert import belief_law, estimate_of_law, from_law
 from server.worker.fits import curve_of
-from server.worker.words import recentred
 
 DEFAULT_STRATEGY = prior_update_pb2.UPDATE_STRATEGY_EVIDENCE_WEIGHTED
 DEFAULT_EVIDENCE = 10.0

@@ -572,6 +572,7 @@ def analyze_attribution(
     *,
     session_id: str,
     include_bayesian_validation: bool,
+    start_sbc: bool,
     data_period_months: int | None,
     business_impact: common_pb2.Money | None,
     request_id: str | None,
@@ -584,6 +585,7 @@ def analyze_attribution(
             model_id=model_id,
             session_id=session_id,
             include_bayesian_validation=include_bayesian_validation,
+            start_sbc=start_sbc,
             data_period_months=data_period_months,
             business_impact=business_impact,
         )
