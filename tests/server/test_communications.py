@@ -239,9 +239,9 @@ def test_a_message_about_a_conflict_reads_like_this() -> None:
     sides, sure, meaning, steps = message.body.split("\n\n")
     assert sides == (
         "The belief “tv-2024” puts the half-life of tv 2 at 4.126 time steps (95 % interval from 2.289 to 5.963). "
-        "Under the model “mmm-7” the data from 2022-01-03 to 2023-12-25 alone put it at 1.763 time steps (95 % interval "
-        "from 0.4204 to 3.106), lower than the belief. Belief and data together give 2.708 time steps (95 % interval "
-        "from 1.582 to 3.834)."
+        "Under the model “mmm-7” the data from 2022-01-03 to 2023-12-25 alone put it at 1.763 time steps (95 % "
+        "interval from 0.4204 to 3.106), lower than the belief. Belief and data together give 2.708 time steps (95 % "
+        "interval from 1.582 to 3.834)."
     )
     assert "12.2 times as probable, which is called strong" in sure
     assert "corrected for all of them (Holm) the probability is 0.051" in sure
