@@ -286,6 +286,7 @@ def test_a_panel_of_few_dates_is_refused_however_many_rows_it_has() -> None:
     assert error.value.field == "data_period_months"
 
 
+@pytest.mark.slow  # of two geos by default: end_to_end/test_geo_model.py
 def test_three_geos_give_back_the_share_that_they_were_simulated_with() -> None:
     rng = np.random.default_rng(11)
     weeks = 104
