@@ -81,6 +81,13 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
             if request.model_id:
                 model = await owned(session, Model, request.client_id, request.model_id)
                 filters.append(Attribution.model_pk == model.pk)
-            build = partial(attribution_message, session)
+            build = partial(_listed, session)
             found, token = await page_of(session, Attribution, request, request.model_id, build, *filters)
             return attribution_pb2.ListAttributionsResponse(attributions=found, next_page_token=token)
+
+
+async def _listed(session: AsyncSession, row: Attribution) -> attribution_pb2.Attribution:
+    """An attribution in a list: without its geos, hundreds of which would not fit into a page of attributions."""
+    message = await attribution_message(session, row)
+    message.ClearField("geos")
+    return message

@@ -130,17 +130,22 @@ def geos_of(
         incremental = model.incremental_by_geo(name, parameters)
         media += incremental
         for geo, brought, spend in zip(geos, incremental, design.geo_spend[:, index], strict=True):
-            entry = geo.channels.add(channel=name, incremental_outcome=estimate_of_draws(brought))
+            entry = geo.channels.add(channel=name, incremental_outcome=_in_brief(brought))
             if geo.outcome > 0.0:
-                entry.share_of_outcome.CopyFrom(estimate_of_draws(brought / geo.outcome))
+                entry.share_of_outcome.CopyFrom(_in_brief(brought / geo.outcome))
             if np.isfinite(spend):
                 entry.spend = spend
             if spend > 0.0:
-                entry.roi.CopyFrom(estimate_of_draws(brought / spend))
+                entry.roi.CopyFrom(_in_brief(brought / spend))
     for geo, brought in zip(geos, media, strict=True):
         if geo.outcome > 0.0:
-            geo.baseline_share.CopyFrom(estimate_of_draws(1.0 - brought / geo.outcome))
+            geo.baseline_share.CopyFrom(_in_brief(1.0 - brought / geo.outcome))
     return geos
+
+
+def _in_brief(draws: Floats) -> common_pb2.Estimate:
+    """One interval only: there are geos times channels of these in a message."""
+    return estimate_of_draws(draws, (0.95,))
 
 
 class _Priors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -133,11 +134,11 @@ def estimate_of_summary(summary: Summary) -> common_pb2.Estimate:
     return estimate
 
 
-def estimate_of_draws(draws: npt.NDArray[np.float64]) -> common_pb2.Estimate:
-    """Summary of posterior draws of any shape."""
+def estimate_of_draws(draws: npt.NDArray[np.float64], levels: Sequence[float] = LEVELS) -> common_pb2.Estimate:
+    """Summary of posterior draws of any shape, with central intervals of these levels."""
     flat = np.ravel(draws)
     estimate = common_pb2.Estimate(mean=float(flat.mean()), median=float(np.median(flat)), sd=float(flat.std(ddof=1)))
-    for level in LEVELS:
+    for level in levels:
         lower, upper = np.quantile(flat, [(1 - level) / 2, (1 + level) / 2])
         estimate.intervals.add(level=level, lower=float(lower), upper=float(upper))
     return estimate

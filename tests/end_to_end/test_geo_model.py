@@ -88,3 +88,7 @@ def test_a_share_of_a_panel_is_that_over_all_geos(client: Client) -> None:
     )
     summed = sum(geo.channels[0].incremental_outcome.mean for geo in attribution.geos)
     assert summed == pytest.approx(incremental.mean, rel=1e-9)
+    # Too many for a page of them.
+    (listed,) = client.attribution.list(model_id="m")
+    assert (listed.attribution_id, len(listed.geos)) == (attribution.attribution_id, 0)
+    assert client.attribution.get(attribution.attribution_id).geos == attribution.geos

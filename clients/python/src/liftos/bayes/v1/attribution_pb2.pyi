@@ -332,7 +332,7 @@ class Attribution(_message.Message):
 
     @_builtins.property
     def geos(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeoAttribution]:
-        """The geos of a panel, by name; empty for national data."""
+        """The geos of a panel, by name, with intervals of level .95 only; empty for national data and in lists."""
 
     @_builtins.property
     def overlaps(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.DataOverlap]:
