@@ -114,4 +114,6 @@ def job_error(job: Job) -> ServiceError:
     message = job.error_message or "the computation was cancelled"
     violations = [Violation(job.error_field, message)] if job.error_field else []
     text = f"{job.error_field}: {message}" if job.error_field else message
-    return ServiceError(reason, text, violations=violations, metadata={"job_id": str(job.pk)})
+    return ServiceError(
+        reason, text, violations=violations, metadata=(job.error_metadata or {}) | {"job_id": str(job.pk)}
+    )

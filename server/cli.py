@@ -177,6 +177,16 @@ def show_update(update_id: str, client: ClientId = "acme", target: Target = "", 
         print_update(connection.updates.get(update_id))
 
 
+@show_app.command("lineage")
+def show_lineage(update_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+    """What a prior update was derived from: data, experiments, the updates before it and the beliefs it replaced."""
+    from server.report import print_lineage
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        print_lineage(connection.updates.get(update_id))
+
+
 @show_app.command("attribution")
 def show_attribution(
     attribution_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None
@@ -197,6 +207,7 @@ def sbc_run(
     simulations: Annotated[int | None, typer.Option(help="Simulations of each part; default: the type's.")] = None,
     session: Annotated[str, typer.Option(help="Confirmed session whose beliefs are the priors.")] = "",
     months: Annotated[int | None, typer.Option(help="Trailing window in calendar months; default: 24.")] = None,
+    hold_out: Annotated[int | None, typer.Option(help="Months at the end to leave out; default: none.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed; default: drawn by the service.")] = None,
     inference: Annotated[
         str, typer.Option(help="production, nuts, laplace, svi_mean_field or svi_full_rank.")
@@ -222,6 +233,7 @@ def sbc_run(
             validation_type=kind,
             num_simulations=simulations,
             data_period_months=months,
+            hold_out_months=hold_out,
             seed=seed,
             inference_method=inference,
             further_quantities=quantity or (),

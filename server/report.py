@@ -15,6 +15,8 @@ from rich.table import Table
 from server.formats import estimand, number, shown
 from server.wire import label
 
+STAMP = "EXPLORATORY – NOT INFERENTIAL"
+
 # No markup: names of quantities hold square brackets.
 console = Console(highlight=False, markup=False)
 
@@ -30,6 +32,7 @@ def estimate(message: common_pb2.Estimate, quantity: int) -> str:
 
 def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
     """A conflict analysis: one table and one sentence per belief, then the decision on SBC."""
+    print_stamp(analysis)
     for belief in analysis.beliefs:
         quantity = belief.estimand.quantity
         table = Table(title=f"Belief {belief.belief_id}: {estimand(belief.estimand)}", title_justify="left")
@@ -66,10 +69,32 @@ def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
         console.print(belief.explanation, style="bold")
     if analysis.HasField("joint"):
         print_joint(analysis.joint)
+    print_looks(analysis.looks, "analysis")
     for note in analysis.notes:
         console.print(f"Note: {note}")
     if analysis.HasField("sbc_necessity"):
         print_necessity(analysis.sbc_necessity)
+
+
+def print_stamp(answer: conflict_pb2.ConflictAnalysis | attribution_pb2.Attribution) -> None:
+    """That an answer has counted data twice, and which."""
+    if not answer.exploratory:
+        return
+    console.print(f"{STAMP}: data are counted twice.", style="bold red")
+    for one in answer.overlaps:
+        days = f"{one.window.first_date} to {one.window.last_date}" if one.HasField("window") else "a summary"
+        geos = f" in {', '.join(one.geos)}" if one.geos else ""
+        restated = f"; restated since: {', '.join(one.restated_months)}" if one.restated_months else ""
+        console.print(
+            f"Belief {one.belief_id} had seen {days} ({one.rows} rows{geos}) through update {one.update_id}{restated}.",
+            style="red",
+        )
+
+
+def print_looks(looks: int, what: str) -> None:
+    """How often the client has looked at these rows for the same unknowns, unless this is the first time."""
+    if looks > 1:
+        console.print(f"Look {looks} at these data: the {what} is the client's number {looks} of these quantities.")
 
 
 def _error(value: float, digits: int) -> str:
@@ -138,7 +163,8 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
     kind = label(sbc_pb2.ValidationType, run.validation_type)
     method = label(sbc_pb2.InferenceMethod, run.inference_method) if run.inference_method else "PRODUCTION"
     priors = f", priors of session {run.session_id!r}" if run.session_id else ""
-    console.print(f"{kind} of model {run.model_id!r}, last {run.data_period_months} months{priors}")
+    held = f" before the last {run.hold_out_months}" if run.hold_out_months else ""
+    console.print(f"{kind} of model {run.model_id!r}, last {run.data_period_months} months{held}{priors}")
     console.print(f"Inference {method}, alpha {run.alpha:g}, seed {run.seed}")
     if run.HasField("error"):
         field = f" ({run.error.field})" if run.error.field else ""
@@ -199,6 +225,8 @@ def _p_value(quantity: sbc_pb2.QuantityCalibration) -> str:
 
 def print_update(update: prior_update_pb2.PriorUpdate) -> None:
     """A recommended update."""
+    if update.exploratory:
+        console.print(f"{STAMP}: it rests on an analysis that counts data twice.", style="bold red")
     strategy = label(prior_update_pb2.UpdateStrategy, update.update_strategy)
     table = Table(title=f"Prior update ({strategy}): {label(prior_update_pb2.UpdateState, update.state)}")
     for column in ("belief", "before", "data alone", "after", "action"):
@@ -216,14 +244,38 @@ def print_update(update: prior_update_pb2.PriorUpdate) -> None:
     for belief in update.beliefs:
         for reason in belief.reasons:
             console.print(f"{belief.belief_id}: {reason}")
+    print_looks(update.looks, "recommendation")
+    print_lineage(update)
     for blocker in update.release_blockers:
         console.print(f"Cannot be accepted yet: {blocker}", style="yellow")
     if update.decided_by:
         console.print(f"Decided by {update.decided_by}: {update.decision_reason}")
 
 
+def print_lineage(update: prior_update_pb2.PriorUpdate) -> None:
+    """What an update was derived from, and what was replaced on the way to it."""
+    lineage = update.lineage
+    for seen in lineage.seen:
+        data = f"data set {seen.dataset_id!r}" if seen.dataset_id else "a summary"
+        days = f" from {seen.window.first_date} to {seen.window.last_date}" if seen.HasField("window") else ""
+        through = f", through update {seen.update_id}" if seen.update_id else ""
+        console.print(f"Has seen {seen.rows} rows of {seen.kpi} in {data}{days}{through}.")
+    if lineage.experiment_ids:
+        console.print(f"Has used the experiments {', '.join(lineage.experiment_ids)}.")
+    if lineage.parent_update_ids:
+        console.print(f"Comes after the updates {', '.join(lineage.parent_update_ids)}, nearest first.")
+    estimands = {belief.belief_id: belief.estimand for belief in update.beliefs}
+    for replaced in lineage.replaced:
+        quantity = estimands[replaced.belief_id].quantity if replaced.belief_id in estimands else 0
+        console.print(
+            f"Replaced belief {replaced.belief_id}, {estimate(replaced.before, quantity)}, in update "
+            f"{replaced.update_id}; Bayes factor against it {number(math.exp(min(replaced.log_bayes_factor, 700)))}."
+        )
+
+
 def print_attribution(attribution: attribution_pb2.Attribution) -> None:
     """An attribution: prior, data and updated answer side by side."""
+    print_stamp(attribution)
     table = Table(title=f"Attribution under model {attribution.model_id}", title_justify="left")
     for column in ("channel", "quantity", "prior", "data alone", "belief and data", "accepted update"):
         table.add_column(column)
@@ -246,7 +298,7 @@ def print_overview(client: Client, options: str) -> None:
     console.print(Panel("Stored results", expand=False))
     for analysis in client.conflicts.list():
         state = label(common_pb2.JobState, analysis.state)
-        what = f"conflict analysis of session {analysis.session_id}: {state}"
+        what = f"conflict analysis of session {analysis.session_id}: {state}{_stamped(analysis)}"
         _entry(analysis, what, f"conflict {analysis.analysis_id} {options}")
     for run in client.sbc.list():
         state = label(common_pb2.JobState, run.state)
@@ -256,11 +308,16 @@ def print_overview(client: Client, options: str) -> None:
         _entry(run, what, f"sbc {run.run_id} {options}")
     for update in client.updates.list():
         state = label(prior_update_pb2.UpdateState, update.state)
-        _entry(update, f"prior update of session {update.session_id}: {state}", f"update {update.update_id} {options}")
+        what = f"prior update of session {update.session_id}: {state}{_stamped(update)}"
+        _entry(update, what, f"update {update.update_id} {options}")
     for attribution in client.attribution.list():
         state = label(common_pb2.JobState, attribution.state)
-        what = f"attribution of model {attribution.model_id}: {state}"
+        what = f"attribution of model {attribution.model_id}: {state}{_stamped(attribution)}"
         _entry(attribution, what, f"attribution {attribution.attribution_id} {options}")
+
+
+def _stamped(message: Any) -> str:
+    return f", {STAMP}" if message.exploratory else ""
 
 
 def _entry(message: Any, what: str, command: str) -> None:

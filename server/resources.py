@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from liftos.bayes.v1 import (
     attribution_pb2,
     common_pb2,
@@ -34,7 +36,7 @@ from persistence.tables import (
     Session,
 )
 from server.errors import ServiceError, not_found
-from server.wire import from_json, timestamp, value_of
+from server.wire import from_json, timestamp, to_array, value_of
 
 E = TypeVar("E", Dataset, Model, Session, Conflict, PriorUpdate, SbcValidation, Attribution, EvidenceCurve)
 
@@ -137,18 +139,37 @@ def model_message(row: Model) -> model_pb2.Model:
 async def session_message(session: AsyncSession, row: Session) -> elicitation_pb2.ElicitationSession:
     """A stored session with its beliefs."""
     model = await by_pk(session, Model, row.model_pk)
+    beliefs = await beliefs_of(session, row.pk)
+    matrix = correlation_of(row, [belief.belief_id for belief in beliefs])
     return elicitation_pb2.ElicitationSession(
         client_id=row.client_id,
         session_id=row.session_id,
         model_id=model.model_id,
         state=value_of(elicitation_pb2.SessionState, row.state),
         client_confidence=row.client_confidence,
-        beliefs=[belief_message(belief) for belief in await beliefs_of(session, row.pk)],
+        beliefs=[belief_message(belief) for belief in beliefs],
         coherence_notes=row.coherence_notes,
         etag=str(row.version),
         create_time=timestamp(row.create_time),
         confirm_time=timestamp(row.confirm_time),
+        adopted_update_id=str(row.adopted_update_pk) if row.adopted_update_pk else "",
+        correlation=None if matrix is None else to_array(matrix),
     )
+
+
+def correlation_of(row: Session, belief_ids: Sequence[str]) -> npt.NDArray[np.float64] | None:
+    """Correlation [k, k] of the beliefs of a session, in this order, on their unconstrained scales; None without any.
+
+    Beliefs that were added beside the adopted ones are independent of them.
+    """
+    if row.correlation is None:
+        return None
+    known = {belief_id: index for index, belief_id in enumerate(row.correlation["belief_ids"])}
+    own = [index for index, belief_id in enumerate(belief_ids) if belief_id in known]
+    theirs = [known[belief_ids[index]] for index in own]
+    matrix = np.eye(len(belief_ids))
+    matrix[np.ix_(own, own)] = np.asarray(row.correlation["matrix"])[np.ix_(theirs, theirs)]
+    return matrix
 
 
 def error_message(job: Job) -> common_pb2.JobError | None:

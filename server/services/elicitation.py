@@ -20,6 +20,7 @@ from persistence.tables import ClientPrior, Job, Model, Session
 from server.calls import Calls
 from server.errors import ServiceError, already_exists, invalid_field, not_found, unimplemented
 from server.idempotency import seen_before
+from server.lineage import accepted_update
 from server.pages import page_of
 from server.resources import belief_message, beliefs_of, owned, session_message
 from server.services.models import check_distribution, check_estimand
@@ -104,6 +105,9 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         """Have a worker compile the statement and store the belief."""
         check_estimand("estimand", request.estimand)
         check_statement("statement", request.statement)
+        factor = request.role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR
+        if factor and request.statement.HasField("updated_prior"):
+            raise invalid_field("role", "an updated prior is the whole prior of its quantity: MARGINAL_REPLACEMENT")
 
         async def prepare(session: AsyncSession, job: Job) -> None:
             row = await self._changeable(session, request.client_id, request.session_id, etag=None)
@@ -112,6 +116,9 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
             )
             if await session.scalar(taken) is not None:
                 raise already_exists("belief", request.belief_id, "belief_id")
+            if request.statement.HasField("updated_prior"):
+                stated = request.statement.updated_prior
+                await accepted_update(session, request.client_id, stated.update_id, "statement.updated_prior.update_id")
 
         return await self.calls.run("ADD_BELIEF", request, context, elicitation_pb2.AddBeliefResponse, prepare)
 
@@ -131,6 +138,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
                     raise not_found("belief", request.belief_id, "belief_id")
                 await session.delete(belief)
                 await session.flush()
+                forget_correlation(row, request.belief_id)
                 left = [belief_message(other) for other in await beliefs_of(session, row.pk)]
                 model = await session.get_one(Model, row.model_pk)
                 row.coherence_notes = coherence_notes(left, channels_of(model))
@@ -168,8 +176,18 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
     async def AdoptPriorUpdate(
         self, request: elicitation_pb2.AdoptPriorUpdateRequest, context: Context
     ) -> elicitation_pb2.AdoptPriorUpdateResponse:
-        """Not there yet."""
-        raise unimplemented("sessions from accepted updates", "")
+        """Have a worker make a session of the priors of an accepted update."""
+
+        async def prepare(session: AsyncSession, job: Job) -> None:
+            await accepted_update(session, request.client_id, request.update_id)
+            if request.model_id:
+                await owned(session, Model, request.client_id, request.model_id)
+            if await get_owned(session, Session, request.client_id, request.session_id) is not None:
+                raise already_exists("elicitation session", request.session_id, "session_id")
+
+        return await self.calls.run(
+            "ADOPT_PRIOR_UPDATE", request, context, elicitation_pb2.AdoptPriorUpdateResponse, prepare
+        )
 
     async def GetElicitationFeedback(
         self, request: elicitation_pb2.GetElicitationFeedbackRequest, context: Context
@@ -182,6 +200,8 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
     ) -> elicitation_pb2.FitPriorResponse:
         """Have a worker compile a statement."""
         check_statement("statement", request.statement)
+        if request.statement.HasField("updated_prior"):
+            raise invalid_field("statement.updated_prior", "is compiled already; add it to a session")
         return await self.calls.run("FIT_PRIOR", request, context, elicitation_pb2.FitPriorResponse)
 
     async def _message(
@@ -219,8 +239,26 @@ def check_statement(path: str, statement: elicitation_pb2.BeliefStatement) -> No
             numbers = list(getattr(quantiles, name))
             if any(later <= earlier for earlier, later in pairwise(numbers)):
                 raise invalid_field(f"{path}.quantiles.{name}", "strictly increasing")
+    elif form == "updated_prior":
+        if statement.family:
+            raise invalid_field(f"{path}.family", "not with an updated prior, which is what it is")
     else:
         check_distribution(f"{path}.distribution", statement.distribution)
+
+
+def forget_correlation(row: Session, belief_id: str) -> None:
+    """Drop a belief from the correlation of its session; what is left of one belief is none."""
+    if row.correlation is None or belief_id not in row.correlation["belief_ids"]:
+        return
+    left = [index for index, other in enumerate(row.correlation["belief_ids"]) if other != belief_id]
+    row.correlation = (
+        {
+            "belief_ids": [row.correlation["belief_ids"][index] for index in left],
+            "matrix": [[row.correlation["matrix"][i][j] for j in left] for i in left],
+        }
+        if len(left) > 1
+        else None
+    )
 
 
 NOT_PRIORS = frozenset(

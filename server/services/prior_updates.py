@@ -190,6 +190,8 @@ async def prior_update_message(session: AsyncSession, row: PriorUpdate) -> prior
     update.session_id = (await by_pk(session, Session, row.session_pk)).session_id
     update.state = value_of(prior_update_pb2.UpdateState, row.state)
     update.etag = str(row.version)
+    for replaced in update.lineage.replaced:
+        replaced.update_id = replaced.update_id or update.update_id  # its own had no name yet when it was written
     update.decided_by = row.decided_by or ""
     update.decision_reason = row.decision_reason or ""
     if row.decide_time is not None:

@@ -23,6 +23,7 @@ from server.certificates import finished_run, fit_key, run_key
 from server.errors import ServiceError, invalid_field, unimplemented
 from server.guard import Guard
 from server.idempotency import seen_before
+from server.lineage import refuse_seen
 from server.pages import page_of
 from server.period import Period
 from server.resources import (
@@ -38,7 +39,7 @@ from server.resources import (
 from server.services.conflicts import check_money
 from server.services.elicitation import check_priors
 from server.settings import Settings
-from server.validation_types import DEFAULT_SIMULATIONS, decides, parts_of
+from server.validation_types import DEFAULT_SIMULATIONS, POSTERIOR, decides, parts_of
 from server.wire import digest, from_json, label, timestamp, to_array, to_json, value_of
 
 MAX_SIMULATIONS = 100_000
@@ -150,6 +151,8 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         parts = parts_of(
             kind, num_simulations, canaries=spec.canaries, carry_over=model.family.startswith("additive_mmm")
         )
+        if any(part == POSTERIOR for part, _ in parts):
+            await refuse_seen(session, model, period, beliefs)
         method = label(sbc_pb2.InferenceMethod, spec.inference_method or sbc_pb2.INFERENCE_METHOD_PRODUCTION)
         alpha = spec.alpha if spec.HasField("alpha") else DEFAULT_ALPHA
         return SbcValidation(

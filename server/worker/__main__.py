@@ -15,6 +15,7 @@ from persistence import jobs, migrate, queue, sbc
 from persistence.database import Database, StorageUnavailable
 from server.lifeline import follow_parent
 from server.settings import Settings
+from server.worker.adoption import adopt_prior_update
 from server.worker.attribution import analyze_attribution
 from server.worker.beliefs import add_belief, fit_prior
 from server.worker.calls import Handler, WorkerContext, run_call
@@ -30,6 +31,7 @@ log = logging.getLogger("server.worker")
 HANDLERS: dict[str, Handler] = {
     "ADD_BELIEF": add_belief,
     "FIT_PRIOR": fit_prior,
+    "ADOPT_PRIOR_UPDATE": adopt_prior_update,
     "ANALYZE_CONFLICT": analyze_conflict,
     "CHECK_NECESSITY": check_necessity,
     "UPDATE_PRIORS": update_priors,

@@ -13,6 +13,7 @@ from engine.conflict.analysis import ConflictRule
 from engine.errors import UnsupportedQuantity
 from persistence.tables import Attribution, Conflict, Job, Model, PriorUpdate, Session
 from server.certificates import reference_certificate
+from server.lineage import already_used, overlaps_of, window_of
 from server.period import Period
 from server.resources import attribution_message, beliefs_of
 from server.services.conflicts import quantity_name
@@ -46,6 +47,9 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         accepted = await _accepted(session, elicited) if elicited else {}
         certified = await reference_certificate(session, model_row, period)
         threshold = await _threshold(session, elicited, period)
+        overlaps = await overlaps_of(session, await window_of(session, model_row, period), beliefs) if beliefs else []
+        if overlaps and not request.exploratory:
+            raise already_used(overlaps, exploratory=True)
     reference = await stored_fit(context, model_row, period)
     believed = await stored_fit(context, model_row, period, beliefs) if beliefs else None
     spec = from_json(model_row.spec, model_pb2.ModelSpec()).additive_mmm
@@ -55,6 +59,7 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         total_media_share=estimate_of_draws(total_share(reference.draws, [channel.name for channel in spec.channels])),
         diagnostics=reference.diagnostics,
         provenance=_provenance(reference, believed),
+        overlaps=overlaps,
     )
     message.summary.extend(explain_attribution(message))
     if request.include_bayesian_validation:
@@ -72,6 +77,7 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
 
     async def commit(session: AsyncSession) -> attribution_pb2.AnalyzeAttributionResponse:
         stored = await session.get_one(Attribution, row.pk)
+        stored.exploratory = bool(overlaps)
         stored.result = to_json(message)
         await session.flush()
         response = await attribution_message(session, stored)

@@ -12,6 +12,8 @@ from engine.priors.belief import Meaning, compile_mean_plus_minus, fit_quantiles
 from engine.priors.distribution import UNIT_INTERVAL, Distribution, Normal, Support, TruncatedNormal
 from persistence.tables import ClientPrior, Job, Model, Session
 from server.errors import ServiceError, already_exists
+from server.formats import estimand as words
+from server.lineage import accepted_update, change_of, inherit
 from server.period import Period
 from server.resources import belief_message, beliefs_of, owned, session_message
 from server.services.elicitation import channels_of, coherence_notes
@@ -66,10 +68,10 @@ def compile_statement(statement: elicitation_pb2.BeliefStatement, support: Suppo
             return fitted.distribution, [fitted.note] if fitted.note else []
     except InvalidInput as error:
         raise InvalidInput(f"{path}.{error.field}", error.message) from None
-    return _on_support(to_law(statement.distribution, path), support, path)
+    return on_support(to_law(statement.distribution, path), support, path)
 
 
-def _on_support(given: Distribution, support: Support, path: str) -> tuple[Distribution, list[str]]:
+def on_support(given: Distribution, support: Support, path: str) -> tuple[Distribution, list[str]]:
     """The given distribution, which must live where the quantity does; a normal is truncated to the support."""
     if given.support == support:
         return given, []
@@ -88,7 +90,10 @@ async def add_belief(context: WorkerContext, job: Job) -> Commit:
     request = elicitation_pb2.AddBeliefRequest.FromString(job.request)
     natural, support, channels = await _support(context, request)
     check_range(request.statement, natural)
-    distribution, notes = compile_statement(request.statement, support)
+    if request.statement.HasField("updated_prior"):
+        distribution, notes = await _updated(context, request, support)
+    else:
+        distribution, notes = compile_statement(request.statement, support)
     role = request.role or elicitation_pb2.BELIEF_ROLE_MARGINAL_REPLACEMENT
     if role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR:
         notes = [*notes, "Multiplies the model's reference prior of the quantity instead of replacing it."]
@@ -124,12 +129,27 @@ async def add_belief(context: WorkerContext, job: Job) -> Commit:
         row.version += 1
         row.coherence_notes = coherence_notes([*(belief_message(other) for other in existing), belief], channels)
         await session.flush()
+        await inherit(session, request.client_id, stored)
         await session.refresh(stored)
         return elicitation_pb2.AddBeliefResponse(
             session=await session_message(session, row), belief=belief_message(stored)
         )
 
     return commit
+
+
+async def _updated(
+    context: WorkerContext, request: elicitation_pb2.AddBeliefRequest, support: Support
+) -> tuple[Distribution, list[str]]:
+    """The prior that an accepted update left of a belief about the same quantity."""
+    path, stated = "statement.updated_prior", request.statement.updated_prior
+    async with context.database.session() as session:
+        update = await accepted_update(session, request.client_id, stated.update_id, f"{path}.update_id")
+    change = change_of(update, stated.belief_id, f"{path}.belief_id")
+    if change.estimand != request.estimand:
+        raise InvalidInput("estimand", f"the update's belief {stated.belief_id!r} is about {words(change.estimand)}")
+    distribution, notes = on_support(to_law(change.after, path), support, path)
+    return distribution, [f"Prior after update {stated.update_id}.", *notes]
 
 
 async def _support(

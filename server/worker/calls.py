@@ -74,8 +74,9 @@ async def run_call(context: WorkerContext, handlers: dict[str, Handler], job_pk:
         raise  # the database's trouble says nothing about the job: it is delivered again
     except Exception as error:
         reason, message, field = explained(error)
+        metadata = error.metadata if isinstance(error, ServiceError) else None
         async with context.database.session() as session:
-            await jobs.fail(session, job.pk, job.attempt, reason, message, field)
+            await jobs.fail(session, job.pk, job.attempt, reason, message, field, metadata)
     finally:
         renewal.cancel()
         await asyncio.gather(renewal, return_exceptions=True)

@@ -14,6 +14,7 @@ from engine.sbc.decision import NecessityInputs
 from persistence import tables
 from persistence.tables import ClientPrior, Conflict, Job, Model, Session
 from server.certificates import reference_certificate
+from server.lineage import already_used, looks_at, overlaps_of, window_of
 from server.period import Period
 from server.resources import beliefs_of, confirmed_session, conflict_message
 from server.wire import label, to_json
@@ -40,6 +41,11 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
             rival = await confirmed_session(session, request.client_id, request.expert_session_id)
             experts = await beliefs_of(session, rival.pk)
         certified = await reference_certificate(session, model_row, period)
+        window = await window_of(session, model_row, period)
+        overlaps = await overlaps_of(session, window, beliefs)
+        overlaps += await overlaps_of(session, window, experts, request.expert_session_id)
+        if overlaps and not request.exploratory:
+            raise already_used(overlaps, exploratory=True)
     rule = ConflictRule(confidence_threshold=row.confidence_threshold)
     fit = await stored_fit(context, model_row, period)
     examined = await examine(context, fit, beliefs, rule, experts)
@@ -72,10 +78,14 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         provenance=fit.provenance,
         notes=notes,
         reference_fit_reused=fit.reused,
+        overlaps=overlaps,
     )
 
     async def commit(session: AsyncSession) -> conflict_pb2.AnalyzeConflictResponse:
         stored = await session.get_one(Conflict, row.pk)
+        stored.window_pk = window.pk
+        stored.exploratory = bool(overlaps)
+        analysis.looks = await looks_at(session, window, beliefs)
         stored.result = to_json(analysis)
         severity = label(conflict_pb2.Severity, analysis.severity)
         stored.severity = None if severity == "UNSPECIFIED" else severity

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.priors.update import Strategy, update
 from persistence.tables import ClientPrior, ConflictEvidence, EvidenceCurve, Job, PriorUpdate, Session
+from server.lineage import lineage_of, refuse_used_experiments, updates_from
 from server.resources import conflict_message, owned
 from server.services.prior_updates import latest_conflict, prior_update_message
 from server.wire import from_json, label, to_json, value_of
@@ -40,6 +41,7 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
         )
         pairs = [(row[0], row[1]) for row in (await session.execute(statement)).all()]
         curves = [curve_of(curve) for _, curve in pairs]
+        refuse_used_experiments([row for row, _ in pairs], request.experiments)
     found = {belief.belief_id: belief for belief in analysis.beliefs}
     updates = []
     for (row, _), curve in zip(pairs, curves, strict=True):
@@ -75,15 +77,12 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
         update_strategy=strategy,
         min_evidence_strength=minimum,
         beliefs=updates,
-        lineage=prior_update_pb2.Lineage(
-            analysis_id=analysis.analysis_id,
-            window=analysis.provenance.window if analysis.provenance.HasField("window") else None,
-            dataset_id=analysis.provenance.dataset_id,
-            dataset_sha256=analysis.provenance.dataset_sha256,
-        ),
+        exploratory=conflict.exploratory,
     )
 
     async def commit(session: AsyncSession) -> prior_update_pb2.UpdatePriorsResponse:
+        recommendation.lineage.CopyFrom(await lineage_of(session, conflict, updates, request.experiments))
+        recommendation.looks = await updates_from(session, conflict)
         stored = PriorUpdate(
             client_id=request.client_id,
             session_pk=elicited.pk,
@@ -91,6 +90,7 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
             update_strategy=label(prior_update_pb2.UpdateStrategy, strategy),
             min_evidence_strength=minimum,
             state="PROPOSED",
+            exploratory=conflict.exploratory,
             result=to_json(recommendation),
             version=1,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
@@ -262,16 +263,22 @@ class Models(_Namespace):
         standard_error: float,
         n_months: int,
         reference_prior: common_pb2.Distribution,
+        window: tuple[datetime.date | str, datetime.date | str] | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> model_pb2.Model:
-        """Register a summary-level model: an estimate with its standard error stands for the data."""
+        """Register a summary-level model: an estimate with its standard error stands for the data.
+
+        `window`: first and last day of the data behind it; without them two summaries of one quantity are taken for
+        the same data.
+        """
         spec = requests.summary_spec(
             estimand=estimand,
             estimate=estimate,
             standard_error=standard_error,
             n_months=n_months,
             reference_prior=reference_prior,
+            window=window,
         )
         return self.register(model_id, spec, timeout=timeout, request_id=request_id)
 
@@ -322,6 +329,7 @@ class Elicitation(_Namespace):
         level: float | None = None,
         quantiles: Mapping[float, float] | None = None,
         distribution: common_pb2.Distribution | None = None,
+        updated_prior: tuple[str, str] | None = None,
         wording: str = "",
         stated_by: str = "",
         role: Name = None,
@@ -331,7 +339,8 @@ class Elicitation(_Namespace):
         """Add a belief and return it as compiled.
 
         It is stated as `mean` ± `plus_minus` with its `meaning` (`"sd"`, or `"interval_half_width"` with `level`), as
-        `quantiles` {probability: value}, or as a `distribution`; see `statement`.
+        `quantiles` {probability: value}, as a `distribution`, or as the `updated_prior` (update id, belief id) that an
+        accepted update left; see `statement`.
         """
         stated = statement(
             mean=mean,
@@ -340,6 +349,7 @@ class Elicitation(_Namespace):
             level=level,
             quantiles=quantiles,
             distribution=distribution,
+            updated_prior=updated_prior,
         )
         request = requests.add_belief(
             self._id,
@@ -397,6 +407,33 @@ class Elicitation(_Namespace):
         request = requests.confirm_session(self._id, session_id, etag=version, request_id=request_id)
         return self._on.unary(self._stubs.elicitation.ConfirmElicitationSession, request, timeout).session
 
+    def adopt_update(
+        self,
+        update_id: str,
+        session_id: str,
+        *,
+        model_id: str = "",
+        projected: bool = False,
+        client_confidence: float | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> elicitation_pb2.ElicitationSession:
+        """Open a session whose beliefs are the priors of an accepted update, to be confirmed and met by other data.
+
+        `model_id`: the model that it is about, by default that of the update. `projected`: take the projections of
+        the priors on one family.
+        """
+        request = requests.adopt_update(
+            self._id,
+            update_id,
+            session_id,
+            model_id=model_id,
+            projected=projected,
+            client_confidence=client_confidence,
+            request_id=request_id,
+        )
+        return self._on.unary(self._stubs.elicitation.AdoptPriorUpdate, request, timeout).session
+
     def get(self, session_id: str, *, timeout: float | None = None) -> elicitation_pb2.ElicitationSession:
         """A session with its beliefs."""
         request = requests.get_session(self._id, session_id)
@@ -441,11 +478,13 @@ class Conflicts(_Namespace):
         session_id: str,
         *,
         data_period_months: int | None = None,
+        hold_out_months: int | None = None,
         confidence_threshold: float | None = None,
         business_impact: common_pb2.Money | None = None,
         expert_session_id: str = "",
         replicates: int | None = None,
         without_causes: bool = False,
+        exploratory: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> conflict_pb2.ConflictAnalysis:
@@ -453,18 +492,21 @@ class Conflicts(_Namespace):
 
         `expert_session_id`: another confirmed session on the model, whose beliefs are compared with this one's.
         `replicates`: data sets to replicate for the replicated-data p-value. `without_causes`: do not look for other
-        causes of a strong conflict. When the timeout is over, DeadlineExceeded has reason STILL_RUNNING; the same
-        `request_id` finds the analysis.
+        causes of a strong conflict. `hold_out_months`: months at the end of the data to leave for later.
+        `exploratory`: go on although a prior has seen rows of the window; the result is stamped. When the timeout is
+        over, DeadlineExceeded has reason STILL_RUNNING; the same `request_id` finds the analysis.
         """
         request = requests.analyze_conflict(
             self._id,
             session_id,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
             confidence_threshold=confidence_threshold,
             business_impact=business_impact,
             expert_session_id=expert_session_id,
             replicates=replicates,
             without_causes=without_causes,
+            exploratory=exploratory,
             request_id=request_id,
         )
         return self._on.unary(self._stubs.conflicts.AnalyzeConflict, request, timeout).analysis
@@ -594,6 +636,7 @@ class Sbc(_Namespace):
         validation_type: Name = None,
         num_simulations: int | None = None,
         data_period_months: int | None = None,
+        hold_out_months: int | None = None,
         seed: int | None = None,
         stop_on_fail: bool = False,
         alpha: float | None = None,
@@ -612,6 +655,7 @@ class Sbc(_Namespace):
             validation_type=validation_type,
             num_simulations=num_simulations,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
             seed=seed,
             stop_on_fail=stop_on_fail,
             alpha=alpha,
@@ -631,6 +675,7 @@ class Sbc(_Namespace):
         validation_type: Name = None,
         num_simulations: int | None = None,
         data_period_months: int | None = None,
+        hold_out_months: int | None = None,
         seed: int | None = None,
         stop_on_fail: bool = False,
         alpha: float | None = None,
@@ -648,6 +693,7 @@ class Sbc(_Namespace):
             validation_type=validation_type,
             num_simulations=num_simulations,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
             seed=seed,
             stop_on_fail=stop_on_fail,
             alpha=alpha,
@@ -723,6 +769,7 @@ class Sbc(_Namespace):
         client_confidence: float | None = None,
         model_id: str = "",
         data_period_months: int | None = None,
+        hold_out_months: int | None = None,
         timeout: float | None = None,
     ) -> sbc_pb2.SbcNecessity:
         """Decide whether simulation-based calibration is essential; an input that is not given is missing, not zero."""
@@ -735,6 +782,7 @@ class Sbc(_Namespace):
             client_confidence=client_confidence,
             model_id=model_id,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
         )
         return self._on.unary(self._stubs.sbc.CheckSbcNecessity, request, timeout).necessity
 
@@ -821,7 +869,9 @@ class Attribution(_Namespace):
         session_id: str = "",
         include_bayesian_validation: bool = False,
         data_period_months: int | None = None,
+        hold_out_months: int | None = None,
         business_impact: common_pb2.Money | None = None,
+        exploratory: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> attribution_pb2.Attribution:
@@ -832,7 +882,9 @@ class Attribution(_Namespace):
             session_id=session_id,
             include_bayesian_validation=include_bayesian_validation,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
             business_impact=business_impact,
+            exploratory=exploratory,
             request_id=request_id,
         )
         return self._on.unary(self._stubs.attribution.AnalyzeAttribution, request, timeout).attribution

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias, TypeVar
@@ -162,6 +163,7 @@ def summary_spec(
     standard_error: float,
     n_months: int,
     reference_prior: common_pb2.Distribution,
+    window: tuple[datetime.date | str, datetime.date | str] | None = None,
 ) -> model_pb2.ModelSpec:
     """Specification of the summary-level conjugate model; see `models.register_summary`."""
     with python_values():
@@ -172,8 +174,13 @@ def summary_spec(
                 standard_error=standard_error,
                 n_months=n_months,
                 reference_prior=reference_prior,
+                window=None if window is None else _date_range(*window),
             )
         )
+
+
+def _date_range(first: datetime.date | str, last: datetime.date | str) -> common_pb2.DateRange:
+    return common_pb2.DateRange(first_date=str(first), last_date=str(last))
 
 
 def register_model(
@@ -295,6 +302,29 @@ def confirm_session(
         )
 
 
+def adopt_update(
+    client_id: str,
+    update_id: str,
+    session_id: str,
+    *,
+    model_id: str,
+    projected: bool,
+    client_confidence: float | None,
+    request_id: str | None,
+) -> elicitation_pb2.AdoptPriorUpdateRequest:
+    """Ask for a session with the priors of an accepted update."""
+    with python_values():
+        return elicitation_pb2.AdoptPriorUpdateRequest(
+            request_id=fresh(request_id),
+            client_id=client_id,
+            update_id=update_id,
+            session_id=session_id,
+            model_id=model_id,
+            projected=projected,
+            client_confidence=client_confidence,
+        )
+
+
 def fit_prior(
     client_id: str, quantity: str | int, statement: elicitation_pb2.BeliefStatement
 ) -> elicitation_pb2.FitPriorRequest:
@@ -315,11 +345,13 @@ def analyze_conflict(
     session_id: str,
     *,
     data_period_months: int | None,
+    hold_out_months: int | None,
     confidence_threshold: float | None,
     business_impact: common_pb2.Money | None,
     expert_session_id: str,
     replicates: int | None,
     without_causes: bool,
+    exploratory: bool,
     request_id: str | None,
 ) -> conflict_pb2.AnalyzeConflictRequest:
     """Ask for a conflict analysis."""
@@ -329,11 +361,13 @@ def analyze_conflict(
             client_id=client_id,
             session_id=session_id,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
             confidence_threshold=confidence_threshold,
             business_impact=business_impact,
             expert_session_id=expert_session_id,
             replicates=replicates,
             without_causes=without_causes,
+            exploratory=exploratory,
         )
 
 
@@ -365,6 +399,7 @@ def run_spec(
     validation_type: Name,
     num_simulations: int | None,
     data_period_months: int | None,
+    hold_out_months: int | None,
     seed: int | None,
     stop_on_fail: bool,
     alpha: float | None,
@@ -385,6 +420,7 @@ def run_spec(
         ),
         num_simulations=num_simulations,
         data_period_months=data_period_months,
+        hold_out_months=hold_out_months,
         seed=seed,
         stop_on_fail=stop_on_fail,
         alpha=alpha,
@@ -472,6 +508,7 @@ def check_necessity(
     client_confidence: float | None,
     model_id: str,
     data_period_months: int | None,
+    hold_out_months: int | None,
 ) -> sbc_pb2.CheckSbcNecessityRequest:
     """Ask whether simulation-based calibration is essential."""
     return built(
@@ -487,6 +524,7 @@ def check_necessity(
         client_confidence=client_confidence,
         model_id=model_id,
         data_period_months=data_period_months,
+        hold_out_months=hold_out_months,
     )
 
 
@@ -573,7 +611,9 @@ def analyze_attribution(
     session_id: str,
     include_bayesian_validation: bool,
     data_period_months: int | None,
+    hold_out_months: int | None,
     business_impact: common_pb2.Money | None,
+    exploratory: bool,
     request_id: str | None,
 ) -> attribution_pb2.AnalyzeAttributionRequest:
     """Ask for an attribution."""
@@ -585,7 +625,9 @@ def analyze_attribution(
             session_id=session_id,
             include_bayesian_validation=include_bayesian_validation,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
             business_impact=business_impact,
+            exploratory=exploratory,
         )
 
 

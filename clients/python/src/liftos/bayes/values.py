@@ -213,20 +213,27 @@ def statement(
     level: float | None = None,
     quantiles: Mapping[float, float] | Sequence[tuple[float, float]] | None = None,
     distribution: common_pb2.Distribution | None = None,
+    updated_prior: tuple[str, str] | None = None,
 ) -> elicitation_pb2.BeliefStatement:
-    """A belief in one of three forms: mean ± with its meaning, quantiles {probability: value}, or a distribution.
+    """A belief in one of four forms: mean ± with its meaning, quantiles {probability: value}, a distribution, or the
+    prior that an accepted update left of a belief (update id, belief id).
 
     `meaning` is `"sd"` or `"interval_half_width"` (then with `level`) and has no default: "± 10 %" alone says nothing.
     Raises InvalidArgument when not exactly one form is given, or a part of the first is missing.
     """
     pieces = {"mean": mean, "plus_minus": plus_minus, "meaning": meaning, "level": level}
     given = {name for name, value in pieces.items() if value is not None}
-    forms = bool(given) + (quantiles is not None) + (distribution is not None)
+    forms = bool(given) + sum(form is not None for form in (quantiles, distribution, updated_prior))
     if forms != 1:
-        problem = "give exactly one of mean with plus_minus and meaning, quantiles, or distribution"
+        problem = "give exactly one of mean with plus_minus and meaning, quantiles, distribution, or updated_prior"
         raise invalid_argument([Violation("statement.form", problem)])
     if distribution is not None:
         return elicitation_pb2.BeliefStatement(distribution=distribution)
+    if updated_prior is not None:
+        update_id, belief_id = updated_prior
+        return elicitation_pb2.BeliefStatement(
+            updated_prior=elicitation_pb2.UpdatedPriorStatement(update_id=update_id, belief_id=belief_id)
+        )
     if quantiles is not None:
         pairs = sorted(quantiles.items() if isinstance(quantiles, Mapping) else quantiles)
         return elicitation_pb2.BeliefStatement(
