@@ -160,6 +160,8 @@ async def release_blockers(session: AsyncSession, row: PriorUpdate) -> list[str]
         for belief in update.beliefs
         if belief.action == prior_update_pb2.UPDATE_ACTION_CHECK_MODEL
     ]
+    if row.exploratory:
+        blockers.append("It rests on an exploratory analysis, which counts data twice: it can never be accepted.")
     if not any(belief.changed for belief in update.beliefs):
         return blockers
     conflict = await by_pk(session, Conflict, row.conflict_pk)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from liftos.bayes import Client, FailedPrecondition, InvalidArgument, NotFound, share_of_outcome, usd
-from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2
+from liftos.bayes.v1 import conflict_pb2, elicitation_pb2, prior_update_pb2
 
 from server import report
 from tests.end_to_end.examples import normal
