@@ -220,6 +220,7 @@ EVERY_METHOD: list[tuple[str, Callable[[Any], Any], str]] = [
         "UpdateElicitationSession",
     ),
     ("elicitation.confirm", lambda c: c.elicitation.confirm("s", etag="1"), "ConfirmElicitationSession"),
+    ("elicitation.adopt_update", lambda c: c.elicitation.adopt_update("u", "s"), "AdoptPriorUpdate"),
     ("elicitation.get", lambda c: c.elicitation.get("s"), "GetElicitationSession"),
     ("elicitation.list", lambda c: c.elicitation.list(), "ListElicitationSessions"),
     ("elicitation.fit_prior", lambda c: c.elicitation.fit_prior("share_of_outcome", **STATED), "FitPrior"),
@@ -282,6 +283,55 @@ def test_sync_and_async_have_the_same_methods(name: str) -> None:
 def test_the_table_of_methods_is_complete() -> None:
     public = {f"{name.lower()}.{method}" for name in NAMESPACES for method in _methods(getattr(client, name))}
     assert {name for name, _, _ in EVERY_METHOD} | ELSEWHERE == public
+
+
+async def test_held_out_months_and_exploratory_use_are_asked_for(served: Served) -> None:
+    months = {"data_period_months": 12, "hold_out_months": 6}
+    await done(served.client.conflicts.analyze("s", **months, exploratory=True))
+    await done(served.client.attribution.analyze("m", session_id="s", **months, exploratory=True))
+    await done(served.client.sbc.start(model_id="m", **months))
+    await done(served.client.sbc.run(model_id="m", **months))
+    await done(served.client.sbc.check_necessity(model_id="m", **months))
+    (conflict,) = served.service.named("AnalyzeConflict")
+    (attribution,) = served.service.named("AnalyzeAttribution")
+    (necessity,) = served.service.named("CheckSbcNecessity")
+    runs = [request.spec for request in served.service.named("StartSbcRun")]
+    assert len(runs) == 2
+    for request in (conflict, attribution, necessity, *runs):
+        assert (request.data_period_months, request.hold_out_months) == (12, 6)
+    assert conflict.exploratory
+    assert attribution.exploratory
+    await done(served.client.conflicts.analyze("s"))
+    assert not served.service.named("AnalyzeConflict")[1].HasField("hold_out_months")
+
+
+async def test_an_accepted_update_is_adopted_whole_or_by_the_belief(served: Served) -> None:
+    await done(served.client.elicitation.adopt_update("u", "s", model_id="m", projected=True, client_confidence=0.8))
+    (request,) = served.service.named("AdoptPriorUpdate")
+    assert (request.update_id, request.session_id, request.model_id) == ("u", "s", "m")
+    assert request.projected
+    assert request.client_confidence == 0.8
+    await done(served.client.elicitation.add_belief("s", "b", lb.roi("x"), updated_prior=("u", "old")))
+    (belief,) = served.service.named("AddBelief")
+    assert (belief.statement.updated_prior.update_id, belief.statement.updated_prior.belief_id) == ("u", "old")
+
+
+async def test_a_summary_states_its_days(served: Served) -> None:
+    for window in ((datetime.date(2023, 1, 1), datetime.date(2023, 12, 31)), ("2023-01-01", "2023-12-31")):
+        await done(
+            served.client.models.register_summary(
+                "m",
+                estimand=lb.roi("x1"),
+                estimate=1,
+                standard_error=1,
+                n_months=12,
+                reference_prior=lb.normal(0, 10),
+                window=window,
+            )
+        )
+    for request in served.service.named("RegisterModel"):
+        stated = request.spec.conjugate_normal.window
+        assert (stated.first_date, stated.last_date) == ("2023-01-01", "2023-12-31")
 
 
 async def test_values_arrive_as_given(served: Served) -> None:

@@ -158,6 +158,27 @@ def test_an_updated_prior_is_of_its_own_quantity_only(client: Client) -> None:
         client.elicitation.adopt_update(update.update_id, "adopted", model_id="radio")
 
 
+@pytest.mark.xfail(reason="pooled statements are not compiled yet", strict=False)
+def test_a_pool_has_seen_the_data_of_its_members(client: Client) -> None:
+    update = first_year(client)
+    adopt(client, update.update_id, "adopted")
+    believe(client, "fresh", "year-1", mean=0.45)
+    client.elicitation.create("pool", model_id="year-1")
+    members = [elicitation_pb2.PooledMember(session_id=name, belief_id="tv") for name in ("fresh", "adopted")]
+    request = elicitation_pb2.AddBeliefRequest(
+        request_id="7b0e3f0e-52a5-4f7e-9d0c-0a86a5a0a002",
+        client_id=client.client_id,
+        session_id="pool",
+        belief_id="pooled",
+        estimand=TV,
+        statement=elicitation_pb2.BeliefStatement(pooled=elicitation_pb2.PooledStatement(members=members)),
+    )
+    belief = client.stubs.elicitation.AddBelief(request, timeout=60).belief
+    assert [(seen.update_id, seen.inherited) for seen in belief.seen] == [(update.update_id, True)]
+    client.elicitation.confirm("pool")
+    assert "belief 'pooled' has seen" in refusal(client, "pool").message
+
+
 def test_only_an_accepted_update_can_be_used(client: Client) -> None:
     summary(client, "year-1", 0.3, YEAR_1)
     believe(client, "own", "year-1")
