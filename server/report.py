@@ -69,7 +69,7 @@ def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
         console.print(belief.explanation, style="bold")
     if analysis.HasField("joint"):
         print_joint(analysis.joint)
-    print_looks(analysis.looks, "analysis")
+    print_looks(analysis.looks, "analysed")
     for note in analysis.notes:
         console.print(f"Note: {note}")
     if analysis.HasField("sbc_necessity"):
@@ -92,9 +92,11 @@ def print_stamp(answer: conflict_pb2.ConflictAnalysis | attribution_pb2.Attribut
 
 
 def print_looks(looks: int, what: str) -> None:
-    """How often the client has looked at these rows for the same unknowns, unless this is the first time."""
+    """How often the client has looked at these rows for the same quantities, unless this is the first time."""
     if looks > 1:
-        console.print(f"Look {looks} at these data: the {what} is the client's number {looks} of these quantities.")
+        console.print(
+            f"Look {looks}: these quantities were {what} {looks} times under rows in common, this time included."
+        )
 
 
 def _error(value: float, digits: int) -> str:
@@ -244,7 +246,7 @@ def print_update(update: prior_update_pb2.PriorUpdate) -> None:
     for belief in update.beliefs:
         for reason in belief.reasons:
             console.print(f"{belief.belief_id}: {reason}")
-    print_looks(update.looks, "recommendation")
+    print_looks(update.looks, "updated")
     print_lineage(update)
     for blocker in update.release_blockers:
         console.print(f"Cannot be accepted yet: {blocker}", style="yellow")

@@ -99,7 +99,7 @@ def test_an_updated_prior_is_refused_with_the_data_behind_it_and_goes_with_the_n
     assert not analysis.overlaps
 
 
-def test_the_refusal_reaches_through_an_update_of_an_update(client: Client) -> None:
+def test_the_refusal_reaches_through_an_update_of_an_update(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
     first = first_year(client)
     summary(client, "year-2", 0.2, YEAR_2)
     adopt(client, first.update_id, "second", model_id="year-2")
@@ -125,6 +125,12 @@ def test_the_refusal_reaches_through_an_update_of_an_update(client: Client) -> N
     error = refusal(client, "third")
     assert f"2023-01-01 to 2023-12-31 (12 rows) through update {first.update_id}" in error.message
     assert error.metadata["overlap"] == "2023-01-01/2023-12-31"
+    capsys.readouterr()
+    report.print_lineage(second)
+    printed = capsys.readouterr().out.replace("\n", " ")
+    assert f"Comes after the updates {first.update_id}" in printed
+    assert "Bayes factor against it 2.718." in printed
+    assert "from 2023-01-01 to 2023-12-31, through update" in printed
 
 
 def test_one_updated_belief_brings_its_lineage_into_a_session_of_own_beliefs(client: Client) -> None:
@@ -177,6 +183,15 @@ def test_a_pool_has_seen_the_data_of_its_members(client: Client) -> None:
     assert [(seen.update_id, seen.inherited) for seen in belief.seen] == [(update.update_id, True)]
     client.elicitation.confirm("pool")
     assert "belief 'pooled' has seen" in refusal(client, "pool").message
+
+
+def test_an_adopted_belief_can_be_removed_before_the_session_is_confirmed(client: Client) -> None:
+    update = first_year(client)
+    client.elicitation.adopt_update(update.update_id, "adopted")
+    session = client.elicitation.remove_belief("adopted", "tv")
+    assert not session.beliefs
+    assert session.state == elicitation_pb2.SESSION_STATE_DRAFT
+    assert session.adopted_update_id == update.update_id
 
 
 def test_only_an_accepted_update_can_be_used(client: Client) -> None:
