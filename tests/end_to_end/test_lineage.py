@@ -127,7 +127,7 @@ def test_the_refusal_reaches_through_an_update_of_an_update(client: Client, caps
     assert error.metadata["overlap"] == "2023-01-01/2023-12-31"
     capsys.readouterr()
     report.print_lineage(second)
-    printed = capsys.readouterr().out.replace("\n", " ")
+    printed = " ".join(capsys.readouterr().out.split())
     assert f"Comes after the updates {first.update_id}" in printed
     assert "Bayes factor against it 2.718." in printed
     assert "from 2023-01-01 to 2023-12-31, through update" in printed
