@@ -148,7 +148,13 @@ async def session_message(session: AsyncSession, row: Session) -> elicitation_pb
         etag=str(row.version),
         create_time=timestamp(row.create_time),
         confirm_time=timestamp(row.confirm_time),
+        share_groups=share_groups(row),
     )
+
+
+def share_groups(row: Session) -> list[elicitation_pb2.ShareGroup]:
+    """The groups of shares that were stated together."""
+    return [from_json(group, elicitation_pb2.ShareGroup()) for group in row.share_groups]
 
 
 def error_message(job: Job) -> common_pb2.JobError | None:
