@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 
+from liftos.bayes.rules import Violation
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -281,11 +282,8 @@ async def pool_members(
         path = f"statement.pooled.members[{index}]"
         row = await owned(session, SessionRow, client_id, one.session_id, field=f"{path}.session_id")
         if row.state != "CONFIRMED":
-            raise ServiceError(
-                "INVALID_STATE",
-                f"{path}.session_id: session {one.session_id!r} is {row.state}; only confirmed beliefs are pooled",
-                metadata={"state": row.state},
-            )
+            message = f"session {one.session_id!r} is {row.state}; only confirmed beliefs are pooled"
+            raise ServiceError("INVALID_STATE", message, violations=[Violation(f"{path}.session_id", message)])
         stored = await session.scalar(
             select(ClientPrior).where(ClientPrior.session_pk == row.pk, ClientPrior.belief_id == one.belief_id)
         )
