@@ -80,6 +80,20 @@ def _ratio(value: float) -> float:
     return math.exp(min(max(value, -_LIMIT), _LIMIT))
 
 
+def _stirling(a: float) -> tuple[float, float]:
+    """What Stirling's formulas leave of log Γ(a), and take too much of ψ(a): ln Γ = (a - ½) ln a - a + ½ ln 2π + r,
+    ψ = ln a - 1/(2a) - s.
+
+    Entropies in these terms keep their digits for narrow laws, where those of Γ and ψ themselves cancel.
+    """
+    if a > 20.0:
+        x = 1.0 / (a * a)
+        r = (1.0 / 12.0 - x * (1.0 / 360.0 - x * (1.0 / 1260.0 - x / 1680.0))) / a
+        return r, x * (1.0 / 12.0 - x * (1.0 / 120.0 - x * (1.0 / 252.0 - x / 240.0)))
+    r = float(special.gammaln(a)) - ((a - 0.5) * math.log(a) - a + 0.5 * math.log(2.0 * math.pi))
+    return r, math.log(a) - 0.5 / a - float(special.digamma(a))
+
+
 class Rules(ABC):
     """What a fit needs to know of a family; `theta` are its unbounded free parameters relative to an anchor."""
 
@@ -241,19 +255,20 @@ class _Gamma(Rules):
     supports = (POSITIVE,)
 
     def make(self, theta: Array, anchor: Anchor) -> Distribution:
-        shape = _ratio(theta[0])
-        return Gamma(shape, shape / (anchor.centre * _ratio(theta[1])))
+        unit = anchor.spread / anchor.centre
+        mean, shape = anchor.centre * _ratio(unit * theta[0]), _ratio(theta[1]) / unit**2
+        return Gamma(shape, shape / mean)
 
     def rough(self, anchor: Anchor) -> Array:
-        return np.array([2.0 * math.log(anchor.centre / anchor.spread), 0.0])
+        return np.zeros(2)
 
     def from_moments(self, mean: float, sd: float, support: Support) -> Distribution:
         return Gamma((mean / sd) ** 2, mean / sd**2)
 
     def entropy(self, law: Distribution) -> float:
         assert isinstance(law, Gamma)
-        shape = law.shape
-        return float(shape - math.log(law.rate) + special.gammaln(shape) + (1.0 - shape) * special.digamma(shape))
+        (r, s), shape = _stirling(law.shape), law.shape
+        return 0.5 * (_LOG_2PI_E + math.log(shape)) - 0.5 / shape + r + (shape - 1.0) * s - math.log(law.rate)
 
     def mode(self, law: Distribution) -> float:
         assert isinstance(law, Gamma)
@@ -267,13 +282,14 @@ class _Beta(Rules):
     supports = (UNIT_INTERVAL,)
 
     def make(self, theta: Array, anchor: Anchor) -> Distribution:
-        return Beta(_ratio(theta[0]), _ratio(theta[1]))
+        # Of mean m and total t the logit has a variance of nearly 1 / (m (1 - m) t).
+        product = anchor.centre * (1.0 - anchor.centre)
+        odds = anchor.centre / (1.0 - anchor.centre) * _ratio(anchor.spread / product * theta[0])
+        total = product / anchor.spread**2 * _ratio(theta[1])
+        return Beta(total * odds / (1.0 + odds), total / (1.0 + odds))
 
     def rough(self, anchor: Anchor) -> Array:
-        # var(logit) is nearly 1/alpha + 1/beta
-        mean = anchor.centre
-        total = mean * (1.0 - mean) / anchor.spread**2
-        return np.log([mean * total, (1.0 - mean) * total])
+        return np.zeros(2)
 
     def from_moments(self, mean: float, sd: float, support: Support) -> Distribution:
         total = mean * (1.0 - mean) / sd**2 - 1.0
@@ -285,9 +301,13 @@ class _Beta(Rules):
 
     def entropy(self, law: Distribution) -> float:
         assert isinstance(law, Beta)
-        a, b = law.alpha, law.beta
-        rest = (a - 1.0) * special.digamma(a) + (b - 1.0) * special.digamma(b) - (a + b - 2.0) * special.digamma(a + b)
-        return float(special.betaln(a, b) - rest)
+        a, b, total = law.alpha, law.beta, law.alpha + law.beta
+        logs = 0.5 * (_LOG_2PI_E + math.log(a) + math.log(b) - 3.0 * math.log(total))
+        rest = -0.5 / a - 0.5 / b + 1.0 / total
+        for shape, factor, sign in ((a, a - 1.0, 1.0), (b, b - 1.0, 1.0), (total, total - 2.0, -1.0)):
+            r, s = _stirling(shape)
+            rest += sign * (r + factor * s)
+        return logs + rest
 
     def mode(self, law: Distribution) -> float:
         assert isinstance(law, Beta)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ Array = NDArray[np.float64]
 
 _STEP = 1e-5  # central differences of entropy and mass, whose own errors are near 1e-15
 _MET = 1e-9
+_GRID_STARTS = 6
 _BOX = 12.0  # parameters relative to the range; a law out here holds it in its tail
 
 
@@ -155,6 +157,14 @@ class _Fitter:
         low = min(low, self.support.upper - width)
         return Uniform(low, low + width)
 
+    def _uniform_about(self, mean: float) -> Distribution:
+        """The widest uniform law about a mean that holds the mass."""
+        self.anchor = Anchor(self.support, mean, self.anchor.spread)
+        law = self._make(np.array([0.0, self._scale_root(lambda value: np.array([0.0, value]))]))
+        if abs(law.mean - mean) > _MET * (self.upper - self.lower):
+            raise self._none_with("mean", mean)  # it would leave the support
+        return law
+
     def _along_the_constraint(self) -> Distribution:
         """Entropy maximised with the mass held: a search from several starts, then the equations to the last digits."""
         best: tuple[float, Distribution] | None = None
@@ -172,7 +182,7 @@ class _Fitter:
                 continue
             highest = max(highest, self._entropy(found.x))
             exact = optimize.root(self._stationary, found.x, tol=1e-13).x
-            if np.max(np.abs(exact)) > _BOX - 1.0 or abs(self._gap(exact)) > _MET:
+            if self._at_an_end(exact) or abs(self._gap(exact)) > _MET:
                 continue
             value = self._entropy(exact)
             if np.max(np.abs(self._stationary(exact))) < 1e-7 and (best is None or value > best[0]):
@@ -180,6 +190,12 @@ class _Fitter:
         if best is None or highest > best[0] + 1e-5:
             raise self._impossible()
         return best[1]
+
+    def _at_an_end(self, theta: Array) -> bool:
+        """Whether a parameter lies where it is clipped, so that the law no longer moves with it."""
+        steps = np.concatenate([np.eye(theta.size), -np.eye(theta.size)])
+        law = self._make(theta)
+        return any(self._make(theta + step) == law for step in steps)
 
     def _stationary(self, theta: Array) -> Array:
         """Mass less the stated one, and the part of the entropy's slope along the constraint."""
@@ -198,6 +214,8 @@ class _Fitter:
         """The law with the stated mass and mean or mode: two equations for two parameters, from several starts."""
         if name == "mode" and self.family is Family.UNIFORM:
             raise InvalidInput("mode", "a uniform law has no most likely value")
+        if self.family is Family.UNIFORM:
+            return self._uniform_about(value)
         statistic = self.rules.mode if name == "mode" else lambda law: law.mean
         self.anchor = Anchor(self.support, value, self.anchor.spread)
 
@@ -208,8 +226,12 @@ class _Fitter:
             except (InvalidInput, OverflowError):  # outside of where a law exists, or its mean
                 return [1.0, 1.0]
 
+        # The equations are far from linear, so the search starts where they are nearly met: at the best of a grid.
+        rough = self.rules.rough(self.anchor)
+        grid = [rough + offset for offset in product(np.arange(-3.0, 3.5, 0.5), repeat=rough.size)]
+        starts = sorted(grid, key=lambda theta: max(abs(value) for value in equations(theta)))[:_GRID_STARTS]
         best: tuple[float, Distribution] | None = None
-        for start in self._starts():
+        for start in starts:
             found = optimize.root(equations, start, tol=1e-13).x
             if np.max(np.abs(found)) > _BOX or np.max(np.abs(equations(found))) > _MET:
                 continue
@@ -220,12 +242,15 @@ class _Fitter:
             if best is None or entropy > best[0]:
                 best = entropy, law
         if best is None:
-            raise InvalidInput(
-                name,
-                f"no {self.family.value} law with {name} {value:g} has probability {self.probability:g} between "
-                f"{self.lower:g} and {self.upper:g}",
-            )
+            raise self._none_with(name, value)
         return best[1]
+
+    def _none_with(self, name: str, value: float) -> InvalidInput:
+        return InvalidInput(
+            name,
+            f"no {self.family.value} law with {name} {value:g} has probability {self.probability:g} between "
+            f"{self.lower:g} and {self.upper:g}",
+        )
 
     def _impossible(self) -> InvalidInput:
         return InvalidInput(

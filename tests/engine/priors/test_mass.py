@@ -95,6 +95,14 @@ def test_mass_and_statistic_are_both_met(family: Family, name: str) -> None:
     assert found == pytest.approx(0.48, abs=1e-8)
 
 
+def test_a_gamma_of_a_given_mode_is_found_far_from_the_first_guess() -> None:
+    # shape 1.682869, rate .227623: mode .682869/.227623 = 3
+    law = fit_range(1.0, 10.0, 0.7, POSITIVE, Family.GAMMA, mode=3.0).distribution
+    assert isinstance(law, Gamma)
+    assert (law.shape - 1.0) / law.rate == pytest.approx(3.0, abs=1e-8)
+    assert float(law.cdf(10.0) - law.cdf(1.0)) == pytest.approx(0.7, abs=1e-8)
+
+
 def test_the_probability_is_met_on_the_real_line_around_the_middle() -> None:
     fitted = fit_range(-1.0, 3.0, 0.9, REAL_LINE)
     assert fitted.distribution.mean == pytest.approx(1.0)
