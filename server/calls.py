@@ -24,7 +24,7 @@ from server.wire import fingerprint
 R = TypeVar("R", bound=Message)
 Prepare = Callable[[AsyncSession, Job], Awaitable[None]]
 
-FITTING = frozenset({"ANALYZE_CONFLICT", "ANALYZE_ATTRIBUTION"})
+FITTING = frozenset({"ANALYZE_CONFLICT", "ANALYZE_ATTRIBUTION", "ELICITATION_FEEDBACK"})
 """Kinds that may need a fit of many seconds; everything else goes before them in the queue."""
 
 POLL_SECONDS = 2.0

@@ -147,6 +147,26 @@ def show_report(client: ClientId = "acme", target: Target = "", data_dir: DataDi
         print_overview(connection, f"--client {client} {where}".rstrip())
 
 
+@show_app.command("session")
+def show_session(
+    session_id: str,
+    client: ClientId = "acme",
+    feedback: Annotated[
+        bool, typer.Option("--feedback", help="What the beliefs imply; computed by the worker of a running server.")
+    ] = False,
+    target: Target = "",
+    data_dir: DataDir = None,
+) -> None:
+    """An elicitation session: its beliefs, how well they say what was stated, and what they imply."""
+    from server.report import print_feedback, print_session
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        print_session(connection.elicitation.get(session_id))
+        if feedback:
+            print_feedback(connection.elicitation.feedback(session_id))
+
+
 @show_app.command("conflict")
 def show_conflict(analysis_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
     """A conflict analysis."""

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from liftos.bayes import Client
-from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
+from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2, sbc_pb2
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -28,6 +28,84 @@ def estimate(message: common_pb2.Estimate, quantity: int) -> str:
     if wide is None:
         return shown(centre, quantity)
     return f"{shown(centre, quantity)}  [{shown(wide.lower, quantity)}, {shown(wide.upper, quantity)}]"
+
+
+def print_session(session: elicitation_pb2.ElicitationSession) -> None:
+    """An elicitation session: a table per belief with what the law says, its odds, and remarks on all of them."""
+    state = label(elicitation_pb2.SessionState, session.state)
+    console.print(f"Session {session.session_id} about model {session.model_id}: {state}")
+    for belief in session.beliefs:
+        console.print(_belief(belief))
+        if belief.fit.probabilities:
+            console.print(_stated(belief))
+        for line in (*belief.fit.odds, *belief.notes):
+            console.print(line)
+        for pair in belief.disagreement:
+            console.print(
+                f"{pair.first} and {pair.second} are {pair.wasserstein_scaled:.2f} sd apart "
+                f"(Jensen-Shannon {pair.jensen_shannon_nats:.3f} nats)"
+            )
+    for group in session.share_groups:
+        name = label(common_pb2.Quantity, group.quantity).lower().replace("_", " ")
+        console.print(f"Stated together as {name}: {', '.join(group.belief_ids)}")
+    for note in session.coherence_notes:
+        console.print(f"Note: {note}", style="bold")
+
+
+def _belief(belief: elicitation_pb2.Belief) -> Table:
+    """What a belief says, and what other families would have made of its tails."""
+    quantity = belief.estimand.quantity
+    table = Table(title=f"Belief {belief.belief_id}: {estimand(belief.estimand)}", title_justify="left")
+    table.add_column("")
+    table.add_column("")
+    table.add_row("mean  [95 % interval]", estimate(belief.summary, quantity))
+    for untold in belief.fit.untold:
+        table.add_row(f"{100 * untold.probability:.0f} % quantile, not asked for", shown(untold.value, quantity))
+    for other in belief.fit.families:
+        family = label(common_pb2.PriorFamily, other.family).lower().replace("_", " ")
+        mark = " (taken)" if other.family == belief.fit.family else ""
+        table.add_row(
+            f"1 to 99 % as {family}{mark}",
+            f"{shown(other.quantile_01, quantity)} to {shown(other.quantile_99, quantity)}",
+        )
+    if belief.fit.interpolated:
+        table.add_row("checked by", "nothing: as many parameters as numbers stated")
+    if belief.HasField("data_seen"):
+        table.add_row("stated after seeing the data", "yes" if belief.data_seen else "no")
+    return table
+
+
+def _stated(belief: elicitation_pb2.Belief) -> Table:
+    """Stated against fitted probabilities."""
+    table = Table(show_header=True)
+    for column in ("below", "stated", "fitted"):
+        table.add_column(column, justify="right")
+    for one in belief.fit.probabilities:
+        table.add_row(shown(one.value, belief.estimand.quantity), f"{one.stated:.3f}", f"{one.fitted:.3f}")
+    return table
+
+
+def print_feedback(feedback: elicitation_pb2.ElicitationFeedback) -> None:
+    """What the beliefs of a session imply before they meet the data."""
+    for threshold in feedback.thresholds:
+        console.print(f"{threshold.belief_id}: {threshold.explanation}", style="bold")
+    if feedback.totals:
+        table = Table(title="Implied totals", title_justify="left")
+        for column in ("", "mean  [95 % interval]", "chance of more than the whole"):
+            table.add_column(column)
+        for total in feedback.totals:
+            chance = f"{100 * total.impossible:.1f} %" if total.HasField("impossible") else "–"
+            table.add_row(total.what, estimate(total.total, common_pb2.QUANTITY_SHARE_OF_OUTCOME), chance)
+        console.print(table)
+    if feedback.HasField("predictive"):
+        row = feedback.predictive.row
+        console.print(
+            f"Predicted outcome of the window: {estimate(feedback.predictive.total, 0)}. Of a single row: "
+            f"{number(row.lower)} to {number(row.upper)} in {100 * row.level:.0f} % of them; the data range from "
+            f"{number(feedback.predictive.observed_lowest)} to {number(feedback.predictive.observed_highest)}."
+        )
+    for note in feedback.notes:
+        console.print(f"Note: {note}")
 
 
 def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
@@ -298,6 +376,10 @@ def print_attribution(attribution: attribution_pb2.Attribution) -> None:
 def print_overview(client: Client, options: str) -> None:
     """Everything of a client that can be read again, newest first, with the command that shows it whole."""
     console.print(Panel("Stored results", expand=False))
+    for session in client.elicitation.list():
+        state = label(elicitation_pb2.SessionState, session.state)
+        what = f"elicitation session about model {session.model_id}, {len(session.beliefs)} beliefs: {state}"
+        _entry(session, what, f"session {session.session_id} {options}")
     for analysis in client.conflicts.list():
         state = label(common_pb2.JobState, analysis.state)
         what = f"conflict analysis of session {analysis.session_id}: {state}{_stamped(analysis)}"

@@ -152,6 +152,7 @@ async def session_message(session: AsyncSession, row: Session) -> elicitation_pb
         etag=str(row.version),
         create_time=timestamp(row.create_time),
         confirm_time=timestamp(row.confirm_time),
+        share_groups=share_groups(row),
         adopted_update_id=str(row.adopted_update_pk) if row.adopted_update_pk else "",
         correlation=None if matrix is None else to_array(matrix),
     )
@@ -170,6 +171,11 @@ def correlation_of(row: Session, belief_ids: Sequence[str]) -> npt.NDArray[np.fl
     matrix = np.eye(len(belief_ids))
     matrix[np.ix_(own, own)] = np.asarray(row.correlation["matrix"])[np.ix_(theirs, theirs)]
     return matrix
+
+
+def share_groups(row: Session) -> list[elicitation_pb2.ShareGroup]:
+    """The groups of shares that were stated together."""
+    return [from_json(group, elicitation_pb2.ShareGroup()) for group in row.share_groups]
 
 
 def error_message(job: Job) -> common_pb2.JobError | None:

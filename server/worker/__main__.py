@@ -17,10 +17,11 @@ from server.lifeline import follow_parent
 from server.settings import Settings
 from server.worker.adoption import adopt_prior_update
 from server.worker.attribution import analyze_attribution
-from server.worker.beliefs import add_belief, fit_prior
+from server.worker.beliefs import add_belief, add_shares, fit_prior
 from server.worker.calls import Handler, WorkerContext, run_call
 from server.worker.compilation import keep_compilations, use_one_thread
 from server.worker.conflict import analyze_conflict
+from server.worker.feedback import elicitation_feedback
 from server.worker.models import ModelStore
 from server.worker.necessity import check_necessity
 from server.worker.shards import OtherVersion, run_shard
@@ -30,6 +31,8 @@ log = logging.getLogger("server.worker")
 
 HANDLERS: dict[str, Handler] = {
     "ADD_BELIEF": add_belief,
+    "ADD_SHARES": add_shares,
+    "ELICITATION_FEEDBACK": elicitation_feedback,
     "FIT_PRIOR": fit_prior,
     "ADOPT_PRIOR_UPDATE": adopt_prior_update,
     "ANALYZE_CONFLICT": analyze_conflict,

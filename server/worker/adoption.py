@@ -7,7 +7,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import InvalidInput
 from engine.models.protocol import Model as EngineModel
-from engine.priors.distribution import Distribution
 from persistence.lookup import get_owned
 from persistence.tables import ClientPrior, Job, Model, Session
 from server.errors import already_exists
@@ -16,10 +15,11 @@ from server.period import Period
 from server.resources import belief_message, beliefs_of, owned, session_message
 from server.services.elicitation import channels_of, coherence_notes
 from server.wire import from_array, from_json, label, to_json
-from server.worker.beliefs import on_support
+from server.worker.beliefs import place_of
 from server.worker.calls import Commit, WorkerContext
-from server.worker.convert import estimate_of_law, from_law, to_law
-from server.worker.models import belief_support, check_known
+from server.worker.convert import estimate_of_law, from_law
+from server.worker.models import check_known
+from server.worker.statements import Compiled, compile_given
 
 
 async def adopt_prior_update(context: WorkerContext, job: Job) -> Commit:
@@ -82,7 +82,7 @@ async def adopt_prior_update(context: WorkerContext, job: Job) -> Commit:
 
 def _law(
     request: elicitation_pb2.AdoptPriorUpdateRequest, change: prior_update_pb2.BeliefUpdate, model: EngineModel
-) -> Distribution:
+) -> Compiled:
     """The updated prior, or its projection, which the model must be able to have."""
     stored = change.after
     if request.projected:
@@ -92,7 +92,7 @@ def _law(
         stored = change.projection.distribution
     try:
         check_known(model, change.estimand, "model_id")
-        return on_support(to_law(stored), belief_support(model, change.estimand), "model_id")[0]
+        return compile_given(stored, place_of(model, change.estimand), path="model_id")
     except InvalidInput as error:
         raise InvalidInput("model_id", f"belief {change.belief_id!r}: {error.message}") from None
 
@@ -101,7 +101,7 @@ def _belief(
     request: elicitation_pb2.AdoptPriorUpdateRequest,
     change: prior_update_pb2.BeliefUpdate,
     before: elicitation_pb2.Belief,
-    prior: Distribution,
+    prior: Compiled,
 ) -> elicitation_pb2.Belief:
     """The updated prior as a belief, in the words of the one that it replaces."""
     what = "Projection of the prior" if request.projected else "Prior"
@@ -115,8 +115,9 @@ def _belief(
         wording=before.wording,
         stated_by=before.stated_by,
         role=elicitation_pb2.BELIEF_ROLE_MARGINAL_REPLACEMENT,
-        compiled=from_law(prior),
+        compiled=from_law(prior.distribution),
         notes=[f"{what} after update {request.update_id}{kept}."],
-        summary=estimate_of_law(prior),
+        summary=estimate_of_law(prior.distribution),
+        fit=prior.fit,
         data_seen=before.data_seen if before.HasField("data_seen") else None,
     )

@@ -213,6 +213,18 @@ EVERY_METHOD: list[tuple[str, Callable[[Any], Any], str]] = [
         lambda c: c.elicitation.add_belief("s", "b", lb.share_of_outcome("x1"), **STATED),
         "AddBelief",
     ),
+    (
+        "elicitation.add_shares",
+        lambda c: c.elicitation.add_shares(
+            "s", "share_of_media", {"x1": (0.6, 0.1), "x2": (0.4, 0.1)}, meaning="sd", data_seen=False
+        ),
+        "AddShareBeliefs",
+    ),
+    (
+        "elicitation.feedback",
+        lambda c: c.elicitation.feedback("s", data_period_months=12, hold_out_months=3),
+        "GetElicitationFeedback",
+    ),
     ("elicitation.remove_belief", lambda c: c.elicitation.remove_belief("s", "b", etag="1"), "RemoveBelief"),
     (
         "elicitation.update",

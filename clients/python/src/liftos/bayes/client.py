@@ -6,7 +6,7 @@ import datetime
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import grpc
 from google.protobuf.message import Message
@@ -25,7 +25,7 @@ from liftos.bayes.v1 import (
     sbc_pb2,
     system_pb2,
 )
-from liftos.bayes.values import statement
+from liftos.bayes.values import Stated, statement
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
@@ -323,46 +323,85 @@ class Elicitation(_Namespace):
         belief_id: str,
         estimand: common_pb2.Estimand,
         *,
-        mean: float | None = None,
-        plus_minus: float | None = None,
-        meaning: str | int | None = None,
-        level: float | None = None,
-        quantiles: Mapping[float, float] | None = None,
-        distribution: common_pb2.Distribution | None = None,
-        updated_prior: tuple[str, str] | None = None,
         wording: str = "",
         stated_by: str = "",
         role: Name = None,
+        data_seen: bool | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
+        **stated: Unpack[Stated],
     ) -> elicitation_pb2.Belief:
         """Add a belief and return it as compiled.
 
-        It is stated as `mean` ± `plus_minus` with its `meaning` (`"sd"`, or `"interval_half_width"` with `level`), as
-        `quantiles` {probability: value}, as a `distribution`, or as the `updated_prior` (update id, belief id) that an
-        accepted update left; see `statement`.
+        It is stated in one of the forms that `liftos.bayes.values.Stated` describes: as `mean` ± `plus_minus` with its
+        `meaning`, as `quantiles`, a `range` with its `probability`, a `roulette`, `mode_and_bounds`, a `distribution`,
+        a `pooled` belief of several experts, or the `updated_prior` that an accepted update left; all but the last
+        three perhaps with a `family`. `data_seen`: whether
+        whoever states it had seen the data.
         """
-        stated = statement(
-            mean=mean,
-            plus_minus=plus_minus,
-            meaning=meaning,
-            level=level,
-            quantiles=quantiles,
-            distribution=distribution,
-            updated_prior=updated_prior,
-        )
         request = requests.add_belief(
             self._id,
             session_id,
             belief_id,
             estimand,
-            stated,
+            statement(**stated),
             wording=wording,
             stated_by=stated_by,
             role=role,
+            data_seen=data_seen,
             request_id=request_id,
         )
         return self._on.unary(self._stubs.elicitation.AddBelief, request, timeout).belief
+
+    def add_shares(
+        self,
+        session_id: str,
+        quantity: str | int,
+        shares: Mapping[str, tuple[float, float]],
+        *,
+        meaning: str | int,
+        level: float | None = None,
+        belief_ids: Mapping[str, str] | None = None,
+        wording: str = "",
+        stated_by: str = "",
+        data_seen: bool | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> elicitation_pb2.ElicitationSession:
+        """Add beliefs about the shares of several channels at once, so that they sum to one.
+
+        `quantity` is `"share_of_media"`, with every channel of the model, or `"share_of_outcome"`, with any; `shares`
+        {channel: (mean, plus_minus)} with one `meaning` for all. A belief is named like its channel unless
+        `belief_ids` {channel: belief_id} says otherwise.
+        """
+        request = requests.add_shares(
+            self._id,
+            session_id,
+            quantity,
+            shares,
+            meaning=meaning,
+            level=level,
+            belief_ids=belief_ids,
+            wording=wording,
+            stated_by=stated_by,
+            data_seen=data_seen,
+            request_id=request_id,
+        )
+        return self._on.unary(self._stubs.elicitation.AddShareBeliefs, request, timeout).session
+
+    def feedback(
+        self,
+        session_id: str,
+        *,
+        data_period_months: int | None = None,
+        hold_out_months: int | None = None,
+        timeout: float | None = None,
+    ) -> elicitation_pb2.ElicitationFeedback:
+        """What the beliefs of a session imply together, before they meet the data of a trailing window."""
+        request = requests.elicitation_feedback(
+            self._id, session_id, data_period_months=data_period_months, hold_out_months=hold_out_months
+        )
+        return self._on.unary(self._stubs.elicitation.GetElicitationFeedback, request, timeout).feedback
 
     def remove_belief(
         self,
@@ -449,24 +488,11 @@ class Elicitation(_Namespace):
         self,
         quantity: str | int,
         *,
-        mean: float | None = None,
-        plus_minus: float | None = None,
-        meaning: str | int | None = None,
-        level: float | None = None,
-        quantiles: Mapping[float, float] | None = None,
-        distribution: common_pb2.Distribution | None = None,
         timeout: float | None = None,
+        **stated: Unpack[Stated],
     ) -> elicitation_pb2.FitPriorResponse:
         """Compile a statement about a quantity (`"roi"`, …) without storing it; the statement is as in `add_belief`."""
-        stated = statement(
-            mean=mean,
-            plus_minus=plus_minus,
-            meaning=meaning,
-            level=level,
-            quantiles=quantiles,
-            distribution=distribution,
-        )
-        request = requests.fit_prior(self._id, quantity, stated)
+        request = requests.fit_prior(self._id, quantity, statement(**stated))
         return self._on.unary(self._stubs.elicitation.FitPrior, request, timeout)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 from google.protobuf import field_mask_pb2
@@ -22,7 +22,7 @@ from liftos.bayes.v1 import (
     prior_update_pb2,
     sbc_pb2,
 )
-from liftos.bayes.values import built, enum_value, python_values
+from liftos.bayes.values import built, enum_value, mean_plus_minus, python_values
 
 M = TypeVar("M", bound=Message)
 Name: TypeAlias = str | int | None
@@ -265,6 +265,7 @@ def add_belief(
     wording: str,
     stated_by: str,
     role: Name,
+    data_seen: bool | None,
     request_id: str | None,
 ) -> elicitation_pb2.AddBeliefRequest:
     """Ask for a belief to be added."""
@@ -279,6 +280,58 @@ def add_belief(
             wording=wording,
             stated_by=stated_by,
             role=elicitation_pb2.BeliefRole.ValueType(enum_value(elicitation_pb2.BeliefRole, role, "role")),
+            data_seen=data_seen,
+        )
+
+
+def add_shares(
+    client_id: str,
+    session_id: str,
+    quantity: str | int,
+    shares: Mapping[str, tuple[float, float]],
+    *,
+    meaning: str | int,
+    level: float | None,
+    belief_ids: Mapping[str, str] | None,
+    wording: str,
+    stated_by: str,
+    data_seen: bool | None,
+    request_id: str | None,
+) -> elicitation_pb2.AddShareBeliefsRequest:
+    """Ask for shares of several channels to be added together."""
+    with python_values():
+        return elicitation_pb2.AddShareBeliefsRequest(
+            request_id=fresh(request_id),
+            client_id=client_id,
+            session_id=session_id,
+            quantity=common_pb2.Quantity.ValueType(enum_value(common_pb2.Quantity, quantity, "quantity")),
+            shares=[
+                elicitation_pb2.ChannelShare(
+                    belief_id=(belief_ids or {}).get(name, name),
+                    channel=name,
+                    share=mean_plus_minus(
+                        f"shares[{index}].share",
+                        {"mean": mean, "plus_minus": plus_minus, "meaning": meaning, "level": level},
+                    ),
+                )
+                for index, (name, (mean, plus_minus)) in enumerate(shares.items())
+            ],
+            wording=wording,
+            stated_by=stated_by,
+            data_seen=data_seen,
+        )
+
+
+def elicitation_feedback(
+    client_id: str, session_id: str, *, data_period_months: int | None, hold_out_months: int | None
+) -> elicitation_pb2.GetElicitationFeedbackRequest:
+    """Ask what the beliefs of a session imply."""
+    with python_values():
+        return elicitation_pb2.GetElicitationFeedbackRequest(
+            client_id=client_id,
+            session_id=session_id,
+            data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
         )
 
 
