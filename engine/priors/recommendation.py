@@ -28,7 +28,8 @@ class Situation:
         z: two-sided normal distance with the node-split p-value of belief and data.
         belief_months: what the belief is worth; data_months: what there is of data.
         prior_sensitivity: power-scaling shift of the posterior by the belief; None where it has no moments.
-        joint_conflict: whether the beliefs together are contradicted and this one is among those that clash.
+        joint_conflict: whether the beliefs are contradicted together though none is alone, and this one is among those
+        that clash.
         incoherence_z: by how much the shares that this belief is one of miss their sum; None where it is none of such.
         experiment_z: distance of the experiments from the data, in standard deviations; None without any.
         outcome: what the strategy did: KEEP, UPDATE, WIDEN or ROBUSTIFY.
@@ -136,8 +137,8 @@ TABLE: tuple[Row, ...] = (
         "together too much",
         lambda s: not s.in_conflict and s.joint_conflict,
         Action.RE_ELICIT,
-        "The data do not contradict this belief alone, but they contradict the beliefs taken together, and this one is "
-        "among those that clash: ask for them again, all together.",
+        "The data contradict none of the beliefs alone, but all of them taken together, and this one is among those "
+        "that clash: ask for them again, all together.",
     ),
     Row(
         "silent data",

@@ -48,7 +48,7 @@ def advice(
         belief_months=belief_months,
         data_months=case.curve.months,
         prior_sensitivity=sensitivity,
-        joint_conflict=_clashes(analysis.joint, figures.belief_id),
+        joint_conflict=_clashes(analysis, figures.belief_id),
         incoherence_z=(
             analysis.joint.incoherence_z
             if analysis.joint.HasField("incoherence_z")
@@ -66,9 +66,10 @@ def _severity(value: conflict_pb2.Severity.ValueType) -> Severity | None:
     return None if name == "UNSPECIFIED" else Severity[name]
 
 
-def _clashes(joint: conflict_pb2.JointConflict, belief_id: str) -> bool:
-    """Whether the beliefs together are contradicted and this one is among those that clash."""
-    if not joint.conflict:
+def _clashes(analysis: conflict_pb2.ConflictAnalysis, belief_id: str) -> bool:
+    """Whether the beliefs are contradicted together though none is alone, and this one is among those that clash."""
+    joint = analysis.joint
+    if not joint.conflict or any(belief.conflict for belief in analysis.beliefs):
         return False
     directions = {part.belief_id: abs(part.direction) for part in joint.parts}
     return directions[belief_id] >= CLASHES * max(directions.values())
