@@ -24,6 +24,14 @@ def shown(value: float, quantity: int) -> str:
     return number(value)
 
 
+def spread(message: common_pb2.Estimate, quantity: int) -> str:
+    """Centre and standard deviation of an estimate; the median alone where there is no finite one."""
+    centre = message.mean if message.HasField("mean") else message.median
+    if not message.HasField("sd"):
+        return shown(centre, quantity)
+    return f"{shown(centre, quantity)} ± {shown(message.sd, quantity)}"
+
+
 def estimand(message: common_pb2.Estimand) -> str:
     """Name of an estimand for people."""
     if message.quantity == common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME:

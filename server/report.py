@@ -309,21 +309,30 @@ def print_update(update: prior_update_pb2.PriorUpdate) -> None:
         console.print(f"{STAMP}: it rests on an analysis that counts data twice.", style="bold red")
     strategy = label(prior_update_pb2.UpdateStrategy, update.update_strategy)
     table = Table(title=f"Prior update ({strategy}): {label(prior_update_pb2.UpdateState, update.state)}")
-    for column in ("belief", "before", "data alone", "after", "action"):
+    with_experiments = any(belief.HasField("experiment_side") for belief in update.beliefs)
+    experiments = ["experiments"] if with_experiments else []
+    for column in ("belief", "before", "data alone", *experiments, "after", "worth in months", "action"):
         table.add_column(column)
     for belief in update.beliefs:
         quantity = belief.estimand.quantity
+        side = belief.experiment_side
         table.add_row(
             belief.belief_id,
             estimate(belief.before_summary, quantity),
             estimate(belief.data_side, quantity),
+            *([estimate(side, quantity) if belief.HasField("experiment_side") else "–"] if with_experiments else []),
             estimate(belief.after_summary, quantity),
+            _worth(belief),
             label(prior_update_pb2.UpdateAction, belief.action),
         )
     console.print(table)
+    for sentence in update.summary:
+        console.print(sentence)
     for belief in update.beliefs:
-        for reason in belief.reasons:
+        for reason in belief.reasons[1:]:
             console.print(f"{belief.belief_id}: {reason}")
+        if belief.HasField("projection"):
+            console.print(f"{belief.belief_id}: {_projection(belief.projection)}")
     print_looks(update.looks, "updated")
     print_lineage(update)
     for blocker in update.release_blockers:
@@ -351,6 +360,22 @@ def print_lineage(update: prior_update_pb2.PriorUpdate) -> None:
             f"Replaced belief {replaced.belief_id}, {estimate(replaced.before, quantity)}, in update "
             f"{replaced.update_id}; Bayes factor against it {number(math.exp(min(replaced.log_bayes_factor, 700)))}."
         )
+
+
+def _worth(belief: prior_update_pb2.BeliefUpdate) -> str:
+    """What the prior is worth in months of data, before and after."""
+    before = number(belief.prior_ess_months_before) if belief.HasField("prior_ess_months_before") else "–"
+    after = number(belief.prior_ess_months_after) if belief.HasField("prior_ess_months_after") else "–"
+    return f"{before} → {after}"
+
+
+def _projection(found: prior_update_pb2.Projection) -> str:
+    """What is lost by one distribution in the place of the updated prior."""
+    if not found.HasField("distribution"):
+        return f"No projection. {found.refusal}"
+    family = str(found.distribution.WhichOneof("kind")).replace("_", " ")
+    told = f"Nearest {family}: {number(found.kl_nats)} nats, distribution functions within {found.max_cdf_error:.3f}."
+    return f"{told} It must not stand in. {found.refusal}" if found.refused else told
 
 
 def print_attribution(attribution: attribution_pb2.Attribution) -> None:

@@ -49,7 +49,7 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
     rule = ConflictRule(confidence_threshold=row.confidence_threshold)
     fit = await stored_fit(context, model_row, period)
     examined = await examine(context, fit, beliefs, rule, experts)
-    joint = joint_message(examined, await asyncio.to_thread(examine_jointly, fit, examined), rule)
+    joint = joint_message(examined, await asyncio.to_thread(examine_jointly, elicited, examined), rule)
     messages = [belief_message(one) for one in examined]
     notes = fit_notes(fit, period.months)
     if request.HasField("replicates"):

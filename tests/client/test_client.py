@@ -251,7 +251,11 @@ EVERY_METHOD: list[tuple[str, Callable[[Any], Any], str]] = [
         lambda c: c.sbc.check_necessity(model_complexity=12, conflict_severity="very strong"),
         "CheckSbcNecessity",
     ),
-    ("updates.propose", lambda c: c.updates.propose("s", update_strategy="evidence_weighted"), "UpdatePriors"),
+    (
+        "updates.propose",
+        lambda c: c.updates.propose("s", update_strategy="power_prior", power=0.5, project_to="log_normal"),
+        "UpdatePriors",
+    ),
     ("updates.get", lambda c: c.updates.get("u"), "GetPriorUpdate"),
     ("updates.list", lambda c: c.updates.list(session_id="s"), "ListPriorUpdates"),
     ("updates.accept", lambda c: c.updates.accept("u", etag="1", decided_by="Ann"), "AcceptPriorUpdate"),
@@ -411,6 +415,32 @@ async def test_values_that_no_message_can_hold_are_invalid_arguments(
     with pytest.raises(lb.InvalidArgument):
         await done(call(served.client))
     assert served.service.seen == []
+
+
+def test_an_experiment_is_a_value_of_the_request_and_a_wrong_one_names_its_field() -> None:
+    about = lb.roi("tv")
+    lift = lb.experiment("lift", about, estimate=1.5, standard_error=0.2, first_date="2024-01-01", scope="12 regions")
+    request = lb.requests.update_priors(
+        "acme",
+        "s",
+        update_strategy="evidence_weighted",
+        min_evidence_strength=None,
+        analysis_id="",
+        experiments=[lift],
+        power=None,
+        robust_weight=None,
+        gate=False,
+        conservative_p_value=None,
+        project_to=None,
+        request_id=None,
+    )
+    assert request.without_gate
+    assert request.experiments[0].estimand == about
+    assert request.experiments[0].window.first_date == "2024-01-01"
+    assert not lb.experiment("lift", about, estimate=1.5, standard_error=0.2).HasField("window")
+    with pytest.raises(lb.InvalidArgument) as caught:
+        lb.experiment("lift", about, estimate="much", standard_error=0.2)  # type: ignore[arg-type]
+    assert [v.field for v in caught.value.violations] == ["estimate"]
 
 
 def test_mean_and_give_or_take_need_their_meaning() -> None:

@@ -862,15 +862,35 @@ class AsyncUpdates(_Namespace):
         *,
         update_strategy: Name = None,
         min_evidence_strength: float | None = None,
+        analysis_id: str = "",
+        experiments: Sequence[common_pb2.Experiment] = (),
+        power: float | None = None,
+        robust_weight: float | None = None,
+        gate: bool = True,
+        conservative_p_value: float | None = None,
+        project_to: Name = None,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> prior_update_pb2.PriorUpdate:
-        """Recommend an update for every belief of a session, from its latest conflict analysis."""
+        """Recommend an update for every belief of a session.
+
+        From the analysis with this id, or the latest successful one that is not exploratory; `experiments` count beside
+        its data. `power` is for `"power_prior"` alone, `robust_weight` for `"robust_mixture"`, `gate=False` (mix at any
+        evidence) for `"evidence_weighted"`, `conservative_p_value` for `"conservative"`. `project_to` asks for the
+        nearest distribution of a family beside the update, for example `"normal"`.
+        """
         request = requests.update_priors(
             self._id,
             session_id,
             update_strategy=update_strategy,
             min_evidence_strength=min_evidence_strength,
+            analysis_id=analysis_id,
+            experiments=experiments,
+            power=power,
+            robust_weight=robust_weight,
+            gate=gate,
+            conservative_p_value=conservative_p_value,
+            project_to=project_to,
             request_id=request_id,
         )
         return (await self._on.unary(self._stubs.updates.UpdatePriors, request, timeout)).update

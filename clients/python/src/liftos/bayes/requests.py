@@ -590,6 +590,13 @@ def update_priors(
     *,
     update_strategy: Name,
     min_evidence_strength: float | None,
+    analysis_id: str,
+    experiments: Sequence[common_pb2.Experiment],
+    power: float | None,
+    robust_weight: float | None,
+    gate: bool,
+    conservative_p_value: float | None,
+    project_to: Name,
     request_id: str | None,
 ) -> prior_update_pb2.UpdatePriorsRequest:
     """Ask for a recommendation."""
@@ -602,6 +609,13 @@ def update_priors(
                 enum_value(prior_update_pb2.UpdateStrategy, update_strategy, "update_strategy")
             ),
             min_evidence_strength=min_evidence_strength,
+            analysis_id=analysis_id,
+            experiments=experiments,
+            power=power,
+            robust_weight=robust_weight,
+            without_gate=not gate,
+            conservative_p_value=conservative_p_value,
+            project_to=common_pb2.PriorFamily.ValueType(enum_value(common_pb2.PriorFamily, project_to, "project_to")),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypedDict, TypeVar, Unpack
@@ -152,6 +153,33 @@ def money(minor_units: int, currency: str) -> common_pb2.Money:
     """An amount in minor units of an ISO 4217 currency, for example `money(150_00, "EUR")` for 150 euros."""
     with python_values():
         return common_pb2.Money(minor_units=minor_units, currency=currency)
+
+
+def experiment(
+    experiment_id: str,
+    about: common_pb2.Estimand,
+    *,
+    estimate: float,
+    standard_error: float,
+    first_date: str | datetime.date = "",
+    last_date: str | datetime.date = "",
+    scope: str = "",
+) -> common_pb2.Experiment:
+    """A randomised experiment about a quantity, with its estimate and standard error in the units of the quantity.
+
+    `first_date` and `last_date`, ISO 8601, say when it ran, `scope` where or on whom.
+    """
+    window = built(common_pb2.DateRange, "window", first_date=str(first_date), last_date=str(last_date))
+    return built(
+        common_pb2.Experiment,
+        "",
+        experiment_id=experiment_id,
+        estimand=about,
+        estimate=estimate,
+        standard_error=standard_error,
+        window=window if first_date or last_date else None,
+        scope=scope,
+    )
 
 
 def normal(mean: float, sd: float) -> common_pb2.Distribution:
