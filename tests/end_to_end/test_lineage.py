@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
+import grpc
 import pytest
 from liftos.bayes import Client, FailedPrecondition, InvalidArgument, NotFound, share_of_outcome, usd
-from liftos.bayes.v1 import conflict_pb2, elicitation_pb2, prior_update_pb2
+from liftos.bayes.errors import from_rpc_error
+from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2
 
 from server import report
 from tests.end_to_end.examples import normal
@@ -261,6 +264,41 @@ def test_asking_for_an_exploratory_answer_where_nothing_overlaps_stamps_nothing(
     summary(client, "year-1", 0.3, YEAR_1)
     believe(client, "own", "year-1")
     assert not analysed(client, "own", exploratory=True).exploratory
+
+
+@pytest.mark.xfail(reason="experiments do not go into an update yet", strict=False)
+def test_an_experiment_goes_into_a_chain_of_updates_once(client: Client) -> None:
+    summary(client, "year-1", 0.3, YEAR_1)
+    believe(client, "own", "year-1")
+    analysed(client, "own")
+
+    def proposed(session_id: str, *names: str) -> prior_update_pb2.PriorUpdate:
+        experiments = [
+            common_pb2.Experiment(experiment_id=name, estimand=TV, estimate=0.3, standard_error=0.1) for name in names
+        ]
+        request = prior_update_pb2.UpdatePriorsRequest(
+            request_id=str(uuid.uuid4()),
+            client_id=client.client_id,
+            session_id=session_id,
+            update_strategy=prior_update_pb2.UPDATE_STRATEGY_FULL_BAYESIAN,
+            experiments=experiments,
+        )
+        try:
+            return client.stubs.updates.UpdatePriors(request, timeout=60).update
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+
+    first = client.updates.accept(proposed("own", "lift-1"), decided_by="analyst")
+    assert list(first.lineage.experiment_ids) == ["lift-1"]
+    summary(client, "year-2", 0.35, YEAR_2)
+    session = adopt(client, first.update_id, "next", model_id="year-2")
+    assert list(session.beliefs[0].experiment_ids) == ["lift-1"]
+    analysed(client, "next")
+    with pytest.raises(FailedPrecondition) as caught:
+        proposed("next", "lift-1", "lift-2")
+    assert caught.value.reason == "DATA_ALREADY_USED"
+    assert caught.value.metadata["experiment_id"] == "lift-1"
+    assert list(proposed("next", "lift-2").lineage.experiment_ids) == ["lift-1", "lift-2"]
 
 
 def test_summaries_of_a_quantity_are_the_same_data_unless_both_state_other_days(client: Client) -> None:
