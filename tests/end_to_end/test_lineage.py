@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 from typing import Any
 
@@ -134,6 +136,20 @@ def test_the_refusal_reaches_through_an_update_of_an_update(client: Client, caps
     assert f"Comes after the updates {first.update_id}" in printed
     assert "Bayes factor against it 2.718." in printed
     assert "from 2023-01-01 to 2023-12-31, through update" in printed
+
+
+def test_the_lineage_of_an_update_is_shown_on_the_command_line(service: Any, client: Client) -> None:
+    update = first_year(client)
+    options = ("--client", client.client_id, "--target", service.address)
+    shown = subprocess.run(
+        [sys.executable, "-m", "server.cli", "show", "lineage", update.update_id, *options],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    printed = " ".join(shown.stdout.split())
+    assert "Has seen 12 rows of share_of_outcome[TV] in a summary from 2023-01-01 to 2023-12-31." in printed
+    assert f"Replaced belief tv, 50.0 % [30.4 %, 69.6 %], in update {update.update_id}" in printed
 
 
 def test_one_updated_belief_brings_its_lineage_into_a_session_of_own_beliefs(client: Client) -> None:
