@@ -13,6 +13,7 @@ from liftos.bayes import (
     NotFound,
     Unimplemented,
     channel,
+    coefficient,
     share_of_media,
     share_of_outcome,
 )
@@ -294,6 +295,29 @@ def test_shares_of_media_are_scaled_and_cannot_be_the_priors_of_a_prediction(cli
     assert total.total.mean == pytest.approx(1.0)
     assert total.impossible == 0
     assert all(threshold.explanation for threshold in feedback.thresholds)
+
+
+def test_a_belief_that_no_fit_can_have_as_its_prior_is_named_and_the_others_keep_their_thresholds(
+    client: Client,
+) -> None:
+    register_mmm(client)
+    session = opened(client, model_id="mmm")
+    for event in ("event_1", "event_2"):
+        client.elicitation.add_belief(
+            session, event, coefficient(event), mean=100.0, plus_minus=50.0, meaning="sd", family="student_t"
+        )
+    client.elicitation.add_belief(
+        session, "x1", share_of_outcome("x1"), mean=0.3, plus_minus=0.1, meaning="sd", family="truncated_normal"
+    )
+    feedback = client.elicitation.feedback(session, timeout=180)
+    assert not feedback.HasField("predictive")
+    assert "event_1, event_2 as its prior" in " ".join(feedback.notes)
+    # The first event is before the window of 24 months, so its data cannot say anything of it.
+    outside, inside, share = feedback.thresholds
+    assert "next to nothing" in outside.explanation
+    assert not outside.HasField("lower")
+    assert inside.lower < 100.0 < inside.upper
+    assert 0 < share.lower < 0.3 < share.upper
 
 
 def test_shares_of_media_of_some_channels_are_refused(client: Client) -> None:
