@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 from liftos.bayes import (
@@ -17,7 +21,7 @@ from liftos.bayes import (
     share_of_media,
     share_of_outcome,
 )
-from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2
+from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, sbc_pb2
 
 from tests.end_to_end.examples import normal, register_mmm, register_tv
 
@@ -92,6 +96,8 @@ def test_a_belief_of_another_family_is_analysed_and_updated(client: Client) -> N
     assert 12.5 < math.exp(recentred.log_bayes_factor) < 17.0
     update = client.updates.propose(session, update_strategy="evidence_weighted")
     assert update.beliefs[0].changed
+    run = client.sbc.run(model_id="tv", session_id=session, num_simulations=100, seed=5).result(timeout=120)
+    assert run.verdict.kind == sbc_pb2.VERDICT_KIND_PASS  # the belief is the model's prior
 
 
 @pytest.mark.parametrize(
@@ -342,3 +348,15 @@ def test_incoherent_beliefs_are_remarked_on(client: Client) -> None:
     (note,) = client.elicitation.get(session).coherence_notes
     assert "0.60" in note
     assert "less than the whole" in note
+
+
+def test_the_command_shows_a_session_and_its_feedback(client: Client, service: Any) -> None:
+    register_tv(client)
+    session = opened(client)
+    client.elicitation.add_belief(session, "tv", TV, mean=0.5, plus_minus=0.1, meaning="sd")
+    command = [sys.executable, "-m", "server.cli", "show", "session", session, "--feedback"]
+    command += ["--client", client.client_id, "--target", service.address]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "160"})
+    text = " ".join(shown.stdout.split())
+    assert "1 in 20 that the share of outcome of TV is below 33.6 %" in text
+    assert "called wrong if they said below 26.0 %" in text

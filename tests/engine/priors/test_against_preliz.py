@@ -1,7 +1,7 @@
 """Ranges and quartiles against PreliZ, which minimises the same criteria by other means.
 
 Its roulette is a widget that fits the density, a different criterion, so it is not compared. PreliZ comes with the
-extra `bench`.
+extra `preliz`.
 """
 
 from __future__ import annotations
