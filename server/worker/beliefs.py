@@ -204,7 +204,7 @@ async def _about(
 def place_of(model: EngineModel, estimand: common_pb2.Estimand) -> Place:
     """What beliefs about an estimand of the model are about, and where they live."""
     natural, beliefs = natural_support(model, estimand), belief_support(model, estimand)
-    return Place(estimand.quantity, words(estimand), natural, beliefs)
+    return Place(estimand.quantity, f"the {words(estimand)}", natural, beliefs)
 
 
 async def _open_session(session: AsyncSession, client_id: str, session_id: str) -> Session:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 from liftos.bayes import (
@@ -13,10 +17,11 @@ from liftos.bayes import (
     NotFound,
     Unimplemented,
     channel,
+    coefficient,
     share_of_media,
     share_of_outcome,
 )
-from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2
+from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, sbc_pb2
 
 from tests.end_to_end.examples import normal, register_mmm, register_tv
 
@@ -91,6 +96,8 @@ def test_a_belief_of_another_family_is_analysed_and_updated(client: Client) -> N
     assert 12.5 < math.exp(recentred.log_bayes_factor) < 17.0
     update = client.updates.propose(session, update_strategy="evidence_weighted")
     assert update.beliefs[0].changed
+    run = client.sbc.run(model_id="tv", session_id=session, num_simulations=100, seed=5).result(timeout=120)
+    assert run.verdict.kind == sbc_pb2.VERDICT_KIND_PASS  # the belief is the model's prior
 
 
 @pytest.mark.parametrize(
@@ -296,6 +303,29 @@ def test_shares_of_media_are_scaled_and_cannot_be_the_priors_of_a_prediction(cli
     assert all(threshold.explanation for threshold in feedback.thresholds)
 
 
+def test_a_belief_that_no_fit_can_have_as_its_prior_is_named_and_the_others_keep_their_thresholds(
+    client: Client,
+) -> None:
+    register_mmm(client)
+    session = opened(client, model_id="mmm")
+    for event in ("event_1", "event_2"):
+        client.elicitation.add_belief(
+            session, event, coefficient(event), mean=100.0, plus_minus=50.0, meaning="sd", family="student_t"
+        )
+    client.elicitation.add_belief(
+        session, "x1", share_of_outcome("x1"), mean=0.3, plus_minus=0.1, meaning="sd", family="truncated_normal"
+    )
+    feedback = client.elicitation.feedback(session, timeout=180)
+    assert not feedback.HasField("predictive")
+    assert "event_1, event_2 as its prior" in " ".join(feedback.notes)
+    # The first event is before the window of 24 months, so its data cannot say anything of it.
+    outside, inside, share = feedback.thresholds
+    assert "next to nothing" in outside.explanation
+    assert not outside.HasField("lower")
+    assert inside.lower < 100.0 < inside.upper
+    assert 0 < share.lower < 0.3 < share.upper
+
+
 def test_shares_of_media_of_some_channels_are_refused(client: Client) -> None:
     register_mmm(client)
     client.models.register_mmm(
@@ -318,3 +348,15 @@ def test_incoherent_beliefs_are_remarked_on(client: Client) -> None:
     (note,) = client.elicitation.get(session).coherence_notes
     assert "0.60" in note
     assert "less than the whole" in note
+
+
+def test_the_command_shows_a_session_and_its_feedback(client: Client, service: Any) -> None:
+    register_tv(client)
+    session = opened(client)
+    client.elicitation.add_belief(session, "tv", TV, mean=0.5, plus_minus=0.1, meaning="sd")
+    command = [sys.executable, "-m", "server.cli", "show", "session", session, "--feedback"]
+    command += ["--client", client.client_id, "--target", service.address]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "160"})
+    text = " ".join(shown.stdout.split())
+    assert "1 in 20 that the share of outcome of TV is below 33.6 %" in text
+    assert "called wrong if they said below 26.0 %" in text

@@ -83,7 +83,7 @@ def test_the_order_of_the_members_changes_nothing(laws: tuple, pool: type) -> No
 
 
 @pytest.mark.parametrize("pool", [linear_pool, log_pool])
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0.1, 50.0), min_size=1, max_size=5))
 def test_a_pool_of_equal_beliefs_is_that_belief_whatever_the_weights(pool: type, weights: list[float]) -> None:
     law = Beta(3.0, 5.0)

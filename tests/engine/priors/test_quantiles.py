@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
@@ -92,6 +92,7 @@ def test_a_fit_does_not_depend_on_the_unit(family: Family, factor: float) -> Non
     assert other.distribution.mean == pytest.approx(one.distribution.mean * factor, rel=1e-5)
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.floats(0.02, 0.98), min_size=2, max_size=5, unique=True),
     st.lists(st.floats(0.02, 0.98), min_size=2, max_size=5, unique=True),

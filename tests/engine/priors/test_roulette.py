@@ -25,7 +25,7 @@ def test_many_chips_laid_as_a_beta_says_give_that_beta_back() -> None:
     assert (fitted.alpha, fitted.beta) == pytest.approx((6.0, 12.0), rel=5e-3)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(2, 400))
 def test_more_chips_laid_alike_change_no_more_than_the_half_chip_does(factor: int) -> None:
     one = fit_roulette(EDGES, CHIPS, UNIT_INTERVAL)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
@@ -30,6 +30,7 @@ def test_shares_of_outcome_keep_their_means_and_leave_a_rest() -> None:
         assert law.alpha + law.beta == pytest.approx(math.fsum(shares.alpha))
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.floats(2.0, 500.0), st.lists(st.floats(0.05, 1.0), min_size=2, max_size=6), st.booleans())
 def test_the_sds_of_a_dirichlet_give_it_back(concentration: float, parts: list[float], rest: bool) -> None:
     whole = np.asarray(parts) / sum(parts) * (0.7 if rest else 1.0)

@@ -565,7 +565,9 @@ class StatementFit(_message.Message):
     family: _common_pb2.PriorFamily.ValueType
     """Family of the distribution; UNSPECIFIED for a mixture or a distribution on a grid."""
     max_error: _builtins.float
-    """Largest difference of the two; above .02 it is remarked on, above .05 refused."""
+    """Largest difference of the two; above .02 it is remarked on, above .05 refused. Of a roulette, whose chips are known to
+    half a chip only, above .05 and half a chip's weight.
+    """
     interpolated: _builtins.bool
     """Whether the statement has no more numbers than the family parameters, so that nothing checks the fit."""
     @_builtins.property
@@ -641,7 +643,7 @@ Global___Disagreement: _TypeAlias = Disagreement  # noqa: Y015
 
 @_typing.final
 class ShareGroup(_message.Message):
-    """Beliefs about shares that were stated together."""
+    """Beliefs about shares that were stated together. The group ends when one of them is removed; the others stay."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
