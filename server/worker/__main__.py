@@ -22,6 +22,8 @@ from server.worker.compilation import keep_compilations, use_one_thread
 from server.worker.conflict import analyze_conflict
 from server.worker.models import ModelStore
 from server.worker.necessity import check_necessity
+from server.worker.policies import create_policy
+from server.worker.replays import replay_policy
 from server.worker.shards import OtherVersion, run_shard
 from server.worker.updates import update_priors
 
@@ -32,6 +34,8 @@ HANDLERS: dict[str, Handler] = {
     "FIT_PRIOR": fit_prior,
     "ANALYZE_CONFLICT": analyze_conflict,
     "CHECK_NECESSITY": check_necessity,
+    "CREATE_POLICY": create_policy,
+    "REPLAY_POLICY": replay_policy,
     "UPDATE_PRIORS": update_priors,
     "ANALYZE_ATTRIBUTION": analyze_attribution,
 }
