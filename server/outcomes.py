@@ -173,8 +173,8 @@ def _sentence(record: conflict_pb2.SeverityRecord) -> str:
     name = label(conflict_pb2.Severity, record.severity).lower().replace("_", " ")
     neither = record.resolved - record.for_data - record.for_client
     return (
-        f"Evidence against the belief {name}: {record.resolved} of {record.analysed} resolved, {record.for_data} for "
-        f"the data, {record.for_client} for the client, {neither} for neither; the data were right in "
-        f"{100 * record.hit_rate:.0f} % (95 % interval {100 * record.hit_rate_lower:.0f} % to "
+        f"{name.capitalize()} evidence against the belief: {record.resolved} of {record.analysed} resolved, "
+        f"{record.for_data} for the data, {record.for_client} for the client, {neither} for neither; the data were "
+        f"right in {100 * record.hit_rate:.0f} % (95 % interval {100 * record.hit_rate_lower:.0f} % to "
         f"{100 * record.hit_rate_upper:.0f} %)."
     )

@@ -1,0 +1,75 @@
+"""What a run costs: from measured runs alone, with compiling counted once."""
+
+from __future__ import annotations
+
+import pytest
+from liftos.bayes.v1 import sbc_pb2
+
+from server.worker.costs import NOTHING, Measured, Timing, cost_message, planned_fits, timing
+
+
+def batch(simulations: int, compute: float, compiling: float = 0.0, posterior: bool = False) -> sbc_pb2.BatchFinished:
+    part = sbc_pb2.SBC_PART_POSTERIOR if posterior else sbc_pb2.SBC_PART_PRIOR
+    return sbc_pb2.BatchFinished(
+        part=part, n_simulations=simulations, compute_seconds=compute, compile_seconds=compiling
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "family", "fits"),
+    [
+        (sbc_pb2.VALIDATION_TYPE_QUICK, "conjugate_normal/1", 100),
+        (sbc_pb2.VALIDATION_TYPE_STANDARD, "additive_mmm/1", 100),
+        (sbc_pb2.VALIDATION_TYPE_POSTERIOR, "additive_mmm/1", 200),
+        # prior, posterior twice, and the canaries, of which a model without carry-over has one less
+        (sbc_pb2.VALIDATION_TYPE_COMPREHENSIVE, "additive_mmm/1", 100 + 200 + 400),
+        (sbc_pb2.VALIDATION_TYPE_COMPREHENSIVE, "conjugate_normal/1", 100 + 200 + 300),
+    ],
+)
+def test_a_simulation_of_posterior_sbc_counts_for_two_fits(
+    kind: sbc_pb2.ValidationType.ValueType, family: str, fits: int
+) -> None:
+    assert planned_fits(kind, 100, family) == fits
+
+
+def test_compiling_is_counted_once_however_large_the_run() -> None:
+    # 100 s on the clock by two workers: each compiles for 40 s and then computes 50 fits a minute.
+    found = timing(100.0, [batch(50, 100.0, 40.0), batch(50, 100.0, 40.0)])
+    assert found == Timing(seconds=100.0, compile_share=0.4, fits=100, slowest=1.0)
+    assert found.predicted(100) == pytest.approx(100.0)
+    assert found.predicted(1000) == pytest.approx(40.0 + 600.0)
+    assert found.bound(1000) == found.predicted(1000)  # all shards went alike
+
+
+def test_the_bound_takes_every_shard_to_be_the_slowest() -> None:
+    found = timing(30.0, [batch(10, 10.0), batch(10, 20.0, posterior=True), batch(10, 20.0)])
+    assert found is not None
+    assert found.fits == 40
+    # 50 s for 40 fits; the last shard took 2 s for each
+    assert found.slowest == pytest.approx(2.0 / 1.25)
+    assert found.predicted(80) == pytest.approx(60.0)
+    assert found.bound(80) == pytest.approx(96.0)
+
+
+def test_without_a_run_the_cost_is_unknown_and_a_pilot_is_offered() -> None:
+    assert timing(10.0, []) is None
+    message = cost_message(NOTHING, 500)
+    assert message.basis == sbc_pb2.COST_BASIS_UNKNOWN
+    assert (message.fits, message.runs) == (500, 0)
+    assert not message.HasField("seconds_median")
+    assert not message.HasField("seconds_90")
+    assert "A QUICK run of 100 simulations measures it" in message.explanation
+
+
+def test_few_runs_give_a_bound_and_many_their_own_spread() -> None:
+    def told(*seconds: float) -> sbc_pb2.SbcCost:
+        timings = [Timing(each, 0.0, 100, 1.5) for each in seconds]
+        return cost_message(Measured(sbc_pb2.COST_BASIS_SAME_MODEL, timings, "model 'm' over 24 months"), 100)
+
+    one = told(10.0)
+    assert (one.runs, one.seconds_median, one.seconds_90) == (1, 10.0, pytest.approx(15.0))
+    assert "is a bound instead" in one.explanation
+    # of ten runs half took at most the fifth, and nine at most the ninth
+    ten = told(*range(1, 11))
+    assert (ten.runs, ten.seconds_median, ten.seconds_90) == (10, 5.0, 9.0)
+    assert "the 10 newest finished runs of model 'm' over 24 months" in ten.explanation
