@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from liftos.bayes.v1 import common_pb2, conflict_pb2
-from scipy import special
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -69,6 +68,8 @@ def hit_rate(hits: int, resolved: int) -> tuple[float, float, float]:
 
     The interval ends at 0 without a hit and at 1 without a miss (Brown, Cai and DasGupta 2001, §3.1.2).
     """
+    from scipy import special  # a third of a second, which no server needs to start
+
     tail = (1.0 - LEVEL) / 2.0
     a, b = hits + 0.5, resolved - hits + 0.5
     lower = 0.0 if hits == 0 else float(special.betaincinv(a, b, tail))

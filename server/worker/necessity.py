@@ -44,12 +44,13 @@ CENTS = 100
 EXACT = "exact"
 """Name of the inference of a model with a closed form, which has no sampler to doubt."""
 
-# A label stands for its band; the geometric middle of the band is compared with the threshold.
+# A label stands for its band; the geometric middle of the band is compared with the threshold, of the one without an
+# upper end what is just inside.
 LABELLED = {
     sbc_pb2.CONFLICT_SEVERITY_WEAK: math.sqrt(3.0),
     sbc_pb2.CONFLICT_SEVERITY_MODERATE: math.sqrt(30.0),
     sbc_pb2.CONFLICT_SEVERITY_STRONG: math.sqrt(1000.0),
-    sbc_pb2.CONFLICT_SEVERITY_VERY_STRONG: 100.0,
+    sbc_pb2.CONFLICT_SEVERITY_VERY_STRONG: math.nextafter(100.0, math.inf),
 }
 
 
@@ -73,6 +74,12 @@ class Calibration:
     def failed(self) -> bool:
         """Whether a FAIL stands."""
         return self.verdict == "FAIL"
+
+    @property
+    def answer(self) -> ValidationType:
+        """The kind of run that could undo the FAIL: one that asks the same and can pass, which a QUICK one cannot."""
+        kind = ValidationType[self.validation_type]
+        return ValidationType.STANDARD if kind is ValidationType.QUICK else kind
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ def necessity_message(
     signs = [trigger.value for trigger in found.evidence]
     if calibration.failed:
         # A smaller run, or one that does not ask about what failed, would change nothing.
-        kind, simulations = ValidationType[calibration.validation_type], 2 * calibration.simulations
+        kind, simulations = calibration.answer, 2 * calibration.simulations
         signs.append("STANDING_FAIL")
         sentences.append(_standing_fail(calibration))
     elif calibration.verdict == "PASS":
@@ -180,7 +187,7 @@ def _standing_fail(run: Calibration) -> str:
     names = ", ".join(run.failing) or "what it ranked"
     return (
         f"SBC run {run.run_id} failed ({names}). It stands until a larger run passes that ranks the same: "
-        f"{run.validation_type} with more than {run.simulations} simulations."
+        f"{run.answer.value} with more than {run.simulations} simulations."
     )
 
 

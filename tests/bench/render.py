@@ -343,8 +343,8 @@ def _latency(result: Result) -> list[str]:
     head = ("call", "parameters", "calls", "median ms", "90 % ms", "worst ms", "first ms")
     return [
         "Through the client, by a service with one worker for calls; the limit of both is 1000 ms. Updates are of one",
-        "belief; decisions look up the model's fit, its certificate and the cost of a run, and are stored. The first call",
-        "comes to a worker that has done nothing of its kind; the very first of all waits for the worker to start.",
+        "belief; decisions look up the model's fit, its certificate and the cost of a run, and are stored. The first",
+        "call comes to a worker that has done nothing of its kind; the very first waits for the worker to start.",
         "",
         *_table(
             head,

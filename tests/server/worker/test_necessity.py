@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import math
 import uuid
 from typing import Any, cast
@@ -23,7 +24,7 @@ from server.period import Period
 from server.policies import BUILT_IN, thresholds_message
 from server.wire import from_json, to_json
 from server.worker.convert import to_policy
-from server.worker.necessity import Calibration, check_necessity, fit_evidence, restored, stored
+from server.worker.necessity import Calibration, check_necessity, fit_evidence, necessity_message, restored, stored
 from server.worker.policies import create_policy, policy_in_force
 from server.worker.replays import decided_again
 
@@ -100,6 +101,24 @@ async def test_a_check_reads_the_diagnostics_of_the_stored_fit(
         job = await jobs.create(session, "acme", "CHECK_NECESSITY", request.SerializeToString())
         found = cast(Any, await (await check_necessity(NO_CONTEXT, job))(session)).necessity
         assert list(found.evidence) == ["NO_CERTIFIED_PASS"]
+
+
+def test_a_quick_run_that_failed_is_answered_by_one_that_can_pass() -> None:
+    calibration = Calibration("r", "FAIL", "QUICK", 100, "2026-01-01T00:00:00+00:00", ("sigma",))
+    now = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+    found = necessity_message(NecessityInputs(n_parameters=5), NecessityEvidence(), calibration, POLICY_V1, now)
+    assert found.recommended_validation_type == sbc_pb2.VALIDATION_TYPE_STANDARD
+    assert found.recommended_simulations == 200
+    assert "STANDARD with more than 100 simulations" in found.explanation
+    assert found.satisfied_by_run_id == ""
+
+
+def test_the_age_of_a_pass_is_told_in_days() -> None:
+    passed = Calibration("r", "PASS", "STANDARD", 500, "2026-01-01T00:00:00+00:00")
+    for hours, words in ((23, "within the last 24 hours"), (47, "yesterday"), (49, "2 days ago")):
+        now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(hours=hours)
+        found = necessity_message(NecessityInputs(), NecessityEvidence(), passed, POLICY_V1, now)
+        assert f"SBC run r passed {words} with 500 simulations." in found.explanation
 
 
 def test_a_certified_fit_with_good_diagnostics_triggers_nothing() -> None:
