@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,14 +16,28 @@ from server.certificates import PRODUCTION
 from server.formats import number
 from server.period import Period
 from server.validation_types import DEFAULT_SIMULATIONS, POSTERIOR, parts_of
-from server.wire import label
 
 RUNS = 10
 """Most runs that are looked at, the newest: what ran long ago ran on other machines."""
 ENOUGH_RUNS = 5
 """From so many runs on their spread is that of runs; with fewer it is taken from their shards."""
+PER_POSTERIOR = 2
+"""Fits of a simulation of posterior SBC."""
 SIMILAR = 0.5
 """Relative difference of the number of parameters up to which another model tells what this one takes."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Simulations of a run that fit one data set each, canaries among them, and those of posterior SBC."""
+
+    prior: int
+    posterior: int
+
+    @property
+    def fits(self) -> int:
+        """Fits, a simulation of posterior SBC counting for two: the data first, then data and replicate together."""
+        return self.prior + PER_POSTERIOR * self.posterior
 
 
 @dataclass(frozen=True)
@@ -30,23 +45,36 @@ class Timing:
     """A finished run since it was last taken up.
 
     seconds: on the clock, from the first shard's start to the verdict, by whatever workers there were
-    compile_share: share of the workers' seconds that went into compiling, which does not grow with the run
-    fits: done in that time, a simulation of posterior SBC counting for two
-    slowest: worker-seconds per fit of the slowest shard, compilation left out, over the mean of all shards
+    busy: seconds that the workers spent on its shards; compiling: those of them that went into compiling, which do not
+        grow with the run
+    prior, posterior: worker-seconds per simulation of either kind, None where the run had none
+    slowest: those of the slowest shard over the mean of its kind
     """
 
     seconds: float
-    compile_share: float
-    fits: int
+    busy: float
+    compiling: float
+    prior: float | None
+    posterior: float | None
     slowest: float
 
-    def predicted(self, fits: int) -> float:
-        """Seconds that a run of so many fits would take: the compilation once, the rest by the number of fits."""
-        return self.seconds * (self.compile_share + (1.0 - self.compile_share) * fits / self.fits)
+    def covers(self, work: Workload) -> bool:
+        """Whether the run had simulations of every kind that is wanted."""
+        return (self.prior is not None or not work.prior) and (self.posterior is not None or not work.posterior)
 
-    def bound(self, fits: int) -> float:
+    def predicted(self, work: Workload, slower: float = 1.0) -> float:
+        """Seconds on the clock of a run with as many workers: the compilation as it was, the rest by its size.
+
+        A kind of simulation that the run had none of is taken from the other by its number of fits.
+        """
+        prior = self.prior if self.prior is not None else (self.posterior or 0.0) / PER_POSTERIOR
+        posterior = self.posterior if self.posterior is not None else PER_POSTERIOR * prior
+        running = slower * (prior * work.prior + posterior * work.posterior)
+        return self.seconds * (self.compiling + running) / self.busy
+
+    def bound(self, work: Workload) -> float:
         """The same if every shard went as the slowest one did."""
-        return self.seconds * (self.compile_share + (1.0 - self.compile_share) * self.slowest * fits / self.fits)
+        return self.predicted(work, self.slowest)
 
 
 @dataclass(frozen=True)
@@ -61,15 +89,13 @@ class Measured:
 NOTHING = Measured(sbc_pb2.COST_BASIS_UNKNOWN, (), "")
 
 
-def fits_of(part: str) -> int:
-    """Fits that a simulation of a part takes: posterior SBC fits the data first, then data and replicate together."""
-    return 2 if part == POSTERIOR else 1
-
-
-def planned_fits(kind: sbc_pb2.ValidationType.ValueType, simulations: int, family: str) -> int:
-    """Fits of a run of a preset with so many simulations in each part that decides, canaries included."""
+def workload(kind: sbc_pb2.ValidationType.ValueType, simulations: int, family: str) -> Workload:
+    """What a run of a preset has to do, with so many simulations in each part that decides and canaries if any."""
     parts = parts_of(kind, simulations, canaries=False, carry_over=family.startswith("additive_mmm"))
-    return sum(size * fits_of(part) for part, size in parts)
+    return Workload(
+        prior=sum(size for part, size in parts if part != POSTERIOR),
+        posterior=sum(size for part, size in parts if part == POSTERIOR),
+    )
 
 
 async def measured(session: AsyncSession, model: Model, period: Period) -> Measured:
@@ -126,40 +152,45 @@ async def _timing(session: AsyncSession, job: Job) -> Timing | None:
 
 
 def timing(seconds: float, batches: Sequence[sbc_pb2.BatchFinished]) -> Timing | None:
-    """The timing of a run that took so many seconds on the clock; None without a shard."""
-    if not batches or not seconds > 0:
+    """The timing of a run that took so many seconds on the clock; None if nothing was computed in them."""
+    busy = math.fsum(batch.compute_seconds for batch in batches)
+    if not (seconds > 0 and busy > 0):
         return None
-    fits = np.array([batch.n_simulations * fits_of(label(sbc_pb2.SbcPart, batch.part)) for batch in batches])
-    compiling = np.array([batch.compile_seconds for batch in batches])
-    running = np.maximum(np.array([batch.compute_seconds for batch in batches]) - compiling, 0.0)
-    total = float(running.sum() + compiling.sum())
-    mean = running.sum() / fits.sum()
-    return Timing(
-        seconds=seconds,
-        compile_share=float(compiling.sum()) / total if total else 0.0,
-        fits=int(fits.sum()),
-        slowest=float((running / fits).max() / mean) if mean else 1.0,
-    )
+    rates: dict[bool, float] = {}
+    slowest = 1.0
+    for posterior in (False, True):
+        own = [batch for batch in batches if (batch.part == sbc_pb2.SBC_PART_POSTERIOR) == posterior]
+        if not own:
+            continue
+        running = [max(batch.compute_seconds - batch.compile_seconds, 0.0) for batch in own]
+        rates[posterior] = mean = math.fsum(running) / sum(batch.n_simulations for batch in own)
+        if mean > 0:
+            worst = max(spent / batch.n_simulations for spent, batch in zip(running, own, strict=True))
+            slowest = max(slowest, worst / mean)
+    compiling = math.fsum(min(batch.compile_seconds, batch.compute_seconds) for batch in batches)
+    return Timing(seconds, busy, compiling, rates.get(False), rates.get(True), slowest)
 
 
-def cost_message(found: Measured, fits: int) -> sbc_pb2.SbcCost:
-    """What a run of so many fits costs by these timings."""
-    message = sbc_pb2.SbcCost(basis=found.basis, fits=fits, runs=len(found.timings))
-    if not found.timings:
+def cost_message(found: Measured, work: Workload) -> sbc_pb2.SbcCost:
+    """What a run costs by these timings; those of runs that had everything it has, if there are any."""
+    covering = [timing for timing in found.timings if timing.covers(work)]
+    timings = covering or list(found.timings)
+    message = sbc_pb2.SbcCost(basis=found.basis, fits=work.fits, runs=len(timings))
+    if not timings:
         pilot = DEFAULT_SIMULATIONS[sbc_pb2.VALIDATION_TYPE_QUICK]
         message.explanation = (
             "Unknown: no run of this model, or of one of its family with a similar number of parameters, has ended "
             f"yet. A QUICK run of {pilot} simulations measures it, and finds gross errors on the way."
         )
         return message
-    predicted = [timing.predicted(fits) for timing in found.timings]
+    predicted = [timing.predicted(work) for timing in timings]
     # Whole runs, not values between them: half, and nine of ten, took at most so long.
     message.seconds_median = float(np.quantile(predicted, 0.5, method="inverted_cdf"))
     if len(predicted) >= ENOUGH_RUNS:
         message.seconds_90 = float(np.quantile(predicted, 0.9, method="inverted_cdf"))
         spread = "The 90 % figure is that of the runs."
     else:
-        message.seconds_90 = max(timing.bound(fits) for timing in found.timings)
+        message.seconds_90 = max(timing.bound(work) for timing in timings)
         spread = (
             f"With fewer than {ENOUGH_RUNS} runs the 90 % figure is a bound instead: every shard as slow as the "
             "slowest one so far."
@@ -167,6 +198,12 @@ def cost_message(found: Measured, fits: int) -> sbc_pb2.SbcCost:
     runs = "1 finished run" if len(predicted) == 1 else f"the {len(predicted)} newest finished runs"
     message.explanation = (
         f"Seconds on the clock, by {runs} of {found.subject}: compiling takes what it took then, the rest grows with "
-        f"the number of fits. {spread} Other work on the same workers comes on top."
+        f"the number of simulations. {spread} Other work on the same workers comes on top."
     )
+    if not covering:
+        message.explanation += (
+            " None of them had simulations of every kind that the run has: posterior SBC is taken for "
+            f"{PER_POSTERIOR} fits of one data set each, which is too few where the two columns of its second fit mix "
+            "worse, and its compiling is left out."
+        )
     return message

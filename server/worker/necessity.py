@@ -29,7 +29,7 @@ from server.period import Period
 from server.resources import by_pk, owned
 from server.wire import digest, from_json, label, to_json, value_of
 from server.worker.calls import Commit, WorkerContext
-from server.worker.costs import NOTHING, cost_message, measured, planned_fits
+from server.worker.costs import NOTHING, cost_message, measured, workload
 from server.worker.policies import policy_in_force
 
 INPUTS = {
@@ -114,8 +114,8 @@ async def decided(session: AsyncSession, question: Question) -> sbc_pb2.SbcNeces
     if message.recommended_simulations:
         if question.model is not None:
             found = await measured(session, question.model, question.period)
-        fits = planned_fits(message.recommended_validation_type, message.recommended_simulations, family)
-        message.cost.CopyFrom(cost_message(found, fits))
+        work = workload(message.recommended_validation_type, message.recommended_simulations, family)
+        message.cost.CopyFrom(cost_message(found, work))
     message.decision_id = await _store(session, question, evidence, calibration, message)
     return message
 
