@@ -62,19 +62,20 @@ class Timing:
         """Whether the run had simulations of every kind that is wanted."""
         return (self.prior is not None or not work.prior) and (self.posterior is not None or not work.posterior)
 
-    def predicted(self, work: Workload, slower: float = 1.0) -> float:
+    def predicted(self, work: Workload, *, compiled: bool = False, slower: float = 1.0) -> float:
         """Seconds on the clock of a run with as many workers: the compilation as it was, the rest by its size.
 
-        A kind of simulation that the run had none of is taken from the other by its number of fits.
+        compiled: the programs are there, so none; slower: factor for everything but the compilation. A kind of
+        simulation that the run had none of is taken from the other by its number of fits.
         """
         prior = self.prior if self.prior is not None else (self.posterior or 0.0) / PER_POSTERIOR
         posterior = self.posterior if self.posterior is not None else PER_POSTERIOR * prior
         running = slower * (prior * work.prior + posterior * work.posterior)
-        return self.seconds * (self.compiling + running) / self.busy
+        return self.seconds * (running if compiled else self.compiling + running) / self.busy
 
     def bound(self, work: Workload) -> float:
-        """The same if every shard went as the slowest one did."""
-        return self.predicted(work, self.slowest)
+        """The same if everything is compiled anew and every shard goes as the slowest one did."""
+        return self.predicted(work, slower=self.slowest)
 
 
 @dataclass(frozen=True)
@@ -183,27 +184,31 @@ def cost_message(found: Measured, work: Workload) -> sbc_pb2.SbcCost:
             f"yet. A QUICK run of {pilot} simulations measures it, and finds gross errors on the way."
         )
         return message
-    predicted = [timing.predicted(work) for timing in timings]
+    few = len(timings) < ENOUGH_RUNS
+    # What a model's own runs have compiled is kept; a first run, mostly compiling, would say nothing about the next.
+    compiled = few and bool(covering) and found.basis == sbc_pb2.COST_BASIS_SAME_MODEL
+    predicted = [timing.predicted(work, compiled=compiled) for timing in timings]
     # Whole runs, not values between them: half, and nine of ten, took at most so long.
     message.seconds_median = float(np.quantile(predicted, 0.5, method="inverted_cdf"))
-    if len(predicted) >= ENOUGH_RUNS:
-        message.seconds_90 = float(np.quantile(predicted, 0.9, method="inverted_cdf"))
-        spread = "The 90 % figure is that of the runs."
-    else:
+    if few:
         message.seconds_90 = max(timing.bound(work) for timing in timings)
         spread = (
-            f"With fewer than {ENOUGH_RUNS} runs the 90 % figure is a bound instead: every shard as slow as the "
-            "slowest one so far."
+            f"With fewer than {ENOUGH_RUNS} runs the 90 % figure is a bound instead: everything compiled anew and "
+            "every shard as slow as the slowest one so far."
         )
+    else:
+        message.seconds_90 = float(np.quantile(predicted, 0.9, method="inverted_cdf"))
+        spread = "The 90 % figure is that of the runs."
     runs = "1 finished run" if len(predicted) == 1 else f"the {len(predicted)} newest finished runs"
+    compiling = "is left out, since these runs have done it" if compiled else "takes what it took then"
     message.explanation = (
-        f"Seconds on the clock, by {runs} of {found.subject}: compiling takes what it took then, the rest grows with "
-        f"the number of simulations. {spread} Other work on the same workers comes on top."
+        f"Seconds on the clock, by {runs} of {found.subject}: compiling {compiling}, the rest grows with the number of "
+        f"simulations. {spread} Other work on the same workers comes on top."
     )
     if not covering:
         message.explanation += (
             " None of them had simulations of every kind that the run has: posterior SBC is taken for "
-            f"{PER_POSTERIOR} fits of one data set each, which is too few where the two columns of its second fit mix "
-            "worse, and its compiling is left out."
+            f"{PER_POSTERIOR} fits of one data set, which is too few where the second, of two columns, takes longer, "
+            "and it has programs of its own to compile."
         )
     return message

@@ -38,7 +38,23 @@ def test_compiling_is_counted_once_however_large_the_run() -> None:
     assert found == Timing(seconds=100.0, busy=200.0, compiling=80.0, prior=1.2, posterior=None, slowest=1.0)
     assert found.predicted(Workload(100, 0)) == pytest.approx(100.0)
     assert found.predicted(Workload(1000, 0)) == pytest.approx(40.0 + 600.0)
+    assert found.predicted(Workload(1000, 0), compiled=True) == pytest.approx(600.0)
     assert found.bound(Workload(1000, 0)) == found.predicted(Workload(1000, 0))  # all shards went alike
+
+
+def test_the_first_run_of_a_model_compiles_and_the_next_need_not() -> None:
+    first = timing(50.0, [batch(64, 45.0, 42.0), batch(36, 5.0, 3.0)])
+    assert first is not None
+    own = cost_message(Measured(sbc_pb2.COST_BASIS_SAME_MODEL, [first], "model 'm' over 24 months"), Workload(500, 0))
+    assert own.seconds_median == pytest.approx(25.0)
+    # 2 s for 36 simulations was the slowest: .0556 s instead of .05
+    assert own.seconds_90 == pytest.approx(45.0 + 500 / 18)
+    assert "compiling is left out" in own.explanation
+    # Programs of another model are not those of this one; nor are those of another part.
+    other = cost_message(Measured(sbc_pb2.COST_BASIS_SIMILAR_MODELS, [first], "models"), Workload(500, 0))
+    assert other.seconds_median == pytest.approx(45.0 + 25.0)
+    part = cost_message(Measured(sbc_pb2.COST_BASIS_SAME_MODEL, [first], "models"), Workload(0, 250))
+    assert part.seconds_median == pytest.approx(45.0 + 25.0)
 
 
 def test_prior_and_posterior_simulations_are_timed_apart_where_a_run_had_both() -> None:
