@@ -151,7 +151,7 @@ def _reach(necessity: sbc_pb2.SbcNecessity) -> str:
 
 def print_policies(policies: Iterable[sbc_pb2.NecessityPolicy]) -> None:
     """Versions of the policy, the one in force first."""
-    table = Table(title="Policy on SBC; the first version is in force", title_justify="left")
+    table = Table(title="Policy on SBC; the newest version is in force", title_justify="left")
     for column in (
         "version",
         "parameters >",
