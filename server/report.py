@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from liftos.bayes import Client
@@ -217,14 +218,122 @@ def print_joint(joint: conflict_pb2.JointConflict) -> None:
 def print_necessity(necessity: sbc_pb2.SbcNecessity) -> None:
     """The decision whether SBC is essential, with the rules behind it."""
     table = Table(title="Is simulation-based calibration essential?", title_justify="left")
-    for column in ("input", "observed", "rule", "fired"):
+    for column in ("input", "observed", "rule", "margin", "fired"):
         table.add_column(column)
     for rule in necessity.rules:
         observed = number(rule.observed) if rule.HasField("observed") else "missing"
+        margin = f"{number(rule.margin)}{' (near)' if rule.near_miss else ''}" if rule.HasField("margin") else ""
         fired = ("yes" if rule.fired else "no") if rule.HasField("fired") else "unknown"
-        table.add_row(rule.input, observed, f"{rule.operator} {number(rule.threshold)}", fired)
+        table.add_row(rule.input, observed, f"{rule.operator} {number(rule.threshold)}", margin, fired)
     console.print(table)
     console.print(necessity.explanation, style="bold")
+    if necessity.HasField("cost"):
+        console.print(_cost(necessity.cost))
+    if reach := _reach(necessity):
+        console.print(f"Such a run detects, with 80 % power: {reach}.")
+    console.print(f"Policy {necessity.policy_id}, decision {necessity.decision_id}", soft_wrap=True)
+
+
+def _cost(cost: sbc_pb2.SbcCost) -> str:
+    """What the advised run costs."""
+    seconds = "unknown seconds"
+    if cost.HasField("seconds_median"):
+        seconds = f"{number(cost.seconds_median)} s (90 %: {number(cost.seconds_90)} s)"
+    return f"Cost: {cost.fits} fits, {seconds}. {cost.explanation}"
+
+
+def _reach(necessity: sbc_pb2.SbcNecessity) -> str:
+    """The smallest errors that the advised run would see."""
+    found = []
+    if necessity.HasField("detectable_sd_factor"):
+        found.append(f"a posterior sd {100 * (1 - necessity.detectable_sd_factor):.0f} % too small")
+    if necessity.HasField("detectable_sd_factor_above"):
+        found.append(f"one {100 * (necessity.detectable_sd_factor_above - 1):.0f} % too large")
+    if necessity.HasField("detectable_bias_sd"):
+        found.append(f"a bias of {necessity.detectable_bias_sd:.2f} posterior sd")
+    return ", ".join(found)
+
+
+def print_policies(policies: Iterable[sbc_pb2.NecessityPolicy]) -> None:
+    """Versions of the policy, the one in force first."""
+    table = Table(title="Policy on SBC; the newest version is in force", title_justify="left")
+    for column in (
+        "version",
+        "parameters >",
+        "Bayes factor >",
+        "impact, USD >",
+        "confidence <",
+        "adopted by",
+        "reason",
+    ):
+        table.add_column(column)
+    for policy in policies:
+        limits = policy.thresholds
+        table.add_row(
+            str(policy.version),
+            str(limits.model_complexity),
+            number(limits.bayes_factor),
+            f"{limits.business_impact.minor_units / 100:,.2f}",
+            number(limits.client_confidence),
+            policy.adopted_by or "–",
+            policy.reason,
+        )
+    console.print(table)
+
+
+def print_decisions(decisions: Iterable[sbc_pb2.StoredDecision]) -> None:
+    """Stored decisions, newest first."""
+    for stored in decisions:
+        when = stored.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
+        console.print(f"{when}  {_decision(stored)} (policy {stored.necessity.policy_version})", soft_wrap=True)
+
+
+def _decision(stored: sbc_pb2.StoredDecision) -> str:
+    source = label(sbc_pb2.DecisionSource, stored.source).lower()
+    about = f" of model {stored.model_id}" if stored.model_id else ""
+    return f"{source}{about}: {label(sbc_pb2.NecessityDecision, stored.necessity.decision)}"
+
+
+def print_replay(replay: sbc_pb2.ReplayNecessityPolicyResponse) -> None:
+    """Past decisions that would have been different."""
+    for changed in replay.changed:
+        would_be = label(sbc_pb2.NecessityDecision, changed.would_be.decision)
+        failed = f"; failed runs: {', '.join(changed.failed_run_ids)}" if changed.failed_run_ids else ""
+        console.print(f"{_decision(changed.was)} would be {would_be}{failed}", soft_wrap=True)
+    for sentence in replay.summary:
+        console.print(sentence, style="bold")
+
+
+def print_outcome(outcome: conflict_pb2.ConflictOutcome) -> None:
+    """A recorded outcome."""
+    side = label(conflict_pb2.OutcomeSide, outcome.side).lower()
+    how = (
+        f"by experiment {outcome.experiment.experiment_id}" if outcome.HasField("experiment") else "without experiment"
+    )
+    note = "; a later record counts" if outcome.superseded else ""
+    reason = f": {outcome.reason}" if outcome.reason else ""
+    console.print(
+        f"Belief {outcome.belief_id} of analysis {outcome.analysis_id}: for {side}, {how}, recorded by "
+        f"{outcome.recorded_by}{reason}{note}",
+        soft_wrap=True,
+    )
+
+
+def print_outcome_report(report: conflict_pb2.GetOutcomeReportResponse) -> None:
+    """How often the data were right, by severity."""
+    table = Table(title="How conflicts were resolved", title_justify="left")
+    for column in ("severity", "analysed", "resolved", "for data", "for client", "by experiment", "data right"):
+        table.add_column(column)
+    for record in report.severities:
+        rate = "–"
+        if record.HasField("hit_rate"):
+            low, high = 100 * record.hit_rate_lower, 100 * record.hit_rate_upper
+            rate = f"{100 * record.hit_rate:.0f} %  [{low:.0f} %, {high:.0f} %]"
+        counts = (record.analysed, record.resolved, record.for_data, record.for_client, record.by_experiment)
+        table.add_row(label(conflict_pb2.Severity, record.severity), *map(str, counts), rate)
+    console.print(table)
+    for sentence in report.summary:
+        console.print(sentence, style="bold")
 
 
 def coverage(quantity: sbc_pb2.QuantityCalibration, level: float) -> str:

@@ -27,10 +27,12 @@ from persistence.tables import (
     Attribution,
     ClientPrior,
     Conflict,
+    ConflictOutcome,
     Dataset,
     EvidenceCurve,
     Job,
     Model,
+    NecessityDecision,
     PriorUpdate,
     SbcValidation,
     Session,
@@ -38,7 +40,9 @@ from persistence.tables import (
 from server.errors import ServiceError, not_found
 from server.wire import from_json, timestamp, to_array, value_of
 
-E = TypeVar("E", Dataset, Model, Session, Conflict, PriorUpdate, SbcValidation, Attribution, EvidenceCurve)
+E = TypeVar(
+    "E", Dataset, Model, Session, Conflict, ConflictOutcome, PriorUpdate, SbcValidation, Attribution, EvidenceCurve
+)
 
 TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
@@ -47,6 +51,7 @@ _KINDS: dict[type[Any], tuple[str, str]] = {
     Model: ("model", "model_id"),
     Session: ("elicitation session", "session_id"),
     Conflict: ("conflict analysis", "analysis_id"),
+    ConflictOutcome: ("outcome", "outcome_id"),
     PriorUpdate: ("prior update", "update_id"),
     SbcValidation: ("SBC run", "run_id"),
     Attribution: ("attribution", "attribution_id"),
@@ -295,3 +300,17 @@ async def sbc_run_message(session: AsyncSession, row: SbcValidation) -> sbc_pb2.
     if row.verdict is not None:
         from_json(row.verdict, message.verdict)
     return message
+
+
+def stored_decision_message(row: NecessityDecision) -> sbc_pb2.StoredDecision:
+    """A stored decision on SBC."""
+    necessity = from_json(row.result, sbc_pb2.SbcNecessity())
+    necessity.decision_id = str(row.pk)
+    return sbc_pb2.StoredDecision(
+        decision_id=str(row.pk),
+        source=value_of(sbc_pb2.DecisionSource, row.source),
+        model_id=row.model_id,
+        source_id=row.source_id,
+        necessity=necessity,
+        create_time=timestamp(row.create_time),
+    )

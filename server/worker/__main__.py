@@ -24,6 +24,8 @@ from server.worker.conflict import analyze_conflict
 from server.worker.feedback import elicitation_feedback
 from server.worker.models import ModelStore
 from server.worker.necessity import check_necessity
+from server.worker.policies import create_policy
+from server.worker.replays import replay_policy
 from server.worker.shards import OtherVersion, run_shard
 from server.worker.updates import update_priors
 
@@ -37,6 +39,8 @@ HANDLERS: dict[str, Handler] = {
     "ADOPT_PRIOR_UPDATE": adopt_prior_update,
     "ANALYZE_CONFLICT": analyze_conflict,
     "CHECK_NECESSITY": check_necessity,
+    "CREATE_POLICY": create_policy,
+    "REPLAY_POLICY": replay_policy,
     "UPDATE_PRIORS": update_priors,
     "ANALYZE_ATTRIBUTION": analyze_attribution,
 }

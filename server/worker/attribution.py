@@ -19,11 +19,12 @@ from server.resources import attribution_message, beliefs_of
 from server.services.conflicts import quantity_name
 from server.wire import from_json, to_json, value_of
 from server.worker.calls import Commit, WorkerContext
-from server.worker.conflict import session_necessity
+from server.worker.conflict import session_inputs
 from server.worker.convert import estimate_of_draws, estimate_of_law
 from server.worker.examination import examine
 from server.worker.findings import belief_message
 from server.worker.fits import Floats, StoredFit, stored_fit
+from server.worker.necessity import Question, decided
 from server.worker.words import explain_attribution, explain_validation
 
 QUANTITIES = (
@@ -45,7 +46,6 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         elicited = await session.get_one(Session, row.session_pk) if row.session_pk else None
         beliefs = await beliefs_of(session, elicited.pk) if elicited else []
         accepted = await _accepted(session, elicited) if elicited else {}
-        certified = await reference_certificate(session, model_row, period)
         threshold = await _threshold(session, elicited, period)
         overlaps = await overlaps_of(session, await window_of(session, model_row, period), beliefs) if beliefs else []
         if overlaps and not request.exploratory:
@@ -64,20 +64,23 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
     message.summary.extend(explain_attribution(message))
     if request.include_bayesian_validation:
         examined = await examine(context, reference, beliefs, ConflictRule(confidence_threshold=threshold))
-        conflicts = [belief_message(one) for one in examined]
-        validation = attribution_pb2.BayesianValidation(
-            conflicts=conflicts,
-            sbc_necessity=session_necessity(model_row, elicited, impact, conflicts, reference.diagnostics, certified),
-        )
-        if certified is not None:
-            validation.certificate_run_id = str(certified.pk)
-            validation.certificate_verdict = value_of(sbc_pb2.VerdictKind, certified.verdict_kind)
-        validation.summary.extend(explain_validation(validation))
-        message.validation.CopyFrom(validation)
+        message.validation.conflicts.extend(belief_message(one) for one in examined)
 
     async def commit(session: AsyncSession) -> attribution_pb2.AnalyzeAttributionResponse:
         stored = await session.get_one(Attribution, row.pk)
         stored.exploratory = bool(overlaps)
+        if request.include_bayesian_validation:
+            validation = message.validation
+            inputs = session_inputs(model_row, elicited, impact, validation.conflicts)
+            question = Question(
+                row.client_id, "ATTRIBUTION", str(row.pk), model_row, period, inputs, reference.diagnostics
+            )
+            validation.sbc_necessity.CopyFrom(await decided(session, question))
+            certified = await reference_certificate(session, model_row, period)
+            if certified is not None:
+                validation.certificate_run_id = str(certified.pk)
+                validation.certificate_verdict = value_of(sbc_pb2.VerdictKind, certified.verdict_kind)
+            validation.summary.extend(explain_validation(validation))
         stored.result = to_json(message)
         await session.flush()
         response = await attribution_message(session, stored)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from liftos.bayes.v1 import common_pb2, conflict_pb2, sbc_pb2
+from liftos.bayes.v1 import common_pb2, conflict_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.conflict.analysis import ConflictRule
 from engine.sbc.decision import NecessityInputs
-from persistence import tables
 from persistence.tables import ClientPrior, Conflict, Job, Model, Session
-from server.certificates import reference_certificate
 from server.lineage import already_used, looks_at, overlaps_of, window_of
 from server.period import Period
 from server.resources import beliefs_of, confirmed_session, conflict_message
@@ -23,7 +21,7 @@ from server.worker.causes import explain_conflicts, tell_collinearity
 from server.worker.examination import Examined, audit, examine, examine_jointly
 from server.worker.findings import belief_message, evidence_row, joint_message, replicated_message
 from server.worker.fits import StoredFit, stored_fit
-from server.worker.necessity import fit_evidence, necessity_message
+from server.worker.necessity import Question, decided
 from server.worker.words import recentred
 
 
@@ -40,7 +38,6 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         if request.expert_session_id:
             rival = await confirmed_session(session, request.client_id, request.expert_session_id)
             experts = await beliefs_of(session, rival.pk)
-        certified = await reference_certificate(session, model_row, period)
         window = await window_of(session, model_row, period)
         overlaps = await overlaps_of(session, window, beliefs)
         overlaps += await overlaps_of(session, window, experts, request.expert_session_id)
@@ -71,9 +68,6 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         joint=joint,
         severity=max((message.severity for message in messages), default=conflict_pb2.SEVERITY_UNSPECIFIED),
         conflict=any(message.conflict for message in messages),
-        sbc_necessity=session_necessity(
-            model_row, elicited, row.business_impact_minor, messages, diagnostics, certified
-        ),
         diagnostics=diagnostics,
         provenance=fit.provenance,
         notes=notes,
@@ -86,6 +80,9 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         stored.window_pk = window.pk
         stored.exploratory = bool(overlaps)
         analysis.looks = await looks_at(session, window, beliefs)
+        inputs = session_inputs(model_row, elicited, row.business_impact_minor, messages)
+        question = Question(row.client_id, "CONFLICT", str(row.pk), model_row, period, inputs, diagnostics)
+        analysis.sbc_necessity.CopyFrom(await decided(session, question))
         stored.result = to_json(analysis)
         severity = label(conflict_pb2.Severity, analysis.severity)
         stored.severity = None if severity == "UNSPECIFIED" else severity
@@ -115,23 +112,20 @@ def _without_expert(examined: Sequence[Examined], experts: Sequence[ClientPrior]
     ]
 
 
-def session_necessity(
+def session_inputs(
     model: Model,
     elicited: Session | None,
     business_impact_minor: int | None,
     beliefs: Sequence[conflict_pb2.BeliefConflict],
-    diagnostics: common_pb2.FitDiagnostics,
-    certified: tables.SbcValidation | None,
-) -> sbc_pb2.SbcNecessity:
-    """The decision on SBC with everything that an analysis knows."""
+) -> NecessityInputs:
+    """What an analysis knows of the inputs of the decision on SBC."""
     reliable = [recentred(b) for b in beliefs if b.status != conflict_pb2.CONFLICT_STATUS_UNRELIABLE]
-    inputs = NecessityInputs(
+    return NecessityInputs(
         n_parameters=model.parameter_count,
         log_bayes_factor=max(reliable, default=None),
         business_impact_minor_units=business_impact_minor,
         client_confidence=elicited.client_confidence if elicited else None,
     )
-    return necessity_message(inputs, fit_evidence(diagnostics, certified), certified)
 
 
 def fit_notes(fit: StoredFit, months: int) -> list[str]:

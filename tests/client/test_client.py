@@ -7,6 +7,7 @@ import asyncio
 import datetime
 import hashlib
 import inspect
+import math
 import shutil
 import subprocess
 import threading
@@ -177,6 +178,12 @@ def refuse(*refusals: Refusal, then: Any) -> Callable[..., Any]:
 
 
 STATED = {"mean": 0.5, "plus_minus": 0.1, "meaning": "sd"}
+THRESHOLDS: dict[str, Any] = {
+    "model_complexity": 20,
+    "bayes_factor": 30.0,
+    "business_impact": lb.usd(500_000),
+    "client_confidence": 0.0,
+}
 CUSTOM = model_pb2.ModelSpec(custom=model_pb2.CustomModelSpec(family="x/1"))
 EVERY_METHOD: list[tuple[str, Callable[[Any], Any], str]] = [
     ("datasets.get", lambda c: c.datasets.get("d"), "GetDataset"),
@@ -239,6 +246,13 @@ EVERY_METHOD: list[tuple[str, Callable[[Any], Any], str]] = [
     ("conflicts.analyze", lambda c: c.conflicts.analyze("s", business_impact=lb.usd(2e6)), "AnalyzeConflict"),
     ("conflicts.get", lambda c: c.conflicts.get("a"), "GetConflict"),
     ("conflicts.list", lambda c: c.conflicts.list(session_id="s"), "ListConflicts"),
+    (
+        "conflicts.record_outcome",
+        lambda c: c.conflicts.record_outcome("a", "b", side="data", recorded_by="Ann"),
+        "RecordConflictOutcome",
+    ),
+    ("conflicts.outcomes", lambda c: c.conflicts.outcomes(analysis_id="a"), "ListConflictOutcomes"),
+    ("conflicts.outcome_report", lambda c: c.conflicts.outcome_report(), "GetOutcomeReport"),
     ("conflicts.curve", lambda c: c.conflicts.curve("k"), "GetEvidenceCurve"),
     ("sbc.start", lambda c: c.sbc.start(model_id="m", validation_type="quick"), "StartSbcRun"),
     ("sbc.get", lambda c: c.sbc.get("r"), "GetSbcRun"),
@@ -256,6 +270,10 @@ EVERY_METHOD: list[tuple[str, Callable[[Any], Any], str]] = [
         lambda c: c.updates.propose("s", update_strategy="power_prior", power=0.5, project_to="log_normal"),
         "UpdatePriors",
     ),
+    ("sbc.policies", lambda c: c.sbc.policies(), "ListNecessityPolicies"),
+    ("sbc.create_policy", lambda c: c.sbc.create_policy(**THRESHOLDS, adopted_by="Ann"), "CreateNecessityPolicy"),
+    ("sbc.decisions", lambda c: c.sbc.decisions(), "ListNecessityDecisions"),
+    ("sbc.replay_policy", lambda c: c.sbc.replay_policy(**THRESHOLDS), "ReplayNecessityPolicy"),
     ("updates.get", lambda c: c.updates.get("u"), "GetPriorUpdate"),
     ("updates.list", lambda c: c.updates.list(session_id="s"), "ListPriorUpdates"),
     ("updates.accept", lambda c: c.updates.accept("u", etag="1", decided_by="Ann"), "AcceptPriorUpdate"),
@@ -1163,9 +1181,34 @@ async def test_a_value_of_another_kind_is_refused_with_its_field(
     assert served.service.seen == []
 
 
-async def test_the_window_of_a_necessity_check_is_sent(served: Served) -> None:
-    await done(served.client.sbc.check_necessity(model_id="m", data_period_months=12))
-    assert served.service.named("CheckSbcNecessity")[0].data_period_months == 12
+async def test_window_and_version_of_a_necessity_check_are_sent(served: Served) -> None:
+    await done(
+        served.client.sbc.check_necessity(
+            model_id="m", data_period_months=12, hold_out_months=3, policy_version=2, log_bayes_factor=math.inf
+        )
+    )
+    (request,) = served.service.named("CheckSbcNecessity")
+    assert (request.data_period_months, request.hold_out_months, request.policy_version) == (12, 3, 2)
+    assert request.log_bayes_factor == math.inf
+    assert not request.HasField("bayes_factor")
+
+
+async def test_a_confidence_of_zero_is_sent_and_a_missing_threshold_is_refused(served: Served) -> None:
+    await done(served.client.sbc.replay_policy(**THRESHOLDS))
+    (request,) = served.service.named("ReplayNecessityPolicy")
+    assert request.thresholds.HasField("client_confidence")
+    request.thresholds.ClearField("client_confidence")
+    assert [v.field for v in rules.check(request)] == ["thresholds.client_confidence"]
+
+
+async def test_an_outcome_by_experiment_needs_no_side(served: Served) -> None:
+    experiment = common_pb2.Experiment(
+        experiment_id="lift-1", estimand=lb.share_of_outcome("TV"), estimate=0.2, standard_error=0.05
+    )
+    await done(served.client.conflicts.record_outcome("a", "b", experiment=experiment, recorded_by="Ann"))
+    (request,) = served.service.named("RecordConflictOutcome")
+    assert request.side == conflict_pb2.OUTCOME_SIDE_UNSPECIFIED
+    assert request.experiment == experiment
 
 
 async def test_heartbeats_are_given_on_request_only(served: Served) -> None:

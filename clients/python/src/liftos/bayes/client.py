@@ -550,6 +550,47 @@ class Conflicts(_Namespace):
         for page in self._on.pages(self._stubs.conflicts.ListConflicts, request, timeout):
             yield from page.analyses
 
+    def record_outcome(
+        self,
+        analysis_id: str,
+        belief_id: str,
+        *,
+        recorded_by: str,
+        side: Name = None,
+        experiment: common_pb2.Experiment | None = None,
+        reason: str = "",
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> conflict_pb2.ConflictOutcome:
+        """Record in whose favour the conflict of a belief was resolved; earlier records stay.
+
+        With an `experiment` the side may be left out: it is the one that the experiment's estimate is nearer to.
+        """
+        request = requests.record_outcome(
+            self._id,
+            analysis_id,
+            belief_id,
+            side=side,
+            experiment=experiment,
+            reason=reason,
+            recorded_by=recorded_by,
+            request_id=request_id,
+        )
+        return self._on.unary(self._stubs.conflicts.RecordConflictOutcome, request, timeout).outcome
+
+    def outcomes(
+        self, *, analysis_id: str = "", page_size: int = 0, timeout: float | None = None
+    ) -> Iterator[conflict_pb2.ConflictOutcome]:
+        """All recorded outcomes, or those of an analysis, newest first, fetched page by page."""
+        request = requests.list_outcomes(self._id, analysis_id, page_size)
+        for page in self._on.pages(self._stubs.conflicts.ListConflictOutcomes, request, timeout):
+            yield from page.outcomes
+
+    def outcome_report(self, *, timeout: float | None = None) -> conflict_pb2.GetOutcomeReportResponse:
+        """How often the data were right, by severity."""
+        request = requests.outcome_report(self._id)
+        return self._on.unary(self._stubs.conflicts.GetOutcomeReport, request, timeout)
+
     def curve(self, curve_id: str, *, timeout: float | None = None) -> conflict_pb2.EvidenceCurve:
         """A stored evidence curve."""
         request = requests.get_curve(self._id, curve_id)
@@ -790,27 +831,77 @@ class Sbc(_Namespace):
         *,
         model_complexity: int | None = None,
         bayes_factor: float | None = None,
+        log_bayes_factor: float | None = None,
         conflict_severity: Name = None,
         business_impact: common_pb2.Money | None = None,
         client_confidence: float | None = None,
         model_id: str = "",
         data_period_months: int | None = None,
         hold_out_months: int | None = None,
+        policy_version: int | None = None,
         timeout: float | None = None,
     ) -> sbc_pb2.SbcNecessity:
-        """Decide whether simulation-based calibration is essential; an input that is not given is missing, not zero."""
+        """Decide whether simulation-based calibration is essential; an input that is not given is missing, not zero.
+
+        `log_bayes_factor` is for factors that overflow. `policy_version` decides under an older version of the policy.
+        """
         request = requests.check_necessity(
             self._id,
             model_complexity=model_complexity,
             bayes_factor=bayes_factor,
+            log_bayes_factor=log_bayes_factor,
             conflict_severity=conflict_severity,
             business_impact=business_impact,
             client_confidence=client_confidence,
             model_id=model_id,
             data_period_months=data_period_months,
             hold_out_months=hold_out_months,
+            policy_version=policy_version,
         )
         return self._on.unary(self._stubs.sbc.CheckSbcNecessity, request, timeout).necessity
+
+    def policies(self, *, page_size: int = 0, timeout: float | None = None) -> Iterator[sbc_pb2.NecessityPolicy]:
+        """All versions of the policy, the one in force first, the built-in one last, fetched page by page."""
+        request = requests.list_policies(self._id, page_size)
+        for page in self._on.pages(self._stubs.sbc.ListNecessityPolicies, request, timeout):
+            yield from page.policies
+
+    def create_policy(
+        self,
+        *,
+        model_complexity: int,
+        bayes_factor: float,
+        business_impact: common_pb2.Money,
+        client_confidence: float,
+        adopted_by: str,
+        reason: str = "",
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> sbc_pb2.NecessityPolicy:
+        """Put new thresholds in force for the decisions from now on; `replay_policy` shows first what they would do."""
+        wanted = requests.thresholds(model_complexity, bayes_factor, business_impact, client_confidence)
+        request = requests.create_policy(self._id, wanted, adopted_by=adopted_by, reason=reason, request_id=request_id)
+        return self._on.unary(self._stubs.sbc.CreateNecessityPolicy, request, timeout).policy
+
+    def decisions(self, *, page_size: int = 0, timeout: float | None = None) -> Iterator[sbc_pb2.StoredDecision]:
+        """All stored decisions, newest first, fetched page by page."""
+        request = requests.list_decisions(self._id, page_size)
+        for page in self._on.pages(self._stubs.sbc.ListNecessityDecisions, request, timeout):
+            yield from page.decisions
+
+    def replay_policy(
+        self,
+        *,
+        model_complexity: int,
+        bayes_factor: float,
+        business_impact: common_pb2.Money,
+        client_confidence: float,
+        timeout: float | None = None,
+    ) -> sbc_pb2.ReplayNecessityPolicyResponse:
+        """Make all past decisions again under other thresholds and return those that differ; changes nothing."""
+        wanted = requests.thresholds(model_complexity, bayes_factor, business_impact, client_confidence)
+        request = requests.replay_policy(self._id, wanted)
+        return self._on.unary(self._stubs.sbc.ReplayNecessityPolicy, request, timeout)
 
 
 class Updates(_Namespace):

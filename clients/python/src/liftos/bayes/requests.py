@@ -436,6 +436,46 @@ def list_conflicts(client_id: str, session_id: str, page_size: int) -> conflict_
         return conflict_pb2.ListConflictsRequest(client_id=client_id, session_id=session_id, page_size=page_size)
 
 
+def record_outcome(
+    client_id: str,
+    analysis_id: str,
+    belief_id: str,
+    *,
+    side: Name,
+    experiment: common_pb2.Experiment | None,
+    reason: str,
+    recorded_by: str,
+    request_id: str | None,
+) -> conflict_pb2.RecordConflictOutcomeRequest:
+    """Ask for an outcome to be recorded."""
+    return built(
+        conflict_pb2.RecordConflictOutcomeRequest,
+        "",
+        request_id=fresh(request_id),
+        client_id=client_id,
+        analysis_id=analysis_id,
+        belief_id=belief_id,
+        side=conflict_pb2.OutcomeSide.ValueType(enum_value(conflict_pb2.OutcomeSide, side, "side")),
+        experiment=experiment,
+        reason=reason,
+        recorded_by=recorded_by,
+    )
+
+
+def list_outcomes(client_id: str, analysis_id: str, page_size: int) -> conflict_pb2.ListConflictOutcomesRequest:
+    """Ask for the first page of outcomes."""
+    with python_values():
+        return conflict_pb2.ListConflictOutcomesRequest(
+            client_id=client_id, analysis_id=analysis_id, page_size=page_size
+        )
+
+
+def outcome_report(client_id: str) -> conflict_pb2.GetOutcomeReportRequest:
+    """Ask for the report on outcomes."""
+    with python_values():
+        return conflict_pb2.GetOutcomeReportRequest(client_id=client_id)
+
+
 def get_curve(client_id: str, curve_id: str) -> conflict_pb2.GetEvidenceCurveRequest:
     """Ask for an evidence curve."""
     with python_values():
@@ -556,12 +596,14 @@ def check_necessity(
     *,
     model_complexity: int | None,
     bayes_factor: float | None,
+    log_bayes_factor: float | None,
     conflict_severity: Name,
     business_impact: common_pb2.Money | None,
     client_confidence: float | None,
     model_id: str,
     data_period_months: int | None,
     hold_out_months: int | None,
+    policy_version: int | None,
 ) -> sbc_pb2.CheckSbcNecessityRequest:
     """Ask whether simulation-based calibration is essential."""
     return built(
@@ -570,6 +612,7 @@ def check_necessity(
         client_id=client_id,
         model_complexity=model_complexity,
         bayes_factor=bayes_factor,
+        log_bayes_factor=log_bayes_factor,
         conflict_severity=sbc_pb2.ConflictSeverity.ValueType(
             enum_value(sbc_pb2.ConflictSeverity, conflict_severity, "conflict_severity")
         ),
@@ -578,7 +621,55 @@ def check_necessity(
         model_id=model_id,
         data_period_months=data_period_months,
         hold_out_months=hold_out_months,
+        policy_version=policy_version,
     )
+
+
+def thresholds(
+    model_complexity: int, bayes_factor: float, business_impact: common_pb2.Money, client_confidence: float
+) -> sbc_pb2.NecessityThresholds:
+    """Thresholds of the policy; all four, since leaving one out would be a decision too."""
+    return built(
+        sbc_pb2.NecessityThresholds,
+        "thresholds",
+        model_complexity=model_complexity,
+        bayes_factor=bayes_factor,
+        business_impact=business_impact,
+        client_confidence=client_confidence,
+    )
+
+
+def create_policy(
+    client_id: str,
+    wanted: sbc_pb2.NecessityThresholds,
+    *,
+    adopted_by: str,
+    reason: str,
+    request_id: str | None,
+) -> sbc_pb2.CreateNecessityPolicyRequest:
+    """Ask for a new version of the policy."""
+    with python_values():
+        return sbc_pb2.CreateNecessityPolicyRequest(
+            request_id=fresh(request_id), client_id=client_id, thresholds=wanted, adopted_by=adopted_by, reason=reason
+        )
+
+
+def list_policies(client_id: str, page_size: int) -> sbc_pb2.ListNecessityPoliciesRequest:
+    """Ask for the first page of versions of the policy."""
+    with python_values():
+        return sbc_pb2.ListNecessityPoliciesRequest(client_id=client_id, page_size=page_size)
+
+
+def list_decisions(client_id: str, page_size: int) -> sbc_pb2.ListNecessityDecisionsRequest:
+    """Ask for the first page of stored decisions."""
+    with python_values():
+        return sbc_pb2.ListNecessityDecisionsRequest(client_id=client_id, page_size=page_size)
+
+
+def replay_policy(client_id: str, wanted: sbc_pb2.NecessityThresholds) -> sbc_pb2.ReplayNecessityPolicyRequest:
+    """Ask for past decisions under other thresholds."""
+    with python_values():
+        return sbc_pb2.ReplayNecessityPolicyRequest(client_id=client_id, thresholds=wanted)
 
 
 # Prior updates

@@ -2029,7 +2029,7 @@ class NecessityThresholds(_message.Message):
     bayes_factor: _builtins.float
     """Fires above this Bayes factor against the client's prior."""
     client_confidence: _builtins.float
-    """Fires below this confidence of the client's."""
+    """Fires below this confidence of the client's; 0 never fires, and has to be said."""
     @_builtins.property
     def business_impact(self) -> _common_pb2.Money:
         """Fires above this amount, in US dollars."""
@@ -2040,13 +2040,15 @@ class NecessityThresholds(_message.Message):
         model_complexity: _builtins.int = ...,
         bayes_factor: _builtins.float = ...,
         business_impact: _common_pb2.Money | None = ...,
-        client_confidence: _builtins.float = ...,
+        client_confidence: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["business_impact", b"business_impact"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence", "business_impact", b"business_impact", "client_confidence", b"client_confidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bayes_factor", b"bayes_factor", "business_impact", b"business_impact", "client_confidence", b"client_confidence", "model_complexity", b"model_complexity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence", "bayes_factor", b"bayes_factor", "business_impact", b"business_impact", "client_confidence", b"client_confidence", "model_complexity", b"model_complexity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__client_confidence: _TypeAlias = _typing.Literal["client_confidence"]  # noqa: Y015
+    _WhichOneofArgType__client_confidence: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__client_confidence) -> _WhichOneofReturnType__client_confidence | None: ...
 
 Global___NecessityThresholds: _TypeAlias = NecessityThresholds  # noqa: Y015
 
