@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from liftos.bayes.rules import Violation
 from liftos.bayes.v1 import common_pb2, dataset_pb2, elicitation_pb2, model_pb2, prior_update_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -294,11 +295,13 @@ def refuse_used_experiments(priors: Sequence[ClientPrior], experiments: Sequence
     """Refuse experiments that have gone into one of the beliefs already."""
     for prior in priors:
         used = set(from_json(prior.belief, elicitation_pb2.Belief()).experiment_ids)
-        for experiment in experiments:
+        for index, experiment in enumerate(experiments):
             if experiment.experiment_id in used:
+                message = f"experiment {experiment.experiment_id!r} has gone into belief {prior.belief_id!r} already"
                 raise ServiceError(
                     "DATA_ALREADY_USED",
-                    f"experiment {experiment.experiment_id!r} has gone into belief {prior.belief_id!r} already",
+                    message,
+                    violations=[Violation(f"experiments[{index}].experiment_id", message)],
                     metadata={"experiment_id": experiment.experiment_id},
                 )
 

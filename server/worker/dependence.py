@@ -16,6 +16,7 @@ from engine.priors.correlation import BeliefUncertainty, is_independent, posteri
 from engine.priors.distribution import Distribution
 from engine.priors.update import PriorUpdate, Strategy, UpdateRule
 from persistence.tables import Session
+from server.resources import correlation_of
 from server.wire import from_json
 from server.worker.update_case import Case
 
@@ -33,24 +34,12 @@ def share_groups(session: Session, belief_ids: Sequence[str]) -> list[DirichletS
     ]
 
 
-def session_correlation(session: Session, belief_ids: Sequence[str]) -> Floats | None:
-    """The session's own correlation of its beliefs [k, k], in the order of `belief_ids`; None where there is none."""
-    if not session.correlation:
-        return None
-    stored, order = np.array(session.correlation["matrix"], dtype=np.float64), session.correlation["belief_ids"]
-    matrix = np.eye(len(belief_ids))
-    known = [(place, order.index(one)) for place, one in enumerate(belief_ids) if one in order]
-    here, there = [place for place, _ in known], [place for _, place in known]
-    matrix[np.ix_(here, here)] = stored[np.ix_(there, there)]
-    return matrix
-
-
 def prior_correlation(session: Session, belief_ids: Sequence[str]) -> Floats | None:
     """Correlation of the beliefs [k, k] with that of shares that were stated together; None where all are independent.
 
     A group is correlated within itself alone: what the Dirichlet law says stands against any other statement.
     """
-    matrix, groups = session_correlation(session, belief_ids), share_groups(session, belief_ids)
+    matrix, groups = correlation_of(session, belief_ids), share_groups(session, belief_ids)
     if matrix is None and not groups:
         return None
     matrix = np.eye(len(belief_ids)) if matrix is None else matrix

@@ -26,11 +26,12 @@ from engine.models.protocol import Seed
 from engine.priors.distribution import Distribution
 from persistence import tables
 from persistence.tables import ClientPrior
+from server.resources import correlation_of
 from server.services.conflicts import quantity_name
 from server.wire import from_json
 from server.worker.calls import WorkerContext
 from server.worker.convert import belief_law
-from server.worker.dependence import session_correlation, share_groups, whole_shares
+from server.worker.dependence import share_groups, whole_shares
 from server.worker.fits import Floats, StoredFit, stored_curve
 
 FALSE_DISCOVERY_RATE = 0.05
@@ -152,7 +153,7 @@ def examine_jointly(elicited: tables.Session, examined: Sequence[Examined]) -> J
             [one.curve for one in examined],
             draws,
             whole_shares([one.belief.estimand for one in examined], draws),
-            session_correlation(elicited, belief_ids),
+            correlation_of(elicited, belief_ids),
             share_groups(elicited, belief_ids),
         )
     except (InvalidInput, np.linalg.LinAlgError) as error:

@@ -28,7 +28,7 @@ from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Co
 from engine.models.additive_spec import Saturation
 from engine.models.protocol import Seed
 from engine.priors.distribution import Beta, Distribution
-from engine.priors.update import Strategy, update
+from engine.priors.update import Strategy, UpdateRule, update
 
 __all__ = ["Split", "gains", "simulated", "splits", "true_shares"]
 
@@ -105,7 +105,7 @@ def gains(split: Split) -> dict[str, tuple[Distribution, float]]:
     own = log_marginal(BELIEF, split.second_curve)
     found = {}
     for strategy in Strategy:
-        after = update(BELIEF, split.first_curve, strategy, EVIDENCE).distribution
+        after = update(BELIEF, split.first_curve, UpdateRule(strategy, EVIDENCE)).distribution
         found[strategy.value] = (after, log_marginal(after, split.second_curve) - own)
     return found
 

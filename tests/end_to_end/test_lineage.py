@@ -183,7 +183,6 @@ def test_an_updated_prior_is_of_its_own_quantity_only(client: Client) -> None:
         client.elicitation.adopt_update(update.update_id, "adopted", model_id="radio")
 
 
-@pytest.mark.xfail(reason="pooled statements are not compiled yet", strict=False)
 def test_a_pool_has_seen_the_data_of_its_members(client: Client) -> None:
     update = first_year(client)
     adopt(client, update.update_id, "adopted")
@@ -282,7 +281,6 @@ def test_asking_for_an_exploratory_answer_where_nothing_overlaps_stamps_nothing(
     assert not analysed(client, "own", exploratory=True).exploratory
 
 
-@pytest.mark.xfail(reason="experiments do not go into an update yet", strict=False)
 def test_an_experiment_goes_into_a_chain_of_updates_once(client: Client) -> None:
     summary(client, "year-1", 0.3, YEAR_1)
     believe(client, "own", "year-1")

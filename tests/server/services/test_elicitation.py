@@ -128,13 +128,6 @@ def test_a_statement_that_contradicts_itself_is_refused_before_a_worker_sees_it(
     assert [v.field for v in caught.value.violations] == [field]
 
 
-def test_an_updated_prior_is_unimplemented() -> None:
-    message = elicitation_pb2.BeliefStatement(updated_prior=elicitation_pb2.UpdatedPriorStatement(update_id="u"))
-    with pytest.raises(ServiceError) as caught:
-        check_statement("s", message)
-    assert caught.value.reason == "UNIMPLEMENTED"
-
-
 def test_shares_need_a_quantity_that_is_one_and_each_channel_once() -> None:
     share = elicitation_pb2.MeanPlusMinus(mean=0.3, plus_minus=0.1, meaning=elicitation_pb2.PLUS_MINUS_MEANING_SD)
     members = [

@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence import jobs
 from persistence.database import Database
 from persistence.lookup import ensure_client
-from persistence.tables import Conflict, Model, PriorUpdate, Session
+from persistence.tables import ClientPrior, Conflict, Model, PriorUpdate, Session
 from server.errors import ServiceError
+from server.lineage import refuse_used_experiments
 from server.services.prior_updates import (
-    check_experiments,
     conflict_behind,
     hold_back,
     prior_update_message,
@@ -161,9 +161,8 @@ def test_only_actions_that_need_the_model_are_held_back(action: str) -> None:
 
 def test_an_experiment_that_has_gone_into_a_prior_is_not_counted_again() -> None:
     belief = elicitation_pb2.Belief(belief_id="tv", estimand=ABOUT, experiment_ids=["lift"])
-    request = prior_update_pb2.UpdatePriorsRequest(
-        experiments=[experiment("lift", ABOUT, estimate=0.3, standard_error=0.05)]
-    )
-    with pytest.raises(ServiceError, match="has gone into the prior of belief 'tv' already") as caught:
-        check_experiments(request, [belief])
+    again = experiment("lift", ABOUT, estimate=0.3, standard_error=0.05)
+    with pytest.raises(ServiceError, match="has gone into belief 'tv' already") as caught:
+        refuse_used_experiments([ClientPrior(belief_id="tv", belief=to_json(belief))], [again])
+    assert caught.value.reason == "DATA_ALREADY_USED"
     assert [v.field for v in caught.value.violations] == ["experiments[0].experiment_id"]

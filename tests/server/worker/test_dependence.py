@@ -8,18 +8,19 @@ from liftos.bayes import share_of_media, share_of_outcome
 from liftos.bayes.v1 import elicitation_pb2
 
 from persistence.tables import Session
+from server.resources import correlation_of
 from server.wire import to_json
-from server.worker.dependence import prior_correlation, session_correlation, share_groups, whole_shares
+from server.worker.dependence import prior_correlation, share_groups, whole_shares
 
 MATRIX = [[1.0, 0.3, 0.0], [0.3, 1.0, -0.2], [0.0, -0.2, 1.0]]
 
 
 def test_a_stored_correlation_follows_the_order_of_the_beliefs() -> None:
     session = Session(correlation={"belief_ids": ["a", "b", "c"], "matrix": MATRIX}, share_groups=[])
-    found = session_correlation(session, ["c", "new", "b"])
+    found = correlation_of(session, ["c", "new", "b"])
     assert found is not None
     np.testing.assert_allclose(found, [[1.0, 0.0, -0.2], [0.0, 1.0, 0.0], [-0.2, 0.0, 1.0]])
-    assert session_correlation(Session(share_groups=[]), ["a"]) is None
+    assert correlation_of(Session(share_groups=[]), ["a"]) is None
 
 
 def test_shares_that_were_stated_together_are_found_by_their_places() -> None:
