@@ -13,7 +13,7 @@ from scipy import stats
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.overlay import Overlay
 from engine.conflict.severity import Severity, calibrated_log_bf, severity
-from engine.conflict.shares import coherent_shares, log_ratios
+from engine.conflict.shares import coherent_shares, dirichlet_shares, log_ratios
 from engine.errors import InvalidInput
 from engine.priors.distribution import Distribution
 
@@ -97,6 +97,8 @@ def joint_beliefs(
     curves: Sequence[EvidenceCurve],
     draws: ArrayLike,
     whole: Sequence[int] = (),
+    *,
+    dirichlet: bool = False,
 ) -> JointBeliefs:
     """All beliefs of a client together, against draws [k, n] of their quantities under the reference posterior.
 
@@ -105,7 +107,7 @@ def joint_beliefs(
     which a channel's shares of outcome and of media, for instance, are not. `whole` are the places of shares that sum
     to 1 by their nature (every channel's share of media): they are compared by log-ratios with one degree of freedom
     fewer, the client's beliefs conditioned on the sum (conflict.md §8); without one of them the others are shares like
-    any other.
+    any other. With `dirichlet` they were stated as one Dirichlet distribution and are that instead of independent.
     """
     values = np.asarray(draws, dtype=np.float64)
     if len(priors) < 2 or len(curves) != len(priors) or values.ndim != 2 or values.shape[0] != len(priors):
@@ -121,6 +123,8 @@ def joint_beliefs(
     weights = np.exp(log_weights - np.max(log_weights))
     client = np.array([_moments(prior, curve) for prior, curve in zip(priors, curves, strict=True)])
 
+    shares_of = dirichlet_shares if dirichlet else coherent_shares
+
     def compared(keep: NDArray[np.int64]) -> JointConflict:
         shares = [i for i in whole if i in keep]
         if len(shares) < max(len(whole), 2):
@@ -128,7 +132,7 @@ def joint_beliefs(
         others = [int(i) for i in keep if i not in shares]
         blocks, means, covs = [coordinates[others]], [client[others, 0]], np.diag(client[others, 1] ** 2)
         if shares:
-            own = coherent_shares([priors[i] for i in shares])
+            own = shares_of([priors[i] for i in shares])
             blocks.append(log_ratios(values[shares]))
             means.append(own.mean)
             covs = np.block(
@@ -157,7 +161,7 @@ def joint_beliefs(
 
     everything = np.arange(len(priors))
     without = tuple(compared(np.delete(everything, i)) for i in everything)
-    z = coherent_shares([priors[i] for i in whole]).incoherence_z if len(whole) > 1 else None
+    z = shares_of([priors[i] for i in whole]).incoherence_z if len(whole) > 1 else None
     return JointBeliefs(compared(everything), without, z, float(weights.sum() ** 2 / np.sum(weights**2)))
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from engine.errors import InvalidInput
-from engine.priors.distribution import Distribution
+from engine.priors.distribution import Beta, Distribution
 
 Array = NDArray[np.float64]
 
@@ -39,6 +40,22 @@ def log_ratios(shares: ArrayLike) -> Array:
     """Logarithms [k - 1, n] of the first k - 1 of positive shares [k, n] to the last (additive log-ratios)."""
     values = np.log(np.asarray(shares, dtype=np.float64))
     return np.asarray(values[:-1] - values[-1:])
+
+
+def dirichlet_shares(marginals: Sequence[Distribution]) -> CoherentShares:
+    """The shares of one Dirichlet distribution, by its Beta marginals: coherent as they are.
+
+    The log-ratios to the last share have mean ψ(a_i) - ψ(a_k) and covariance δ_ij ψ'(a_i) + ψ'(a_k) (Aitchison 1986).
+    Conditioning the marginals as if they were independent would count what they share twice. Raises InvalidInput for
+    marginals that are not those of one Dirichlet distribution.
+    """
+    alpha = np.array([law.alpha for law in marginals if isinstance(law, Beta)])
+    totals = np.array([law.alpha + law.beta for law in marginals if isinstance(law, Beta)])
+    if alpha.size != len(marginals) or alpha.size < 2 or not np.allclose(totals, alpha.sum(), rtol=1e-6):
+        raise InvalidInput("priors", "are not the marginals of one Dirichlet distribution")
+    mean = special.digamma(alpha[:-1]) - special.digamma(alpha[-1])
+    cov = np.diag(special.polygamma(1, alpha[:-1])) + special.polygamma(1, alpha[-1])
+    return CoherentShares(alpha / alpha.sum(), np.zeros_like(alpha), mean, cov, 0.0)
 
 
 def coherent_shares(priors: Sequence[Distribution]) -> CoherentShares:

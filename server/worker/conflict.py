@@ -15,7 +15,7 @@ from persistence import tables
 from persistence.tables import ClientPrior, Conflict, Job, Model, Session
 from server.certificates import reference_certificate
 from server.period import Period
-from server.resources import beliefs_of, confirmed_session, conflict_message
+from server.resources import beliefs_of, confirmed_session, conflict_message, share_groups
 from server.wire import label, to_json
 from server.worker.calls import Commit, WorkerContext
 from server.worker.causes import explain_conflicts, tell_collinearity
@@ -43,7 +43,9 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
     rule = ConflictRule(confidence_threshold=row.confidence_threshold)
     fit = await stored_fit(context, model_row, period)
     examined = await examine(context, fit, beliefs, rule, experts)
-    joint = joint_message(examined, await asyncio.to_thread(examine_jointly, fit, examined), rule)
+    joint = joint_message(
+        examined, await asyncio.to_thread(examine_jointly, fit, examined, share_groups(elicited)), rule
+    )
     messages = [belief_message(one) for one in examined]
     notes = fit_notes(fit, period.months)
     if request.HasField("replicates"):

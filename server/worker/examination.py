@@ -139,14 +139,22 @@ async def audit(fit: StoredFit, one: Examined, replicates: int) -> ReplicatedPVa
         return None
 
 
-def examine_jointly(fit: StoredFit, examined: Sequence[Examined]) -> JointBeliefs | str | None:
-    """All beliefs together; why not, in words; None for a single belief or for a summary without draws."""
+def examine_jointly(
+    fit: StoredFit, examined: Sequence[Examined], groups: Sequence[elicitation_pb2.ShareGroup] = ()
+) -> JointBeliefs | str | None:
+    """All beliefs together; why not, in words; None for a single belief or for a summary without draws.
+
+    `groups` are the session's shares that were stated together.
+    """
     if len(examined) < 2 or any(one.draws is None for one in examined):
         return None
     draws = np.stack([np.ravel(one.draws) for one in examined])  # type: ignore[arg-type]
     whole = _whole([one.belief.estimand for one in examined], fit)
+    ids = {examined[place].belief.belief_id for place in whole}
+    together = any(set(group.belief_ids) == ids for group in groups)
+    priors, curves = [one.prior for one in examined], [one.curve for one in examined]
     try:
-        return joint_beliefs([one.prior for one in examined], [one.curve for one in examined], draws, whole)
+        return joint_beliefs(priors, curves, draws, whole, dirichlet=together)
     except (InvalidInput, np.linalg.LinAlgError) as error:
         return str(error)
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.joint import joint_beliefs, joint_conflict
-from engine.conflict.shares import coherent_shares
+from engine.conflict.shares import coherent_shares, dirichlet_shares, log_ratios
 from engine.errors import InvalidInput
 from engine.priors.distribution import Beta, Distribution, Normal, Uniform
 
@@ -120,6 +120,28 @@ def test_stated_shares_are_made_to_sum_to_one_by_conditioning() -> None:
     assert found.means == pytest.approx([0.425, 0.302, 0.273], abs=1e-12)
     assert found.moved == pytest.approx([-0.075, -0.048, -0.027], abs=1e-12)
     assert found.incoherence_z == pytest.approx(1.06, abs=5e-3)
+
+
+def test_shares_of_one_dirichlet_have_the_log_ratios_of_its_draws() -> None:
+    alpha = [6.0, 3.0, 2.0]
+    found = dirichlet_shares([Beta(a, 11.0 - a) for a in alpha])
+    ratios = log_ratios(np.random.default_rng(3).dirichlet(alpha, 400_000).T)
+    assert found.mean == pytest.approx(ratios.mean(axis=1), abs=0.01)
+    assert found.cov == pytest.approx(np.cov(ratios), rel=0.02)
+    with pytest.raises(InvalidInput, match="Dirichlet"):
+        dirichlet_shares([Beta(6.0, 5.0), Beta(3.0, 9.0)])
+
+
+def test_two_shares_stated_together_are_one_belief_and_not_two() -> None:
+    # The second is one minus the first: together they say what the first says alone.
+    draws = np.random.default_rng(10).dirichlet([150.0, 50.0], 6400).T
+    priors, reference = [Beta(13.8, 9.2), Beta(9.2, 13.8)], Uniform(0.0, 1.0)
+    curves = [EvidenceCurve.from_draws(row.reshape(16, -1), reference, 24.0) for row in draws]
+    one = joint_beliefs(priors, curves, draws, (0, 1), dirichlet=True)
+    alone = one.without[1]
+    assert alone is not None
+    assert one.conflict.d2 == pytest.approx(alone.d2, rel=0.02)
+    assert joint_beliefs(priors, curves, draws, (0, 1)).conflict.d2 > 1.5 * alone.d2
 
 
 def test_shares_that_leave_no_room_for_each_other_are_refused() -> None:
