@@ -303,6 +303,17 @@ def test_shares_of_media_are_scaled_and_cannot_be_the_priors_of_a_prediction(cli
     assert all(threshold.explanation for threshold in feedback.thresholds)
 
 
+@pytest.mark.slow  # needs a fit of the demo's model
+def test_two_shares_of_media_stated_together_are_jointly_what_each_is_alone(client: Client) -> None:
+    register_mmm(client)
+    session = opened(client, model_id="mmm")
+    client.elicitation.add_shares(session, "share_of_media", {"x1": (0.6, 0.1), "x2": (0.4, 0.1)}, meaning="sd")
+    client.elicitation.confirm(session)
+    joint = client.conflicts.analyze(session, timeout=300).joint
+    assert joint.degrees_of_freedom == 1
+    assert joint.d_squared == pytest.approx(joint.parts[0].d_squared_without, rel=0.1)
+
+
 def test_a_belief_that_no_fit_can_have_as_its_prior_is_named_and_the_others_keep_their_thresholds(
     client: Client,
 ) -> None:
