@@ -36,6 +36,9 @@ Complexity = Annotated[int | None, typer.Option(help="Number of top-level parame
 Factor = Annotated[float | None, typer.Option(help="Bayes factor against the client's prior.")]
 Impact = Annotated[str | None, typer.Option(help="Money at stake in US dollars, for example 1500000.")]
 Confidence = Annotated[float | None, typer.Option(help="The client's confidence, between 0 and 1.")]
+Messages = Annotated[
+    bool, typer.Option("--messages", help="Print the messages for the client, ready to be sent, instead.")
+]
 
 
 def _settings(data_dir: Path | None = None, listen: str | None = None) -> Settings:
@@ -176,23 +179,39 @@ def show_session(
 
 
 @show_app.command("conflict")
-def show_conflict(analysis_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+def show_conflict(
+    analysis_id: str,
+    messages: Messages = False,
+    client: ClientId = "acme",
+    target: Target = "",
+    data_dir: DataDir = None,
+) -> None:
     """A conflict analysis."""
-    from server.report import print_conflict
+    from server.report import print_conflict, print_messages
     from server.show import opened
 
     with opened(_settings(data_dir), target, client) as connection:
-        print_conflict(connection.conflicts.get(analysis_id))
+        found = connection.conflicts.get(analysis_id)
+        if messages:
+            print_messages(found.communications)
+        else:
+            print_conflict(found)
 
 
 @show_app.command("sbc")
-def show_sbc(run_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+def show_sbc(
+    run_id: str, messages: Messages = False, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None
+) -> None:
     """A calibration run."""
-    from server.report import print_sbc
+    from server.report import print_messages, print_sbc
     from server.show import opened
 
     with opened(_settings(data_dir), target, client) as connection:
-        print_sbc(connection.sbc.get(run_id))
+        found = connection.sbc.get(run_id)
+        if messages:
+            print_messages(found.communications)
+        else:
+            print_sbc(found)
 
 
 @show_app.command("update")
@@ -217,14 +236,22 @@ def show_lineage(update_id: str, client: ClientId = "acme", target: Target = "",
 
 @show_app.command("attribution")
 def show_attribution(
-    attribution_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None
+    attribution_id: str,
+    messages: Messages = False,
+    client: ClientId = "acme",
+    target: Target = "",
+    data_dir: DataDir = None,
 ) -> None:
     """An attribution."""
-    from server.report import print_attribution
+    from server.report import print_attribution, print_messages
     from server.show import opened
 
     with opened(_settings(data_dir), target, client) as connection:
-        print_attribution(connection.attribution.get(attribution_id))
+        found = connection.attribution.get(attribution_id)
+        if messages:
+            print_messages(found.communications)
+        else:
+            print_attribution(found)
 
 
 @sbc_app.command("run")

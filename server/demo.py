@@ -15,7 +15,7 @@ from liftos.bayes.v1 import common_pb2, conflict_pb2, dataset_pb2, model_pb2, pr
 from rich.rule import Rule
 
 from server.calibrate import watch
-from server.report import console, print_attribution, print_conflict, print_sbc, print_update
+from server.report import console, print_attribution, print_conflict, print_messages, print_sbc, print_update
 from server.serve import address_file
 from server.settings import Settings
 from server.wire import label
@@ -120,6 +120,8 @@ def play(client: Client, data: Path, simulations: int) -> None:
         "mmm", session_id="beliefs", include_bayesian_validation=True, data_period_months=MONTHS, timeout=300
     )
     print_attribution(attribution)
+    console.print(Rule("A message for the client, ready to be sent"))
+    print_messages(analysis.communications[:1])
 
     console.print(Rule("Summary"))
     found = analysis.beliefs[0]

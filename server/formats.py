@@ -6,6 +6,28 @@ from liftos.bayes.v1 import common_pb2
 
 from server.wire import label
 
+_SHARES = (
+    common_pb2.QUANTITY_SHARE_OF_OUTCOME,
+    common_pb2.QUANTITY_SHARE_OF_MEDIA,
+    common_pb2.QUANTITY_SHARE_OF_MODELLED,
+    common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME,
+)
+_UNITS: dict[int, str] = {
+    common_pb2.QUANTITY_ROI: "per unit of spend",
+    common_pb2.QUANTITY_MARGINAL_ROI: "per unit of spend",
+    common_pb2.QUANTITY_INCREMENTAL_OUTCOME: "outcome units",
+    common_pb2.QUANTITY_HALF_LIFE: "time steps",
+    common_pb2.QUANTITY_HALF_SATURATION: "times the mean exposure",
+    common_pb2.QUANTITY_RETENTION: "per time step",
+    common_pb2.QUANTITY_COEFFICIENT: "KPI units",
+}
+_NAMES: dict[int, str] = {
+    common_pb2.QUANTITY_ROI: "ROI",
+    common_pb2.QUANTITY_MARGINAL_ROI: "marginal ROI",
+    common_pb2.QUANTITY_HALF_LIFE: "half-life",
+    common_pb2.QUANTITY_HALF_SATURATION: "half-saturation",
+}
+
 
 def number(value: float) -> str:
     """Four significant digits, without an exponent where a person would not use one."""
@@ -13,27 +35,27 @@ def number(value: float) -> str:
 
 
 def shown(value: float, quantity: int) -> str:
-    """A value of a quantity: shares in per cent, everything else as a number."""
-    if quantity in (
-        common_pb2.QUANTITY_SHARE_OF_OUTCOME,
-        common_pb2.QUANTITY_SHARE_OF_MEDIA,
-        common_pb2.QUANTITY_SHARE_OF_MODELLED,
-        common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME,
-    ):
-        return f"{100 * value:.1f} %"
-    return number(value)
+    """A value of a quantity without its unit: shares in per cent, everything else as a number."""
+    return f"{100 * value:.1f} %" if quantity in _SHARES else number(value)
 
 
-def spread(message: common_pb2.Estimate, quantity: int) -> str:
-    """Centre and standard deviation of an estimate; the median alone where there is no finite one."""
-    centre = message.mean if message.HasField("mean") else message.median
-    if not message.HasField("sd"):
-        return shown(centre, quantity)
-    return f"{shown(centre, quantity)} ± {shown(message.sd, quantity)}"
+def unit(quantity: int) -> str:
+    """Unit of a quantity in words; empty for shares, which are in per cent."""
+    return _UNITS.get(quantity, "")
+
+
+def measured(text: str, quantity: int) -> str:
+    """One or more shown values of a quantity, followed by their unit."""
+    return f"{text} {unit(quantity)}".rstrip()
+
+
+def quantity_words(quantity: int) -> str:
+    """Name of a quantity for people."""
+    return _NAMES.get(quantity) or label(common_pb2.Quantity, quantity).lower().replace("_", " ")
 
 
 def estimand(message: common_pb2.Estimand) -> str:
     """Name of an estimand for people."""
     if message.quantity == common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME:
         return "share of outcome of all media"
-    return f"{label(common_pb2.Quantity, message.quantity).lower().replace('_', ' ')} of {message.channel}"
+    return f"{quantity_words(message.quantity)} of {message.channel}"

@@ -11,9 +11,10 @@ from liftos.bayes import Client
 from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2, sbc_pb2
 from rich.console import Console
 from rich.panel import Panel
+from rich.rule import Rule
 from rich.table import Table
 
-from server.formats import estimand, number, shown
+from server.formats import estimand, number, quantity_words, shown, unit
 from server.wire import label
 
 STAMP = "EXPLORATORY – NOT INFERENTIAL"
@@ -114,7 +115,10 @@ def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
     print_stamp(analysis)
     for belief in analysis.beliefs:
         quantity = belief.estimand.quantity
-        table = Table(title=f"Belief {belief.belief_id}: {estimand(belief.estimand)}", title_justify="left")
+        name = estimand(belief.estimand)
+        if unit(quantity):
+            name = f"{name}, in {unit(quantity)}"
+        table = Table(title=f"Belief {belief.belief_id}: {name}", title_justify="left")
         table.add_column("")
         table.add_column("mean  [95 % interval]")
         table.add_row("client believes", estimate(belief.client, quantity))
@@ -488,7 +492,7 @@ def _projection(found: prior_update_pb2.Projection) -> str:
 
 
 def print_attribution(attribution: attribution_pb2.Attribution) -> None:
-    """An attribution: prior, data and updated answer side by side."""
+    """An attribution: prior, data and updated answer side by side, the baseline, the geos, and the checks."""
     print_stamp(attribution)
     table = Table(title=f"Attribution under model {attribution.model_id}", title_justify="left")
     for column in ("channel", "quantity", "prior", "data alone", "belief and data", "accepted update"):
@@ -499,12 +503,51 @@ def print_attribution(attribution: attribution_pb2.Attribution) -> None:
                 estimate(getattr(q, side), q.quantity) if q.HasField(side) else "–"
                 for side in ("prior", "data_side", "client_posterior", "updated_prior")
             ]
-            table.add_row(channel.channel, label(common_pb2.Quantity, q.quantity).lower().replace("_", " "), *cells)
+            table.add_row(channel.channel, quantity_words(q.quantity), *cells)
+    if attribution.HasField("baseline_share"):
+        share = estimate(attribution.baseline_share, common_pb2.QUANTITY_SHARE_OF_OUTCOME)
+        outcome = estimate(attribution.baseline_outcome, common_pb2.QUANTITY_INCREMENTAL_OUTCOME)
+        table.add_row("(no media)", "share of outcome", "–", share, "–", "–")
+        table.add_row("(no media)", "outcome", "–", outcome, "–", "–")
     console.print(table)
+    if attribution.geos:
+        console.print(_geos_table(attribution))
     for sentence in attribution.summary:
         console.print(sentence)
     for sentence in attribution.validation.summary:
         console.print(sentence, style="bold")
+    if attribution.validation.started_run_id:
+        console.print(f"Calibration run: {attribution.validation.started_run_id}")
+
+
+def _geos_table(attribution: attribution_pb2.Attribution) -> Table:
+    """A row per geo: the means of share and ROI by channel."""
+    table = Table(title="By geo: share of the geo's outcome, ROI (means, data alone)", title_justify="left")
+    for column in ("geo", "outcome", *(channel.channel for channel in attribution.channels), "no media"):
+        table.add_column(column, justify="left" if column == "geo" else "right")
+
+    def mean(message: Any, field: str, quantity: int) -> str:
+        return shown(getattr(message, field).mean, quantity) if message.HasField(field) else "–"
+
+    for geo in attribution.geos:
+        cells = []
+        for channel in geo.channels:
+            roi = f", {mean(channel, 'roi', common_pb2.QUANTITY_ROI)}" if channel.HasField("roi") else ""
+            cells.append(f"{mean(channel, 'share_of_outcome', common_pb2.QUANTITY_SHARE_OF_OUTCOME)}{roi}")
+        rest = mean(geo, "baseline_share", common_pb2.QUANTITY_SHARE_OF_OUTCOME)
+        table.add_row(geo.geo, number(geo.outcome), *cells, rest)
+    return table
+
+
+def print_messages(messages: Iterable[common_pb2.Communication]) -> None:
+    """Messages to a client, ready to be sent."""
+    listed = list(messages)
+    if not listed:
+        console.print("There is nothing to tell the client.")
+    for index, message in enumerate(listed):
+        if index:
+            console.print(Rule())
+        console.print(f"Subject: {message.subject}\n\n{message.body}\n", soft_wrap=True)
 
 
 def print_overview(client: Client, options: str) -> None:

@@ -37,6 +37,7 @@ from persistence.tables import (
     SbcValidation,
     Session,
 )
+from server.communications import attribution_communications, conflict_communications, run_communications
 from server.errors import ServiceError, not_found
 from server.wire import from_json, timestamp, to_array, value_of
 
@@ -215,6 +216,7 @@ async def conflict_message(session: AsyncSession, row: Conflict) -> conflict_pb2
     if (error := error_message(job)) is not None:
         message.error.CopyFrom(error)
     message.create_time.CopyFrom(timestamp(row.create_time))
+    message.communications.extend(conflict_communications(message))
     return message
 
 
@@ -234,6 +236,7 @@ async def attribution_message(session: AsyncSession, row: Attribution) -> attrib
     if (error := error_message(job)) is not None:
         message.error.CopyFrom(error)
     message.create_time.CopyFrom(timestamp(row.create_time))
+    message.communications.extend(attribution_communications(message))
     return message
 
 
@@ -299,6 +302,7 @@ async def sbc_run_message(session: AsyncSession, row: SbcValidation) -> sbc_pb2.
         from_json(row.interim, message.interim)
     if row.verdict is not None:
         from_json(row.verdict, message.verdict)
+    message.communications.extend(run_communications(message))
     return message
 
 

@@ -22,6 +22,7 @@ from engine.models.protocol import BatchFit, Floats, Seed
 from engine.priors.distribution import Distribution
 
 CurveOf = Callable[[AdditiveMmm, BatchFit, str], EvidenceCurve]
+Shown = Callable[[float, float], str]
 """The evidence curve of a quantity under a model, from the model's fit."""
 
 COLLINEAR = 0.9
@@ -140,7 +141,7 @@ def explain(
     prior: Distribution,
     refits: Sequence[Refit],
     curve_of: CurveOf,
-    shown: Callable[[float], str] = "{:.4g}".format,
+    shown: Shown = "{:.4g} ± {:.4g}".format,
     base_log_bf: float | None = None,
 ) -> Causes:
     """Judge a belief, found in conflict under the base model, by every refit and rank what might explain the conflict.
@@ -148,8 +149,7 @@ def explain(
     The rule is that of `found`. Causes are ranked by `Cause.expected_drop`. A refit that did not converge, or whose
     figures are UNRELIABLE, is counted as failed; one whose model has no such quantity has nothing to say. The refits'
     factors are those of their curves alone: `base_log_bf` is the base model's by the same estimator, if another than
-    that of `found`. `shown`
-    prints a value of the quantity in the client's units.
+    that of `found`. `shown` prints a mean and a standard deviation of the quantity in the client's units.
     """
     causes, failed = [], []
     for each in refits:
@@ -179,7 +179,9 @@ def explain(
     return Causes(ranked, tuple(failed), _attribution(ranked))
 
 
-def _cause(found: BeliefConflict, other: BeliefConflict, refitted: Refit, shown: Callable[[float], str]) -> Cause:
+def _cause(
+    found: BeliefConflict, other: BeliefConflict, refitted: Refit, shown: Callable[[float, float], str]
+) -> Cause:
     alternative, gain = refitted.alternative, refitted.log_evidence_gain
     resolves = not other.conflict
     vaguer = resolves and not alternative.same_rows and _still_contradicts(found, other)
@@ -267,14 +269,14 @@ def _phrase(cause: Cause) -> str:
     return _PHRASES[cause.kind].format(subject=cause.subject)
 
 
-def _sentence(cause: Cause, found: BeliefConflict, shown: Callable[[float], str]) -> str:
+def _sentence(cause: Cause, found: BeliefConflict, shown: Shown) -> str:
     changed = _phrase(cause)
     if cause.dates:
         changed += f" (least of all {_listed(cause.dates)})"
     now, before = cause.data_side, found.data_side
     said = (
-        f"{changed} the data alone would say {shown(now.mean)} ± {shown(now.sd)} under this model "
-        f"instead of {shown(before.mean)} ± {shown(before.sd)}"
+        f"{changed} the data alone would say {shown(now.mean, now.sd)} under this model "
+        f"instead of {shown(before.mean, before.sd)}"
     )
     if cause.only_vaguer:
         verdict = "that contradicts the belief no more, but only because fewer rows say less"

@@ -40,20 +40,26 @@ def induced_prior(
 ) -> InducedPrior:
     """The law of a quantity under the model's priors (conflict.md §4.3), from that many independent prior draws.
 
-    Every parameter has a stream of its own, so that the draws of one do not depend on the others. UnsupportedQuantity
-    when the prior puts the quantity outside of `support`.
+    UnsupportedQuantity when the prior puts the quantity outside of `support`.
     """
-    parameters = {
-        name: prior.sample(seed.generator(index, Purpose.PRIOR), draws)
-        for index, (name, prior) in enumerate(model.priors.items())
-    }
-    values = model.derive(quantity, parameters)
+    values = model.derive(quantity, prior_draws(model, seed, draws))
     if not (np.all(np.isfinite(values)) and np.all((values >= support.lower) & (values <= support.upper))):
         where = f"({support.lower:g}, {support.upper:g})"
         raise UnsupportedQuantity(quantity, f"under the priors of the model it is not always inside {where}")
     # A share that rounds to 1 lies inside nevertheless.
     lower, upper = np.nextafter(support.lower, np.inf), np.nextafter(support.upper, -np.inf)
     return smoothed(np.clip(values, lower, upper), support, groups=groups)
+
+
+def prior_draws(model: Model, seed: Seed, draws: int) -> dict[str, Array]:
+    """Independent draws [draws] of every parameter from its prior, by name.
+
+    Every parameter has a stream of its own, so that the draws of one do not depend on the others.
+    """
+    return {
+        name: prior.sample(seed.generator(index, Purpose.PRIOR), draws)
+        for index, (name, prior) in enumerate(model.priors.items())
+    }
 
 
 def smoothed(draws: ArrayLike, support: Support, *, groups: int = GROUPS) -> InducedPrior:

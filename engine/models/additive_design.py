@@ -46,7 +46,8 @@ class Design:
     population [N] of the row's geo, by which KPI and media are divided before they are scaled (`kpi_mean` and `kpi_sd`
     are those of the quotient); exposure [N, C, W] lagged within the geo and divided by `media_scale`; weights [N]
     outcome per unit of per-capita KPI; block [N, q] columns of the linear part with `block_names`; `spend` [C] of the
-    window and all geos, NaN where unknown.
+    window and all geos, NaN where unknown. `geo_names` [G], empty for national data, with the observed outcome
+    `geo_outcome` [G] and the spend `geo_spend` [G, C] of each geo.
     """
 
     kpi: Floats
@@ -58,6 +59,9 @@ class Design:
     block: Floats
     block_names: tuple[str, ...]
     spend: Floats
+    geo_names: tuple[str, ...]
+    geo_outcome: Floats
+    geo_spend: Floats
     total_outcome: float
     kpi_mean: float
     kpi_sd: float
@@ -117,13 +121,13 @@ def build_design(table: Table, spec: AdditiveMmmSpec, window: Window) -> Design:
         scalers |= {f"population[{geo}]": float(size) for geo, size in zip(table.geo_names, sizes, strict=True)}
     longest = max(channel.n_weights for channel in spec.channels)
     exposure = np.zeros((kpi.size, len(spec.channels), longest))
-    spend = np.full(len(spec.channels), np.nan)
+    geo_spend = np.full((geos, len(spec.channels)), np.nan)
     for index, channel in enumerate(spec.channels):
         exposure[:, index], scale = _lagged(table, channel, sizes, first, longest)
         scalers[f"media_scale[{channel.name}]"] = scale
         if channel.spend is not None:
-            spend[index] = _spend(table, channel, first)
-            scalers[f"spend[{channel.name}]"] = float(spend[index])
+            geo_spend[:, index] = _spend(table, channel, first)
+            scalers[f"spend[{channel.name}]"] = float(geo_spend[:, index].sum())
 
     names, columns, constant = _block(table, spec, first, scalers)
     edge = max(0, longest - 1 - first)
@@ -137,7 +141,10 @@ def build_design(table: Table, spec: AdditiveMmmSpec, window: Window) -> Design:
         weights=revenue * population,
         block=np.stack(columns, axis=1),
         block_names=tuple(names),
-        spend=spend,
+        spend=geo_spend.sum(axis=0),
+        geo_names=tuple(table.geo_names) if geos > 1 else (),
+        geo_outcome=(revenue * kpi).reshape(geos, periods).sum(axis=1),
+        geo_spend=geo_spend,
         total_outcome=total,
         kpi_mean=kpi_mean,
         kpi_sd=kpi_sd,
@@ -185,12 +192,13 @@ def _lagged(table: Table, channel: Channel, sizes: Floats, first: int, longest: 
     return lags, scale
 
 
-def _spend(table: Table, channel: Channel, first: int) -> float:
+def _spend(table: Table, channel: Channel, first: int) -> Floats:
+    """Spend of the window by geo [G]."""
     field = f"channels[{channel.name}].spend"
     values = table.since(first, table.column(str(channel.spend), field))
     if np.any(values < 0.0) or not values.sum() > 0.0:
         raise InvalidInput(field, "must not be negative and must have a positive total inside the window")
-    return float(values.sum())
+    return np.asarray(values.reshape(len(table.geo_names), -1).sum(axis=1))
 
 
 def _block(

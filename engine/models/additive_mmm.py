@@ -16,7 +16,7 @@ from engine.inference.backend import Backend
 from engine.inference.prior_map import coordinate, tabulate
 from engine.inference.target import Labels
 from engine.models.additive_design import Design, WindowReport, build_design
-from engine.models.additive_response import response, response_rise
+from engine.models.additive_response import response, response_by_geo, response_rise
 from engine.models.additive_simulator import expected_kpi, log_likelihood
 from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation, Saturation
 from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlock, bucket
@@ -254,9 +254,7 @@ class AdditiveMmm:
             incremental = self._incremental(parameters)
             return np.asarray(incremental[index] / sum(incremental))
         if index is not None and kind in ("coefficient", "marginal_roi"):
-            retained = np.asarray(parameters[f"retention[{owner}]"], dtype=np.float64)
-            # A linear channel has none, and its response does not look at it.
-            half = np.asarray(parameters.get(f"half_saturation[{owner}]", np.ones_like(retained)), dtype=np.float64)
+            retained, half = self._curve_of(owner, parameters)
             coefficient = self._incremental(parameters)[index] / response(self.design, index, retained, half)
             if kind == "coefficient":
                 return coefficient
@@ -265,6 +263,26 @@ class AdditiveMmm:
                 return np.asarray(gained / (_LAST_PART * self.design.spend[index]))
         parameter, factor = self.multiple_of(quantity)
         return np.asarray(factor * parameters[parameter])
+
+    def incremental_by_geo(self, channel: str, parameters: Mapping[str, Floats]) -> Floats:
+        """Incremental outcome [G, S] of a channel in each geo of `design.geo_names`, at parameters [S].
+
+        The response per head is common to all geos, so the total of the channel is divided in proportion to
+        Σ_t u_gt p_g H_gt (`methods/mmm.md` §3.3, §3.4): over the geos it sums to the incremental outcome. Raises
+        UnsupportedQuantity for a channel that the model does not have.
+        """
+        index = self._channel_index.get(channel)
+        if index is None:
+            raise UnsupportedQuantity(f"incremental_outcome[{channel}]", "this model has no such channel")
+        by_geo = response_by_geo(self.design, index, *self._curve_of(channel, parameters))
+        return np.asarray(self._incremental(parameters)[index] * (by_geo / by_geo.sum(axis=0)))
+
+    def _curve_of(self, channel: str, parameters: Mapping[str, Floats]) -> tuple[Floats, Floats]:
+        """Retention and half-saturation [S] of a channel."""
+        retained = np.asarray(parameters[f"retention[{channel}]"], dtype=np.float64)
+        # A linear channel has no half-saturation, and its response does not look at it.
+        half = parameters.get(f"half_saturation[{channel}]", np.ones_like(retained))
+        return retained, np.asarray(half, dtype=np.float64)
 
     def _incremental(self, parameters: Mapping[str, Floats]) -> list[Floats]:
         """Incremental outcome [S] of each channel at parameters [S]."""

@@ -13,7 +13,7 @@ from engine.models.additive_spec import Saturation
 
 Floats = NDArray[np.float64]
 
-_CHUNK = 1_000_000  # exposures (rows times parameter values) held at a time
+_CHUNK = 300_000  # exposures (rows times parameter values) held at a time; a few megabytes, which fit in a cache
 _LOG_3 = float(np.log(3.0))
 
 
@@ -25,6 +25,17 @@ def response(design: Design, channel: int, retention: Floats, half_saturation: F
     total = np.empty(retention.size)
     for part, adstocked in _adstocked(design, channel, retention):
         total[part] = design.weights @ saturate(design.saturation[channel], adstocked, half_saturation[part])
+    return total
+
+
+def response_by_geo(design: Design, channel: int, retention: Floats, half_saturation: Floats) -> Floats:
+    """Σ_t u_gt p_g H_gt [G, S]: what `response` sums over the geos, geo by geo."""
+    geos = design.window.geos
+    total = np.empty((geos, retention.size))
+    weights = design.weights.reshape(geos, 1, -1)
+    for part, adstocked in _adstocked(design, channel, retention):
+        curve = saturate(design.saturation[channel], adstocked, half_saturation[part])
+        total[:, part] = (weights @ curve.reshape(geos, -1, curve.shape[1]))[:, 0]
     return total
 
 

@@ -34,6 +34,8 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
     ) -> attribution_pb2.AnalyzeAttributionResponse:
         """Have a worker compute an attribution."""
         check_money(request)
+        if request.start_sbc and not request.include_bayesian_validation:
+            raise invalid_field("start_sbc", "the need for a run is part of the validation: ask for it as well")
 
         async def prepare(session: AsyncSession, job: Job) -> None:
             model = await owned(session, Model, request.client_id, request.model_id)

@@ -18,10 +18,11 @@ from persistence.tables import AuditEntry, Conflict, Job, Model, PriorUpdate, Se
 from server.calls import Calls
 from server.certificates import reference_certificate
 from server.errors import ServiceError, invalid_field, invalid_fields
-from server.formats import estimand, spread
+from server.formats import estimand
 from server.idempotency import seen_before
 from server.pages import page_of
 from server.period import Period
+from server.phrases import spread
 from server.resources import belief_message, beliefs_of, by_pk, confirmed_session, conflict_message, owned
 from server.wire import from_json, label, timestamp, value_of
 

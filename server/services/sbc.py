@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import math
-import secrets
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
@@ -15,45 +13,43 @@ import numpy as np
 from liftos.bayes.v1 import common_pb2, sbc_pb2, sbc_pb2_grpc
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence import jobs, queue, requests, sbc
+from persistence import jobs, requests, sbc
 from persistence.database import Database
-from persistence.tables import Job, Model, NecessityDecision, NecessityPolicy, SbcResult, SbcValidation, Session
+from persistence.tables import Job, Model, NecessityDecision, NecessityPolicy, SbcResult, SbcValidation
 from server.calls import POLL_SECONDS, Calls
-from server.certificates import finished_run, fit_key, run_key
+from server.certificates import finished_run, run_key
 from server.errors import ServiceError, invalid_field
 from server.guard import Guard
 from server.idempotency import seen_before
-from server.lineage import refuse_seen
 from server.pages import page_of
-from server.period import Period
 from server.policies import BUILT_IN, policy_message
 from server.resources import (
     TERMINAL_STATES,
-    beliefs_of,
-    confirmed_session,
-    dataset_of,
     owned,
     progress_message,
     sbc_plan_message,
     sbc_run_message,
     stored_decision_message,
 )
+from server.runs import (
+    MAX_SIMULATIONS,
+    append_event,
+    deliver,
+    finish_run,
+    plan_run,
+    plan_shards,
+    shard_size,
+    start_run,
+    total_simulations,
+)
 from server.services.conflicts import check_money
-from server.services.elicitation import check_priors
 from server.settings import Settings
-from server.validation_types import DEFAULT_SIMULATIONS, POSTERIOR, decides, parts_of
-from server.wire import digest, from_json, label, timestamp, to_array, to_json, value_of
+from server.validation_types import decides
+from server.wire import from_json, label, timestamp, to_array, to_json, value_of
 
-MAX_SIMULATIONS = 100_000
-DEFAULT_ALPHA = 0.05
 LEDGER_CELLS = 40_000
 """Simulations times quantities in one message of a ledger: six numbers of 8 bytes for each, under the 4 MiB limit."""
 EVENT_PAGE = 100
-CHUNK = 64
-"""Simulations that share one compiled call (engine/inference/settings.py): a shard of no multiple wastes a part."""
-SHARDS = 16
-"""Most shards of a run while they are smaller than the configured size: enough for many workers and for progress to be
-seen, few enough for full batches."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -70,9 +66,9 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         """Store a run with its shards and hand the shards to the workers, in one transaction."""
         async with self.database.session() as session:
             if request.validate_only:
-                run = await self._plan(session, request.client_id, request.spec)
+                run = await plan_run(session, request.client_id, request.spec, self.settings.shard_size)
                 message = sbc_plan_message(run, request.spec.model_id, request.spec.session_id, {})
-                message.progress.total = _total(run)
+                message.progress.total = total_simulations(run)
                 return sbc_pb2.StartSbcRunResponse(run=message)
             row, reused = await self._start(session, "StartSbcRun", request)
             return sbc_pb2.StartSbcRunResponse(run=await sbc_run_message(session, row), reused=reused)
@@ -135,47 +131,6 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                     continue
                 await wake.wait(min(silent, POLL_SECONDS))
 
-    async def _plan(self, session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSpec) -> SbcValidation:
-        """The run that a specification asks for, not yet stored."""
-        kind = spec.validation_type or sbc_pb2.VALIDATION_TYPE_STANDARD
-        model = await owned(session, Model, client_id, spec.model_id, field="spec.model_id")
-        elicited: Session | None = None
-        if spec.session_id:
-            elicited = await confirmed_session(session, client_id, spec.session_id, "spec.session_id")
-            if elicited.model_pk != model.pk:
-                raise ServiceError(
-                    "INVALID_STATE", "the session is about another model", metadata={"state": "CONFIRMED"}
-                )
-        period = Period.asked(spec)
-        beliefs = await beliefs_of(session, elicited.pk) if elicited else []
-        check_priors(model, beliefs, "spec.session_id")
-        num_simulations = spec.num_simulations if spec.HasField("num_simulations") else DEFAULT_SIMULATIONS[kind]
-        parts = parts_of(
-            kind, num_simulations, canaries=spec.canaries, carry_over=model.family.startswith("additive_mmm")
-        )
-        if any(part == POSTERIOR for part, _ in parts):
-            await refuse_seen(session, model, period, beliefs)
-        method = label(sbc_pb2.InferenceMethod, spec.inference_method or sbc_pb2.INFERENCE_METHOD_PRODUCTION)
-        alpha = spec.alpha if spec.HasField("alpha") else DEFAULT_ALPHA
-        return SbcValidation(
-            client_id=client_id,
-            model_pk=model.pk,
-            session_pk=elicited.pk if elicited else None,
-            validation_type=label(sbc_pb2.ValidationType, kind),
-            num_simulations=num_simulations,
-            data_period_months=period.months,
-            hold_out_months=period.hold_out,
-            seed=spec.seed if spec.HasField("seed") else secrets.randbits(63),
-            alpha=alpha,
-            stop_on_fail=spec.stop_on_fail,
-            shard_size=shard_size(num_simulations, self.settings.shard_size),
-            parts=[{"part": part, "planned": [number], "quantities": None, "reported": 0} for part, number in parts],
-            inference_method=method,
-            further_quantities=list(spec.further_quantities),
-            plan_key=digest(kind, [part for part, _ in parts], method, sorted(spec.further_quantities), alpha),
-            certificate_key=fit_key(model, await dataset_of(session, model), period, beliefs, method),
-        )
-
     async def _start(
         self, session: AsyncSession, method: str, request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest
     ) -> tuple[SbcValidation, bool]:
@@ -185,7 +140,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             first = await owned(session, SbcValidation, request.client_id, replay.resource_id)
             asked = type(request).FromString((await session.get_one(Job, first.job_pk)).request)
             return first, asked.request_id != request.request_id
-        run = await self._plan(session, request.client_id, request.spec)
+        run = await plan_run(session, request.client_id, request.spec, self.settings.shard_size)
         if not request.spec.fresh:
             stored = await finished_run(session, run, seed=run.seed if request.spec.HasField("seed") else None)
             if stored is not None:
@@ -198,23 +153,11 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                     resource_id=str(stored.pk),
                 )
                 return stored, True
-        job = await jobs.create(session, request.client_id, "SBC_RUN", request.SerializeToString(), total=_total(run))
-        run.job_pk = job.pk
-        session.add(run)
-        await session.flush()
-        for part in run.parts:
-            await self._plan_shards(session, run, part["part"], 0, part["planned"][-1], run.shard_size)
-        await append_event(session, run, job, state_changed=sbc_pb2.StateChanged(state=common_pb2.JOB_STATE_QUEUED))
+        await start_run(session, run, request)
         await requests.attach(
-            session, request.client_id, method, request.request_id, job_pk=job.pk, resource_id=str(run.pk)
+            session, request.client_id, method, request.request_id, job_pk=run.job_pk, resource_id=str(run.pk)
         )
         return run, False
-
-    async def _plan_shards(
-        self, session: AsyncSession, run: SbcValidation, part: str, first: int, stop: int, size: int
-    ) -> None:
-        for shard in await sbc.plan_shards(session, run.pk, part, first, stop, size):
-            await _deliver(session, run, shard.ordinal)
 
     async def GetSbcRun(self, request: sbc_pb2.GetSbcRunRequest, context: Context) -> sbc_pb2.GetSbcRunResponse:
         """Return a run."""
@@ -275,7 +218,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 job = await self._reopened(session, row, "resumed", lambda job: job.state in ("CANCELLED", "FAILED"))
                 # A run that lacks its verdict only gets it from the delivery of any shard.
                 for ordinal in [shard.ordinal for shard in shards] or [0]:
-                    await _deliver(session, row, ordinal)
+                    await deliver(session, row, ordinal)
                 await self._queued(session, row, job)
             return sbc_pb2.ResumeSbcRunResponse(run=await sbc_run_message(session, row))
 
@@ -305,12 +248,12 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 parts = []
                 for part in row.parts:
                     if decides(part["part"]) or part["part"] in missed:
-                        await self._plan_shards(session, row, part["part"], part["planned"][-1], larger, size)
+                        await plan_shards(session, row, part["part"], part["planned"][-1], larger, size)
                         part = part | {"planned": [*part["planned"], larger]}  # noqa: PLW2901
                     parts.append(part)
                 row.parts = parts
                 row.num_simulations = larger
-                job.total = _total(row)
+                job.total = total_simulations(row)
                 await self._queued(session, row, job)
             return sbc_pb2.ExtendSbcRunResponse(run=await sbc_run_message(session, row))
 
@@ -425,14 +368,6 @@ def _check_thresholds(thresholds: sbc_pb2.NecessityThresholds) -> None:
         raise invalid_field("thresholds.business_impact.currency", "only USD: no rate is supplied")
 
 
-def _total(run: SbcValidation) -> int:
-    return sum(int(part["planned"][-1]) for part in run.parts)
-
-
-async def _deliver(session: AsyncSession, run: SbcValidation, ordinal: int) -> None:
-    await queue.defer(session, "run_shard", queue="shards", validation=str(run.pk), ordinal=ordinal)
-
-
 def _ledger_message(part: str, columns: list[str], rows: list[SbcResult]) -> sbc_pb2.ReadSbcLedgerResponse:
     def array(name: str, dtype: str) -> common_pb2.NumericArray:
         return to_array(np.array([getattr(row, name) for row in rows], dtype=dtype))  # None becomes NaN
@@ -449,52 +384,3 @@ def _ledger_message(part: str, columns: list[str], rows: list[SbcResult]) -> sbc
 
 
 _LEDGER_FLOATS = ("r_hat", "ess", "v", "ties", "truth", "posterior_mean", "posterior_sd")
-
-
-def shard_size(num_simulations: int, most: int) -> int:
-    """Simulations per shard: as few whole chunks as make SHARDS shards at most, but never above `most`."""
-    chunks = math.ceil(num_simulations / (SHARDS * CHUNK))
-    return min(chunks * CHUNK, most)
-
-
-async def append_event(
-    session: AsyncSession, run: SbcValidation, job: Job, *, done: int | None = None, **event: Any
-) -> int:
-    """Store the next event of a run; `event` is one member of the oneof. Returns its sequence number."""
-    now = datetime.datetime.now(datetime.UTC)
-    if done is not None:
-        job.done = done
-
-    def payload(sequence: int) -> bytes:
-        message = sbc_pb2.SbcEvent(
-            run_id=str(run.pk),
-            sequence=sequence,
-            create_time=timestamp(now),
-            progress=progress_message(job, now),
-            **event,
-        )
-        return message.SerializeToString()
-
-    return await jobs.append_event(session, job.pk, payload, done=done)
-
-
-async def finish_run(
-    session: AsyncSession, run: SbcValidation, job: Job, state: str, verdict_kind: str | None, **error: str
-) -> None:
-    """End a run whose job row the caller has locked: state, time, and the terminal event."""
-    job.state = state
-    job.end_time = datetime.datetime.now(datetime.UTC)
-    job.error_reason = error.get("reason")
-    job.error_message = error.get("message")
-    job.error_field = error.get("field")
-    run.verdict_kind = verdict_kind
-    await session.flush()
-    await queue.drop_shards(session, run.pk)
-    changed = sbc_pb2.StateChanged(state=value_of(common_pb2.JobState, state))
-    if state == "FAILED":
-        changed.error.CopyFrom(
-            common_pb2.JobError(
-                reason=job.error_reason or "", message=job.error_message or "", field=job.error_field or ""
-            )
-        )
-    await append_event(session, run, job, state_changed=changed)

@@ -9,8 +9,8 @@ from liftos.bayes.v1 import system_pb2, system_pb2_grpc
 
 from persistence.database import Database
 from server.guard import MAX_MESSAGE_BYTES
+from server.runs import MAX_SIMULATIONS
 from server.services.models import FAMILIES, MAX_PARAMETERS
-from server.services.sbc import MAX_SIMULATIONS
 from server.settings import Settings
 from server.table import MAX_DATASET_BYTES
 from server.version import SERVER_VERSION

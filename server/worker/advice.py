@@ -12,9 +12,9 @@ from engine.conflict.overlay import Overlay
 from engine.conflict.severity import Severity
 from engine.priors.recommendation import Recommendation, Situation, recommend
 from engine.priors.update import PriorUpdate
+from server.phrases import recentred
 from server.wire import label
 from server.worker.update_case import Case
-from server.worker.words import recentred
 
 CLASHES = 0.3
 """A belief is among those that clash if its weight in the worst direction is at least this part of the largest."""

@@ -20,8 +20,8 @@ from engine.models.additive_mmm import AdditiveMmm
 from engine.models.protocol import BatchFit
 from engine.models.table import Window
 from persistence.tables import Model
-from server.formats import shown
 from server.period import Period
+from server.phrases import plus_minus
 from server.wire import value_of
 from server.worker.calls import WorkerContext
 from server.worker.convert import estimate_of_summary
@@ -102,7 +102,7 @@ def _causes(fit: StoredFit, one: Examined, refits: Sequence[Refit]) -> Causes:
         return curve_of_draws(model, own, estimand, fit.months * model.rows_used, fit.seed)
 
     by_curve = recentred(Ladder.climb(Overlay(one.prior, one.curve))).log_bf
-    return explain(one.figures, one.prior, refits, curve_of, partial(shown, quantity=estimand.quantity), by_curve)
+    return explain(one.figures, one.prior, refits, curve_of, partial(plus_minus, quantity=estimand.quantity), by_curve)
 
 
 def _message(cause: Cause) -> conflict_pb2.Cause:

@@ -14,6 +14,7 @@ from engine.sbc.decision import NecessityInputs
 from persistence.tables import ClientPrior, Conflict, Job, Model, Session
 from server.lineage import already_used, looks_at, overlaps_of, window_of
 from server.period import Period
+from server.phrases import recentred
 from server.resources import beliefs_of, confirmed_session, conflict_message
 from server.wire import label, to_json
 from server.worker.calls import Commit, WorkerContext
@@ -22,7 +23,6 @@ from server.worker.examination import Examined, audit, examine, examine_jointly
 from server.worker.findings import belief_message, evidence_row, joint_message, replicated_message
 from server.worker.fits import StoredFit, stored_fit
 from server.worker.necessity import Question, decided
-from server.worker.words import recentred
 
 
 async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
@@ -46,7 +46,7 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
     rule = ConflictRule(confidence_threshold=row.confidence_threshold)
     fit = await stored_fit(context, model_row, period)
     examined = await examine(context, fit, beliefs, rule, experts)
-    joint = joint_message(examined, await asyncio.to_thread(examine_jointly, elicited, examined), rule)
+    joint = await compared_jointly(elicited, examined, rule)
     messages = [belief_message(one) for one in examined]
     notes = fit_notes(fit, period.months)
     if request.HasField("replicates"):
@@ -95,6 +95,13 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         return conflict_pb2.AnalyzeConflictResponse(analysis=answer)
 
     return commit
+
+
+async def compared_jointly(
+    elicited: Session, examined: Sequence[Examined], rule: ConflictRule
+) -> conflict_pb2.JointConflict | None:
+    """All beliefs of a session together; None where there is nothing to say together."""
+    return joint_message(examined, await asyncio.to_thread(examine_jointly, elicited, examined), rule)
 
 
 def _without_expert(examined: Sequence[Examined], experts: Sequence[ClientPrior]) -> list[str]:

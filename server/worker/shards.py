@@ -25,7 +25,7 @@ from persistence.database import StorageUnavailable
 from persistence.tables import Job, SbcShard, SbcValidation
 from server.certificates import run_key
 from server.resources import TERMINAL_STATES
-from server.services.sbc import append_event, finish_run
+from server.runs import append_event, finish_run
 from server.validation_types import decides
 from server.wire import label, to_json, value_of
 from server.worker.calibration import interim_message, judged, ledger_of, rows_of, simulate, verdict_message

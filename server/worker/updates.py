@@ -18,6 +18,7 @@ from engine.priors.update import Action, Strategy, UpdateRule, update
 from engine.priors.update import PriorUpdate as Updated
 from persistence.tables import Job, PriorUpdate, Session
 from server.lineage import lineage_of, refuse_used_experiments, updates_from
+from server.phrases import recentred
 from server.resources import conflict_message, owned
 from server.services.prior_updates import chosen_strategy, conflict_behind, prior_update_message
 from server.wire import label, to_array, to_json, value_of
@@ -26,7 +27,6 @@ from server.worker.calls import Commit, WorkerContext
 from server.worker.convert import estimate_of_law, from_law
 from server.worker.dependence import updated_correlation
 from server.worker.update_case import Case, beliefs_with_curves, cases_of, joint_draws
-from server.worker.words import recentred
 
 DEFAULT_EVIDENCE, DEFAULT_POWER, DEFAULT_ROBUST_WEIGHT = 10.0, 0.5, 0.2
 

@@ -2,73 +2,51 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
 from engine.conflict.curve import SILENT_CONTRACTION
-from server.formats import estimand, shown
+from server.formats import estimand
+from server.phrases import heavy_tails, log_factor, named_causes, recentred, rule_words, severity_words, spread, times
 from server.wire import label
-
-NAMED_CAUSES = 2
-"""So many causes are named in the sentence; all of them are in the answer."""
-
-
-def _spread(message: common_pb2.Estimate, quantity: int) -> str:
-    centre = message.mean if message.HasField("mean") else message.median
-    if not message.HasField("sd"):
-        return shown(centre, quantity)
-    return f"{shown(centre, quantity)} ± {shown(message.sd, quantity)}"
 
 
 def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
     """What the data say about a belief; the wording is always "under this model"."""
     quantity, what = belief.estimand.quantity, estimand(belief.estimand)
-    client, data = _spread(belief.client, quantity), _spread(belief.data_side, quantity)
+    client, data = spread(belief.client, quantity), spread(belief.data_side, quantity)
     both = f"The client believes {client} for the {what}; under this model the data alone say {data}."
     if belief.finding == conflict_pb2.FINDING_UNRELIABLE:
         return f"{both} The comparison is not reliable: {belief.status_reason}"
     if belief.finding == conflict_pb2.FINDING_DATA_SILENT:
         return f"{both} That is too little to agree or to contradict: {_silence(belief)}."
-    severity = label(conflict_pb2.Severity, belief.severity).lower().replace("_", " ")
-    rule = belief.conflict_rule.partition(";")[0]
-    factor = math.exp(min(recentred(belief), 700.0))
+    rule = rule_words(belief)
     evidence = (
-        f"Moving the belief to where the data point makes them {_times(factor)} times as probable "
-        f"(p = {belief.p_value:.2g}, severity {severity})"
+        f"Moving the belief to where the data point makes them {times(recentred(belief))} times as probable "
+        f"(p = {belief.p_value:.2g}, severity {severity_words(belief.severity)})"
     )
     if belief.finding != conflict_pb2.FINDING_CONFLICT:
         support = ", and the data positively support the belief" if belief.confirms else ""
         answer = f"{both} {evidence}: that does not reach the rule for a contradiction ({rule}){support}."
         return " ".join([answer, *_rank_expert(belief)])
     sentences = [f"{both} {evidence}: the data contradict the belief (by the rule in force: {rule})."]
-    heavy = label(conflict_pb2.Severity, belief.severity_if_heavy_tailed).lower().replace("_", " ")
-    if belief.severity_if_heavy_tailed and heavy != severity:
-        sentences.append(
-            f"With heavy tails the label would be {heavy}: it depends on how sure the client is of the tails."
-        )
+    sentences += heavy_tails(belief)
     if belief.HasField("p_value_holm"):
         sentences.append(f"Corrected for all beliefs of the session (Holm), p = {belief.p_value_holm:.2g}.")
-    sentences += explain_causes(belief)
+    sentences += named_causes(belief)
+    if belief.suggestion:
+        sentences.append(belief.suggestion)
     return " ".join(sentences + _rank_expert(belief))
 
 
 def _rank_expert(belief: conflict_pb2.BeliefConflict) -> list[str]:
     """What the data say between the client and the expert, where one was asked."""
-    expert = conflict_pb2.BAYES_FACTOR_ALTERNATIVE_EXPERT
-    found = [factor.log_bayes_factor for factor in belief.bayes_factors if factor.alternative == expert]
-    if not found:
+    found = log_factor(belief, conflict_pb2.BAYES_FACTOR_ALTERNATIVE_EXPERT)
+    if found is None:
         return []
-    side = "the expert's belief" if found[0] > 0.0 else "this belief"
-    return [
-        f"Between the two, the data are {_times(math.exp(min(abs(found[0]), 700.0)))} times as probable under {side}."
-    ]
-
-
-def _times(factor: float) -> str:
-    """Three digits, as many as a Bayes factor's own error leaves."""
-    return f"{float(f'{factor:.3g}'):,g}"
+    side = "the expert's belief" if found > 0.0 else "this belief"
+    return [f"Between the two, the data are {times(abs(found))} times as probable under {side}."]
 
 
 def _silence(belief: conflict_pb2.BeliefConflict) -> str:
@@ -82,29 +60,6 @@ def _silence(belief: conflict_pb2.BeliefConflict) -> str:
     return f"the belief is as sharp as {months} data like these would be, so they are silent on it"
 
 
-def explain_causes(belief: conflict_pb2.BeliefConflict) -> list[str]:
-    """What else could explain a conflict, and what would settle it."""
-    sentences = []
-    match belief.attribution:
-        case conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR:
-            sentences.append("No change of the model that was tried resolves it.")
-        case conflict_pb2.CONFLICT_ATTRIBUTION_MODEL:
-            sentences.append("A model that explains the data better resolves it:")
-        case conflict_pb2.CONFLICT_ATTRIBUTION_OUTLIERS:
-            sentences.append("It hangs on outlying rows:")
-        case conflict_pb2.CONFLICT_ATTRIBUTION_UNDECIDED:
-            sentences.append("Another model resolves it, and the data do not tell which is right:")
-    resolving = [cause for cause in belief.causes if cause.resolves and not cause.only_vaguer]
-    if belief.attribution == conflict_pb2.CONFLICT_ATTRIBUTION_MODEL:
-        resolving.sort(key=lambda cause: -cause.log_evidence_gain)
-    if belief.attribution in (conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR, conflict_pb2.CONFLICT_ATTRIBUTION_UNSPECIFIED):
-        resolving = []
-    sentences += [cause.explanation for cause in resolving[:NAMED_CAUSES]]
-    if belief.suggestion:
-        sentences.append(belief.suggestion)
-    return sentences
-
-
 def direction(estimands: Sequence[common_pb2.Estimand], weights: Sequence[float]) -> str:
     """The combination of beliefs that clashes most, in words: "… of tv and … of radio together too high"."""
     largest = max((abs(weight) for weight in weights), default=0.0)
@@ -116,18 +71,6 @@ def direction(estimands: Sequence[common_pb2.Estimand], weights: Sequence[float]
     return f"The beliefs put {' and '.join(sides)}." if sides else ""
 
 
-def recentred(belief: conflict_pb2.BeliefConflict) -> float:
-    """Natural logarithm of the recentred Bayes factor; 0 where there is none."""
-    return next(
-        (
-            factor.log_bayes_factor
-            for factor in belief.bayes_factors
-            if factor.alternative == conflict_pb2.BAYES_FACTOR_ALTERNATIVE_RECENTRED
-        ),
-        0.0,
-    )
-
-
 def explain_attribution(attribution: attribution_pb2.Attribution) -> list[str]:
     """What each channel brought, in a sentence each."""
     sentences = []
@@ -135,24 +78,62 @@ def explain_attribution(attribution: attribution_pb2.Attribution) -> list[str]:
         for q in channel.quantities:
             if q.quantity != common_pb2.QUANTITY_SHARE_OF_OUTCOME:
                 continue
-            text = f"{channel.channel} brought {_spread(q.data_side, q.quantity)} of the outcome by the data alone"
+            text = f"{channel.channel} brought {spread(q.data_side, q.quantity)} of the outcome by the data alone"
             if q.HasField("client_posterior"):
-                text += f", {_spread(q.client_posterior, q.quantity)} by the client's beliefs and the data together"
+                text += f", {spread(q.client_posterior, q.quantity)} by the client's beliefs and the data together"
             sentences.append(text + ".")
+    share = common_pb2.QUANTITY_SHARE_OF_OUTCOME
     if attribution.HasField("total_media_share"):
-        share = _spread(attribution.total_media_share, common_pb2.QUANTITY_SHARE_OF_OUTCOME)
-        sentences.append(f"All channels together: {share} of the outcome.")
+        sentences.append(f"All channels together: {spread(attribution.total_media_share, share)} of the outcome.")
+    if attribution.HasField("baseline_share"):
+        sentences.append(f"Without media there would be {spread(attribution.baseline_share, share)} of the outcome.")
     return sentences
 
 
 def explain_validation(validation: attribution_pb2.BayesianValidation) -> list[str]:
     """What follows from the checks behind an attribution."""
     sentences: list[str] = []
-    contradicted = [belief.belief_id for belief in validation.conflicts if belief.conflict]
-    if contradicted:
-        sentences.append(f"The data contradict the belief(s) {', '.join(contradicted)}: do not act on them unchanged.")
-    sentences.append(certificate_sentence(validation))
-    return sentences
+    for finding, what in _FOUND.items():
+        named = [belief.belief_id for belief in validation.conflicts if belief.finding == finding]
+        if named:
+            sentences.append(f"{what.format(', '.join(named))}")
+    if validation.HasField("joint"):
+        sentences.append(_joint_sentence(validation.joint))
+    return [*sentences, certificate_sentence(validation)]
+
+
+_FOUND = {
+    conflict_pb2.FINDING_CONFLICT: "The data contradict the belief(s) {}: do not act on them unchanged.",
+    conflict_pb2.FINDING_AGREES: "The data do not contradict the belief(s) {}.",
+    conflict_pb2.FINDING_DATA_SILENT: "The data say too little about the belief(s) {}: the priors decide there.",
+    conflict_pb2.FINDING_UNRELIABLE: "There is no reliable comparison of the data with the belief(s) {}.",
+}
+
+
+def _joint_sentence(joint: conflict_pb2.JointConflict) -> str:
+    if joint.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE:
+        return f"The beliefs could not be compared with the data together: {joint.status_reason}."
+    answer = "the data contradict the beliefs" if joint.conflict else "the data do not contradict the beliefs"
+    sentence = f"Taken together, {answer} (p = {joint.p_value:.2g})."
+    return f"{sentence} {joint.worst_direction}" if joint.conflict else sentence
+
+
+def explain_started(validation: attribution_pb2.BayesianValidation, verdict: str | None, found: bool) -> str:
+    """What became of the request to start a calibration run; `found`: it was there before, `verdict` if it has one."""
+    if not (run := validation.started_run_id):
+        if validation.sbc_necessity.satisfied_by_run_id:
+            return "No calibration run was started: one has passed."
+        return "No calibration run was started: by what is known it is not essential."
+    necessity = validation.sbc_necessity
+    kind = label(sbc_pb2.ValidationType, necessity.recommended_validation_type)
+    until = "until it has passed, do not rely on the intervals"
+    if not found:
+        size = f"{kind}, {necessity.recommended_simulations} simulations"
+        return f"Calibration run {run} has been started ({size}); {until}."
+    if verdict is None:
+        return f"Calibration run {run} ({kind}) is under way already; {until}."
+    advice = "extend it to get an answer" if verdict == "INCONCLUSIVE" else "it stands"
+    return f"Calibration run {run} ({kind}) answers the request already: {verdict}; {advice}."
 
 
 def certificate_sentence(validation: attribution_pb2.BayesianValidation) -> str:

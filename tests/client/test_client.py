@@ -278,7 +278,7 @@ EVERY_METHOD: list[tuple[str, Callable[[Any], Any], str]] = [
     ("updates.list", lambda c: c.updates.list(session_id="s"), "ListPriorUpdates"),
     ("updates.accept", lambda c: c.updates.accept("u", etag="1", decided_by="Ann"), "AcceptPriorUpdate"),
     ("updates.reject", lambda c: c.updates.reject("u", etag="1", decided_by="Ann"), "RejectPriorUpdate"),
-    ("attribution.analyze", lambda c: c.attribution.analyze("m", session_id="s"), "AnalyzeAttribution"),
+    ("attribution.analyze", lambda c: c.attribution.analyze("m", session_id="s", start_sbc=True), "AnalyzeAttribution"),
     ("attribution.get", lambda c: c.attribution.get("a"), "GetAttribution"),
     ("attribution.list", lambda c: c.attribution.list(model_id="m"), "ListAttributions"),
     ("system.info", lambda c: c.system.info(), "GetServerInfo"),
@@ -366,6 +366,14 @@ async def test_a_summary_states_its_days(served: Served) -> None:
     for request in served.service.named("RegisterModel"):
         stated = request.spec.conjugate_normal.window
         assert (stated.first_date, stated.last_date) == ("2023-01-01", "2023-12-31")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_an_attribution_starts_a_calibration_run_only_on_request(served: Served, asked: bool) -> None:
+    options = {"start_sbc": True} if asked else {}
+    await done(served.client.attribution.analyze("m", include_bayesian_validation=True, **options))
+    (request,) = served.service.named("AnalyzeAttribution")
+    assert (request.include_bayesian_validation, request.start_sbc) == (True, asked)
 
 
 async def test_values_arrive_as_given(served: Served) -> None:

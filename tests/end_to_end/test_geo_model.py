@@ -73,3 +73,18 @@ def test_a_share_of_a_panel_is_that_over_all_geos(client: Client) -> None:
     )
     wide = next(interval for interval in share.intervals if interval.level > 0.9)
     assert wide.lower < truth < wide.upper
+    assert [geo.geo for geo in attribution.geos] == ["east", "west"]
+    sales, people = rows["sales"].reshape(-1, 2), np.array(list(PEOPLE.values()))
+    by_geo = (people * 0.5 * per_head.reshape(-1, 2) / (per_head.reshape(-1, 2) + 2.0)).sum(axis=0) / sales.sum(axis=0)
+    for geo, outcome, brought in zip(reversed(attribution.geos), sales.sum(axis=0), by_geo, strict=True):
+        assert geo.outcome == pytest.approx(outcome)
+        (tv,) = geo.channels
+        wide = next(interval for interval in tv.share_of_outcome.intervals if interval.level > 0.9)
+        assert wide.lower < brought < wide.upper
+        assert geo.baseline_share.mean == pytest.approx(1.0 - tv.share_of_outcome.mean)
+        assert not tv.HasField("roi")  # exposure without spend
+    incremental = next(
+        q.data_side for q in attribution.channels[0].quantities if q.quantity == common_pb2.QUANTITY_INCREMENTAL_OUTCOME
+    )
+    summed = sum(geo.channels[0].incremental_outcome.mean for geo in attribution.geos)
+    assert summed == pytest.approx(incremental.mean, rel=1e-9)

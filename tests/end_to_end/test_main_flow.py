@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
-from liftos.bayes import Client, FailedPrecondition, share_of_outcome
-from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
+from liftos.bayes import Client, FailedPrecondition, InvalidArgument, share_of_outcome
+from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
 from scipy import stats
 
 from tests.end_to_end.examples import MONTHS, register_mmm
@@ -129,6 +133,14 @@ def test_an_update_is_blocked_without_calibration_and_attribution_shows_all_side
     newest = next(client.sbc.decisions(page_size=1))
     assert newest.necessity == attribution.validation.sbc_necessity
     assert (newest.source, newest.source_id) == (sbc_pb2.DECISION_SOURCE_ATTRIBUTION, attribution.attribution_id)
+    total, baseline = attribution.total_media_share, attribution.baseline_share
+    assert baseline.mean == pytest.approx(1.0 - total.mean)
+    assert interval(baseline) == pytest.approx([1.0 - end for end in reversed(interval(total))])
+    assert attribution.baseline_outcome.median == pytest.approx(baseline.median * attribution.total_outcome)
+    media = next(q for q in first.quantities if q.quantity == common_pb2.QUANTITY_SHARE_OF_MEDIA)
+    # A prior without a closed form is the one that the beliefs induce: x1 half of the outcome, x2 a quarter.
+    assert media.prior.mean == pytest.approx(0.7, abs=0.05)
+    assert media.HasField("client_posterior")
 
 
 def test_a_second_belief_on_the_same_quantity_costs_no_second_fit(analysed: Any) -> None:
@@ -160,3 +172,72 @@ def test_sbc_of_the_model_streams_and_counts_every_simulation(analysed: Any) -> 
     assert verdict.n_simulations == 32
     assert verdict.kind == sbc_pb2.VERDICT_KIND_INCONCLUSIVE  # 32 simulations can find errors but not certify
     assert {"log_likelihood", "share_of_outcome[x1]", "sigma"} <= {q.quantity for q in verdict.quantities}
+
+
+def test_an_essential_calibration_is_said_to_lack_and_started_on_request(analysed: Any) -> None:
+    client, _ = analysed
+    known = {run.run_id for run in client.sbc.list()}
+
+    def attribute(**how: Any) -> attribution_pb2.Attribution:
+        return client.attribution.analyze(
+            "mmm",
+            session_id="beliefs",
+            include_bayesian_validation=True,
+            data_period_months=MONTHS,
+            timeout=240,
+            **how,
+        )
+
+    told = attribute()
+    assert told.validation.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_ESSENTIAL
+    assert told.validation.certificate_verdict != sbc_pb2.VERDICT_KIND_PASS
+    assert told.validation.started_run_id == ""
+    assert common_pb2.COMMUNICATION_TEMPLATE_SBC_ESSENTIAL in {m.template for m in told.communications}
+    assert {run.run_id for run in client.sbc.list()} == known
+
+    request_id = str(uuid.uuid4())
+    with ThreadPoolExecutor(2) as pool:
+        # Two at once start one run; so does a request that is sent again.
+        other = pool.submit(attribute, start_sbc=True)
+        first = attribute(start_sbc=True, request_id=request_id)
+        second = other.result()
+    assert attribute(start_sbc=True, request_id=request_id).attribution_id == first.attribution_id
+    run_id = first.validation.started_run_id
+    (new,) = {run.run_id for run in client.sbc.list()} - known
+    assert run_id == second.validation.started_run_id == new
+    run = client.sbc.get(run_id)
+    necessity = first.validation.sbc_necessity
+    assert run.session_id == ""  # the model's reference priors
+    assert (run.validation_type, run.num_simulations, run.data_period_months) == (
+        necessity.recommended_validation_type,
+        necessity.recommended_simulations,
+        MONTHS,
+    )
+    assert run.state in (common_pb2.JOB_STATE_QUEUED, common_pb2.JOB_STATE_RUNNING, common_pb2.JOB_STATE_SUCCEEDED)
+    assert any(run_id in sentence for sentence in first.validation.summary)
+    assert run_id in next(m for m in first.communications if run_id in m.body).body
+
+    # It is really computed; whatever its verdict, the next attribution knows it.
+    finished = client.sbc.attach(run_id).result(timeout=240)
+    assert finished.verdict.n_simulations == run.num_simulations
+    after = attribute()
+    assert after.validation.certificate_run_id == run_id
+    assert after.validation.certificate_verdict == finished.verdict.kind
+
+
+def test_a_run_is_started_only_as_part_of_a_validation(analysed: Any) -> None:
+    client, _ = analysed
+    with pytest.raises(InvalidArgument) as caught:
+        client.attribution.analyze("mmm", start_sbc=True)
+    assert [violation.field for violation in caught.value.violations] == ["start_sbc"]
+
+
+def test_the_messages_of_stored_answers_are_printed_ready_to_be_sent(analysed: Any, service: Any) -> None:
+    client, analysis = analysed
+    (message, *_) = client.conflicts.get(analysis.analysis_id).communications
+    assert message == analysis.communications[0]
+    command = [sys.executable, "-m", "server.cli", "show", "conflict", analysis.analysis_id, "--messages"]
+    options = ["--client", client.client_id, "--target", service.address]
+    printed = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    assert printed.stdout.startswith(f"Subject: {message.subject}\n\n{message.body}\n")
+    assert "Model mmm: calibration is needed" in printed.stdout

@@ -140,7 +140,7 @@ def test_a_model_without_the_quantity_has_nothing_to_say() -> None:
 
 def test_the_sentence_is_in_the_units_of_the_client_and_about_this_model() -> None:
     one = refit(COLUMN, 0.4, math.log(20.0), subject="price")
-    (cause,) = explain(tv(), TV, [one], stated, lambda value: f"{100 * value:.0f} %").ranked
+    (cause,) = explain(tv(), TV, [one], stated, lambda mean, sd: f"{100 * mean:.0f} % ± {100 * sd:.0f} %").ranked
     assert cause.explanation == (
         "With the column price as a control the data alone would say 40 % ± 5 % under this model instead of "
         "25 % ± 5 %; that contradicts the belief no more, and the data are 20.0 times as probable under it."

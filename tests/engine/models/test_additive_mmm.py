@@ -96,15 +96,16 @@ def filled(model: AdditiveMmm, rows: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     "model",
     [
-        small_model(),
+        pytest.param(small_model(), marks=pytest.mark.slow),
         pytest.param(small_model(revenue_per_kpi="margin", trend=False, fourier_pairs=0), marks=pytest.mark.slow),
         pytest.param(prepare(example_table(), example_spec()), marks=pytest.mark.slow),
-        small_model().weighted(UNEQUAL),
+        pytest.param(small_model().weighted(UNEQUAL), marks=pytest.mark.slow),
         pytest.param(linear_model(), marks=pytest.mark.slow),
     ],
     ids=["mixed", "revenue", "example", "weighted", "linear"],
 )
 def test_the_family_passes_the_conformance_test(model: AdditiveMmm) -> None:
+    # A panel with both parametrisations, a control and seasons does so by default: test_additive_mmm_geo.py.
     report = check(model, simulations=100)
     assert report.ok, report.failures
 
@@ -385,6 +386,7 @@ def test_unusable_columns_are_refused_with_their_field(changes: dict[str, object
     assert error.value.field == field
 
 
+@pytest.mark.slow  # of the sampler by default: inference/test_reference.py
 def test_a_fit_does_not_depend_on_the_batch() -> None:
     model, settings = small_model(), replace(FitSettings.simulation(), last=None)
     ids = np.arange(8)
@@ -399,6 +401,7 @@ def test_a_fit_does_not_depend_on_the_batch() -> None:
         np.testing.assert_allclose(backwards.draws[name][::-1], draws, rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow  # of the first share by default: end_to_end/test_main_flow.py
 def test_the_posterior_covers_the_true_shares_of_the_example() -> None:
     # Data README: true shares of the KPI over all 179 weeks are 29.05 % and 6.97 %.
     model = prepare(example_table(), example_spec())

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from engine.errors import InvalidInput
+from engine.conflict.induced import prior_draws
+from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.precision import enable_float64
 from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import (
@@ -107,19 +108,77 @@ def test_the_scaling_is_per_head_over_the_rows_of_all_geos() -> None:
     assert design.scalers["population[south]"] == 0.5e6
 
 
+def added_by_row(made: AdditiveMmm, parameters: dict[str, np.ndarray], media: str, channel: int) -> np.ndarray:
+    """Outcome [N, S] that the simulator says a channel adds: with it minus without it."""
+    removed = parameters | {media: np.full_like(parameters[media], 1e-300)}
+    added = made.expected(parameters) - made.expected(removed)
+    # Media enter around their mean effect per head; a week without carry-over shows how far zero lies below it.
+    silent = np.flatnonzero(made.design.exposure[:, channel].sum(axis=1) == 0.0)[0]
+    people = made.design.population[:, None]
+    margin = made.design.weights[:, None] / people
+    return margin * (added - added[silent] / people[silent] * people)
+
+
 def test_the_incremental_outcome_is_the_sum_over_all_geos_of_what_a_channel_adds() -> None:
     made = model()
     sample = made.sample_prior(SEED, np.arange(3))
-    removed = dict(sample.parameters) | {"roi[tv]": np.full(3, 1e-300)}
-    added = made.expected(sample.parameters) - made.expected(removed)
-    # Media enter around their mean effect per head; a week without carry-over shows how far zero lies below it.
-    silent = np.flatnonzero(made.design.exposure[:, 0].sum(axis=1) == 0.0)[0]
-    people = made.design.population[:, None]
-    added = added - added[silent] / people[silent] * people
-    margin = made.design.weights / made.design.population
-    np.testing.assert_allclose(margin @ added, sample.quantities["incremental_outcome[tv]"], rtol=1e-9)
-    spend = panel().columns["tv_spend"].sum()
-    np.testing.assert_allclose(sample.quantities["roi[tv]"] * spend, sample.quantities["incremental_outcome[tv]"])
+    added = added_by_row(made, dict(sample.parameters), "roi[tv]", 0)
+    np.testing.assert_allclose(added.sum(axis=0), sample.quantities["incremental_outcome[tv]"], rtol=1e-9)
+
+
+def test_the_incremental_outcome_of_a_geo_is_what_the_channel_adds_there() -> None:
+    made = model()
+    sample = made.sample_prior(SEED, np.arange(50))
+    by_geo = made.incremental_by_geo("tv", sample.parameters)
+    added = added_by_row(made, dict(sample.parameters), "roi[tv]", 0)
+    np.testing.assert_allclose(by_geo, added.reshape(3, 40, 50).sum(axis=1), rtol=1e-9)
+    np.testing.assert_allclose(by_geo.sum(axis=0), sample.quantities["incremental_outcome[tv]"], rtol=1e-14)
+
+
+def test_the_geos_divide_a_channel_as_their_responses_by_hand() -> None:
+    # Adstock, saturation and weights of methods/mmm.md §3.1, §3.2 and §3.4 written out, from the table alone.
+    made, table = model(), panel()
+    retention, half = 0.6, 0.8
+    parameters = {name: np.full(1, 0.1) for name in made.parameter_names}
+    parameters |= {"retention[search]": np.array([retention]), "half_saturation[search]": np.array([half])}
+    scale = float(np.mean(table.columns["search"] / table.columns["population"]))
+    weights = retention ** np.arange(3) / np.sum(retention ** np.arange(3))
+    expected = []
+    for geo, people in POPULATION.items():
+        rows = table.geos == geo
+        exposure = table.columns["search"][rows] / people / scale
+        adstocked = np.convolve(exposure, weights)[: exposure.size]
+        expected.append(np.sum(table.columns["margin"][rows] * people * adstocked / (adstocked + half)))
+    found = made.incremental_by_geo("search", parameters)[:, 0]
+    np.testing.assert_allclose(found / found.sum(), np.array(expected) / np.sum(expected), rtol=1e-12)
+
+
+def test_many_draws_are_divided_among_the_geos_like_few() -> None:
+    # More than are held at a time: 120 rows times 5000 draws.
+    made = model()
+    parameters = prior_draws(made, SEED, 5000)
+    some = {name: values[4000:4010] for name, values in parameters.items()}
+    whole = made.incremental_by_geo("tv", parameters)
+    np.testing.assert_allclose(whole[:, 4000:4010], made.incremental_by_geo("tv", some), rtol=1e-12)
+
+
+def test_outcome_and_spend_of_the_geos_are_those_of_their_rows() -> None:
+    design, table = model().design, panel()
+    assert design.geo_names == ("north", "south", "west")
+    for index, geo in enumerate(design.geo_names):
+        rows = table.geos == geo
+        columns = {name: values[rows] for name, values in table.columns.items()}
+        assert design.geo_outcome[index] == pytest.approx(columns["margin"] @ columns["sales"])
+        assert design.geo_spend[index, 0] == pytest.approx(columns["tv_spend"].sum())
+    assert np.all(np.isnan(design.geo_spend[:, 1]))
+    assert design.geo_spend.sum(axis=0)[0] == pytest.approx(design.spend[0])
+
+
+def test_national_data_have_no_geos_and_a_model_divides_its_own_channels_only() -> None:
+    made = model()
+    assert prepare(panel(("north",)), spec()).design.geo_names == ()
+    with pytest.raises(UnsupportedQuantity, match="no such channel"):
+        made.incremental_by_geo("radio", made.sample_prior(SEED, np.arange(1)).parameters)
 
 
 def test_errors_are_proportional_to_population() -> None:
@@ -227,6 +286,7 @@ def test_a_panel_of_few_dates_is_refused_however_many_rows_it_has() -> None:
     assert error.value.field == "data_period_months"
 
 
+@pytest.mark.slow  # of two geos by default: end_to_end/test_geo_model.py
 def test_three_geos_give_back_the_share_that_they_were_simulated_with() -> None:
     rng = np.random.default_rng(11)
     weeks = 104

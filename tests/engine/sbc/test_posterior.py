@@ -105,20 +105,24 @@ def test_a_fit_that_is_not_finite_costs_its_own_simulation_only() -> None:
     assert np.array_equal(ledger.u[[0, 2, 3]], whole.u[[0, 2, 3]])
 
 
-def test_the_paired_mmm_conforms() -> None:
+def test_the_paired_mmm_has_every_observation_twice() -> None:
     model = case(5)
-    pair = paired(model)
-    assert pair.n_observations == 2 * model.n_observations
-    report = check(pair, 50)
+    assert paired(model).n_observations == 2 * model.n_observations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["paired", "restricted"])
+def test_what_posterior_sbc_makes_of_an_mmm_conforms(what: str) -> None:
+    model = case(5)
+    made = paired(model) if what == "paired" else model.restricted(np.arange(model.n_observations) % 2 == 0)
+    report = check(made, 50)
     assert report.ok, report.failures
 
 
-def test_a_restricted_mmm_conforms_and_ignores_what_it_should() -> None:
+def test_a_restricted_mmm_ignores_what_it_should() -> None:
     model = case(5)
     rows = np.arange(model.n_observations) % 2 == 0
     half = model.restricted(rows)
-    report = check(half, 50)
-    assert report.ok, report.failures
     sample = model.sample_prior(SEED, np.arange(2))
     elsewhere = sample.y + np.where(rows, 0.0, 1e3)[:, None]
     assert np.array_equal(half.target_units(sample.y), half.target_units(elsewhere))

@@ -1053,6 +1053,7 @@ class AsyncAttribution(_Namespace):
         *,
         session_id: str = "",
         include_bayesian_validation: bool = False,
+        start_sbc: bool = False,
         data_period_months: int | None = None,
         hold_out_months: int | None = None,
         business_impact: common_pb2.Money | None = None,
@@ -1060,12 +1061,17 @@ class AsyncAttribution(_Namespace):
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> attribution_pb2.Attribution:
-        """Attribute the outcome of the window to the channels and wait for the result, as `conflicts.analyze` does."""
+        """Attribute the outcome of the window to the channels and wait for the result, as `conflicts.analyze` does.
+
+        With the validation, `start_sbc` starts the recommended calibration run if one is essential and none has passed;
+        its id is `validation.started_run_id`.
+        """
         request = requests.analyze_attribution(
             self._id,
             model_id,
             session_id=session_id,
             include_bayesian_validation=include_bayesian_validation,
+            start_sbc=start_sbc,
             data_period_months=data_period_months,
             hold_out_months=hold_out_months,
             business_impact=business_impact,

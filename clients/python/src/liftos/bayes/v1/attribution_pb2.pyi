@@ -123,7 +123,7 @@ class GeoChannel(_message.Message):
 
     @_builtins.property
     def share_of_outcome(self) -> _common_pb2.Estimate:
-        """Share of the geo's outcome."""
+        """Share of the geo's outcome; absent where that is not above 0."""
 
     @_builtins.property
     def roi(self) -> _common_pb2.Estimate:
@@ -170,7 +170,7 @@ class GeoAttribution(_message.Message):
 
     @_builtins.property
     def baseline_share(self) -> _common_pb2.Estimate:
-        """Outcome without media over the observed outcome."""
+        """Outcome without media over the observed outcome; absent where that is not above 0."""
 
     def __init__(
         self,

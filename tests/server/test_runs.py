@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.inference.settings import FitSettings
-from server.services.sbc import CHUNK, SHARDS, shard_size
+from server.runs import CHUNK, SHARDS, shard_size
 from server.settings import Settings
 
 

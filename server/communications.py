@@ -1,0 +1,415 @@
+"""Messages that an analyst can send to a client, rendered from stored answers when they are read.
+
+Every number is one of the message that is rendered: nothing is computed here but logarithms turned into factors and
+fractions into per cent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
+
+from server.formats import estimand, measured, number, shown
+from server.phrases import centre, heavy_tails, log_factor, named_causes, recentred, rule_words, severity_words, times
+from server.wire import label
+
+NAMED_QUANTITIES = 3
+"""So many miscalibrated quantities are named in a message; all of them are in the verdict."""
+
+NOT_INFERENTIAL = (
+    "NOT INFERENTIAL. A prior of the session has seen rows of this window before, so they are counted twice. What "
+    "follows is exploratory: it proves nothing, and no update that rests on it can be accepted."
+)
+_TITLE = "Not inferential: "
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the messages of one answer have in common."""
+
+    model_id: str
+    data: str
+    exploratory: bool = False
+    looks: int = 0
+
+
+def conflict_communications(analysis: conflict_pb2.ConflictAnalysis) -> list[common_pb2.Communication]:
+    """One message per belief of an analysis, and one more where calibration is at issue."""
+    setting = Setting(analysis.model_id, _data(analysis.provenance), analysis.exploratory, analysis.looks)
+    messages = [_about_belief(belief, setting) for belief in analysis.beliefs]
+    return messages + _about_calibration(analysis.sbc_necessity, setting)
+
+
+def attribution_communications(attribution: attribution_pb2.Attribution) -> list[common_pb2.Communication]:
+    """One message per belief and one more where calibration is at issue; nothing without the checks."""
+    setting = Setting(attribution.model_id, _data(attribution.provenance), attribution.exploratory)
+    checks = attribution.validation
+    messages = [_about_belief(belief, setting) for belief in checks.conflicts]
+    return messages + _about_calibration(checks.sbc_necessity, setting, checks.started_run_id)
+
+
+def run_communications(run: sbc_pb2.SbcRun) -> list[common_pb2.Communication]:
+    """A message about a run that has failed; none about any other."""
+    verdict = run.verdict
+    if verdict.kind != sbc_pb2.VERDICT_KIND_FAIL:
+        return []
+    failing = [q for q in verdict.quantities if q.failing]
+    others = " Others deviate as well." if len(failing) > NAMED_QUANTITIES else ""
+    found = [
+        f"Calibration run {run.run_id} drew true values, simulated data from them by the model “{run.model_id}” itself "
+        f"and fitted these as the service fits real data. Over {verdict.n_simulations} simulations the truth was not "
+        "found again as it should have been. " + " ".join(_deviation(q) for q in failing[:NAMED_QUANTITIES]) + others,
+        f"How sure this is: a model without error fails with a probability of at most {100 * verdict.alpha:.3g} %, all "
+        "quantities together.",
+    ]
+    return [_failed(Setting(run.model_id, ""), found)]
+
+
+def _data(provenance: common_pb2.Provenance) -> str:
+    if not provenance.HasField("window"):
+        return "the data"
+    return f"the data from {provenance.window.first_date} to {provenance.window.last_date}"
+
+
+def _message(
+    template: common_pb2.CommunicationTemplate.ValueType,
+    subject: str,
+    paragraphs: Sequence[str],
+    setting: Setting,
+    belief_id: str = "",
+) -> common_pb2.Communication:
+    """The message; in an exploratory analysis it begins by saying that it is not inferential."""
+    first = [NOT_INFERENTIAL] if setting.exploratory else []
+    return common_pb2.Communication(
+        template=template,
+        belief_id=belief_id,
+        subject=f"{_TITLE if setting.exploratory else ''}{subject}",
+        body="\n\n".join([*first, *filter(None, paragraphs)]),
+    )
+
+
+# Beliefs
+
+
+def _about_belief(belief: conflict_pb2.BeliefConflict, setting: Setting) -> common_pb2.Communication:
+    name = estimand(belief.estimand)
+    template, title, paragraphs = _BY_FINDING[belief.finding](belief, setting)
+    stated = measured(shown(centre(belief.client), belief.estimand.quantity), belief.estimand.quantity)
+    subject = f"{name[0].upper()}{name[1:]}: {title} {stated}"
+    return _message(template, subject, paragraphs, setting, belief.belief_id)
+
+
+_Written = tuple["common_pb2.CommunicationTemplate.ValueType", str, list[str]]
+
+
+def _conflict(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
+    sure = [
+        f"How sure this is: {_p_value(belief)}",
+        f"Moving the belief to where the data point makes the data {times(recentred(belief))} times as probable, which "
+        f"is called {severity_words(belief.severity)}; of data that do agree with a belief "
+        f"{100 * belief.null_rate:.3g} % get this label.",
+        f"The rule in force for a contradiction: {rule_words(belief)}.",
+        *_open_label(belief),
+        *heavy_tails(belief),
+        *_family(belief),
+        *_looks(setting),
+    ]
+    meaning = [
+        "What it does not mean: that the belief is proven wrong. Belief, data and this model do not fit together, and "
+        "any of the three may be at fault.",
+        *named_causes(belief),
+    ]
+    steps = [
+        "What to do next:",
+        belief.suggestion,
+        "Look at what the belief rests on. Before it shapes a budget, either keep it for a stated reason or let the "
+        "recommended update widen or move it.",
+    ]
+    return (
+        common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND,
+        "the data contradict the belief of",
+        [_sides(belief, setting), *map(_joined, (sure, meaning, steps))],
+    )
+
+
+def _confirmed(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
+    sure = ["How sure this is:"]
+    reference = log_factor(belief, conflict_pb2.BAYES_FACTOR_ALTERNATIVE_REFERENCE)
+    if reference is not None:
+        sure.append(
+            f"The data are {times(-reference)} times as probable under the belief as under the model's reference "
+            "prior, which does not know it."
+        )
+    sure += [_capital(_p_value(belief)), *_open_label(belief), *_looks(setting)]
+    return (
+        common_pb2.COMMUNICATION_TEMPLATE_BELIEF_CONFIRMED,
+        "the data support the belief of",
+        [
+            _sides(belief, setting),
+            _joined(sure),
+            "What it does not mean: that the belief is proven. Another model might see it otherwise, and beliefs close "
+            "to this one would be supported as well.",
+            "What to do next: nothing has to change. When the belief is updated, these data must not be counted a "
+            "second time.",
+        ],
+    )
+
+
+def _not_contradicted(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
+    sure = [
+        f"How sure this is: {_p_value(belief)}",
+        f"Moving the belief to where the data point makes the data {times(recentred(belief))} times as probable, which "
+        f"is called {severity_words(belief.severity)} and does not reach the rule for a contradiction "
+        f"({rule_words(belief)}).",
+        *_open_label(belief),
+        *_family(belief),
+        *_looks(setting),
+    ]
+    return (
+        common_pb2.COMMUNICATION_TEMPLATE_BELIEF_NOT_CONTRADICTED,
+        "the data do not contradict the belief of",
+        [
+            _sides(belief, setting),
+            _joined(sure),
+            "What it does not mean: that the data support the belief. There are other values that they would not "
+            "contradict either.",
+            _joined(["What to do next: the belief can stay.", belief.suggestion]),
+        ],
+    )
+
+
+def _silent(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
+    shrunk = f"they shrink the variance of the model's reference prior by {100 * max(belief.contraction, 0.0):.0f} %"
+    worth = "the belief is sharper than any number of months of data like these would be"
+    if belief.HasField("prior_ess_months"):
+        worth = f"the belief is as sharp as {number(belief.prior_ess_months)} months of data like these would be"
+    return (
+        common_pb2.COMMUNICATION_TEMPLATE_DATA_SILENT,
+        "the data say too little about the belief of",
+        [
+            _sides(belief, setting),
+            _joined([f"How much the data say: {shrunk}, and {worth}.", *_looks(setting)]),
+            "What it does not mean: that the belief is right, or that it is wrong. Where it is used, the answer is the "
+            "belief's and not the data's.",
+            _joined(
+                [
+                    "What to do next:",
+                    belief.suggestion
+                    or "Only new information helps: an experiment, a time in which the spend is varied on purpose, or "
+                    "data by region.",
+                ]
+            ),
+        ],
+    )
+
+
+def _no_answer(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
+    reason = belief.status_reason.rstrip(".")
+    return (
+        common_pb2.COMMUNICATION_TEMPLATE_NO_ANSWER,
+        "no reliable answer about the belief of",
+        [
+            f"The belief “{belief.belief_id}” was compared with {setting.data} under the model “{setting.model_id}”, "
+            "but the figures of the comparison are not reliable and none is given here.",
+            f"Why: {reason}." if reason else "",
+            "What it does not mean: neither that the data agree with the belief nor that they contradict it.",
+            _joined(
+                [
+                    "What to do next:",
+                    belief.suggestion or "Have an analyst look at the fit and at how far the belief lies from it.",
+                ]
+            ),
+        ],
+    )
+
+
+_BY_FINDING = {
+    conflict_pb2.FINDING_CONFLICT: _conflict,
+    conflict_pb2.FINDING_AGREES: lambda belief, setting: (_confirmed if belief.confirms else _not_contradicted)(
+        belief, setting
+    ),
+    conflict_pb2.FINDING_DATA_SILENT: _silent,
+    conflict_pb2.FINDING_UNRELIABLE: _no_answer,
+    conflict_pb2.FINDING_UNSPECIFIED: _no_answer,
+}
+
+
+def _sides(belief: conflict_pb2.BeliefConflict, setting: Setting) -> str:
+    """What was believed, what the data say and what both say together."""
+    quantity = belief.estimand.quantity
+    client, data = centre(belief.client), centre(belief.data_side)
+    side = "higher than" if data > client else "lower than" if data < client else "the same as"
+    return (
+        f"The belief “{belief.belief_id}” puts the {estimand(belief.estimand)} at "
+        f"{_estimate(belief.client, quantity)}. Under the model “{setting.model_id}” {setting.data} alone put it at "
+        f"{_estimate(belief.data_side, quantity)}, {side} the belief. Belief and data together give "
+        f"{_estimate(belief.client_posterior, quantity)}."
+    )
+
+
+def _estimate(message: common_pb2.Estimate, quantity: int) -> str:
+    """Centre with unit and widest interval."""
+    text = measured(shown(centre(message), quantity), quantity)
+    if not message.intervals:
+        return text
+    widest = max(message.intervals, key=lambda interval: interval.level)
+    return (
+        f"{text} ({100 * widest.level:.3g} % interval from {shown(widest.lower, quantity)} "
+        f"to {shown(widest.upper, quantity)})"
+    )
+
+
+def _p_value(belief: conflict_pb2.BeliefConflict) -> str:
+    return (
+        "if belief and data were about the same value, they would differ at least as much as they do with a "
+        f"probability of {belief.p_value:.2g}."
+    )
+
+
+def _open_label(belief: conflict_pb2.BeliefConflict) -> list[str]:
+    if belief.status != conflict_pb2.CONFLICT_STATUS_BORDERLINE:
+        return []
+    return [f"The label is open: {belief.status_reason.rstrip('.')}."]
+
+
+def _family(belief: conflict_pb2.BeliefConflict) -> list[str]:
+    """What becomes of the evidence when all beliefs of the session are counted."""
+    if not belief.HasField("p_value_holm"):
+        return []
+    counted = (
+        f"Several beliefs were looked at; corrected for all of them (Holm) the probability is {belief.p_value_holm:.2g}"
+    )
+    if belief.conflict and not belief.flagged_by_e_bh:
+        return [f"{counted}, and the rule that limits false alarms among them (e-BH) does not flag this one."]
+    return [f"{counted}."]
+
+
+def _looks(setting: Setting) -> list[str]:
+    if setting.looks < 2:
+        return []
+    return [
+        f"These quantities have been analysed {setting.looks} times under these data; who looks often finds something."
+    ]
+
+
+# Calibration
+
+
+def _about_calibration(
+    necessity: sbc_pb2.SbcNecessity, setting: Setting, started: str = ""
+) -> list[common_pb2.Communication]:
+    """A message where a failed run stands, or where calibration is essential and none has passed."""
+    if "STANDING_FAIL" in necessity.evidence:
+        return [_failed(setting, [necessity.explanation], _next_run(necessity, started))]
+    if necessity.decision != sbc_pb2.NECESSITY_DECISION_ESSENTIAL or necessity.satisfied_by_run_id:
+        return []
+    reasons = [_RULES[rule.input].format(number(rule.observed), number(rule.threshold)) for rule in _fired(necessity)]
+    known = [_EVIDENCE[name] for name in necessity.evidence if name in _EVIDENCE]
+    missing = [name.replace("_", " ") for name in necessity.missing_inputs]
+    paragraphs = [
+        f"Simulation-based calibration asks whether a model's intervals hold what they promise: true values are drawn, "
+        f"data are simulated from them and fitted as the real ones are. For the model “{setting.model_id}” it is "
+        "essential, and no run has passed.",
+        _joined(
+            [
+                f"Why it is essential: {'; '.join(reasons)}.",
+                f"The fit itself gives further reason: {'; '.join(known)}." if known else "",
+                f"Not known, and not counted: {', '.join(missing)}." if missing else "",
+            ]
+        ),
+        "What it does not mean: that the figures are wrong. It means that nobody has shown yet that their intervals "
+        "are as wide as they should be.",
+        _next_run(necessity, started),
+    ]
+    subject = f"Model {setting.model_id}: calibration is needed before its figures are relied on"
+    return [_message(common_pb2.COMMUNICATION_TEMPLATE_SBC_ESSENTIAL, subject, paragraphs, setting)]
+
+
+def _fired(necessity: sbc_pb2.SbcNecessity) -> list[sbc_pb2.NecessityRule]:
+    return [rule for rule in necessity.rules if rule.fired and rule.input in _RULES]
+
+
+_RULES = {
+    "model_complexity": "the model has {} parameters, and the policy asks for it above {}",
+    "bayes_factor": "the data are {} times as probable under another belief than under the client's (policy: above {})",
+    "business_impact": "{} US dollars are at stake (policy: above {})",
+    "client_confidence": "the client's confidence in its own beliefs is {} (policy: below {})",
+}
+_EVIDENCE = {
+    "STALE_PASS": "model, data or software have changed since the last run that passed",
+    "DIVERGENCES": "the sampler had divergent transitions",
+    "R_HAT": "the sampler's chains have not mixed well enough",
+    "LOW_ESS": "the effective number of draws is small",
+    "APPROXIMATE_INFERENCE": "the inference is approximate",
+    "CUSTOM_LIKELIHOOD": "the likelihood is the model's own",
+    "MULTIMODAL": "the posterior has several modes",
+    "DATA_DEPENDENT_SCALING": "the scaling depends on the data",
+}
+
+
+def _next_run(necessity: sbc_pb2.SbcNecessity, started: str) -> str:
+    """The run that would answer, what it costs and what it would notice, as far as the decision says so."""
+    if started:
+        steps = [f"What to do next: calibration run {started} has been asked for; wait for its verdict."]
+    elif necessity.recommended_validation_type:
+        kind = label(sbc_pb2.ValidationType, necessity.recommended_validation_type)
+        steps = [f"What to do next: start a {kind} run of {necessity.recommended_simulations} simulations."]
+    else:
+        return ""
+    if necessity.cost.HasField("seconds_median"):
+        steps.append(f"Half of the runs like it took {number(necessity.cost.seconds_median)} seconds at most.")
+    if necessity.HasField("detectable_bias_sd"):
+        steps.append(
+            f"It would notice a bias of {necessity.detectable_bias_sd:.2g} posterior standard deviations; smaller "
+            "errors may escape it."
+        )
+    steps.append("Until a run has passed, treat the intervals as provisional.")
+    return _joined(steps)
+
+
+def _failed(setting: Setting, found: Sequence[str], steps: str = "") -> common_pb2.Communication:
+    paragraphs = [
+        *found,
+        "What it does not mean: that the model does not describe the market, which this check does not ask, or that "
+        "the figures are wrong in a known direction. It means that intervals and probabilities of this model are not "
+        "what they say they are.",
+        steps
+        or "What to do next: do not rely on the model's intervals. Correct model, priors or sampler and calibrate "
+        "again. A failed run stands until a larger one passes that ranks the same quantities.",
+    ]
+    subject = f"Model {setting.model_id}: failed its calibration, its intervals cannot be trusted"
+    return _message(common_pb2.COMMUNICATION_TEMPLATE_SBC_FAILED, subject, paragraphs, setting)
+
+
+def _deviation(quantity: sbc_pb2.QuantityCalibration) -> str:
+    """How one quantity deviates."""
+    how = _SHAPES.get(quantity.shape, "the ranks of the truth are not uniform")
+    text = f"{quantity.quantity}: {how}"
+    near = [one for one in quantity.coverage if one.nominal > 0.85]
+    if near:
+        cover = min(near, key=lambda one: one.nominal)
+        text += (
+            f"; intervals that promise {100 * cover.nominal:.1f} % held the truth in {100 * cover.observed:.1f} % "
+            f"of the simulations"
+        )
+    if quantity.HasField("adjusted_p_value"):
+        text += f" (p = {quantity.adjusted_p_value:.2g}, corrected for all quantities)"
+    return f"{text}."
+
+
+_SHAPES: dict[int, str] = {
+    sbc_pb2.RANK_SHAPE_OVER_CONFIDENT: "its posterior is too narrow",
+    sbc_pb2.RANK_SHAPE_UNDER_CONFIDENT: "its posterior is too wide",
+    sbc_pb2.RANK_SHAPE_BIASED_UP: "its posterior lies too high",
+    sbc_pb2.RANK_SHAPE_BIASED_DOWN: "its posterior lies too low",
+}
+
+
+def _joined(sentences: Sequence[str]) -> str:
+    return " ".join(filter(None, sentences))
+
+
+def _capital(sentence: str) -> str:
+    return f"{sentence[0].upper()}{sentence[1:]}"
