@@ -57,14 +57,24 @@ def run_communications(run: sbc_pb2.SbcRun) -> list[common_pb2.Communication]:
         return []
     failing = [q for q in verdict.quantities if q.failing]
     others = " Others deviate as well." if len(failing) > NAMED_QUANTITIES else ""
+    production = (sbc_pb2.INFERENCE_METHOD_UNSPECIFIED, sbc_pb2.INFERENCE_METHOD_PRODUCTION)
+    other = "" if run.inference_method in production else label(sbc_pb2.InferenceMethod, run.inference_method)
+    how = f"by {other}, which is not the inference of the service" if other else "as the service fits real data"
     found = [
         f"Calibration run {run.run_id} drew true values, simulated data from them by the model “{run.model_id}” itself "
-        f"and fitted these as the service fits real data. Over {verdict.n_simulations} simulations the truth was not "
+        f"and fitted these {how}. Over {verdict.n_simulations} simulations the truth was not "
         "found again as it should have been. " + " ".join(_deviation(q) for q in failing[:NAMED_QUANTITIES]) + others,
         f"How sure this is: a model without error fails with a probability of at most {100 * verdict.alpha:.3g} %, all "
         "quantities together.",
     ]
-    return [_failed(Setting(run.model_id, ""), found)]
+    if not other:
+        return [_failed(Setting(run.model_id, ""), found)]
+    found += [
+        "What it does not mean: anything about the figures of the service, which it computes in another way.",
+        f"What to do next: do not use {other} for this model, or not for the quantities named.",
+    ]
+    subject = f"Model {run.model_id}: the inference {other} failed its calibration"
+    return [_message(common_pb2.COMMUNICATION_TEMPLATE_SBC_FAILED, subject, found, Setting(run.model_id, ""))]
 
 
 def _data(provenance: common_pb2.Provenance) -> str:

@@ -253,14 +253,14 @@ class AdditiveMmm:
         if index is not None and kind == "share_of_media":
             incremental = self._incremental(parameters)
             return np.asarray(incremental[index] / sum(incremental))
-        if index is not None and kind in ("coefficient", "marginal_roi"):
-            retained, half = self._curve_of(owner, parameters)
-            coefficient = self._incremental(parameters)[index] / response(self.design, index, retained, half)
-            if kind == "coefficient":
-                return coefficient
-            if self.spec.channels[index].spend is not None:
-                gained = coefficient * response_rise(self.design, index, retained, half, 1.0 + _LAST_PART)
-                return np.asarray(gained / (_LAST_PART * self.design.spend[index]))
+        if index is not None and kind == "coefficient":
+            return self._incremental(parameters)[index] / response(
+                self.design, index, *self._curve_of(owner, parameters)
+            )
+        if index is not None and kind == "marginal_roi" and self.spec.channels[index].spend is not None:
+            whole, gained = response_rise(self.design, index, *self._curve_of(owner, parameters), 1.0 + _LAST_PART)
+            last = self._incremental(parameters)[index] * (gained / whole)
+            return np.asarray(last / (_LAST_PART * self.design.spend[index]))
         parameter, factor = self.multiple_of(quantity)
         return np.asarray(factor * parameters[parameter])
 

@@ -41,16 +41,18 @@ def response_by_geo(design: Design, channel: int, retention: Floats, half_satura
 
 def response_rise(
     design: Design, channel: int, retention: Floats, half_saturation: Floats, factor: float = 1.01
-) -> Floats:
-    """What `response` gains [S] when the exposure of every period, lead-in included, is `factor` times what it was.
+) -> tuple[Floats, Floats]:
+    """`response` [S], and what it gains [S] when every exposure, lead-in included, is `factor` times what it was.
 
     Adstock is linear, so its result is multiplied alike. The gain is no difference of two sums: that would cancel to
     nothing where the channel is saturated, and a positive quantity would come out as 0.
     """
-    total = np.empty(retention.size)
+    form = design.saturation[channel]
+    total, gained = np.empty(retention.size), np.empty(retention.size)
     for part, adstocked in _adstocked(design, channel, retention):
-        total[part] = design.weights @ _rise(design.saturation[channel], adstocked, half_saturation[part], factor)
-    return total
+        total[part] = design.weights @ saturate(form, adstocked, half_saturation[part])
+        gained[part] = design.weights @ _rise(form, adstocked, half_saturation[part], factor)
+    return total, gained
 
 
 def _adstocked(design: Design, channel: int, retention: Floats) -> Iterator[tuple[slice, Floats]]:

@@ -248,6 +248,9 @@ def test_an_approximation_that_fails_is_announced_early_and_the_rest_is_not_comp
     )
     run = handle.result(timeout=200)
     assert run.verdict.kind == sbc_pb2.VERDICT_KIND_FAIL
+    (message,) = run.communications
+    assert message.template == common_pb2.COMMUNICATION_TEMPLATE_SBC_FAILED
+    assert "LAPLACE" in message.subject
     assert run.progress.done < 500 < run.progress.total
     failing = {q.quantity: q for q in run.verdict.quantities if q.failing}
     assert "sigma" in failing  # the mode of a right-skewed posterior lies below its mean

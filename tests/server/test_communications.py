@@ -220,6 +220,16 @@ def test_every_number_about_a_failed_run_is_a_stored_one() -> None:
     assert "Others deviate as well" in message.body
 
 
+def test_a_failed_approximation_says_nothing_about_the_service() -> None:
+    stored = failed_run()
+    stored.inference_method = sbc_pb2.INFERENCE_METHOD_LAPLACE
+    (message,) = run_communications(stored)
+    assert untraced(text_of(message), stored) == []
+    assert message.subject == "Model mmm-7: the inference LAPLACE failed its calibration"
+    assert "intervals cannot be trusted" not in text_of(message)
+    assert "anything about the figures of the service" in message.body
+
+
 def test_a_number_that_is_not_stored_would_be_found() -> None:
     template = common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND
     stored = analysis(belief(template))
