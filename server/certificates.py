@@ -16,6 +16,7 @@ from server.period import Period
 from server.resources import beliefs_of, by_pk, dataset_of
 from server.validation_types import POSTERIOR
 from server.version import SERVER_VERSION
+from server.window import dataset_window, shares_rows
 from server.wire import digest, from_json, label, to_json
 
 PRODUCTION = "PRODUCTION"
@@ -129,6 +130,36 @@ async def reference_key(session: AsyncSession, model: Model, period: Period) -> 
 async def reference_certificate(session: AsyncSession, model: Model, period: Period) -> SbcValidation | None:
     """The run that decides about the model's reference fit over a period."""
     return await certificate(session, model.client_id, model.pk, await reference_key(session, model, period))
+
+
+async def failed_elsewhere(session: AsyncSession, model: Model, period: Period) -> SbcValidation | None:
+    """A FAIL that stands about the model's reference fit to rows that a period takes too, under another key.
+
+    Keys tell windows apart by what was asked for, and versions of the service: neither mends a miscalibrated model.
+    """
+    key = await reference_key(session, model, period)
+    statement = (
+        select(SbcValidation)
+        .where(
+            SbcValidation.client_id == model.client_id,
+            SbcValidation.model_pk == model.pk,
+            SbcValidation.session_pk.is_(None),
+            SbcValidation.inference_method == PRODUCTION,
+            SbcValidation.verdict_kind == "FAIL",
+            SbcValidation.certificate_key != key,
+        )
+        .order_by(SbcValidation.create_time.desc(), SbcValidation.pk.desc())
+    )
+    dataset = await dataset_of(session, model)
+    for run in await session.scalars(statement):
+        if dataset is not None and not shares_rows(
+            dataset_window(dataset, period), dataset_window(dataset, Period.of(run))
+        ):
+            continue
+        decides = await certificate(session, model.client_id, model.pk, run.certificate_key)
+        if decides is not None and decides.verdict_kind == "FAIL":
+            return decides
+    return None
 
 
 @dataclass(frozen=True)

@@ -78,10 +78,11 @@ def hit_rate(hits: int, resolved: int) -> tuple[float, float, float]:
 
 
 async def latest_of(session: AsyncSession, prior_pk: uuid.UUID) -> uuid.UUID | None:
-    """The outcome of a belief that counts."""
+    """The outcome of a belief that counts: the latest one of an analysis that counted no data twice."""
     statement = (
         select(ConflictOutcome.pk)
-        .where(ConflictOutcome.prior_pk == prior_pk)
+        .join(Conflict, Conflict.pk == ConflictOutcome.conflict_pk)
+        .where(ConflictOutcome.prior_pk == prior_pk, ~Conflict.exploratory)
         .order_by(ConflictOutcome.create_time.desc(), ConflictOutcome.pk.desc())
         .limit(1)
     )

@@ -15,20 +15,32 @@ import numpy as np
 import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
 
-from persistence.tables import Dataset, DataWindow
-from server.errors import invalid_field
+from persistence.tables import Dataset, DataWindow, Model
+from server.errors import ServiceError, invalid_field
 from server.period import Period
-from server.services.conflicts import quantity_name
 from server.table import Geos
-from server.wire import digest, from_json
+from server.wire import digest, from_json, quantity_name
 
 Dates = npt.NDArray[np.datetime64]
 
 DIGEST_LENGTH = 16
 """Hexadecimal digits of a month's digest: two values of the same month are confused once in 2^64."""
+NAMED_GEOS = 50
+"""So many geos of an overlap are named; the rows are those of all."""
 MONTH_DAYS = 28
 """Rows at least this far apart are months."""
 _ONE_DAY = np.timedelta64(1, "D")
+
+
+def check_period(model: Model, dataset: Dataset | None, period: Period, path: str = "") -> None:
+    """Refuse held-out months that leave no rows, or of a summary, which has none to leave out; `path` goes before."""
+    if dataset is None and period.hold_out:
+        raise invalid_field(f"{path}hold_out_months", f"model {model.model_id!r} is a summary: nothing can be left out")
+    if dataset is not None:
+        try:
+            dataset_window(dataset, period)
+        except ServiceError as error:
+            raise invalid_field(f"{path}hold_out_months", error.violations[0].description) from None
 
 
 def dataset_window(dataset: Dataset, period: Period) -> DataWindow:
@@ -138,7 +150,7 @@ def overlap(new: DataWindow, seen: DataWindow) -> common_pb2.DataOverlap | None:
     if not shares_rows(new, seen):
         return None
     geos = [geo for geo in new.geos if not seen.geos or geo in seen.geos]
-    found = common_pb2.DataOverlap(rows=new.row_count, geos=geos, restated_months=_restated(new, seen))
+    found = common_pb2.DataOverlap(rows=new.row_count, geos=geos[:NAMED_GEOS], restated_months=_restated(new, seen))
     if new.first_date is None or new.last_date is None or seen.first_date is None or seen.last_date is None:
         return found
     first, last = max(new.first_date, seen.first_date), min(new.last_date, seen.last_date)

@@ -13,15 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence import requests
 from persistence.database import Database
-from persistence.tables import AuditEntry, Conflict, ConflictOutcome, EvidenceCurve, FitDraws, Job, Session
+from persistence.tables import AuditEntry, Conflict, ConflictOutcome, EvidenceCurve, FitDraws, Job, Model, Session
 from server.calls import Calls
 from server.errors import ServiceError, invalid_field, not_found
 from server.idempotency import seen_before
 from server.outcomes import outcome_message, report_message, resolved_beliefs, side_of
 from server.pages import page_of
 from server.period import Period
-from server.resources import beliefs_of, confirmed_session, conflict_message, owned
-from server.wire import from_json, label, to_array, to_json, value_of
+from server.resources import beliefs_of, by_pk, confirmed_session, conflict_message, dataset_of, owned
+from server.window import check_period
+from server.wire import from_json, label, quantity_name, to_array, to_json, value_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -46,6 +47,8 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
                 expert = await confirmed_session(session, request.client_id, request.expert_session_id)
                 if expert.model_pk != elicited.model_pk:
                     raise invalid_field("expert_session_id", "must be a session about the same model")
+            model = await by_pk(session, Model, elicited.model_pk)
+            check_period(model, await dataset_of(session, model), period)
             session.add(
                 Conflict(
                     client_id=request.client_id,
@@ -187,15 +190,6 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
                 shaped = np.frombuffer(draws.data, "<f8").reshape(draws.chains, draws.draws)
                 curve.draws.CopyFrom(to_array(shaped))
             return conflict_pb2.GetEvidenceCurveResponse(curve=curve)
-
-
-def quantity_name(estimand: common_pb2.Estimand) -> str:
-    """Name of an estimand in the engine and in the ledger, for example `share_of_outcome[x1]`.
-
-    An estimand without a channel is called as its quantity, for example `total_media_share_of_outcome`.
-    """
-    name = label(common_pb2.Quantity, estimand.quantity).lower()
-    return f"{name}[{estimand.channel}]" if estimand.channel else name
 
 
 def check_money(request: Any) -> None:

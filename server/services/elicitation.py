@@ -10,19 +10,19 @@ from itertools import pairwise
 from typing import Any
 
 import grpc
-from liftos.bayes.v1 import common_pb2, elicitation_pb2, elicitation_pb2_grpc, model_pb2
+from liftos.bayes.v1 import common_pb2, elicitation_pb2, elicitation_pb2_grpc, model_pb2, prior_update_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
 from persistence.lookup import get_owned
-from persistence.tables import ClientPrior, Job, Model, Session
+from persistence.tables import ClientPrior, Job, Model, PriorUpdate, Session
 from server.calls import Calls
 from server.errors import ServiceError, already_exists, invalid_field, not_found, unimplemented
 from server.idempotency import seen_before
 from server.lineage import accepted_update
 from server.pages import page_of
-from server.resources import belief_message, beliefs_of, owned, session_message, share_groups
+from server.resources import belief_message, beliefs_of, by_pk, owned, session_message, share_groups
 from server.services.models import check_distribution, check_estimand
 from server.wire import from_json, label, to_json
 
@@ -120,6 +120,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
             if request.statement.HasField("updated_prior"):
                 stated = request.statement.updated_prior
                 await accepted_update(session, request.client_id, stated.update_id, "statement.updated_prior.update_id")
+            await _refuse_copy(session, row, request)
 
         return await self.calls.run("ADD_BELIEF", request, context, elicitation_pb2.AddBeliefResponse, prepare)
 
@@ -232,6 +233,20 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         if etag is not None and etag != str(row.version):
             raise ServiceError("STALE_ETAG", "the session has changed since it was read; read it again")
         return row
+
+
+async def _refuse_copy(session: AsyncSession, row: Session, request: elicitation_pb2.AddBeliefRequest) -> None:
+    """Refuse a distribution in the place of a prior that the session was opened with: it would have seen no data."""
+    if row.adopted_update_pk is None or not request.statement.HasField("distribution"):
+        return
+    adopted = await by_pk(session, PriorUpdate, row.adopted_update_pk)
+    update = from_json(adopted.result or {}, prior_update_pb2.PriorUpdate())
+    if any(belief.estimand == request.estimand for belief in update.beliefs):
+        raise invalid_field(
+            "statement.distribution",
+            f"the session was opened from update {adopted.pk}, which has a prior of this quantity: state "
+            "`updated_prior`, which knows the data that it has seen, or the client's own words",
+        )
 
 
 def check_statement(path: str, statement: elicitation_pb2.BeliefStatement) -> None:

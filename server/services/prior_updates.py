@@ -9,14 +9,14 @@ from typing import Any
 
 import grpc
 from liftos.bayes.rules import Violation
-from liftos.bayes.v1 import conflict_pb2, elicitation_pb2, prior_update_pb2, prior_update_pb2_grpc, sbc_pb2
+from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2, prior_update_pb2_grpc, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
 from persistence.tables import AuditEntry, Conflict, Job, Model, PriorUpdate, Session
 from server.calls import Calls
-from server.certificates import reference_certificate
+from server.certificates import failed_elsewhere, reference_certificate
 from server.errors import ServiceError, invalid_field, invalid_fields
 from server.formats import estimand
 from server.idempotency import seen_before
@@ -179,8 +179,33 @@ def check_experiments(request: prior_update_pb2.UpdatePriorsRequest, beliefs: Se
                 f"no belief of the session is about the {estimand(one.estimand)}; state the experiment for the "
                 "quantity of a belief",
             )
+        check_reach(f"{path}.estimate", one)
         if one.window.first_date and one.window.last_date and one.window.first_date > one.window.last_date:
             raise invalid_field(f"{path}.window.last_date", "must not be before first_date")
+
+
+FRACTIONS = frozenset(
+    {
+        common_pb2.QUANTITY_SHARE_OF_OUTCOME,
+        common_pb2.QUANTITY_SHARE_OF_MEDIA,
+        common_pb2.QUANTITY_SHARE_OF_MODELLED,
+        common_pb2.QUANTITY_RETENTION,
+    }
+)
+"""Quantities between 0 and 1; the others are positive, coefficients apart."""
+REACH = 4.0
+"""So many standard errors noise may carry an estimate beyond where its quantity lives; more is another unit."""
+
+
+def check_reach(field: str, one: common_pb2.Experiment) -> None:
+    """Refuse an estimate that its quantity cannot have, above all a share given in per cent."""
+    if one.estimand.quantity == common_pb2.QUANTITY_COEFFICIENT:
+        return
+    fraction = one.estimand.quantity in FRACTIONS
+    slack = REACH * one.standard_error
+    if one.estimate < -slack or (fraction and one.estimate > 1.0 + slack):
+        where = "between 0 and 1; a share of 50 % is 0.5" if fraction else "above 0"
+        raise invalid_field(field, f"{one.estimate:g} ± {one.standard_error:g} is too far out for a quantity {where}")
 
 
 async def conflict_behind(session: AsyncSession, elicited: Session, analysis_id: str) -> Conflict:
@@ -238,9 +263,18 @@ async def release_blockers(session: AsyncSession, row: PriorUpdate) -> list[str]
     period = Period.of(conflict)
     run = await reference_certificate(session, model, period)
     verdict = run.verdict_kind if run is not None else None
-    optional = analysis.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_NOT_REQUIRED_BY_POLICY
+    if verdict == "PASS":
+        return blockers
     # A model that is known to be miscalibrated releases nothing, whether or not policy asked for the check.
-    if verdict == "PASS" or (optional and verdict != "FAIL"):
+    if verdict != "FAIL" and (failed := await failed_elsewhere(session, model, period)) is not None:
+        over = Period.of(failed)
+        blockers.append(
+            f"SBC run {failed.pk} of model {model.model_id!r} ended with FAIL, over {over}: these share rows with the "
+            "analysis, and no run over its own window has passed."
+        )
+        return blockers
+    decision = update.sbc_decision or analysis.sbc_necessity.decision
+    if decision == sbc_pb2.NECESSITY_DECISION_NOT_REQUIRED_BY_POLICY and verdict != "FAIL":
         return blockers
     window = f"over {period}"
     if run is None:

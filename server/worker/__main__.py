@@ -68,7 +68,7 @@ async def work(settings: Settings, queues: list[str]) -> None:
         log.info("working on %s", ", ".join(queues))
         try:
             await app.run_worker_async(
-                queues=queues,
+                queues=queue.taken(queues),
                 concurrency=1,
                 delete_jobs="always",
                 fetch_job_polling_interval=1.0,

@@ -116,8 +116,7 @@ def _belief(
         stated_by=before.stated_by,
         role=elicitation_pb2.BELIEF_ROLE_MARGINAL_REPLACEMENT,
         compiled=from_law(prior.distribution),
-        notes=[f"{what} after update {request.update_id}{kept}."],
+        notes=[f"{what} after update {request.update_id}{kept}. The wording is that of the belief before it."],
         summary=estimate_of_law(prior.distribution),
         fit=prior.fit,
-        data_seen=before.data_seen if before.HasField("data_seen") else None,
     )

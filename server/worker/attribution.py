@@ -22,8 +22,7 @@ from server.lineage import already_used, overlaps_of, window_of
 from server.period import Period
 from server.resources import attribution_message, beliefs_of
 from server.runs import MAX_SIMULATIONS, open_run, plan_run, start_run
-from server.services.conflicts import quantity_name
-from server.wire import from_json, to_json, value_of
+from server.wire import from_json, quantity_name, to_json, value_of
 from server.worker.calls import Commit, WorkerContext
 from server.worker.conflict import compared_jointly, session_inputs
 from server.worker.convert import estimate_of_draws, estimate_of_law
@@ -40,6 +39,8 @@ QUANTITIES = (
     common_pb2.QUANTITY_ROI,
     common_pb2.QUANTITY_MARGINAL_ROI,
 )
+MAX_GEO_CELLS = 8_000
+"""Geos times channels of an answer at most: some 360 bytes each, of 4 MiB."""
 PRIOR_DRAWS = 20_000
 """Draws behind the prior of a quantity without a closed form; its limits come out to a few hundredths of its sd."""
 FEWEST_PRIOR_DRAWS = 2_000
@@ -121,7 +122,14 @@ def attributed(channels: Sequence[str], sides: Sides) -> attribution_pb2.Attribu
         provenance=_provenance(reference, sides.believed),
     )
     if isinstance(reference.model, AdditiveMmm):
-        message.geos.extend(geos_of(channels, reference.model, reference.draws))
+        geos = len(reference.model.design.geo_names)
+        if geos * len(channels) <= MAX_GEO_CELLS:
+            message.geos.extend(geos_of(channels, reference.model, reference.draws))
+        else:
+            message.summary.append(
+                f"The geos are left out: {geos} of them with {len(channels)} channels each are more than one answer "
+                "holds."
+            )
     return message
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.conflict.causes import Refit
@@ -16,7 +17,7 @@ from engine.errors import EngineError, InvalidInput, UnsupportedModel, Unsupport
 from persistence import jobs
 from persistence.database import Database, StorageUnavailable
 from persistence.tables import Job
-from server.errors import ServiceError
+from server.errors import ServiceError, came_second
 from server.settings import Settings
 from server.worker.models import ModelStore
 from server.worker.recent import Recent
@@ -115,6 +116,8 @@ def explained(error: Exception) -> tuple[str, str, str | None]:
         field = error.violations[0].field if error.violations else None
         message = error.violations[0].description if error.violations else error.message
         return error.reason, message, field
+    if isinstance(error, IntegrityError) and (second := came_second(error)) is not None:
+        return second.reason, second.message, None
     incident = uuid.uuid4().hex
     log.error("incident %s", incident, exc_info=error)
     return "INTERNAL", f"internal error, incident {incident}", None

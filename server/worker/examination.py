@@ -27,8 +27,7 @@ from engine.priors.distribution import Distribution
 from persistence import tables
 from persistence.tables import ClientPrior
 from server.resources import correlation_of
-from server.services.conflicts import quantity_name
-from server.wire import from_json
+from server.wire import from_json, quantity_name
 from server.worker.calls import WorkerContext
 from server.worker.convert import belief_law
 from server.worker.dependence import share_groups, whole_shares

@@ -25,9 +25,9 @@ from server.formats import estimand as words
 from server.formats import shown
 from server.period import Period
 from server.resources import belief_message, beliefs_of, dataset_of, owned, share_groups
-from server.services.conflicts import quantity_name
 from server.services.elicitation import can_be_prior, channels_of
-from server.wire import label
+from server.window import check_period
+from server.wire import label, quantity_name
 from server.worker.calls import Commit, WorkerContext
 from server.worker.convert import belief_law, estimate_of_draws, to_law
 from server.worker.fits import seed_of
@@ -60,6 +60,7 @@ async def elicitation_feedback(context: WorkerContext, job: Job) -> Commit:
     async with context.database.session() as session:
         row = await owned(session, Session, request.client_id, request.session_id)
         model_row = await session.get_one(Model, row.model_pk)
+        check_period(model_row, await dataset_of(session, model_row), period)
         rows = await beliefs_of(session, row.pk)
         channels = channels_of(model_row)
         reference = await context.models.prepared(session, model_row, period)

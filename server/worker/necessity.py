@@ -26,7 +26,8 @@ from persistence import tables
 from persistence.tables import Fit, Job, Model, SbcValidation
 from server.certificates import Standing, reference_key, standing
 from server.period import Period
-from server.resources import by_pk, owned
+from server.resources import by_pk, dataset_of, owned
+from server.window import check_period
 from server.wire import digest, from_json, label, to_json, value_of
 from server.worker.calls import Commit, WorkerContext
 from server.worker.costs import NOTHING, cost_message, measured, workload
@@ -331,6 +332,7 @@ async def check_necessity(context: WorkerContext, job: Job) -> Commit:
         model, diagnostics = None, None
         if request.model_id:
             model = await owned(session, Model, request.client_id, request.model_id)
+            check_period(model, await dataset_of(session, model), period)
             complexity = model.parameter_count if complexity is None else complexity
             diagnostics = await fit_diagnostics(session, model, period)
         log_factor = request.log_bayes_factor if request.HasField("log_bayes_factor") else None

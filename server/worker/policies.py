@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from liftos.bayes.v1 import sbc_pb2
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.sbc.decision import POLICY_V1, NecessityPolicy
@@ -50,9 +50,12 @@ async def create_policy(context: WorkerContext, job: Job) -> Commit:
             policy_hash=policy.hash,
             adopted_by=request.adopted_by,
             reason=request.reason,
+            # That of the transaction is from before the wait, and lists are in the order of their times.
+            create_time=func.clock_timestamp(),
         )
         session.add(row)
         await session.flush()
+        await session.refresh(row)
         session.add(
             AuditEntry(
                 client_id=request.client_id,

@@ -299,6 +299,8 @@ async def pool_members(
         if belief.estimand.quantity != quantity or belief.estimand.channel != channel:
             held = f"{label(common_pb2.Quantity, belief.estimand.quantity).lower()} {belief.estimand.channel}".strip()
             raise invalid_field(f"{path}.belief_id", f"is about another quantity, {held}")
+        if belief.role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR:
+            raise invalid_field(f"{path}.belief_id", "is a factor beside a reference prior: pool whole priors")
         name = f"{one.session_id}/{one.belief_id}"
         if name in {member.name for member in members}:
             raise invalid_field(f"{path}.belief_id", f"{name} is named twice; give it a weight instead")

@@ -17,8 +17,7 @@ from engine.conflict.experiment import Experiment
 from engine.priors.distribution import Distribution
 from persistence import tables
 from persistence.tables import ClientPrior, ConflictEvidence, FitDraws
-from server.services.conflicts import quantity_name
-from server.wire import from_json
+from server.wire import from_json, quantity_name
 from server.worker.convert import belief_law
 from server.worker.fits import curve_of
 

@@ -17,10 +17,10 @@ from engine.priors.projection import Family, project
 from engine.priors.update import Action, Strategy, UpdateRule, update
 from engine.priors.update import PriorUpdate as Updated
 from persistence.tables import Job, PriorUpdate, Session
-from server.lineage import lineage_of, refuse_used_experiments, updates_from
+from server.lineage import lineage_of, overlaps_of, refuse_used_experiments, updates_from, window_behind
 from server.phrases import recentred
 from server.resources import conflict_message, owned
-from server.services.prior_updates import chosen_strategy, conflict_behind, prior_update_message
+from server.services.prior_updates import chosen_strategy, conflict_behind
 from server.wire import label, to_array, to_json, value_of
 from server.worker.advice import advice
 from server.worker.calls import Commit, WorkerContext
@@ -43,6 +43,9 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
         cases = cases_of(pairs, analysis, request.experiments)
         draws = await joint_draws(session, pairs, cases)
         refuse_used_experiments([row for row, _ in pairs], request.experiments)
+        # An analysis of an earlier version did not look whether its priors had seen the rows.
+        window = await window_behind(session, conflict)
+        twice = bool(await overlaps_of(session, window, [row for row, _ in pairs]))
     updated = [await asyncio.to_thread(_updated, case, rule) for case in cases]
     messages = [
         await asyncio.to_thread(_message, case, one, rule, analysis, request.project_to)
@@ -52,7 +55,7 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
         update_strategy=chosen_strategy(request),
         min_evidence_strength=rule.min_evidence_strength,
         beliefs=messages,
-        exploratory=conflict.exploratory,
+        exploratory=conflict.exploratory or twice,
         experiments=request.experiments,
         power=rule.power if rule.strategy is Strategy.POWER_PRIOR else None,
         robust_weight=rule.robust_weight if rule.strategy is Strategy.ROBUST_MIXTURE else None,
@@ -73,14 +76,14 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
             update_strategy=label(prior_update_pb2.UpdateStrategy, recommendation.update_strategy),
             min_evidence_strength=rule.min_evidence_strength,
             state="PROPOSED",
-            exploratory=conflict.exploratory,
+            exploratory=recommendation.exploratory,
             result=to_json(recommendation),
             version=1,
         )
         session.add(stored)
         await session.flush()
-        await session.refresh(stored)
-        return prior_update_pb2.UpdatePriorsResponse(update=await prior_update_message(session, stored))
+        # The server renders the answer from the row, in the light of what stands against a release by then.
+        return prior_update_pb2.UpdatePriorsResponse(update=prior_update_pb2.PriorUpdate(update_id=str(stored.pk)))
 
     return commit
 

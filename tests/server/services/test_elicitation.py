@@ -10,9 +10,9 @@ from liftos.bayes.values import statement
 from server.errors import ServiceError
 from server.formats import estimand as words
 from server.formats import shown
-from server.services.conflicts import quantity_name
 from server.services.elicitation import check_shares, check_statement, coherence_notes
 from server.services.models import check_conjugate, check_estimand
+from server.wire import quantity_name
 
 
 def belief(estimand: common_pb2.Estimand, mean: float, sd: float) -> elicitation_pb2.Belief:

@@ -396,10 +396,15 @@ class Elicitation(_Namespace):
         data_period_months: int | None = None,
         hold_out_months: int | None = None,
         timeout: float | None = None,
+        request_id: str | None = None,
     ) -> elicitation_pb2.ElicitationFeedback:
         """What the beliefs of a session imply together, before they meet the data of a trailing window."""
         request = requests.elicitation_feedback(
-            self._id, session_id, data_period_months=data_period_months, hold_out_months=hold_out_months
+            self._id,
+            session_id,
+            data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
+            request_id=request_id,
         )
         return self._on.unary(self._stubs.elicitation.GetElicitationFeedback, request, timeout).feedback
 
@@ -897,10 +902,11 @@ class Sbc(_Namespace):
         business_impact: common_pb2.Money,
         client_confidence: float,
         timeout: float | None = None,
+        request_id: str | None = None,
     ) -> sbc_pb2.ReplayNecessityPolicyResponse:
         """Make all past decisions again under other thresholds and return those that differ; changes nothing."""
         wanted = requests.thresholds(model_complexity, bayes_factor, business_impact, client_confidence)
-        request = requests.replay_policy(self._id, wanted)
+        request = requests.replay_policy(self._id, wanted, request_id=request_id)
         return self._on.unary(self._stubs.sbc.ReplayNecessityPolicy, request, timeout)
 
 

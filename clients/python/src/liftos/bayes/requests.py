@@ -323,7 +323,12 @@ def add_shares(
 
 
 def elicitation_feedback(
-    client_id: str, session_id: str, *, data_period_months: int | None, hold_out_months: int | None
+    client_id: str,
+    session_id: str,
+    *,
+    data_period_months: int | None,
+    hold_out_months: int | None,
+    request_id: str | None,
 ) -> elicitation_pb2.GetElicitationFeedbackRequest:
     """Ask what the beliefs of a session imply."""
     with python_values():
@@ -332,6 +337,7 @@ def elicitation_feedback(
             session_id=session_id,
             data_period_months=data_period_months,
             hold_out_months=hold_out_months,
+            request_id=fresh(request_id),
         )
 
 
@@ -666,10 +672,14 @@ def list_decisions(client_id: str, page_size: int) -> sbc_pb2.ListNecessityDecis
         return sbc_pb2.ListNecessityDecisionsRequest(client_id=client_id, page_size=page_size)
 
 
-def replay_policy(client_id: str, wanted: sbc_pb2.NecessityThresholds) -> sbc_pb2.ReplayNecessityPolicyRequest:
+def replay_policy(
+    client_id: str, wanted: sbc_pb2.NecessityThresholds, *, request_id: str | None
+) -> sbc_pb2.ReplayNecessityPolicyRequest:
     """Ask for past decisions under other thresholds."""
     with python_values():
-        return sbc_pb2.ReplayNecessityPolicyRequest(client_id=client_id, thresholds=wanted)
+        return sbc_pb2.ReplayNecessityPolicyRequest(
+            client_id=client_id, thresholds=wanted, request_id=fresh(request_id)
+        )
 
 
 # Prior updates

@@ -1612,6 +1612,7 @@ class GetElicitationFeedbackRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     DATA_PERIOD_MONTHS_FIELD_NUMBER: _builtins.int
     HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that owns the session."""
     session_id: _builtins.str
@@ -1620,6 +1621,8 @@ class GetElicitationFeedbackRequest(_message.Message):
     """Length of the trailing window in calendar months that the feedback is for; absent: 24."""
     hold_out_months: _builtins.int
     """Months at the end of the data set that are left out; absent: 0."""
+    request_id: _builtins.str
+    """Finds the result again after a call that ran out of time; empty: every call computes anew."""
     def __init__(
         self,
         *,
@@ -1627,10 +1630,11 @@ class GetElicitationFeedbackRequest(_message.Message):
         session_id: _builtins.str = ...,
         data_period_months: _builtins.int | None = ...,
         hold_out_months: _builtins.int | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "client_id", b"client_id", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "client_id", b"client_id", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__data_period_months: _TypeAlias = _typing.Literal["data_period_months"]  # noqa: Y015
     _WhichOneofArgType__data_period_months: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months"]  # noqa: Y015

@@ -2174,7 +2174,7 @@ class ListNecessityPoliciesRequest(_message.Message):
     client_id: _builtins.str
     """Client whose policy it is."""
     page_size: _builtins.int
-    """Greatest number of items; 0 means 50."""
+    """Greatest number of items, the built-in version not counted; 0 means 50."""
     page_token: _builtins.str
     """`next_page_token` of the previous page; empty for the first."""
     def __init__(
@@ -2332,8 +2332,11 @@ class ReplayNecessityPolicyRequest(_message.Message):
 
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     THRESHOLDS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client whose decisions are replayed."""
+    request_id: _builtins.str
+    """Finds the result again after a call that ran out of time; empty: every call computes anew."""
     @_builtins.property
     def thresholds(self) -> Global___NecessityThresholds:
         """Thresholds to try."""
@@ -2343,10 +2346,11 @@ class ReplayNecessityPolicyRequest(_message.Message):
         *,
         client_id: _builtins.str = ...,
         thresholds: Global___NecessityThresholds | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["thresholds", b"thresholds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "thresholds", b"thresholds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "request_id", b"request_id", "thresholds", b"thresholds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
