@@ -187,6 +187,19 @@ async def read_content(session: AsyncSession, dataset: Dataset) -> bytes:
     return content
 
 
+async def read_range(session: AsyncSession, dataset: Dataset, start: int, stop: int) -> bytes:
+    """The stored bytes from `start` up to `stop`; chunks outside are not read. Raises `ContentDamaged`."""
+    pieces: list[bytes] = []
+    async for chunk in iter_chunks(session, dataset, start):
+        pieces.append(chunk.data[max(start - chunk.start_offset, 0) : stop - chunk.start_offset])
+        if chunk.start_offset + len(chunk.data) >= stop:
+            break
+    content = b"".join(pieces)
+    if len(content) != stop - start:
+        raise ContentDamaged(f"data set {dataset.dataset_id} holds {len(content)} bytes of {stop - start}")
+    return content
+
+
 async def _lock_upload(session: AsyncSession, dataset: Dataset) -> None:
     query = select(Dataset.state, Dataset.committed_bytes).where(Dataset.pk == dataset.pk).with_for_update()
     row = (await session.execute(query)).one_or_none()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
@@ -80,7 +80,13 @@ async def succeed(session: AsyncSession, job_pk: uuid.UUID, attempt: int, respon
 
 
 async def fail(
-    session: AsyncSession, job_pk: uuid.UUID, attempt: int, reason: str, message: str, field: str | None = None
+    session: AsyncSession,
+    job_pk: uuid.UUID,
+    attempt: int,
+    reason: str,
+    message: str,
+    field: str | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> bool:
     """End the job with an error; False, and nothing written, when this attempt no longer holds it."""
     return await _end(
@@ -90,6 +96,7 @@ async def fail(
         error_reason=reason,
         error_message=message,
         error_field=field,
+        error_metadata=dict(metadata) if metadata else None,
     )
 
 

@@ -19,6 +19,17 @@ CALLS = "calls"
 SHARDS = "shards"
 """Queue of long work."""
 
+_GENERATION = {CALLS: "calls-3"}
+"""Where this version delivers. While two versions run side by side, workers of the earlier one must not take a call
+that they would do by half: fields that they do not know, such as held-out months, they would not miss. Shards carry the
+version of their run instead. Raise the number with every version whose calls an earlier one would misunderstand."""
+
+
+def taken(names: list[str]) -> list[str]:
+    """The queues that a worker on these takes from; what an earlier version has delivered is understood."""
+    return [queue for name in names for queue in dict.fromkeys([_GENERATION.get(name, name), name])]
+
+
 # Never opened: it only knows how to write a job, which happens on the caller's connection.
 _writer = App(connector=PsycopgConnector())
 
@@ -39,7 +50,7 @@ async def defer(session: AsyncSession, task_name: str, *, queue: str, priority: 
     connection = await driver_connection(session)
     with translated():
         return await _writer.configure_task(
-            task_name, queue=queue, priority=priority, connection=connection
+            task_name, queue=_GENERATION.get(queue, queue), priority=priority, connection=connection
         ).defer_async(**args)
 
 

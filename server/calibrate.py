@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
-from liftos.bayes import Client, SbcRunHandle
+from liftos.bayes import Client, SbcRunHandle, usd
 from liftos.bayes.v1 import common_pb2, sbc_pb2
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -34,6 +34,19 @@ def connected(settings: Settings, target: str, client_id: str) -> Iterator[Clien
         )
     with Client.connect(address, client_id=client_id) as client:
         yield client
+
+
+def changed_thresholds(
+    client: Client, complexity: int | None, bayes_factor: float | None, impact: str | None, confidence: float | None
+) -> dict[str, Any]:
+    """The thresholds of the policy in force, those replaced that are given; the impact in dollars."""
+    now = next(client.sbc.policies(page_size=1)).thresholds
+    return {
+        "model_complexity": now.model_complexity if complexity is None else complexity,
+        "bayes_factor": now.bayes_factor if bayes_factor is None else bayes_factor,
+        "business_impact": now.business_impact if impact is None else usd(impact),
+        "client_confidence": now.client_confidence if confidence is None else confidence,
+    }
 
 
 def watch(handle: SbcRunHandle) -> sbc_pb2.SbcRun:

@@ -24,7 +24,7 @@ from server.wire import fingerprint
 R = TypeVar("R", bound=Message)
 Prepare = Callable[[AsyncSession, Job], Awaitable[None]]
 
-FITTING = frozenset({"ANALYZE_CONFLICT", "ANALYZE_ATTRIBUTION"})
+FITTING = frozenset({"ANALYZE_CONFLICT", "ANALYZE_ATTRIBUTION", "ELICITATION_FEEDBACK"})
 """Kinds that may need a fit of many seconds; everything else goes before them in the queue."""
 
 POLL_SECONDS = 2.0
@@ -114,4 +114,6 @@ def job_error(job: Job) -> ServiceError:
     message = job.error_message or "the computation was cancelled"
     violations = [Violation(job.error_field, message)] if job.error_field else []
     text = f"{job.error_field}: {message}" if job.error_field else message
-    return ServiceError(reason, text, violations=violations, metadata={"job_id": str(job.pk)})
+    return ServiceError(
+        reason, text, violations=violations, metadata=(job.error_metadata or {}) | {"job_id": str(job.pk)}
+    )

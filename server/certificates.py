@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from liftos.bayes.v1 import elicitation_pb2, sbc_pb2
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
 from server.period import Period
 from server.resources import beliefs_of, by_pk, dataset_of
+from server.validation_types import POSTERIOR
 from server.version import SERVER_VERSION
+from server.window import dataset_window, shares_rows
 from server.wire import digest, from_json, label, to_json
 
 PRODUCTION = "PRODUCTION"
@@ -119,7 +122,89 @@ async def _with_verdict(
     return list(await session.scalars(statement))
 
 
+async def reference_key(session: AsyncSession, model: Model, period: Period) -> str:
+    """The key of the model's reference fit over a period."""
+    return fit_key(model, await dataset_of(session, model), period, [])
+
+
 async def reference_certificate(session: AsyncSession, model: Model, period: Period) -> SbcValidation | None:
     """The run that decides about the model's reference fit over a period."""
-    key = fit_key(model, await dataset_of(session, model), period, [])
-    return await certificate(session, model.client_id, model.pk, key)
+    return await certificate(session, model.client_id, model.pk, await reference_key(session, model, period))
+
+
+async def failed_elsewhere(session: AsyncSession, model: Model, period: Period) -> SbcValidation | None:
+    """A FAIL that stands about the model's reference fit to rows that a period takes too, under another key.
+
+    Keys tell windows apart by what was asked for, and versions of the service: neither mends a miscalibrated model.
+    """
+    key = await reference_key(session, model, period)
+    statement = (
+        select(SbcValidation)
+        .where(
+            SbcValidation.client_id == model.client_id,
+            SbcValidation.model_pk == model.pk,
+            SbcValidation.session_pk.is_(None),
+            SbcValidation.inference_method == PRODUCTION,
+            SbcValidation.verdict_kind == "FAIL",
+            SbcValidation.certificate_key != key,
+        )
+        .order_by(SbcValidation.create_time.desc(), SbcValidation.pk.desc())
+    )
+    dataset = await dataset_of(session, model)
+    for run in await session.scalars(statement):
+        if dataset is not None and not shares_rows(
+            dataset_window(dataset, period), dataset_window(dataset, Period.of(run))
+        ):
+            continue
+        decides = await certificate(session, model.client_id, model.pk, run.certificate_key)
+        if decides is not None and decides.verdict_kind == "FAIL":
+            return decides
+    return None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What calibration says about a model's reference fit over a period.
+
+    run: the one that decides about exactly this fit; posterior: whether it holds and a run about this fit has passed
+    with truths from the posterior; elsewhere: where no run has passed for this fit, the newest one that has for the
+    same model under another key, or for another model of its family on the same data set
+    """
+
+    run: SbcValidation | None
+    posterior: bool
+    elsewhere: SbcValidation | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the fit is certified."""
+        return self.run is not None and self.run.verdict_kind == "PASS"
+
+
+async def standing(session: AsyncSession, model: Model, period: Period) -> Standing:
+    """What calibration says about the model's reference fit over a period."""
+    key = await reference_key(session, model, period)
+    runs = await _with_verdict(session, model.client_id, model.pk, key)
+    run = deciding(runs)
+    if run is not None and run.verdict_kind == "PASS":
+        posterior = any(
+            other.verdict_kind == "PASS" and any(part["part"] == POSTERIOR for part in other.parts) for other in runs
+        )
+        return Standing(run, posterior, None)
+    related = SbcValidation.model_pk == model.pk
+    if model.dataset_pk is not None:
+        related = or_(related, and_(Model.dataset_pk == model.dataset_pk, Model.family == model.family))
+    statement = (
+        select(SbcValidation)
+        .join(Model, Model.pk == SbcValidation.model_pk)
+        .where(
+            SbcValidation.client_id == model.client_id,
+            SbcValidation.inference_method == PRODUCTION,
+            SbcValidation.verdict_kind == "PASS",
+            SbcValidation.certificate_key != key,
+            related,
+        )
+        .order_by(SbcValidation.create_time.desc(), SbcValidation.pk.desc())
+        .limit(1)
+    )
+    return Standing(run, False, (await session.scalars(statement)).one_or_none())

@@ -23,11 +23,19 @@ show_app = typer.Typer(no_args_is_help=True, help="Read stored results again.")
 app.add_typer(show_app, name="show")
 sbc_app = typer.Typer(no_args_is_help=True, help="Calibration runs on a running server.")
 app.add_typer(sbc_app, name="sbc")
+policy_app = typer.Typer(no_args_is_help=True, help="Versions of the policy that says when calibration is essential.")
+sbc_app.add_typer(policy_app, name="policy")
+outcome_app = typer.Typer(no_args_is_help=True, help="How conflicts were resolved in the end.")
+app.add_typer(outcome_app, name="outcome")
 
 DataDir = Annotated[Path | None, typer.Option(help="Directory of the embedded Postgres.")]
 Target = Annotated[str, typer.Option(help="host:port of a running server; without it the data directory is opened.")]
 Owner = Annotated[str, typer.Option("--client", help="Client that owns the run.")]
 ClientId = Annotated[str, typer.Option("--client", help="Client whose results are shown.")]
+Complexity = Annotated[int | None, typer.Option(help="Number of top-level parameters.")]
+Factor = Annotated[float | None, typer.Option(help="Bayes factor against the client's prior.")]
+Impact = Annotated[str | None, typer.Option(help="Money at stake in US dollars, for example 1500000.")]
+Confidence = Annotated[float | None, typer.Option(help="The client's confidence, between 0 and 1.")]
 Messages = Annotated[
     bool, typer.Option("--messages", help="Print the messages for the client, ready to be sent, instead.")
 ]
@@ -150,6 +158,26 @@ def show_report(client: ClientId = "acme", target: Target = "", data_dir: DataDi
         print_overview(connection, f"--client {client} {where}".rstrip())
 
 
+@show_app.command("session")
+def show_session(
+    session_id: str,
+    client: ClientId = "acme",
+    feedback: Annotated[
+        bool, typer.Option("--feedback", help="What the beliefs imply; computed by the worker of a running server.")
+    ] = False,
+    target: Target = "",
+    data_dir: DataDir = None,
+) -> None:
+    """An elicitation session: its beliefs, how well they say what was stated, and what they imply."""
+    from server.report import print_feedback, print_session
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        print_session(connection.elicitation.get(session_id))
+        if feedback:
+            print_feedback(connection.elicitation.feedback(session_id))
+
+
 @show_app.command("conflict")
 def show_conflict(
     analysis_id: str,
@@ -196,6 +224,16 @@ def show_update(update_id: str, client: ClientId = "acme", target: Target = "", 
         print_update(connection.updates.get(update_id))
 
 
+@show_app.command("lineage")
+def show_lineage(update_id: str, client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+    """What a prior update was derived from: data, experiments, the updates before it and the beliefs it replaced."""
+    from server.report import print_lineage
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        print_lineage(connection.updates.get(update_id))
+
+
 @show_app.command("attribution")
 def show_attribution(
     attribution_id: str,
@@ -224,6 +262,7 @@ def sbc_run(
     simulations: Annotated[int | None, typer.Option(help="Simulations of each part; default: the type's.")] = None,
     session: Annotated[str, typer.Option(help="Confirmed session whose beliefs are the priors.")] = "",
     months: Annotated[int | None, typer.Option(help="Trailing window in calendar months; default: 24.")] = None,
+    hold_out: Annotated[int | None, typer.Option(help="Months at the end to leave out; default: none.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed; default: drawn by the service.")] = None,
     inference: Annotated[
         str, typer.Option(help="production, nuts, laplace, svi_mean_field or svi_full_rank.")
@@ -249,6 +288,7 @@ def sbc_run(
             validation_type=kind,
             num_simulations=simulations,
             data_period_months=months,
+            hold_out_months=hold_out,
             seed=seed,
             inference_method=inference,
             further_quantities=quantity or (),
@@ -324,6 +364,173 @@ def sbc_ledger(
     with opened(_settings(data_dir), target, client) as connection:
         number = save_ledger(connection, connection.sbc.get(run_id), output)
     typer.echo(f"{number} simulations written to {output.name}")
+
+
+@sbc_app.command("necessity")
+def sbc_necessity(
+    model: Annotated[str, typer.Option(help="Model to take complexity, fit and certificates from.")] = "",
+    complexity: Complexity = None,
+    bayes_factor: Factor = None,
+    log_bayes_factor: Annotated[float | None, typer.Option(help="Its natural logarithm instead.")] = None,
+    severity: Annotated[str | None, typer.Option(help="weak, moderate, strong or very_strong instead.")] = None,
+    impact: Impact = None,
+    confidence: Confidence = None,
+    months: Annotated[int | None, typer.Option(help="Window in calendar months; default: 24.")] = None,
+    hold_out: Annotated[int | None, typer.Option(help="Months at the end that the window leaves out.")] = None,
+    policy_version: Annotated[int | None, typer.Option(help="Version of the policy; default: the newest.")] = None,
+    client: Owner = "acme",
+    target: Target = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Decide whether calibration is essential; what is not given is missing, not zero."""
+    from liftos.bayes import usd
+
+    from server.calibrate import connected
+    from server.report import print_necessity
+
+    with connected(_settings(data_dir), target, client) as connection:
+        print_necessity(
+            connection.sbc.check_necessity(
+                model_complexity=complexity,
+                bayes_factor=bayes_factor,
+                log_bayes_factor=log_bayes_factor,
+                conflict_severity=severity,
+                business_impact=None if impact is None else usd(impact),
+                client_confidence=confidence,
+                model_id=model,
+                data_period_months=months,
+                hold_out_months=hold_out,
+                policy_version=policy_version,
+            )
+        )
+
+
+@sbc_app.command("decisions")
+def sbc_decisions(client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+    """Stored decisions, newest first."""
+    from server.report import print_decisions
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        print_decisions(connection.sbc.decisions())
+
+
+@policy_app.command("list")
+def policy_list(client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+    """Versions of the policy, the one in force first."""
+    from server.report import print_policies
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        print_policies(connection.sbc.policies())
+
+
+@policy_app.command("create")
+def policy_create(
+    adopted_by: Annotated[str, typer.Option(help="Who puts it in force.")],
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    complexity: Complexity = None,
+    bayes_factor: Factor = None,
+    impact: Impact = None,
+    confidence: Confidence = None,
+    client: Owner = "acme",
+    target: Target = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Put new thresholds in force; those that are not given stay as they are."""
+    from server.calibrate import changed_thresholds, connected
+    from server.report import print_policies
+
+    with connected(_settings(data_dir), target, client) as connection:
+        wanted = changed_thresholds(connection, complexity, bayes_factor, impact, confidence)
+        connection.sbc.create_policy(**wanted, adopted_by=adopted_by, reason=reason)
+        print_policies(connection.sbc.policies())
+
+
+@policy_app.command("replay")
+def policy_replay(
+    complexity: Complexity = None,
+    bayes_factor: Factor = None,
+    impact: Impact = None,
+    confidence: Confidence = None,
+    client: Owner = "acme",
+    target: Target = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Make all past decisions again under changed thresholds and show those that differ; changes nothing."""
+    from server.calibrate import changed_thresholds, connected
+    from server.report import print_replay
+
+    with connected(_settings(data_dir), target, client) as connection:
+        wanted = changed_thresholds(connection, complexity, bayes_factor, impact, confidence)
+        print_replay(connection.sbc.replay_policy(**wanted))
+
+
+@outcome_app.command("record")
+def outcome_record(
+    analysis_id: str,
+    belief_id: str,
+    recorded_by: Annotated[str, typer.Option(help="Who records it.")],
+    side: Annotated[
+        str | None, typer.Option(help="client, data or neither; may be left out with an experiment.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    experiment: Annotated[str, typer.Option(help="Identifier of the experiment about the same quantity.")] = "",
+    estimate: Annotated[float | None, typer.Option(help="Its estimate, in the units of the quantity.")] = None,
+    standard_error: Annotated[float | None, typer.Option(help="The estimate's standard error.")] = None,
+    client: ClientId = "acme",
+    target: Target = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Record in whose favour a conflict was resolved; earlier records stay."""
+    from liftos.bayes.v1 import common_pb2
+
+    from server.report import print_outcome
+    from server.show import opened
+
+    if len({bool(experiment), estimate is not None, standard_error is not None}) > 1:
+        raise typer.BadParameter("--experiment, --estimate and --standard-error belong together")
+    with opened(_settings(data_dir), target, client) as connection:
+        by = None
+        if experiment:
+            beliefs = connection.conflicts.get(analysis_id).beliefs
+            by = common_pb2.Experiment(
+                experiment_id=experiment,
+                estimand=next((belief.estimand for belief in beliefs if belief.belief_id == belief_id), None),
+                estimate=estimate or 0.0,
+                standard_error=standard_error or 0.0,
+            )
+        print_outcome(
+            connection.conflicts.record_outcome(
+                analysis_id, belief_id, side=side, experiment=by, reason=reason, recorded_by=recorded_by
+            )
+        )
+
+
+@outcome_app.command("list")
+def outcome_list(
+    analysis: Annotated[str, typer.Option(help="Only those of this analysis.")] = "",
+    client: ClientId = "acme",
+    target: Target = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Recorded outcomes, newest first."""
+    from server.report import print_outcome
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        for outcome in connection.conflicts.outcomes(analysis_id=analysis):
+            print_outcome(outcome)
+
+
+@outcome_app.command("report")
+def outcome_report(client: ClientId = "acme", target: Target = "", data_dir: DataDir = None) -> None:
+    """How often the data were right, by severity."""
+    from server.report import print_outcome_report
+    from server.show import opened
+
+    with opened(_settings(data_dir), target, client) as connection:
+        print_outcome_report(connection.conflicts.outcome_report())
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from liftos.bayes.rules import Violation
 from liftos.bayes.v1.errors_pb2 import ErrorReason
+from sqlalchemy.exc import IntegrityError
 
 DOMAIN = "liftos.bayes"
 
@@ -38,6 +39,9 @@ CODES: Mapping[str, int] = {
     "UNAUTHENTICATED": code_pb2.UNAUTHENTICATED,
     "PERMISSION_DENIED": code_pb2.PERMISSION_DENIED,
 }
+
+
+UNIQUE_VIOLATION, FOREIGN_KEY_VIOLATION = "23505", "23503"
 
 
 class ServiceError(Exception):
@@ -127,6 +131,16 @@ def already_exists(resource_type: str, resource_id: str, field: str) -> ServiceE
         violations=[Violation(field, "taken")],
         metadata={"resource_type": resource_type, "resource_id": resource_id},
     )
+
+
+def came_second(error: IntegrityError) -> ServiceError | None:
+    """Two calls at the same moment: the one that came second finds what the first has just written. None otherwise."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state == UNIQUE_VIOLATION:
+        return ServiceError("ALREADY_EXISTS", "another call has just created this resource")
+    if state == FOREIGN_KEY_VIOLATION:
+        return ServiceError("IN_USE", "another call has just taken up or deleted a resource that this one needs")
+    return None
 
 
 def unimplemented(feature: str, field: str) -> ServiceError:

@@ -19,7 +19,7 @@ from persistence.database import StorageUnavailable
 from persistence.datasets import DatasetExists
 from persistence.paging import InvalidPageToken
 from persistence.requests import RequestIdReused
-from server.errors import ServiceError, invalid_fields
+from server.errors import ServiceError, came_second, invalid_fields
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,6 @@ MAX_MESSAGE_BYTES = 4 << 20
 """Largest message. gRPC's own limit is set higher, so that the refusal can carry a reason."""
 HARD_MESSAGE_BYTES = 4 * MAX_MESSAGE_BYTES
 """gRPC's own limit: beyond it the transport refuses the message unread."""
-
-UNIQUE_VIOLATION, FOREIGN_KEY_VIOLATION = "23505", "23503"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -142,13 +140,8 @@ def translate(error: Exception) -> ServiceError:
         return ServiceError("INVALID_PAGE_TOKEN", "page_token does not belong to this list and filter")
     if isinstance(error, StorageUnavailable):
         return ServiceError("STORAGE_UNAVAILABLE", "the database cannot be reached; call again later")
-    if isinstance(error, IntegrityError):
-        # Two calls at the same moment: the one that came second finds what the first has just written.
-        state = getattr(error.orig, "sqlstate", None)
-        if state == UNIQUE_VIOLATION:
-            return ServiceError("ALREADY_EXISTS", "another call has just created this resource")
-        if state == FOREIGN_KEY_VIOLATION:
-            return ServiceError("IN_USE", "another call has just taken up or deleted a resource that this one needs")
+    if isinstance(error, IntegrityError) and (second := came_second(error)) is not None:
+        return second
     incident = uuid.uuid4().hex
     log.error("incident %s", incident, exc_info=error)
     return ServiceError("INTERNAL", f"internal error, incident {incident}", metadata={"incident_id": incident})

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from liftos.bayes import Client
-from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
+from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2, sbc_pb2
 from rich.console import Console
 from rich.panel import Panel
 from rich.rule import Rule
@@ -16,6 +16,8 @@ from rich.table import Table
 
 from server.formats import estimand, number, quantity_words, shown, unit
 from server.wire import label
+
+STAMP = "EXPLORATORY – NOT INFERENTIAL"
 
 # No markup: names of quantities hold square brackets.
 console = Console(highlight=False, markup=False)
@@ -30,8 +32,87 @@ def estimate(message: common_pb2.Estimate, quantity: int) -> str:
     return f"{shown(centre, quantity)}  [{shown(wide.lower, quantity)}, {shown(wide.upper, quantity)}]"
 
 
+def print_session(session: elicitation_pb2.ElicitationSession) -> None:
+    """An elicitation session: a table per belief with what the law says, its odds, and remarks on all of them."""
+    state = label(elicitation_pb2.SessionState, session.state)
+    console.print(f"Session {session.session_id} about model {session.model_id}: {state}")
+    for belief in session.beliefs:
+        console.print(_belief(belief))
+        if belief.fit.probabilities:
+            console.print(_stated(belief))
+        for line in (*belief.fit.odds, *belief.notes):
+            console.print(line)
+        for pair in belief.disagreement:
+            console.print(
+                f"{pair.first} and {pair.second} are {pair.wasserstein_scaled:.2f} sd apart "
+                f"(Jensen-Shannon {pair.jensen_shannon_nats:.3f} nats)"
+            )
+    for group in session.share_groups:
+        name = label(common_pb2.Quantity, group.quantity).lower().replace("_", " ")
+        console.print(f"Stated together as {name}: {', '.join(group.belief_ids)}")
+    for note in session.coherence_notes:
+        console.print(f"Note: {note}", style="bold")
+
+
+def _belief(belief: elicitation_pb2.Belief) -> Table:
+    """What a belief says, and what other families would have made of its tails."""
+    quantity = belief.estimand.quantity
+    table = Table(title=f"Belief {belief.belief_id}: {estimand(belief.estimand)}", title_justify="left")
+    table.add_column("")
+    table.add_column("")
+    table.add_row("mean  [95 % interval]", estimate(belief.summary, quantity))
+    for untold in belief.fit.untold:
+        table.add_row(f"{100 * untold.probability:.0f} % quantile, not asked for", shown(untold.value, quantity))
+    for other in belief.fit.families:
+        family = label(common_pb2.PriorFamily, other.family).lower().replace("_", " ")
+        mark = " (taken)" if other.family == belief.fit.family else ""
+        table.add_row(
+            f"1 to 99 % as {family}{mark}",
+            f"{shown(other.quantile_01, quantity)} to {shown(other.quantile_99, quantity)}",
+        )
+    if belief.fit.interpolated:
+        table.add_row("checked by", "nothing: as many parameters as numbers stated")
+    if belief.HasField("data_seen"):
+        table.add_row("stated after seeing the data", "yes" if belief.data_seen else "no")
+    return table
+
+
+def _stated(belief: elicitation_pb2.Belief) -> Table:
+    """Stated against fitted probabilities."""
+    table = Table(show_header=True)
+    for column in ("below", "stated", "fitted"):
+        table.add_column(column, justify="right")
+    for one in belief.fit.probabilities:
+        table.add_row(shown(one.value, belief.estimand.quantity), f"{one.stated:.3f}", f"{one.fitted:.3f}")
+    return table
+
+
+def print_feedback(feedback: elicitation_pb2.ElicitationFeedback) -> None:
+    """What the beliefs of a session imply before they meet the data."""
+    for threshold in feedback.thresholds:
+        console.print(f"{threshold.belief_id}: {threshold.explanation}", style="bold")
+    if feedback.totals:
+        table = Table(title="Implied totals", title_justify="left")
+        for column in ("", "mean  [95 % interval]", "chance of more than the whole"):
+            table.add_column(column)
+        for total in feedback.totals:
+            chance = f"{100 * total.impossible:.1f} %" if total.HasField("impossible") else "–"
+            table.add_row(total.what, estimate(total.total, common_pb2.QUANTITY_SHARE_OF_OUTCOME), chance)
+        console.print(table)
+    if feedback.HasField("predictive"):
+        row = feedback.predictive.row
+        console.print(
+            f"Predicted outcome of the window: {estimate(feedback.predictive.total, 0)}. Of a single row: "
+            f"{number(row.lower)} to {number(row.upper)} in {100 * row.level:.0f} % of them; the data range from "
+            f"{number(feedback.predictive.observed_lowest)} to {number(feedback.predictive.observed_highest)}."
+        )
+    for note in feedback.notes:
+        console.print(f"Note: {note}")
+
+
 def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
     """A conflict analysis: one table and one sentence per belief, then the decision on SBC."""
+    print_stamp(analysis)
     for belief in analysis.beliefs:
         quantity = belief.estimand.quantity
         name = estimand(belief.estimand)
@@ -71,10 +152,34 @@ def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
         console.print(belief.explanation, style="bold")
     if analysis.HasField("joint"):
         print_joint(analysis.joint)
+    print_looks(analysis.looks, "analysed")
     for note in analysis.notes:
         console.print(f"Note: {note}")
     if analysis.HasField("sbc_necessity"):
         print_necessity(analysis.sbc_necessity)
+
+
+def print_stamp(answer: conflict_pb2.ConflictAnalysis | attribution_pb2.Attribution) -> None:
+    """That an answer has counted data twice, and which."""
+    if not answer.exploratory:
+        return
+    console.print(f"{STAMP}: data are counted twice.", style="bold red")
+    for one in answer.overlaps:
+        days = f"{one.window.first_date} to {one.window.last_date}" if one.HasField("window") else "a summary"
+        geos = f" in {', '.join(one.geos)}" if one.geos else ""
+        restated = f"; restated since: {', '.join(one.restated_months)}" if one.restated_months else ""
+        console.print(
+            f"Belief {one.belief_id} had seen {days} ({one.rows} rows{geos}) through update {one.update_id}{restated}.",
+            style="red",
+        )
+
+
+def print_looks(looks: int, what: str) -> None:
+    """How often the client has looked at these rows for the same quantities, unless this is the first time."""
+    if looks > 1:
+        console.print(
+            f"Look {looks}: these quantities were {what} {looks} times under rows in common, this time included."
+        )
 
 
 def _error(value: float, digits: int) -> str:
@@ -117,14 +222,122 @@ def print_joint(joint: conflict_pb2.JointConflict) -> None:
 def print_necessity(necessity: sbc_pb2.SbcNecessity) -> None:
     """The decision whether SBC is essential, with the rules behind it."""
     table = Table(title="Is simulation-based calibration essential?", title_justify="left")
-    for column in ("input", "observed", "rule", "fired"):
+    for column in ("input", "observed", "rule", "margin", "fired"):
         table.add_column(column)
     for rule in necessity.rules:
         observed = number(rule.observed) if rule.HasField("observed") else "missing"
+        margin = f"{number(rule.margin)}{' (near)' if rule.near_miss else ''}" if rule.HasField("margin") else ""
         fired = ("yes" if rule.fired else "no") if rule.HasField("fired") else "unknown"
-        table.add_row(rule.input, observed, f"{rule.operator} {number(rule.threshold)}", fired)
+        table.add_row(rule.input, observed, f"{rule.operator} {number(rule.threshold)}", margin, fired)
     console.print(table)
     console.print(necessity.explanation, style="bold")
+    if necessity.HasField("cost"):
+        console.print(_cost(necessity.cost))
+    if reach := _reach(necessity):
+        console.print(f"Such a run detects, with 80 % power: {reach}.")
+    console.print(f"Policy {necessity.policy_id}, decision {necessity.decision_id}", soft_wrap=True)
+
+
+def _cost(cost: sbc_pb2.SbcCost) -> str:
+    """What the advised run costs."""
+    seconds = "unknown seconds"
+    if cost.HasField("seconds_median"):
+        seconds = f"{number(cost.seconds_median)} s (90 %: {number(cost.seconds_90)} s)"
+    return f"Cost: {cost.fits} fits, {seconds}. {cost.explanation}"
+
+
+def _reach(necessity: sbc_pb2.SbcNecessity) -> str:
+    """The smallest errors that the advised run would see."""
+    found = []
+    if necessity.HasField("detectable_sd_factor"):
+        found.append(f"a posterior sd {100 * (1 - necessity.detectable_sd_factor):.0f} % too small")
+    if necessity.HasField("detectable_sd_factor_above"):
+        found.append(f"one {100 * (necessity.detectable_sd_factor_above - 1):.0f} % too large")
+    if necessity.HasField("detectable_bias_sd"):
+        found.append(f"a bias of {necessity.detectable_bias_sd:.2f} posterior sd")
+    return ", ".join(found)
+
+
+def print_policies(policies: Iterable[sbc_pb2.NecessityPolicy]) -> None:
+    """Versions of the policy, the one in force first."""
+    table = Table(title="Policy on SBC; the newest version is in force", title_justify="left")
+    for column in (
+        "version",
+        "parameters >",
+        "Bayes factor >",
+        "impact, USD >",
+        "confidence <",
+        "adopted by",
+        "reason",
+    ):
+        table.add_column(column)
+    for policy in policies:
+        limits = policy.thresholds
+        table.add_row(
+            str(policy.version),
+            str(limits.model_complexity),
+            number(limits.bayes_factor),
+            f"{limits.business_impact.minor_units / 100:,.2f}",
+            number(limits.client_confidence),
+            policy.adopted_by or "–",
+            policy.reason,
+        )
+    console.print(table)
+
+
+def print_decisions(decisions: Iterable[sbc_pb2.StoredDecision]) -> None:
+    """Stored decisions, newest first."""
+    for stored in decisions:
+        when = stored.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
+        console.print(f"{when}  {_decision(stored)} (policy {stored.necessity.policy_version})", soft_wrap=True)
+
+
+def _decision(stored: sbc_pb2.StoredDecision) -> str:
+    source = label(sbc_pb2.DecisionSource, stored.source).lower()
+    about = f" of model {stored.model_id}" if stored.model_id else ""
+    return f"{source}{about}: {label(sbc_pb2.NecessityDecision, stored.necessity.decision)}"
+
+
+def print_replay(replay: sbc_pb2.ReplayNecessityPolicyResponse) -> None:
+    """Past decisions that would have been different."""
+    for changed in replay.changed:
+        would_be = label(sbc_pb2.NecessityDecision, changed.would_be.decision)
+        failed = f"; failed runs: {', '.join(changed.failed_run_ids)}" if changed.failed_run_ids else ""
+        console.print(f"{_decision(changed.was)} would be {would_be}{failed}", soft_wrap=True)
+    for sentence in replay.summary:
+        console.print(sentence, style="bold")
+
+
+def print_outcome(outcome: conflict_pb2.ConflictOutcome) -> None:
+    """A recorded outcome."""
+    side = label(conflict_pb2.OutcomeSide, outcome.side).lower()
+    how = (
+        f"by experiment {outcome.experiment.experiment_id}" if outcome.HasField("experiment") else "without experiment"
+    )
+    note = "; a later record counts" if outcome.superseded else ""
+    reason = f": {outcome.reason}" if outcome.reason else ""
+    console.print(
+        f"Belief {outcome.belief_id} of analysis {outcome.analysis_id}: for {side}, {how}, recorded by "
+        f"{outcome.recorded_by}{reason}{note}",
+        soft_wrap=True,
+    )
+
+
+def print_outcome_report(report: conflict_pb2.GetOutcomeReportResponse) -> None:
+    """How often the data were right, by severity."""
+    table = Table(title="How conflicts were resolved", title_justify="left")
+    for column in ("severity", "analysed", "resolved", "for data", "for client", "by experiment", "data right"):
+        table.add_column(column)
+    for record in report.severities:
+        rate = "–"
+        if record.HasField("hit_rate"):
+            low, high = 100 * record.hit_rate_lower, 100 * record.hit_rate_upper
+            rate = f"{100 * record.hit_rate:.0f} %  [{low:.0f} %, {high:.0f} %]"
+        counts = (record.analysed, record.resolved, record.for_data, record.for_client, record.by_experiment)
+        table.add_row(label(conflict_pb2.Severity, record.severity), *map(str, counts), rate)
+    console.print(table)
+    for sentence in report.summary:
+        console.print(sentence, style="bold")
 
 
 def coverage(quantity: sbc_pb2.QuantityCalibration, level: float) -> str:
@@ -143,7 +356,8 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
     kind = label(sbc_pb2.ValidationType, run.validation_type)
     method = label(sbc_pb2.InferenceMethod, run.inference_method) if run.inference_method else "PRODUCTION"
     priors = f", priors of session {run.session_id!r}" if run.session_id else ""
-    console.print(f"{kind} of model {run.model_id!r}, last {run.data_period_months} months{priors}")
+    held = f" before the last {run.hold_out_months}" if run.hold_out_months else ""
+    console.print(f"{kind} of model {run.model_id!r}, last {run.data_period_months} months{held}{priors}")
     console.print(f"Inference {method}, alpha {run.alpha:g}, seed {run.seed}")
     if run.HasField("error"):
         field = f" ({run.error.field})" if run.error.field else ""
@@ -204,31 +418,82 @@ def _p_value(quantity: sbc_pb2.QuantityCalibration) -> str:
 
 def print_update(update: prior_update_pb2.PriorUpdate) -> None:
     """A recommended update."""
+    if update.exploratory:
+        console.print(f"{STAMP}: it rests on an analysis that counts data twice.", style="bold red")
     strategy = label(prior_update_pb2.UpdateStrategy, update.update_strategy)
     table = Table(title=f"Prior update ({strategy}): {label(prior_update_pb2.UpdateState, update.state)}")
-    for column in ("belief", "before", "data alone", "after", "action"):
+    with_experiments = any(belief.HasField("experiment_side") for belief in update.beliefs)
+    experiments = ["experiments"] if with_experiments else []
+    for column in ("belief", "before", "data alone", *experiments, "after", "worth in months", "action"):
         table.add_column(column)
     for belief in update.beliefs:
         quantity = belief.estimand.quantity
+        side = belief.experiment_side
         table.add_row(
             belief.belief_id,
             estimate(belief.before_summary, quantity),
             estimate(belief.data_side, quantity),
+            *([estimate(side, quantity) if belief.HasField("experiment_side") else "–"] if with_experiments else []),
             estimate(belief.after_summary, quantity),
+            _worth(belief),
             label(prior_update_pb2.UpdateAction, belief.action),
         )
     console.print(table)
+    for sentence in update.summary:
+        console.print(sentence)
     for belief in update.beliefs:
-        for reason in belief.reasons:
+        for reason in belief.reasons[1:]:
             console.print(f"{belief.belief_id}: {reason}")
+        if belief.HasField("projection"):
+            console.print(f"{belief.belief_id}: {_projection(belief.projection)}")
+    print_looks(update.looks, "updated")
+    print_lineage(update)
     for blocker in update.release_blockers:
         console.print(f"Cannot be accepted yet: {blocker}", style="yellow")
     if update.decided_by:
         console.print(f"Decided by {update.decided_by}: {update.decision_reason}")
 
 
+def print_lineage(update: prior_update_pb2.PriorUpdate) -> None:
+    """What an update was derived from, and what was replaced on the way to it."""
+    lineage = update.lineage
+    for seen in lineage.seen:
+        data = f"data set {seen.dataset_id!r}" if seen.dataset_id else "a summary"
+        days = f" from {seen.window.first_date} to {seen.window.last_date}" if seen.HasField("window") else ""
+        through = f", through update {seen.update_id}" if seen.update_id else ""
+        console.print(f"Has seen {seen.rows} rows of {seen.kpi} in {data}{days}{through}.")
+    if lineage.experiment_ids:
+        console.print(f"Has used the experiments {', '.join(lineage.experiment_ids)}.")
+    if lineage.parent_update_ids:
+        console.print(f"Comes after the updates {', '.join(lineage.parent_update_ids)}, nearest first.")
+    estimands = {belief.belief_id: belief.estimand for belief in update.beliefs}
+    for replaced in lineage.replaced:
+        quantity = estimands[replaced.belief_id].quantity if replaced.belief_id in estimands else 0
+        console.print(
+            f"Replaced belief {replaced.belief_id}, {estimate(replaced.before, quantity)}, in update "
+            f"{replaced.update_id}; Bayes factor against it {number(math.exp(min(replaced.log_bayes_factor, 700)))}."
+        )
+
+
+def _worth(belief: prior_update_pb2.BeliefUpdate) -> str:
+    """What the prior is worth in months of data, before and after."""
+    before = number(belief.prior_ess_months_before) if belief.HasField("prior_ess_months_before") else "–"
+    after = number(belief.prior_ess_months_after) if belief.HasField("prior_ess_months_after") else "–"
+    return f"{before} → {after}"
+
+
+def _projection(found: prior_update_pb2.Projection) -> str:
+    """What is lost by one distribution in the place of the updated prior."""
+    if not found.HasField("distribution"):
+        return f"No projection. {found.refusal}"
+    family = str(found.distribution.WhichOneof("kind")).replace("_", " ")
+    told = f"Nearest {family}: {number(found.kl_nats)} nats, distribution functions within {found.max_cdf_error:.3f}."
+    return f"{told} It must not stand in. {found.refusal}" if found.refused else told
+
+
 def print_attribution(attribution: attribution_pb2.Attribution) -> None:
     """An attribution: prior, data and updated answer side by side, the baseline, the geos, and the checks."""
+    print_stamp(attribution)
     table = Table(title=f"Attribution under model {attribution.model_id}", title_justify="left")
     for column in ("channel", "quantity", "prior", "data alone", "belief and data", "accepted update"):
         table.add_column(column)
@@ -288,9 +553,13 @@ def print_messages(messages: Iterable[common_pb2.Communication]) -> None:
 def print_overview(client: Client, options: str) -> None:
     """Everything of a client that can be read again, newest first, with the command that shows it whole."""
     console.print(Panel("Stored results", expand=False))
+    for session in client.elicitation.list():
+        state = label(elicitation_pb2.SessionState, session.state)
+        what = f"elicitation session about model {session.model_id}, {len(session.beliefs)} beliefs: {state}"
+        _entry(session, what, f"session {session.session_id} {options}")
     for analysis in client.conflicts.list():
         state = label(common_pb2.JobState, analysis.state)
-        what = f"conflict analysis of session {analysis.session_id}: {state}"
+        what = f"conflict analysis of session {analysis.session_id}: {state}{_stamped(analysis)}"
         _entry(analysis, what, f"conflict {analysis.analysis_id} {options}")
     for run in client.sbc.list():
         state = label(common_pb2.JobState, run.state)
@@ -300,11 +569,16 @@ def print_overview(client: Client, options: str) -> None:
         _entry(run, what, f"sbc {run.run_id} {options}")
     for update in client.updates.list():
         state = label(prior_update_pb2.UpdateState, update.state)
-        _entry(update, f"prior update of session {update.session_id}: {state}", f"update {update.update_id} {options}")
+        what = f"prior update of session {update.session_id}: {state}{_stamped(update)}"
+        _entry(update, what, f"update {update.update_id} {options}")
     for attribution in client.attribution.list():
         state = label(common_pb2.JobState, attribution.state)
-        what = f"attribution of model {attribution.model_id}: {state}"
+        what = f"attribution of model {attribution.model_id}: {state}{_stamped(attribution)}"
         _entry(attribution, what, f"attribution {attribution.attribution_id} {options}")
+
+
+def _stamped(message: Any) -> str:
+    return f", {STAMP}" if message.exploratory else ""
 
 
 def _entry(message: Any, what: str, command: str) -> None:

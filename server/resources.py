@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from liftos.bayes.v1 import (
     attribution_pb2,
     common_pb2,
@@ -25,19 +27,23 @@ from persistence.tables import (
     Attribution,
     ClientPrior,
     Conflict,
+    ConflictOutcome,
     Dataset,
     EvidenceCurve,
     Job,
     Model,
+    NecessityDecision,
     PriorUpdate,
     SbcValidation,
     Session,
 )
 from server.communications import attribution_communications, conflict_communications, run_communications
 from server.errors import ServiceError, not_found
-from server.wire import from_json, timestamp, value_of
+from server.wire import from_json, timestamp, to_array, value_of
 
-E = TypeVar("E", Dataset, Model, Session, Conflict, PriorUpdate, SbcValidation, Attribution, EvidenceCurve)
+E = TypeVar(
+    "E", Dataset, Model, Session, Conflict, ConflictOutcome, PriorUpdate, SbcValidation, Attribution, EvidenceCurve
+)
 
 TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
@@ -46,6 +52,7 @@ _KINDS: dict[type[Any], tuple[str, str]] = {
     Model: ("model", "model_id"),
     Session: ("elicitation session", "session_id"),
     Conflict: ("conflict analysis", "analysis_id"),
+    ConflictOutcome: ("outcome", "outcome_id"),
     PriorUpdate: ("prior update", "update_id"),
     SbcValidation: ("SBC run", "run_id"),
     Attribution: ("attribution", "attribution_id"),
@@ -138,18 +145,43 @@ def model_message(row: Model) -> model_pb2.Model:
 async def session_message(session: AsyncSession, row: Session) -> elicitation_pb2.ElicitationSession:
     """A stored session with its beliefs."""
     model = await by_pk(session, Model, row.model_pk)
+    beliefs = await beliefs_of(session, row.pk)
+    matrix = correlation_of(row, [belief.belief_id for belief in beliefs])
     return elicitation_pb2.ElicitationSession(
         client_id=row.client_id,
         session_id=row.session_id,
         model_id=model.model_id,
         state=value_of(elicitation_pb2.SessionState, row.state),
         client_confidence=row.client_confidence,
-        beliefs=[belief_message(belief) for belief in await beliefs_of(session, row.pk)],
+        beliefs=[belief_message(belief) for belief in beliefs],
         coherence_notes=row.coherence_notes,
         etag=str(row.version),
         create_time=timestamp(row.create_time),
         confirm_time=timestamp(row.confirm_time),
+        share_groups=share_groups(row),
+        adopted_update_id=str(row.adopted_update_pk) if row.adopted_update_pk else "",
+        correlation=None if matrix is None else to_array(matrix),
     )
+
+
+def correlation_of(row: Session, belief_ids: Sequence[str]) -> npt.NDArray[np.float64] | None:
+    """Correlation [k, k] of the beliefs of a session, in this order, on their unconstrained scales; None without any.
+
+    Beliefs that were added beside the adopted ones are independent of them.
+    """
+    if row.correlation is None:
+        return None
+    known = {belief_id: index for index, belief_id in enumerate(row.correlation["belief_ids"])}
+    own = [index for index, belief_id in enumerate(belief_ids) if belief_id in known]
+    theirs = [known[belief_ids[index]] for index in own]
+    matrix = np.eye(len(belief_ids))
+    matrix[np.ix_(own, own)] = np.asarray(row.correlation["matrix"])[np.ix_(theirs, theirs)]
+    return matrix
+
+
+def share_groups(row: Session) -> list[elicitation_pb2.ShareGroup]:
+    """The groups of shares that were stated together."""
+    return [from_json(group, elicitation_pb2.ShareGroup()) for group in row.share_groups]
 
 
 def error_message(job: Job) -> common_pb2.JobError | None:
@@ -272,3 +304,17 @@ async def sbc_run_message(session: AsyncSession, row: SbcValidation) -> sbc_pb2.
         from_json(row.verdict, message.verdict)
     message.communications.extend(run_communications(message))
     return message
+
+
+def stored_decision_message(row: NecessityDecision) -> sbc_pb2.StoredDecision:
+    """A stored decision on SBC."""
+    necessity = from_json(row.result, sbc_pb2.SbcNecessity())
+    necessity.decision_id = str(row.pk)
+    return sbc_pb2.StoredDecision(
+        decision_id=str(row.pk),
+        source=value_of(sbc_pb2.DecisionSource, row.source),
+        model_id=row.model_id,
+        source_id=row.source_id,
+        necessity=necessity,
+        create_time=timestamp(row.create_time),
+    )

@@ -16,10 +16,12 @@ from persistence.tables import Job, Model, SbcValidation, Session
 from persistence.tables.jobs import OPEN_JOB_STATES
 from server.certificates import fit_key
 from server.errors import ServiceError
+from server.lineage import refuse_seen
 from server.period import Period
 from server.resources import beliefs_of, confirmed_session, dataset_of, owned, progress_message
 from server.services.elicitation import check_priors
-from server.validation_types import DEFAULT_SIMULATIONS, parts_of
+from server.validation_types import DEFAULT_SIMULATIONS, POSTERIOR, parts_of
+from server.window import check_period
 from server.wire import digest, label, timestamp, value_of
 
 MAX_SIMULATIONS = 100_000
@@ -41,10 +43,14 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
         if elicited.model_pk != model.pk:
             raise ServiceError("INVALID_STATE", "the session is about another model", metadata={"state": "CONFIRMED"})
     period = Period.asked(spec)
+    dataset = await dataset_of(session, model)
+    check_period(model, dataset, period, "spec.")
     beliefs = await beliefs_of(session, elicited.pk) if elicited else []
     check_priors(model, beliefs, "spec.session_id")
     num_simulations = spec.num_simulations if spec.HasField("num_simulations") else DEFAULT_SIMULATIONS[kind]
     parts = parts_of(kind, num_simulations, canaries=spec.canaries, carry_over=model.family.startswith("additive_mmm"))
+    if any(part == POSTERIOR for part, _ in parts):
+        await refuse_seen(session, model, period, beliefs)
     method = label(sbc_pb2.InferenceMethod, spec.inference_method or sbc_pb2.INFERENCE_METHOD_PRODUCTION)
     alpha = spec.alpha if spec.HasField("alpha") else DEFAULT_ALPHA
     return SbcValidation(
@@ -63,7 +69,7 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
         inference_method=method,
         further_quantities=list(spec.further_quantities),
         plan_key=digest(kind, [part for part, _ in parts], method, sorted(spec.further_quantities), alpha),
-        certificate_key=fit_key(model, await dataset_of(session, model), period, beliefs, method),
+        certificate_key=fit_key(model, dataset, period, beliefs, method),
     )
 
 

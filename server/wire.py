@@ -93,3 +93,12 @@ def timestamp(moment: datetime.datetime | None) -> timestamp_pb2.Timestamp | Non
     message = timestamp_pb2.Timestamp()
     message.FromDatetime(moment.astimezone(datetime.UTC))
     return message
+
+
+def quantity_name(estimand: common_pb2.Estimand) -> str:
+    """Name of an estimand in the engine and in the ledger, for example `share_of_outcome[x1]`.
+
+    An estimand without a channel is called as its quantity, for example `total_media_share_of_outcome`.
+    """
+    name = label(common_pb2.Quantity, estimand.quantity).lower()
+    return f"{name}[{estimand.channel}]" if estimand.channel else name

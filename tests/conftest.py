@@ -11,11 +11,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg.sql import SQL, Identifier
 
 from persistence import migrate
 from persistence.database import Database, conninfo, engine_url
 from persistence.embedded import EmbeddedPostgres
+
+# The same examples in every run, so that what fails is what was changed; `HYPOTHESIS_PROFILE=explore` looks further.
+settings.register_profile("default", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 _TEMPLATE = "liftos_bayes_template"
 

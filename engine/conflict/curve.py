@@ -194,7 +194,7 @@ class EvidenceCurve:
             constant = -0.5 * ((gaussian[0] - centre) / total) ** 2 - math.log(total * math.sqrt(2.0 * math.pi))
             return build(log_likelihood - constant)
         curve = build(log_likelihood)
-        return build(log_likelihood - float(curve._log_reference_marginals()[0]))
+        return build(log_likelihood - float(curve.log_reference_marginals()[0]))
 
     @classmethod
     def from_draws(
@@ -266,7 +266,7 @@ class EvidenceCurve:
 
         replicates = np.stack(rows)[1:]
         raw = build(rows[0], heavy, replicates)
-        constants = raw._log_reference_marginals([law, *laws] if isinstance(reference, InducedPrior) else None)
+        constants = raw.log_reference_marginals([law, *laws] if isinstance(reference, InducedPrior) else None)
         return build(rows[0] - constants[0], heavy - constants[1], replicates - constants[2:, None])
 
     # -- evaluation --------------------------------------------------------------------------------------------
@@ -342,7 +342,7 @@ class EvidenceCurve:
             return self.reference.unconstrained_logpdf(u)
         return self.reference.logpdf(self.support.from_unconstrained(u)) + self.support.log_jacobian(u)
 
-    def _log_reference_marginals(self, laws: Sequence[Distribution] | None = None) -> Array:
+    def log_reference_marginals(self, laws: Sequence[Distribution] | None = None) -> Array:
         """log ∫ p_ref L for every row; `laws`, one per row, are what each row was divided by when it is not p_ref.
 
         Against p_ref itself an error of the prior's density that all of the posterior shares would cancel.
@@ -362,7 +362,7 @@ class EvidenceCurve:
             centre, spread = self.reference.unconstrained_moments()
             precision = error**-2 + spread**-2
             mean = (estimate * error**-2 + centre * spread**-2) / precision
-            return _normal_law(mean, precision**-0.5, self.support)
+            return normal_law(mean, precision**-0.5, self.support)
         nodes, _, log_reference = self._reference_nodes
         return law_from_nodes(self.support, nodes, self.rows_at(nodes)[0] + log_reference)
 
@@ -397,7 +397,7 @@ class EvidenceCurve:
         Where the data do not bound psi, the reference stays in it to the power `reference_kept`.
         """
         if self.gaussian is not None:
-            return _normal_law(*self.gaussian, self.support)
+            return normal_law(*self.gaussian, self.support)
         low, high = self.data_side_range
         nodes, _, log_reference = self._reference_nodes
         kept = (nodes > low) & (nodes < high)
@@ -479,8 +479,8 @@ def _normal_on(law: Distribution, support: Support) -> bool:
     return isinstance(law, Normal | LogNormal) and law.support == support
 
 
-def _normal_law(mean: float, sd: float, support: Support) -> Distribution:
-    """The law whose unconstrained coordinate is N(mean, sd)."""
+def normal_law(mean: float, sd: float, support: Support) -> Distribution:
+    """The law on a support whose unconstrained coordinate is N(mean, sd)."""
     if support == REAL_LINE:
         return Normal(mean, sd)
     if support == POSITIVE:

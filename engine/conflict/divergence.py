@@ -12,7 +12,7 @@ from scipy import special
 from engine.conflict.curve import jackknife_error
 from engine.conflict.overlay import Overlay
 from engine.priors.distribution import Distribution
-from engine.priors.effective_size import elir
+from engine.priors.effective_size import by_moments, elir
 
 Array = NDArray[np.float64]
 
@@ -94,25 +94,46 @@ def _w2(client: Distribution, x: Array, mass: Array, below: Array, above: Array)
     return math.sqrt(float(mass[used] @ (x[used] - partner) ** 2))
 
 
+@dataclass(frozen=True)
+class PriorWorth:
+    """How many months of data a belief is worth, and whether its moments had to stand in for its information."""
+
+    months: float
+    by_moments: bool
+
+
 def prior_ess_months(overlay: Overlay) -> float:
+    """How many months of data the belief is worth: `prior_worth`."""
+    return prior_worth(overlay).months
+
+
+def prior_worth(overlay: Overlay) -> PriorWorth:
     """How many months of data the belief is worth: months · s² · E[(d log p / du)²] (ELIR; conflict.md §12).
 
     s² is the variance of the data side on the client's unconstrained scale, so that a month of data holds information
-    1 / (months s²) there; for a normal client this is months · s²/tau².
+    1 / (months s²) there; for a normal client this is months · s²/tau². Where that is no number above 0, and for a
+    client narrower than the quantity with data outside it, the client's variance stands in for its information.
     """
-    pair = overlay.normal_pair
+    pair, months = overlay.normal_pair, overlay.curve.months
     if pair is not None:
-        return overlay.curve.months * (pair.s / pair.tau) ** 2
+        return PriorWorth(months * (pair.s / pair.tau) ** 2, by_moments=False)
     wide = overlay.wide
     mass = special.softmax(wide.log_data_side[0] + wide.log_weights)
     at = wide.client_coordinate(wide.nodes)
     used = (mass > 0.0) & np.isfinite(at)
     if overlay is not wide and float(mass[used].sum()) < 1.0 - 1e-6:
-        # A client narrower than the quantity, with data outside it: both on the quantity's scale, the client by its
-        # quantiles, whose variance stands in for its information.
+        # Both on the quantity's scale, the client by its quantiles.
         client = wide.support.to_unconstrained(overlay.prior.ppf((np.arange(2000) + 0.5) / 2000))
         mean = float(mass @ wide.nodes)
-        return overlay.curve.months * float(mass @ (wide.nodes - mean) ** 2) / float(np.var(client))
+        variance = float(mass @ (wide.nodes - mean) ** 2)
+        return PriorWorth(months * variance / float(np.var(client)), by_moments=True)
     share = mass[used] / mass[used].sum()
     variance = float(share @ (at[used] - float(share @ at[used])) ** 2)
-    return elir(overlay.prior, lambda u: np.full_like(u, overlay.curve.months * variance), unconstrained=True)
+
+    def unit_variance(u: Array) -> Array:
+        return np.full_like(u, months * variance)
+
+    information = elir(overlay.prior, unit_variance, unconstrained=True)
+    if math.isfinite(information) and information > 0.0:
+        return PriorWorth(information, by_moments=False)
+    return PriorWorth(by_moments(overlay.prior, unit_variance, unconstrained=True), by_moments=True)

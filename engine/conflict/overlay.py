@@ -203,6 +203,21 @@ class Overlay:
         log_density = self.prior.unconstrained_logpdf(median + (at - median - shift) / factor)
         return np.where(usable, log_density - math.log(factor) + self._log_dv_dt(t, at), -np.inf)
 
+    def powered_client(self, t: Array) -> tuple[Array, Array]:
+        """(log p, log |dv/dt|) at t [m], p the client's density of v: p^b |dv/dt| is the client to the power b in t.
+
+        The power is taken on the client's own unconstrained scale, so that no unit or link of the quantity matters.
+        """
+        v = self.client_coordinate(t)
+        usable = np.isfinite(v)
+        at = np.where(usable, v, self.client_scale[2])
+        log_density = np.where(usable, self.prior.unconstrained_logpdf(at), -np.inf)
+        return log_density, self._log_dv_dt(t, at)
+
+    def log_likelihood_at(self, t: Array) -> Array:
+        """log L at t [m]."""
+        return self.curve.log_likelihood_at(self._convert(t, self.support, self.curve.support))
+
     def _kept_mass(self, shift: float, factor: float) -> float:
         prior, narrow = self.prior.support, self.support
         if _inside(prior, narrow):
@@ -245,8 +260,7 @@ class Overlay:
     def log_marginal_of(self, shift: float, factor: float) -> float:
         """The first of `log_marginals_of`, the curve itself, for searches."""
         nodes, log_mass = self._moved(shift, factor)
-        u = self._convert(nodes, self.support, self.curve.support)
-        return float(special.logsumexp(self.curve.log_likelihood_at(u) + log_mass))
+        return float(special.logsumexp(self.log_likelihood_at(nodes) + log_mass))
 
     # -- the data side ----------------------------------------------------------------------------------------------
 
@@ -307,24 +321,32 @@ class Overlay:
     @cached_property
     def client_posterior(self) -> Distribution:
         """The posterior of psi under the client's prior, p_client(psi) L(psi) / m_client."""
+        return self.posterior(1.0)
+
+    def posterior(self, power: float) -> Distribution:
+        """The law proportional to p_client(psi) L(psi)^power, 0 < power ≤ 1: the likelihood counts in part."""
         pair = self.normal_pair
         if pair is not None:
-            precision = pair.tau**-2 + pair.s**-2
-            mean = (pair.mu * pair.tau**-2 + pair.estimate * pair.s**-2) / precision
+            precision = pair.tau**-2 + power * pair.s**-2
+            mean = (pair.mu * pair.tau**-2 + pair.estimate * power * pair.s**-2) / precision
             family = Normal if isinstance(self.prior, Normal) else LogNormal
             return family(mean, precision**-0.5)
-        return law_from_nodes(self.support, self.nodes, self.rows[0] + self.log_prior)
+        return law_from_nodes(self.support, self.nodes, power * self.rows[0] + self.log_prior)
 
     @cached_property
     def extrapolated_share(self) -> float:
         """Share of the client posterior outside the range that the draws cover; 0 when the curve is exact."""
+        return self.extrapolated(self.rows[0] + self.log_prior)
+
+    def extrapolated(self, log_density: Array) -> float:
+        """Share outside the range that the draws cover of a law with this log density at the nodes, unnormalised."""
         u = self._convert(self.nodes, self.support, self.curve.support)
         low, high = self.curve.supported
         outside = (u < low) | (u > high)
         if not np.any(outside):
             return 0.0
-        log_mass = self.rows[0] + self.log_prior + self.log_weights
-        return float(np.exp(special.logsumexp(log_mass[outside]) - self.log_marginals[0]))
+        log_mass = log_density + self.log_weights
+        return float(np.exp(special.logsumexp(log_mass[outside]) - special.logsumexp(log_mass)))
 
     # -- the client with heavy tails ------------------------------------------------------------------------------
 

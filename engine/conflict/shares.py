@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from engine.errors import InvalidInput
 from engine.priors.distribution import Distribution
@@ -35,10 +36,73 @@ class CoherentShares:
     incoherence_z: float
 
 
+@dataclass(frozen=True)
+class DirichletShares:
+    """Shares that were stated together: places of the beliefs, and the Dirichlet law that they are marginals of.
+
+    `alpha` has one parameter per place, and one more for the rest where the shares leave one.
+    """
+
+    places: tuple[int, ...]
+    alpha: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.alpha) - len(self.places) not in (0, 1) or len(self.alpha) < 2:
+            raise InvalidInput("alpha", "must be one parameter per share, and at most one more for the rest")
+        if not all(math.isfinite(a) and a > 0.0 for a in self.alpha):
+            raise InvalidInput("alpha", "must be finite and above 0")
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether the shares leave a rest."""
+        return len(self.alpha) > len(self.places)
+
+    def without(self, place: int) -> DirichletShares | None:
+        """The law of the other shares' log-ratios among themselves, and to the rest; None where no ratio is left."""
+        at = self.places.index(place)
+        places, alpha = self.places[:at] + self.places[at + 1 :], self.alpha[:at] + self.alpha[at + 1 :]
+        return DirichletShares(places, alpha) if len(alpha) > 1 else None
+
+    def log_ratio_moments(self) -> tuple[Array, Array]:
+        """Mean and covariance of the log-ratios to the last part: digamma and trigamma differences (Aitchison 1986)."""
+        alpha = np.asarray(self.alpha)
+        mean = special.digamma(alpha[:-1]) - special.digamma(alpha[-1])
+        own, last = special.polygamma(1, alpha[:-1]), special.polygamma(1, alpha[-1])
+        return mean, np.diag(own) + last
+
+    def log_ratios(self, values: ArrayLike) -> Array:
+        """The same log-ratios of draws [k, n] of all beliefs; NaN in draws that leave no rest."""
+        shares = np.asarray(values, dtype=np.float64)[list(self.places)]
+        if self.has_rest:
+            rest = 1.0 - shares.sum(axis=0)
+            shares = np.vstack([shares, np.where(rest > 0.0, rest, np.nan)])
+        return log_ratios(shares)
+
+    def logit_correlation(self) -> Array:
+        """Correlation of the logits of the shares, by draws: the covariances have no closed form."""
+        parts = np.random.default_rng(_SEED).standard_gamma(np.asarray(self.alpha)[:, None], (len(self.alpha), _DRAWS))
+        parts = np.maximum(parts, 1e-300)
+        logits = [np.log(part) - np.log(parts.sum(axis=0) - part) for part in parts[: len(self.places)]]
+        return np.atleast_2d(np.corrcoef(logits))
+
+
 def log_ratios(shares: ArrayLike) -> Array:
     """Logarithms [k - 1, n] of the first k - 1 of positive shares [k, n] to the last (additive log-ratios)."""
     values = np.log(np.asarray(shares, dtype=np.float64))
     return np.asarray(values[:-1] - values[-1:])
+
+
+def correlated_log_ratios(mean: ArrayLike, cov: ArrayLike) -> tuple[Array, Array]:
+    """Mean and covariance of the log-ratios to the last share when the logits are N(mean [k], cov [k, k]), by draws.
+
+    Of shares whose correlation is known: what they know of their sum is in it.
+    """
+    at = np.asarray(mean, dtype=np.float64)
+    values, vectors = np.linalg.eigh(np.asarray(cov, dtype=np.float64))
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    logits = at[:, None] + root @ np.random.default_rng(_SEED).standard_normal((at.size, _DRAWS))
+    ratios = log_ratios(special.expit(logits))
+    return ratios.mean(axis=1), np.cov(ratios).reshape(at.size - 1, at.size - 1)
 
 
 def coherent_shares(priors: Sequence[Distribution]) -> CoherentShares:

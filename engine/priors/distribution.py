@@ -391,10 +391,18 @@ class TruncatedNormal(Distribution):
 
     @cached_property
     def _log_mass(self) -> float:
-        a, b = (self.lower - self.location) / self.scale, (self.upper - self.location) / self.scale
-        return float(stats.norm.logpdf(0.0) - stats.truncnorm.logpdf(np.clip(0.0, a, b), a, b)) - 0.5 * float(
-            np.clip(0.0, a, b) ** 2
-        )
+        return float(self._log_mass_between(self.lower, self.upper))
+
+    def _log_mass_between(self, lower: ArrayLike, upper: ArrayLike) -> Array:
+        """Log probability of (lower, upper) before truncation, from the tail in which it has its digits."""
+        a, b = (_array(lower) - self.location) / self.scale, (_array(upper) - self.location) / self.scale
+        right = a > 0.0
+        a, b = np.where(right, -b, a), np.where(right, -a, b)
+        near, far = special.log_ndtr(b), special.log_ndtr(a)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            one_side = near + np.log1p(-np.exp(far - near))
+            both = np.log1p(-special.ndtr(a) - special.ndtr(-b))
+        return _array(np.where(a >= b, -np.inf, np.where(b <= 0.0, one_side, both)))
 
     @property
     def support(self) -> Support:  # noqa: D102
@@ -415,10 +423,12 @@ class TruncatedNormal(Distribution):
         return np.where(self.support.contains(x), value, -np.inf)
 
     def cdf(self, x: ArrayLike) -> Array:  # noqa: D102
-        return _array(self._law.cdf(_array(x)))
+        x = np.clip(_array(x), self.lower, self.upper)
+        return _array(np.exp(np.minimum(self._log_mass_between(self.lower, x) - self._log_mass, 0.0)))
 
     def sf(self, x: ArrayLike) -> Array:  # noqa: D102
-        return _array(self._law.sf(_array(x)))
+        x = np.clip(_array(x), self.lower, self.upper)
+        return _array(np.exp(np.minimum(self._log_mass_between(x, self.upper) - self._log_mass, 0.0)))
 
     def ppf(self, q: ArrayLike) -> Array:  # noqa: D102
         return _array(self._law.ppf(_array(q)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,20 +39,34 @@ def product(reference: Distribution, belief: Distribution) -> Distribution:
         raise InvalidInput("belief", "has no mass in common with the reference prior")
     support = Support(lower, upper)
 
-    def log_density(grid: Array) -> Array:
-        x = support.from_unconstrained(grid)
+    def log_density(x: Array) -> Array:
+        return reference.logpdf(x) + belief.logpdf(x)
+
+    try:
+        return on_grid(log_density, support, (reference, belief))
+    except InvalidInput:
+        raise InvalidInput("belief", "has no mass in common with the reference prior") from None
+
+
+def on_grid(log_density: Callable[[Array], Array], support: Support, laws: Sequence[Distribution]) -> Gridded:
+    """The law on a support with the log density in x given up to a constant, where any of the laws has mass.
+
+    Raises InvalidInput on "laws" where the density is zero throughout.
+    """
+
+    def unconstrained(grid: Array) -> Array:
         with np.errstate(invalid="ignore", divide="ignore"):
-            values = reference.logpdf(x) + belief.logpdf(x) + support.log_jacobian(grid)
+            values = log_density(support.from_unconstrained(grid)) + support.log_jacobian(grid)
         return np.where(np.isfinite(values), values, -np.inf)
 
-    ends = [_ends(law, support) for law in (reference, belief)]
+    ends = [_ends(law, support) for law in laws]
     grid = np.linspace(min(low for low, _ in ends), max(high for _, high in ends), _SEARCH)
-    values = log_density(grid)
+    values = unconstrained(grid)
     if not math.isfinite(float(values.max())):
-        raise InvalidInput("belief", "has no mass in common with the reference prior")
+        raise InvalidInput("laws", "have no mass in common")
     inside = np.flatnonzero(values > values.max() - 60.0)
     grid = np.linspace(grid[max(inside[0] - 1, 0)], grid[min(inside[-1] + 1, grid.size - 1)], _POINTS)
-    values = log_density(grid)
+    values = unconstrained(grid)
     kept = np.isfinite(values)
     return Gridded(support.lower, support.upper, tuple(grid[kept]), tuple(values[kept] - values.max()))
 

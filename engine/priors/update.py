@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from scipy import optimize
 
 from engine.conflict.bayes_factor import recentred, recentring_shift
 from engine.conflict.curve import EvidenceCurve
+from engine.conflict.experiment import Experiment, with_experiment
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import node_split
 from engine.conflict.reliability import curve_refusals
 from engine.errors import InvalidInput
-from engine.priors.distribution import Distribution, Mixture
+from engine.priors.distribution import Distribution, Gridded, Mixture
+from engine.priors.power_prior import adaptive_power
+from engine.priors.robust import robust_mixture, unit_information
+from engine.priors.widening import ml_widening, p_value_widening
 
-MAX_WIDENING = 1e4
 Z_WARNING = 2.0
 MAX_EXTRAPOLATED = 0.5
+MAX_COMPONENTS = 8
+"""Of a mixture that is kept as one; more become a density on a grid."""
+_GONE = 1e-12
+"""A component with less weight is left out."""
 
 
 class Strategy(enum.Enum):
@@ -28,82 +34,144 @@ class Strategy(enum.Enum):
     EVIDENCE_WEIGHTED = "evidence_weighted"
     FULL_BAYESIAN = "full_bayesian"
     CONSERVATIVE = "conservative"
+    POWER_PRIOR = "power_prior"
+    ADAPTIVE_POWER_PRIOR = "adaptive_power_prior"
+    ROBUST_MIXTURE = "robust_mixture"
 
 
 class Action(enum.Enum):
-    """What was done: the prior kept as it is, moved towards the data, or widened in place."""
+    """What is to be done about a belief; a strategy by itself does one of the first four."""
 
     KEEP = "keep"
     UPDATE = "update"
     WIDEN = "widen"
+    ROBUSTIFY = "robustify"
+    CHECK_MODEL = "check_model"
+    RE_ELICIT = "re_elicit"
+    RUN_EXPERIMENT = "run_experiment"
+
+
+@dataclass(frozen=True)
+class UpdateRule:
+    """A strategy with its settings; each counts for one strategy alone.
+
+    Fields:
+        min_evidence_strength: T of EVIDENCE_WEIGHTED, ≥ 1. gate: whether it does nothing below T.
+        power: a0 of POWER_PRIOR, in [0, 1]. robust_weight: w of ROBUST_MIXTURE, in [0, 1].
+        p_value: what CONSERVATIVE has to reach, in (0, 1); None: ML-II.
+    """
+
+    strategy: Strategy
+    min_evidence_strength: float = 10.0
+    gate: bool = True
+    power: float = 0.5
+    robust_weight: float = 0.2
+    p_value: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.min_evidence_strength) and self.min_evidence_strength >= 1.0):
+            raise InvalidInput("min_evidence_strength", "must be finite and at least 1")
+        for name in ("power", "robust_weight"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise InvalidInput(name, "must lie between 0 and 1")
+        if self.p_value is not None and not 0.0 < self.p_value < 1.0:
+            raise InvalidInput("p_value", "must lie strictly between 0 and 1")
 
 
 @dataclass(frozen=True)
 class PriorUpdate:
-    """The next prior; `weight` is that of the recentred client under EVIDENCE_WEIGHTED.
+    """The next prior.
 
-    `changed` is False exactly when `distribution` is the object that came in.
+    `changed` is False exactly when `distribution` is the object that came in. `weight` is that of the recentred client
+    under EVIDENCE_WEIGHTED, `expected_power` and `power_mode` those of the belief's power under ADAPTIVE_POWER_PRIOR,
+    `log_bf` the recentred log Bayes factor where the strategy asked for it.
     """
 
     distribution: Distribution
     action: Action
-    weight: float | None
     reasons: tuple[str, ...]
     changed: bool
+    weight: float | None = None
+    expected_power: float | None = None
+    power_mode: float | None = None
+    log_bf: float | None = None
 
 
 def update(
     prior: Distribution,
     curve: EvidenceCurve,
-    strategy: Strategy,
-    min_evidence_strength: float = 10.0,
+    rule: UpdateRule,
+    *,
     log_bf: float | None = None,
+    experiments: Sequence[Experiment] = (),
 ) -> PriorUpdate:
     """Apply a strategy; the input object itself comes back when nothing changes or the evidence is unreliable.
 
-    EVIDENCE_WEIGHTED: with B the recentred Bayes factor (e^`log_bf` where an analysis has found it) and T =
-    `min_evidence_strength` (≥ 1), unchanged below T, else the mixture (1 - w) client + w recentred client, w =
-    B/(B + T): T is the prior odds granted to the belief.
-    FULL_BAYESIAN: the client's posterior. CONSERVATIVE: the client widened about its median to the width that makes
-    the data most likely (ML-II), never narrower, never moved. Formulas: conflict.md §12.
+    `log_bf` is the recentred log Bayes factor where an analysis has found it; `experiments` about the same quantity
+    count beside the data, and then the factor is that of both together, by the curve. Formulas: conflict.md §12.
+
+    EVIDENCE_WEIGHTED: with B the recentred Bayes factor, unchanged below T, else the mixture (1 - w) client + w
+    recentred client, w = B/(B + T): T is the prior odds granted to the belief. FULL_BAYESIAN: the client's posterior;
+    POWER_PRIOR: with the likelihood to the power a0. ADAPTIVE_POWER_PRIOR: with the belief to a power that the data
+    decide on. ROBUST_MIXTURE: belief and unit-information prior, weighed by the data. CONSERVATIVE: the client widened
+    about its median to the width that makes the data most likely, or just not surprising; never narrower, never moved.
     """
-    if not (math.isfinite(min_evidence_strength) and min_evidence_strength >= 1.0):
-        raise InvalidInput("min_evidence_strength", "must be finite and at least 1")
-    overlay = Overlay(prior, curve)
+    both = curve
+    if experiments:
+        both = with_experiment(curve, Experiment.pooled(experiments))
+        if both.rises_at_edge and not curve.rises_at_edge:
+            return _kept(
+                prior,
+                "the experiments lie where no draw of the reference fit has been: together with the data they would be "
+                "an extrapolation",
+            )
+        log_bf = None
+    overlay = Overlay(prior, both)
     refusals = curve_refusals(overlay)
     if refusals:
-        return _kept(prior, None, *refusals)
-    match strategy:
+        return _kept(prior, *refusals)
+    match rule.strategy:
         case Strategy.EVIDENCE_WEIGHTED:
-            return _evidence_weighted(overlay, min_evidence_strength, log_bf)
+            return _evidence_weighted(overlay, rule, log_bf)
         case Strategy.FULL_BAYESIAN:
-            return _full_bayesian(overlay)
+            return _posterior(overlay, 1.0, "posterior under the client's own prior")
+        case Strategy.POWER_PRIOR:
+            told = f"posterior under the client's own prior with the data at {100 * rule.power:g} % of their weight"
+            return _posterior(overlay, rule.power, told)
+        case Strategy.ADAPTIVE_POWER_PRIOR:
+            return _adaptive(overlay)
+        case Strategy.ROBUST_MIXTURE:
+            return _robust(overlay, unit_information(curve), rule.robust_weight)
         case Strategy.CONSERVATIVE:
-            return _conservative(overlay)
+            return _conservative(overlay, rule.p_value)
 
 
-def _kept(prior: Distribution, weight: float | None, *reasons: str) -> PriorUpdate:
-    return PriorUpdate(prior, Action.KEEP, weight, reasons, changed=False)
+def _kept(prior: Distribution, *reasons: str, weight: float | None = None, log_bf: float | None = None) -> PriorUpdate:
+    return PriorUpdate(prior, Action.KEEP, reasons, changed=False, weight=weight, log_bf=log_bf)
 
 
-def _evidence_weighted(overlay: Overlay, threshold: float, found: float | None) -> PriorUpdate:
+def _evidence_weighted(overlay: Overlay, rule: UpdateRule, found: float | None) -> PriorUpdate:
+    threshold = rule.min_evidence_strength
     shift = recentring_shift(overlay)
     log_bf = recentred(Ladder.climb(overlay), shift).log_bf if found is None else found
-    if log_bf < math.log(threshold):
-        return _kept(overlay.prior, 0.0, f"Bayes factor {math.exp(log_bf):.3g} is below the required {threshold:g}")
+    if rule.gate and log_bf < math.log(threshold):
+        told = f"Bayes factor {math.exp(log_bf):.3g} is below the required {threshold:g}"
+        return _kept(overlay.prior, told, weight=0.0, log_bf=log_bf)
     weight = 1.0 / (1.0 + threshold * math.exp(-log_bf))
-    alternative = overlay.prior.shifted(shift)
     reasons = (
         f"Bayes factor {math.exp(min(log_bf, 700.0)):.3g} against the belief, at prior odds of {threshold:g} for it, "
         f"gives the recentred belief a weight of {weight:.3f}",
     )
-    if 1.0 - weight < 1e-12:
-        return PriorUpdate(alternative, Action.UPDATE, weight, reasons, changed=True)
-    return PriorUpdate(_mix(overlay.prior, alternative, weight), Action.UPDATE, weight, reasons, changed=True)
+    law = _mix(overlay.prior, overlay.prior.shifted(shift), weight)
+    if law is overlay.prior:
+        return _kept(law, *reasons, weight=weight, log_bf=log_bf)
+    return PriorUpdate(law, Action.UPDATE, reasons, changed=True, weight=weight, log_bf=log_bf)
 
 
-def _mix(first: Distribution, second: Distribution, weight: float) -> Mixture:
-    """(1 - weight) first + weight second, with mixtures flattened."""
+def _mix(first: Distribution, second: Distribution, weight: float) -> Distribution:
+    """(1 - weight) first + weight second, with mixtures flattened; one alone where the other has no weight left."""
+    if weight < _GONE or 1.0 - weight < _GONE:
+        return first if weight < _GONE else second
     weights: list[float] = []
     components: list[Distribution] = []
     for share, law in ((1.0 - weight, first), (weight, second)):
@@ -113,52 +181,86 @@ def _mix(first: Distribution, second: Distribution, weight: float) -> Mixture:
         else:
             weights.append(share)
             components.append(law)
-    return Mixture(tuple(weights), tuple(components))
+    mixture = Mixture(tuple(weights), tuple(components))
+    return mixture if len(components) <= MAX_COMPONENTS else Gridded.of(mixture)
 
 
-def _full_bayesian(overlay: Overlay) -> PriorUpdate:
-    if overlay.extrapolated_share > MAX_EXTRAPOLATED:
-        return _kept(
-            overlay.prior,
-            None,
-            f"{100 * overlay.extrapolated_share:.0f} % of the posterior under the belief lies beyond the draws of the "
-            "reference fit: it would be an extrapolation",
-        )
+def _posterior(overlay: Overlay, power: float, told: str) -> PriorUpdate:
+    if power == 0.0:
+        return _kept(overlay.prior, "data without weight change nothing")
+    if power == 1.0:
+        told, share = "posterior under the client's own prior", overlay.extrapolated_share
+    else:
+        share = overlay.extrapolated(power * overlay.rows[0] + overlay.log_prior)
+    if share > MAX_EXTRAPOLATED:
+        return _kept(overlay.prior, _beyond(share))
+    reasons = (told, *_warning(overlay))
+    return PriorUpdate(overlay.posterior(power), Action.UPDATE, reasons, changed=True)
+
+
+def _beyond(share: float) -> str:
+    return (
+        f"{100 * share:.0f} % of the posterior under the belief lies beyond the draws of the reference fit: it would "
+        "be an extrapolation"
+    )
+
+
+def _warning(overlay: Overlay) -> tuple[str, ...]:
     pair = overlay.normal_pair
-    reasons = ["posterior under the client's own prior"]
-    p = node_split(overlay).value
-    in_conflict = pair.z > Z_WARNING if pair is not None else p < math.erfc(Z_WARNING / math.sqrt(2.0))
-    if in_conflict:
-        reasons.append(
-            "belief and data are more than 2 standard deviations apart: the posterior is narrower than both and sits "
-            "where neither is"
-        )
-    return PriorUpdate(overlay.client_posterior, Action.UPDATE, None, tuple(reasons), changed=True)
+    apart = (
+        pair.z > Z_WARNING if pair is not None else node_split(overlay).value < math.erfc(Z_WARNING / math.sqrt(2.0))
+    )
+    if not apart:
+        return ()
+    return (
+        "belief and data are more than 2 standard deviations apart: the posterior is narrower than both and sits "
+        "where neither is",
+    )
 
 
-def _conservative(overlay: Overlay) -> PriorUpdate:
-    factor = ml_widening(overlay)
+def _adaptive(overlay: Overlay) -> PriorUpdate:
+    found = adaptive_power(overlay)
+    if found.extrapolated_share > MAX_EXTRAPOLATED:
+        return _kept(overlay.prior, _beyond(found.extrapolated_share))
+    reasons = (
+        f"posterior under the belief raised to a power that the data decide on: {found.expected:.2f} on average, most "
+        f"likely {found.mode:.2f}, where 1 is the belief in full and 0 none of it",
+        "one data set teaches little about the power: perfect agreement between a normal belief and the data would put "
+        "it at no more than .6 on average",
+    )
+    return PriorUpdate(
+        found.posterior,
+        Action.UPDATE,
+        reasons,
+        changed=True,
+        expected_power=found.expected,
+        power_mode=found.mode,
+    )
+
+
+def _robust(overlay: Overlay, vague: Distribution, weight: float) -> PriorUpdate:
+    if weight == 0.0:
+        return _kept(overlay.prior, "a vague component without weight changes nothing")
+    found = robust_mixture(overlay, vague, weight)
+    reasons = (
+        f"mixture of the belief with a vague prior worth one month of data, of weight {weight:g}; the data leave the "
+        f"belief {100 * found.client_weight:.3g} % of the weight",
+    )
+    law = _mix(found.client, found.vague, 1.0 - found.client_weight)
+    return PriorUpdate(law, Action.ROBUSTIFY, reasons, changed=True)
+
+
+def _conservative(overlay: Overlay, p_value: float | None) -> PriorUpdate:
+    if p_value is None:
+        factor, width = ml_widening(overlay), "the width that makes the data most likely"
+        enough = "the data are as near as the belief's own width expects"
+    else:
+        reached = p_value_widening(overlay, p_value)
+        if reached is None:
+            return _kept(overlay.prior, f"no width of the belief gives the data a p-value of {p_value:g}")
+        factor, width = reached, f"the least that gives the data a p-value of {p_value:g}"
+        enough = f"the data have a p-value of at least {p_value:g} already"
     if factor <= 1.0:
-        return _kept(overlay.prior, None, "the data are as near as the belief's own width expects")
-    reasons = (f"widened {factor:.4g} times about its median, the width that makes the data most likely",)
-    return PriorUpdate(overlay.prior.widened(factor), Action.WIDEN, None, reasons, changed=True)
-
-
-def ml_widening(overlay: Overlay) -> float:
-    """The factor ≥ 1 on the unconstrained scale that maximises the client's marginal likelihood (ML-II).
-
-    Normal case: tau*² = max(tau², d² - s²).
-    """
-    pair = overlay.normal_pair
-    if pair is not None:
-        wide = (pair.estimate - pair.mu) ** 2 - pair.s**2
-        return max(math.sqrt(wide) / pair.tau if wide > 0.0 else 1.0, 1.0)
-
-    def loss(log_factor: float) -> float:
-        return -overlay.log_marginal_of(0.0, math.exp(log_factor))
-
-    if loss(1e-3) >= loss(0.0):
-        return 1.0
-    bounds = (0.0, math.log(MAX_WIDENING))
-    found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-7})
-    return math.exp(float(found.x))
+        return _kept(overlay.prior, enough)
+    reasons = (f"widened {factor:.4g} times about its median, {width}",)
+    return PriorUpdate(overlay.prior.widened(factor), Action.WIDEN, reasons, changed=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from engine.errors import InvalidInput
 from engine.sbc.power import DetectableError, detectable_error
-from engine.sbc.rules import RULES
+from engine.sbc.rules import RULES, VerdictRules
 
 
 class Decision(enum.Enum):
@@ -149,12 +149,14 @@ class NecessityInputs:
 class NecessityEvidence:
     """Optional evidence beside the policy; None is unknown and triggers nothing.
 
-    certified_pass: a PASS is stored for this model family and client; stale_pass: but model, prior, likelihood or
-    sampler have changed since. divergences, r_hat and ess are those of the production fit.
+    certified_pass: a PASS is stored for this model or one on the same data; stale_pass: but model, prior, data, window
+    or version have changed since; posterior_pass: a PASS that still holds had truths from the posterior. divergences,
+    r_hat and ess are those of the production fit.
     """
 
     certified_pass: bool | None = None
     stale_pass: bool | None = None
+    posterior_pass: bool | None = None
     divergences: int | None = None
     r_hat: float | None = None
     ess: float | None = None
@@ -202,7 +204,7 @@ class NecessityDecision:
     """The answer, a pure function of inputs, evidence and policy.
 
     satisfied: a certified PASS of the same model is at hand and nothing speaks for another run.
-    simulations is 0 with ValidationType.NONE; detectable is what a run of that size would see, None with NONE.
+    simulations is 0 with ValidationType.NONE.
     """
 
     decision: Decision
@@ -214,7 +216,6 @@ class NecessityDecision:
     satisfied: bool
     validation_type: ValidationType
     simulations: int
-    detectable: DetectableError | None
     changes: tuple[Change, ...]
     policy_id: str
     policy_version: int
@@ -238,10 +239,10 @@ def check_necessity(
 
     signs = _evidence_triggers(evidence or NecessityEvidence(), policy)
     conflict = any(result.rule is Rule.CONFLICT_SEVERITY for result in triggered)
-    satisfied = bool(evidence and evidence.certified_pass) and not signs and not conflict
+    # A conflict puts the posterior where the prior's simulations hardly come.
+    passed = evidence is not None and (evidence.posterior_pass if conflict else evidence.certified_pass)
+    satisfied = bool(passed) and not signs
     kind, simulations = _recommendation(decision, triggered, signs, satisfied, policy)
-    quantities = (inputs.n_parameters or policy.max_parameters) + 2  # with log-likelihood and log-prior
-    detectable = detectable_error(simulations, quantities, RULES.alpha_fixed, cuts=RULES.cuts) if simulations else None
     return NecessityDecision(
         decision=decision,
         basis="POLICY",
@@ -252,13 +253,25 @@ def check_necessity(
         satisfied=satisfied,
         validation_type=kind,
         simulations=simulations,
-        detectable=detectable,
         changes=_changes(decision, rules, policy),
         policy_id=policy.id,
         policy_version=policy.version,
         policy_hash=policy.hash,
         sentence=_sentence(decision, triggered, missing, signs, satisfied, kind, simulations, policy),
     )
+
+
+def detectable_by(
+    kind: ValidationType, simulations: int, n_parameters: int | None, policy: NecessityPolicy = POLICY_V1
+) -> DetectableError:
+    """Return the smallest errors that a run of this kind would see, with `simulations` in each part that decides.
+
+    A COMPREHENSIVE run has two such parts, which share the error probability. Without a number of parameters it is
+    that at the policy's threshold. Takes a tenth of a second for a size that is new to the process.
+    """
+    rules = VerdictRules.of(RULES.alpha, 2 if kind is ValidationType.COMPREHENSIVE else 1)
+    quantities = (n_parameters or policy.max_parameters) + 2  # with log-likelihood and log-prior
+    return detectable_error(simulations, quantities, rules.alpha_fixed, cuts=rules.cuts)
 
 
 def _rules(inputs: NecessityInputs, policy: NecessityPolicy) -> tuple[RuleResult, ...]:

@@ -15,9 +15,10 @@ from server.calls import Calls
 from server.errors import ServiceError, invalid_field
 from server.pages import page_of
 from server.period import Period
-from server.resources import attribution_message, beliefs_of, confirmed_session, owned
+from server.resources import attribution_message, beliefs_of, confirmed_session, dataset_of, owned
 from server.services.conflicts import check_money
 from server.services.elicitation import check_priors
+from server.window import check_period
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -49,14 +50,16 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
                         "INVALID_STATE", "the session is about another model", metadata={"state": "CONFIRMED"}
                     )
                 check_priors(model, await beliefs_of(session, elicited.pk), "session_id")
+            period = Period.asked(request)
+            check_period(model, await dataset_of(session, model), period)
             session.add(
                 Attribution(
                     client_id=request.client_id,
                     model_pk=model.pk,
                     session_pk=elicited.pk if elicited else None,
                     job_pk=job.pk,
-                    data_period_months=Period.asked(request).months,
-                    hold_out_months=Period.asked(request).hold_out,
+                    data_period_months=period.months,
+                    hold_out_months=period.hold_out,
                 )
             )
 

@@ -11,14 +11,18 @@ from liftos.bayes.v1 import common_pb2, conflict_pb2, conflict_pb2_grpc
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from persistence import requests
 from persistence.database import Database
-from persistence.tables import Conflict, EvidenceCurve, FitDraws, Job, Session
+from persistence.tables import AuditEntry, Conflict, ConflictOutcome, EvidenceCurve, FitDraws, Job, Model, Session
 from server.calls import Calls
-from server.errors import invalid_field, unimplemented
+from server.errors import ServiceError, invalid_field, not_found
+from server.idempotency import seen_before
+from server.outcomes import outcome_message, report_message, resolved_beliefs, side_of
 from server.pages import page_of
 from server.period import Period
-from server.resources import confirmed_session, conflict_message, owned
-from server.wire import from_json, label, to_array, value_of
+from server.resources import beliefs_of, by_pk, confirmed_session, conflict_message, dataset_of, owned
+from server.window import check_period
+from server.wire import from_json, label, quantity_name, to_array, to_json, value_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -43,6 +47,8 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
                 expert = await confirmed_session(session, request.client_id, request.expert_session_id)
                 if expert.model_pk != elicited.model_pk:
                     raise invalid_field("expert_session_id", "must be a session about the same model")
+            model = await by_pk(session, Model, elicited.model_pk)
+            check_period(model, await dataset_of(session, model), period)
             session.add(
                 Conflict(
                     client_id=request.client_id,
@@ -86,20 +92,71 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
     async def RecordConflictOutcome(
         self, request: conflict_pb2.RecordConflictOutcomeRequest, context: Context
     ) -> conflict_pb2.RecordConflictOutcomeResponse:
-        """Not there yet."""
-        raise unimplemented("outcomes of conflicts", "")
+        """Add an outcome; earlier ones of the belief stay."""
+        async with self.database.session() as session:
+            replay = await seen_before(session, "RecordConflictOutcome", request)
+            if replay is not None and replay.resource_id is not None:
+                first = await owned(session, ConflictOutcome, request.client_id, replay.resource_id)
+                return conflict_pb2.RecordConflictOutcomeResponse(outcome=await outcome_message(session, first))
+            conflict = await owned(session, Conflict, request.client_id, request.analysis_id)
+            analysis = await conflict_message(session, conflict)
+            if analysis.state != common_pb2.JOB_STATE_SUCCEEDED:
+                state = label(common_pb2.JobState, analysis.state)
+                raise ServiceError("INVALID_STATE", f"the analysis is {state}", metadata={"state": state})
+            belief = next((one for one in analysis.beliefs if one.belief_id == request.belief_id), None)
+            if belief is None:
+                raise not_found("belief", request.belief_id, "belief_id")
+            prior = next(
+                row for row in await beliefs_of(session, conflict.session_pk) if row.belief_id == request.belief_id
+            )
+            severity = label(conflict_pb2.Severity, belief.severity)
+            row = ConflictOutcome(
+                client_id=request.client_id,
+                conflict_pk=conflict.pk,
+                prior_pk=prior.pk,
+                side=label(conflict_pb2.OutcomeSide, side_of(request, belief)),
+                experiment=to_json(request.experiment) if request.HasField("experiment") else None,
+                reason=request.reason,
+                recorded_by=request.recorded_by,
+                severity=None if severity == "UNSPECIFIED" else severity,
+                conflict=belief.conflict,
+            )
+            session.add(row)
+            await session.flush()
+            session.add(
+                AuditEntry(
+                    client_id=request.client_id,
+                    actor=request.recorded_by,
+                    action="RecordConflictOutcome",
+                    resource_type="conflict_outcome",
+                    resource_id=str(row.pk),
+                    detail={"belief_id": request.belief_id, "side": row.side, "reason": request.reason},
+                )
+            )
+            await requests.attach(
+                session, request.client_id, "RecordConflictOutcome", request.request_id, resource_id=str(row.pk)
+            )
+            return conflict_pb2.RecordConflictOutcomeResponse(outcome=await outcome_message(session, row))
 
     async def ListConflictOutcomes(
         self, request: conflict_pb2.ListConflictOutcomesRequest, context: Context
     ) -> conflict_pb2.ListConflictOutcomesResponse:
-        """Not there yet."""
-        raise unimplemented("outcomes of conflicts", "")
+        """List the recorded outcomes of a client."""
+        async with self.database.session() as session:
+            filters = []
+            if request.analysis_id:
+                conflict = await owned(session, Conflict, request.client_id, request.analysis_id)
+                filters.append(ConflictOutcome.conflict_pk == conflict.pk)
+            build = partial(outcome_message, session)
+            found, token = await page_of(session, ConflictOutcome, request, request.analysis_id, build, *filters)
+            return conflict_pb2.ListConflictOutcomesResponse(outcomes=found, next_page_token=token)
 
     async def GetOutcomeReport(
         self, request: conflict_pb2.GetOutcomeReportRequest, context: Context
     ) -> conflict_pb2.GetOutcomeReportResponse:
-        """Not there yet."""
-        raise unimplemented("outcomes of conflicts", "")
+        """Count the outcomes of a client by severity."""
+        async with self.database.session() as session:
+            return report_message(await resolved_beliefs(session, request.client_id))
 
     async def GetEvidenceCurve(
         self, request: conflict_pb2.GetEvidenceCurveRequest, context: Context
@@ -133,15 +190,6 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
                 shaped = np.frombuffer(draws.data, "<f8").reshape(draws.chains, draws.draws)
                 curve.draws.CopyFrom(to_array(shaped))
             return conflict_pb2.GetEvidenceCurveResponse(curve=curve)
-
-
-def quantity_name(estimand: common_pb2.Estimand) -> str:
-    """Name of an estimand in the engine and in the ledger, for example `share_of_outcome[x1]`.
-
-    An estimand without a channel is called as its quantity, for example `total_media_share_of_outcome`.
-    """
-    name = label(common_pb2.Quantity, estimand.quantity).lower()
-    return f"{name}[{estimand.channel}]" if estimand.channel else name
 
 
 def check_money(request: Any) -> None:

@@ -10,23 +10,25 @@ from itertools import pairwise
 from typing import Any
 
 import grpc
-from liftos.bayes.v1 import common_pb2, elicitation_pb2, elicitation_pb2_grpc, model_pb2
+from liftos.bayes.v1 import common_pb2, elicitation_pb2, elicitation_pb2_grpc, model_pb2, prior_update_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
 from persistence.lookup import get_owned
-from persistence.tables import ClientPrior, Job, Model, Session
+from persistence.tables import ClientPrior, Job, Model, PriorUpdate, Session
 from server.calls import Calls
 from server.errors import ServiceError, already_exists, invalid_field, not_found, unimplemented
 from server.idempotency import seen_before
+from server.lineage import accepted_update
 from server.pages import page_of
-from server.resources import belief_message, beliefs_of, owned, session_message
+from server.resources import belief_message, beliefs_of, by_pk, owned, session_message, share_groups
 from server.services.models import check_distribution, check_estimand
-from server.wire import from_json, label
+from server.wire import from_json, label, to_json
 
 Context = grpc.aio.ServicerContext[Any, Any]
-_LATER_FORMS = frozenset({"range", "roulette", "mode_and_bounds"})
+_NOT_FITTED = frozenset({"distribution", "pooled", "updated_prior"})
+_SHARES = (common_pb2.QUANTITY_SHARE_OF_OUTCOME, common_pb2.QUANTITY_SHARE_OF_MEDIA)
 
 
 class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
@@ -104,6 +106,9 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         """Have a worker compile the statement and store the belief."""
         check_estimand("estimand", request.estimand)
         check_statement("statement", request.statement)
+        factor = request.role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR
+        if factor and request.statement.HasField("updated_prior"):
+            raise invalid_field("role", "an updated prior is the whole prior of its quantity: MARGINAL_REPLACEMENT")
 
         async def prepare(session: AsyncSession, job: Job) -> None:
             row = await self._changeable(session, request.client_id, request.session_id, etag=None)
@@ -112,6 +117,10 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
             )
             if await session.scalar(taken) is not None:
                 raise already_exists("belief", request.belief_id, "belief_id")
+            if request.statement.HasField("updated_prior"):
+                stated = request.statement.updated_prior
+                await accepted_update(session, request.client_id, stated.update_id, "statement.updated_prior.update_id")
+            await _refuse_copy(session, row, request)
 
         return await self.calls.run("ADD_BELIEF", request, context, elicitation_pb2.AddBeliefResponse, prepare)
 
@@ -131,9 +140,13 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
                     raise not_found("belief", request.belief_id, "belief_id")
                 await session.delete(belief)
                 await session.flush()
+                forget_correlation(row, request.belief_id)
                 left = [belief_message(other) for other in await beliefs_of(session, row.pk)]
                 model = await session.get_one(Model, row.model_pk)
-                row.coherence_notes = coherence_notes(left, channels_of(model))
+                # The other shares of a group stay, but without this one they are no longer a Dirichlet distribution.
+                groups = [group for group in share_groups(row) if request.belief_id not in group.belief_ids]
+                row.share_groups = [to_json(group) for group in groups]
+                row.coherence_notes = coherence_notes(left, channels_of(model), groups)
                 row.state = "FEEDBACK" if left else "DRAFT"
                 row.version += 1
             return elicitation_pb2.RemoveBeliefResponse(
@@ -162,26 +175,49 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
     async def AddShareBeliefs(
         self, request: elicitation_pb2.AddShareBeliefsRequest, context: Context
     ) -> elicitation_pb2.AddShareBeliefsResponse:
-        """Not there yet."""
-        raise unimplemented("beliefs about shares stated together", "")
+        """Have a worker compile the shares together and store a belief for each."""
+        check_shares(request)
+
+        async def prepare(session: AsyncSession, job: Job) -> None:
+            await self._changeable(session, request.client_id, request.session_id, etag=None)
+
+        return await self.calls.run("ADD_SHARES", request, context, elicitation_pb2.AddShareBeliefsResponse, prepare)
 
     async def AdoptPriorUpdate(
         self, request: elicitation_pb2.AdoptPriorUpdateRequest, context: Context
     ) -> elicitation_pb2.AdoptPriorUpdateResponse:
-        """Not there yet."""
-        raise unimplemented("sessions from accepted updates", "")
+        """Have a worker make a session of the priors of an accepted update."""
+
+        async def prepare(session: AsyncSession, job: Job) -> None:
+            await accepted_update(session, request.client_id, request.update_id)
+            if request.model_id:
+                await owned(session, Model, request.client_id, request.model_id)
+            if await get_owned(session, Session, request.client_id, request.session_id) is not None:
+                raise already_exists("elicitation session", request.session_id, "session_id")
+
+        return await self.calls.run(
+            "ADOPT_PRIOR_UPDATE", request, context, elicitation_pb2.AdoptPriorUpdateResponse, prepare
+        )
 
     async def GetElicitationFeedback(
         self, request: elicitation_pb2.GetElicitationFeedbackRequest, context: Context
     ) -> elicitation_pb2.GetElicitationFeedbackResponse:
-        """Not there yet."""
-        raise unimplemented("feedback on a session", "")
+        """Have a worker work out what the beliefs imply."""
+
+        async def prepare(session: AsyncSession, job: Job) -> None:
+            await owned(session, Session, request.client_id, request.session_id)
+
+        return await self.calls.run(
+            "ELICITATION_FEEDBACK", request, context, elicitation_pb2.GetElicitationFeedbackResponse, prepare
+        )
 
     async def FitPrior(
         self, request: elicitation_pb2.FitPriorRequest, context: Context
     ) -> elicitation_pb2.FitPriorResponse:
         """Have a worker compile a statement."""
         check_statement("statement", request.statement)
+        if request.statement.HasField("updated_prior"):
+            raise invalid_field("statement.updated_prior", "is compiled already; add it to a session")
         return await self.calls.run("FIT_PRIOR", request, context, elicitation_pb2.FitPriorResponse)
 
     async def _message(
@@ -199,28 +235,88 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         return row
 
 
+async def _refuse_copy(session: AsyncSession, row: Session, request: elicitation_pb2.AddBeliefRequest) -> None:
+    """Refuse a distribution in the place of a prior that the session was opened with: it would have seen no data."""
+    if row.adopted_update_pk is None or not request.statement.HasField("distribution"):
+        return
+    adopted = await by_pk(session, PriorUpdate, row.adopted_update_pk)
+    update = from_json(adopted.result or {}, prior_update_pb2.PriorUpdate())
+    if any(belief.estimand == request.estimand for belief in update.beliefs):
+        raise invalid_field(
+            "statement.distribution",
+            f"the session was opened from update {adopted.pk}, which has a prior of this quantity: state "
+            "`updated_prior`, which knows the data that it has seen, or the client's own words",
+        )
+
+
 def check_statement(path: str, statement: elicitation_pb2.BeliefStatement) -> None:
     """Check what the options of the contract cannot; raises ServiceError with the path of the field."""
     form = str(statement.WhichOneof("form"))
-    if form in _LATER_FORMS:
-        raise unimplemented(f"a statement in the form {form}", f"{path}.{form}")
-    if form == "mean_plus_minus":
-        stated = statement.mean_plus_minus
-        interval = stated.meaning == elicitation_pb2.PLUS_MINUS_MEANING_INTERVAL_HALF_WIDTH
-        if interval and not stated.HasField("level"):
-            raise invalid_field(f"{path}.mean_plus_minus.level", "required with INTERVAL_HALF_WIDTH")
-        if not interval and stated.HasField("level"):
-            raise invalid_field(f"{path}.mean_plus_minus.level", "forbidden with SD")
-    elif form == "quantiles":
-        quantiles = statement.quantiles
-        if len(quantiles.probabilities) != len(quantiles.values):
-            raise invalid_field(f"{path}.quantiles.values", "one value for each probability")
-        for name in ("probabilities", "values"):
-            numbers = list(getattr(quantiles, name))
-            if any(later <= earlier for earlier, later in pairwise(numbers)):
-                raise invalid_field(f"{path}.quantiles.{name}", "strictly increasing")
-    else:
-        check_distribution(f"{path}.distribution", statement.distribution)
+    if statement.family and form in _NOT_FITTED:
+        raise invalid_field(f"{path}.family", f"must be absent: a statement in the form {form} is what it is")
+    inner = f"{path}.{form}"
+    match form:
+        case "mean_plus_minus":
+            _check_meaning(inner, statement.mean_plus_minus)
+        case "quantiles":
+            if len(statement.quantiles.probabilities) != len(statement.quantiles.values):
+                raise invalid_field(f"{inner}.values", "one value for each probability")
+            for name in ("probabilities", "values"):
+                _check_increasing(f"{inner}.{name}", getattr(statement.quantiles, name))
+        case "range":
+            _check_increasing(f"{inner}.upper", (statement.range.lower, statement.range.upper), "must be above lower")
+            if statement.range.HasField("mean") and statement.range.HasField("mode"):
+                raise invalid_field(f"{inner}.mode", "at most one of mean and mode")
+        case "roulette":
+            if len(statement.roulette.edges) != len(statement.roulette.chips) + 1:
+                raise invalid_field(f"{inner}.edges", "one more than chips: the edges of the bins that these lie on")
+            _check_increasing(f"{inner}.edges", statement.roulette.edges)
+        case "mode_and_bounds":
+            bounds = statement.mode_and_bounds
+            _check_increasing(f"{inner}.upper", (bounds.lower, bounds.upper), "must be above lower")
+            if not bounds.lower <= bounds.mode <= bounds.upper:
+                raise invalid_field(f"{inner}.mode", "must lie between lower and upper")
+        case "distribution":
+            check_distribution(inner, statement.distribution)
+
+
+def _check_increasing(path: str, numbers: Iterable[float], message: str = "strictly increasing") -> None:
+    if any(later <= earlier for earlier, later in pairwise(numbers)):
+        raise invalid_field(path, message)
+
+
+def _check_meaning(path: str, stated: elicitation_pb2.MeanPlusMinus) -> None:
+    interval = stated.meaning == elicitation_pb2.PLUS_MINUS_MEANING_INTERVAL_HALF_WIDTH
+    if interval and not stated.HasField("level"):
+        raise invalid_field(f"{path}.level", "required with INTERVAL_HALF_WIDTH")
+    if not interval and stated.HasField("level"):
+        raise invalid_field(f"{path}.level", "forbidden with SD")
+
+
+def check_shares(request: elicitation_pb2.AddShareBeliefsRequest) -> None:
+    """Check what the options of the contract cannot: which shares, each channel once, and what their "±" means."""
+    if request.quantity not in _SHARES:
+        raise invalid_field("quantity", "SHARE_OF_OUTCOME or SHARE_OF_MEDIA")
+    for index, share in enumerate(request.shares):
+        _check_meaning(f"shares[{index}].share", share.share)
+        for name in ("belief_id", "channel"):
+            if any(getattr(other, name) == getattr(share, name) for other in request.shares[:index]):
+                raise invalid_field(f"shares[{index}].{name}", f"{getattr(share, name)!r} is used twice")
+
+
+def forget_correlation(row: Session, belief_id: str) -> None:
+    """Drop a belief from the correlation of its session; what is left of one belief is none."""
+    if row.correlation is None or belief_id not in row.correlation["belief_ids"]:
+        return
+    left = [index for index, other in enumerate(row.correlation["belief_ids"]) if other != belief_id]
+    row.correlation = (
+        {
+            "belief_ids": [row.correlation["belief_ids"][index] for index in left],
+            "matrix": [[row.correlation["matrix"][i][j] for j in left] for i in left],
+        }
+        if len(left) > 1
+        else None
+    )
 
 
 NOT_PRIORS = frozenset(
@@ -236,14 +332,19 @@ NOT_PRIORS = frozenset(
 def check_priors(model: Model, rows: Iterable[ClientPrior], field: str) -> None:
     """Refuse, before anything is computed, a fit under beliefs of a session that cannot be priors of the model."""
     channels = channels_of(model)
-    if not channels:
-        return
     for row in rows:
         estimand = belief_message(row).estimand
-        coefficient = estimand.quantity == common_pb2.QUANTITY_COEFFICIENT and estimand.channel in channels
-        if coefficient or estimand.quantity in NOT_PRIORS:
+        if not can_be_prior(estimand, channels):
             what = label(common_pb2.Quantity, estimand.quantity).lower()
             raise unimplemented(f"a fit with belief {row.belief_id!r}, which is about a {what}, as its prior", field)
+
+
+def can_be_prior(estimand: common_pb2.Estimand, channels: Sequence[str]) -> bool:
+    """Whether a belief about it can be the prior of a fit of a model with these channels; of a summary always."""
+    if not channels:
+        return True
+    coefficient = estimand.quantity == common_pb2.QUANTITY_COEFFICIENT and estimand.channel in channels
+    return not coefficient and estimand.quantity not in NOT_PRIORS
 
 
 def channels_of(model: Model) -> list[str]:
@@ -251,26 +352,83 @@ def channels_of(model: Model) -> list[str]:
     return [channel.name for channel in from_json(model.spec, model_pb2.ModelSpec()).additive_mmm.channels]
 
 
-def coherence_notes(beliefs: Sequence[elicitation_pb2.Belief], channels: Sequence[str]) -> list[str]:
-    """Remarks on the beliefs about a model with these channels taken together, before any data are looked at."""
+def coherence_notes(
+    beliefs: Sequence[elicitation_pb2.Belief],
+    channels: Sequence[str],
+    groups: Sequence[elicitation_pb2.ShareGroup] = (),
+) -> list[str]:
+    """Remarks on the beliefs about a model with these channels taken together, before any data are looked at.
+
+    Shares that were stated together, in one of the groups, sum to what they should by construction.
+    """
     notes = []
+    together = {belief_id for group in groups for belief_id in group.belief_ids}
     stated: dict[common_pb2.Quantity.ValueType, dict[str, common_pb2.Estimate]] = {}
+    alone: dict[common_pb2.Quantity.ValueType, dict[str, common_pb2.Estimate]] = {}
     for belief in beliefs:
         stated.setdefault(belief.estimand.quantity, {})[belief.estimand.channel] = belief.summary
-    for quantity in (common_pb2.QUANTITY_SHARE_OF_OUTCOME, common_pb2.QUANTITY_SHARE_OF_MEDIA):
-        total = sum(summary.mean for summary in stated.get(quantity, {}).values())
-        if total > 1:
-            name = label(common_pb2.Quantity, quantity).lower()
-            notes.append(
-                f"The stated means of {name} sum to {total:.2f}, which is more than the whole: "
-                "together these beliefs leave a negative rest."
-            )
+        if belief.belief_id not in together:
+            alone.setdefault(belief.estimand.quantity, {})[belief.estimand.channel] = belief.summary
+    for quantity in _SHARES:
+        if alone.get(quantity) and (note := _whole_note(quantity, stated[quantity], channels)):
+            notes.append(note)
     shares = stated.get(common_pb2.QUANTITY_SHARE_OF_OUTCOME, {})
     totals = stated.get(common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME, {})
-    if shares:
-        complete = set(channels) == set(shares)
-        notes += [note for whole in totals.values() if (note := _total_note(whole, shares, complete))]
+    for whole in totals.values():
+        if whole.mean > 1:
+            notes.append(
+                f"The stated total of all media is {whole.mean:.2f} of outcome, which leaves a negative baseline."
+            )
+        if shares and (note := _total_note(whole, shares, set(channels) == set(shares))):
+            notes.append(note)
+        for channel, part in stated.get(common_pb2.QUANTITY_SHARE_OF_MEDIA, {}).items():
+            if channel in shares and (note := _product_note(channel, part, whole, shares[channel])):
+                notes.append(note)
     return notes
+
+
+def _whole_note(
+    quantity: common_pb2.Quantity.ValueType, shares: Mapping[str, common_pb2.Estimate], channels: Sequence[str]
+) -> str:
+    """A remark when shares exceed the whole, may well do so, or are all there is without filling it."""
+    name = label(common_pb2.Quantity, quantity).lower()
+    total = sum(share.mean for share in shares.values())
+    if total > 1:
+        return (
+            f"The stated means of {name} sum to {total:.2f}, which is more than the whole: "
+            "together these beliefs leave a negative rest."
+        )
+    if not all(share.HasField("mean") and share.HasField("sd") for share in shares.values()):
+        return ""
+    spread = math.hypot(*(share.sd for share in shares.values()))
+    if quantity == common_pb2.QUANTITY_SHARE_OF_MEDIA and set(shares) == set(channels) and total + 1.96 * spread < 1:
+        return (
+            f"The stated means of {name} of all channels sum to {total:.2f}, which is less than the whole by more "
+            "than chance. State them together, so that they sum to one."
+        )
+    chance = 0.5 * math.erfc((1 - total) / (spread * math.sqrt(2.0))) if spread > 0 else 0.0
+    if chance > 0.05 and len(shares) > 1:
+        return (
+            f"Taken as independent, the stated beliefs about {name} exceed the whole with a probability of "
+            f"{100 * chance:.0f} %. State them together, so that they cannot."
+        )
+    return ""
+
+
+def _product_note(
+    channel: str, of_media: common_pb2.Estimate, media: common_pb2.Estimate, of_outcome: common_pb2.Estimate
+) -> str:
+    """A remark when a share of outcome is not the share of media of the total, by more than 1.96 of the joint sds."""
+    if not all(part.HasField("mean") and part.HasField("sd") for part in (of_media, media, of_outcome)):
+        return ""
+    implied = of_media.mean * media.mean
+    spread = math.hypot(of_media.sd * media.mean, of_media.mean * media.sd, of_outcome.sd)
+    if abs(implied - of_outcome.mean) <= 1.96 * spread:
+        return ""
+    return (
+        f"{channel}'s stated share of media, {of_media.mean:.2f}, of the stated total of all media, {media.mean:.2f}, "
+        f"would be {implied:.2f} of outcome, but {of_outcome.mean:.2f} is stated: more than chance apart."
+    )
 
 
 def _total_note(whole: common_pb2.Estimate, shares: Mapping[str, common_pb2.Estimate], complete: bool) -> str:

@@ -180,6 +180,13 @@ def check_conjugate(spec: model_pb2.ConjugateNormalSpec) -> None:
     if spec.reference_prior.WhichOneof("kind") not in {"normal", "uniform"}:
         raise invalid_field(path, "a normal or a uniform distribution")
     check_distribution(path, spec.reference_prior)
+    if spec.HasField("window"):
+        path = "spec.conjugate_normal.window"
+        for name in ("first_date", "last_date"):
+            if not getattr(spec.window, name):
+                raise invalid_field(f"{path}.{name}", "required in a window")
+        if spec.window.last_date < spec.window.first_date:
+            raise invalid_field(f"{path}.last_date", "must not be before first_date")
 
 
 def check_estimand(path: str, estimand: common_pb2.Estimand) -> None:

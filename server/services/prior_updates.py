@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import grpc
-from liftos.bayes.v1 import prior_update_pb2, prior_update_pb2_grpc, sbc_pb2
+from liftos.bayes.rules import Violation
+from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2, prior_update_pb2_grpc, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
 from persistence.tables import AuditEntry, Conflict, Job, Model, PriorUpdate, Session
 from server.calls import Calls
-from server.certificates import reference_certificate
-from server.errors import ServiceError, unimplemented
+from server.certificates import failed_elsewhere, reference_certificate
+from server.errors import ServiceError, invalid_field, invalid_fields
+from server.formats import estimand
 from server.idempotency import seen_before
 from server.pages import page_of
 from server.period import Period
-from server.resources import by_pk, confirmed_session, conflict_message, owned
+from server.phrases import spread
+from server.resources import belief_message, beliefs_of, by_pk, confirmed_session, conflict_message, owned
 from server.wire import from_json, label, timestamp, value_of
 
-_IMPLEMENTED = frozenset(
+_OWN_FIELDS = {
+    "power": prior_update_pb2.UPDATE_STRATEGY_POWER_PRIOR,
+    "robust_weight": prior_update_pb2.UPDATE_STRATEGY_ROBUST_MIXTURE,
+    "without_gate": prior_update_pb2.UPDATE_STRATEGY_EVIDENCE_WEIGHTED,
+    "conservative_p_value": prior_update_pb2.UPDATE_STRATEGY_CONSERVATIVE,
+}
+"""Fields of a request that one strategy alone has a use for."""
+_CHANGES = frozenset(
     {
-        prior_update_pb2.UPDATE_STRATEGY_UNSPECIFIED,
-        prior_update_pb2.UPDATE_STRATEGY_EVIDENCE_WEIGHTED,
-        prior_update_pb2.UPDATE_STRATEGY_FULL_BAYESIAN,
-        prior_update_pb2.UPDATE_STRATEGY_CONSERVATIVE,
+        prior_update_pb2.UPDATE_ACTION_UPDATE,
+        prior_update_pb2.UPDATE_ACTION_WIDEN,
+        prior_update_pb2.UPDATE_ACTION_ROBUSTIFY,
     }
 )
+"""Actions that recommend another prior, and so rest on the model."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -44,13 +55,12 @@ class PriorUpdateServicer(prior_update_pb2_grpc.PriorUpdateServiceServicer):
         self, request: prior_update_pb2.UpdatePriorsRequest, context: Context
     ) -> prior_update_pb2.UpdatePriorsResponse:
         """Have a worker derive the updates from the session's latest analysis."""
-        if request.update_strategy not in _IMPLEMENTED:
-            strategy = label(prior_update_pb2.UpdateStrategy, request.update_strategy)
-            raise unimplemented(f"update strategy {strategy}", "update_strategy")
+        check_settings(request)
 
         async def prepare(session: AsyncSession, job: Job) -> None:
             elicited = await confirmed_session(session, request.client_id, request.session_id)
-            await latest_conflict(session, elicited)
+            await conflict_behind(session, elicited, request.analysis_id)
+            check_experiments(request, [belief_message(row) for row in await beliefs_of(session, elicited.pk)])
 
         response = await self.calls.run(
             "UPDATE_PRIORS", request, context, prior_update_pb2.UpdatePriorsResponse, prepare
@@ -135,19 +145,98 @@ class PriorUpdateServicer(prior_update_pb2_grpc.PriorUpdateServiceServicer):
             return await prior_update_message(session, row)
 
 
-async def latest_conflict(session: AsyncSession, elicited: Session) -> Conflict:
-    """The newest successful analysis of a session; ServiceError NO_EVIDENCE if there is none."""
+def chosen_strategy(request: prior_update_pb2.UpdatePriorsRequest) -> prior_update_pb2.UpdateStrategy.ValueType:
+    """The strategy of a request; EVIDENCE_WEIGHTED unless one is named."""
+    return request.update_strategy or prior_update_pb2.UPDATE_STRATEGY_EVIDENCE_WEIGHTED
+
+
+def check_settings(request: prior_update_pb2.UpdatePriorsRequest) -> None:
+    """Refuse settings of another strategy than the one asked for: they would change nothing without a word."""
+    given = {descriptor.name for descriptor, _ in request.ListFields()}
+    strategy = chosen_strategy(request)
+    violations = [
+        Violation(name, f"is for {label(prior_update_pb2.UpdateStrategy, own)} alone")
+        for name, own in _OWN_FIELDS.items()
+        if name in given and strategy != own
+    ]
+    if violations:
+        raise invalid_fields(violations)
+
+
+def check_experiments(request: prior_update_pb2.UpdatePriorsRequest, beliefs: Sequence[elicitation_pb2.Belief]) -> None:
+    """Refuse experiments about nothing that the session has a belief about, or that would count twice."""
+    by_quantity = {(one.estimand.quantity, one.estimand.channel): one for one in beliefs}
+    seen: set[str] = set()
+    for index, one in enumerate(request.experiments):
+        path = f"experiments[{index}]"
+        if one.experiment_id in seen:
+            raise invalid_field(f"{path}.experiment_id", f"{one.experiment_id!r} is in the request twice")
+        seen.add(one.experiment_id)
+        belief = by_quantity.get((one.estimand.quantity, one.estimand.channel))
+        if belief is None:
+            raise invalid_field(
+                f"{path}.estimand",
+                f"no belief of the session is about the {estimand(one.estimand)}; state the experiment for the "
+                "quantity of a belief",
+            )
+        check_reach(f"{path}.estimate", one)
+        if one.window.first_date and one.window.last_date and one.window.first_date > one.window.last_date:
+            raise invalid_field(f"{path}.window.last_date", "must not be before first_date")
+
+
+FRACTIONS = frozenset(
+    {
+        common_pb2.QUANTITY_SHARE_OF_OUTCOME,
+        common_pb2.QUANTITY_SHARE_OF_MEDIA,
+        common_pb2.QUANTITY_SHARE_OF_MODELLED,
+        common_pb2.QUANTITY_RETENTION,
+    }
+)
+"""Quantities between 0 and 1; the others are positive, coefficients apart."""
+REACH = 4.0
+"""So many standard errors noise may carry an estimate beyond where its quantity lives; more is another unit."""
+
+
+def check_reach(field: str, one: common_pb2.Experiment) -> None:
+    """Refuse an estimate that its quantity cannot have, above all a share given in per cent."""
+    if one.estimand.quantity == common_pb2.QUANTITY_COEFFICIENT:
+        return
+    fraction = one.estimand.quantity in FRACTIONS
+    slack = REACH * one.standard_error
+    if one.estimate < -slack or (fraction and one.estimate > 1.0 + slack):
+        where = "between 0 and 1; a share of 50 % is 0.5" if fraction else "above 0"
+        raise invalid_field(field, f"{one.estimate:g} ± {one.standard_error:g} is too far out for a quantity {where}")
+
+
+async def conflict_behind(session: AsyncSession, elicited: Session, analysis_id: str) -> Conflict:
+    """The analysis that a session is updated from: the one named, else the latest that is not exploratory.
+
+    ServiceError NOT_FOUND, INVALID_FIELD or INVALID_STATE for one that is none, is another session's or has not
+    succeeded; NO_EVIDENCE where there is none to choose.
+    """
+    if analysis_id:
+        named = await owned(session, Conflict, elicited.client_id, analysis_id)
+        if named.session_pk != elicited.pk:
+            raise invalid_field("analysis_id", f"is not an analysis of session {elicited.session_id!r}")
+        state = (await session.get_one(Job, named.job_pk)).state
+        if state != "SUCCEEDED":
+            raise ServiceError(
+                "INVALID_STATE", f"analysis {analysis_id} is {state}; it must have succeeded", metadata={"state": state}
+            )
+        return named
     statement = (
         select(Conflict)
         .join(Job, Job.pk == Conflict.job_pk)
-        .where(Conflict.session_pk == elicited.pk, Job.state == "SUCCEEDED")
+        .where(Conflict.session_pk == elicited.pk, Job.state == "SUCCEEDED", Conflict.exploratory.is_(False))
         .order_by(Conflict.create_time.desc(), Conflict.pk.desc())
         .limit(1)
     )
     found = (await session.scalars(statement)).one_or_none()
     if found is None:
         raise ServiceError(
-            "NO_EVIDENCE", f"no conflict analysis of session {elicited.session_id!r} has succeeded; run AnalyzeConflict"
+            "NO_EVIDENCE",
+            f"no conflict analysis of session {elicited.session_id!r} that is not exploratory has succeeded; run "
+            "AnalyzeConflict",
         )
     return found
 
@@ -155,22 +244,37 @@ async def latest_conflict(session: AsyncSession, elicited: Session) -> Conflict:
 async def release_blockers(session: AsyncSession, row: PriorUpdate) -> list[str]:
     """Why a recommendation cannot be accepted now; read from the store each time: a certificate may come later."""
     update = from_json(row.result or {}, prior_update_pb2.PriorUpdate())
-    blockers = [
+    conflict = await by_pk(session, Conflict, row.conflict_pk)
+    analysis = await conflict_message(session, conflict)
+    blockers = []
+    if row.exploratory:
+        blockers.append(
+            "It rests on an exploratory analysis, which counted data twice: it is NOT INFERENTIAL and cannot be "
+            "accepted."
+        )
+    blockers += [
         f"The figures of belief {belief.belief_id!r} are unreliable: check the model."
-        for belief in update.beliefs
-        if belief.action == prior_update_pb2.UPDATE_ACTION_CHECK_MODEL
+        for belief in analysis.beliefs
+        if belief.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE
     ]
     if not any(belief.changed for belief in update.beliefs):
         return blockers
-    conflict = await by_pk(session, Conflict, row.conflict_pk)
-    analysis = await conflict_message(session, conflict)
     model = await by_pk(session, Model, conflict.model_pk)
     period = Period.of(conflict)
     run = await reference_certificate(session, model, period)
     verdict = run.verdict_kind if run is not None else None
-    optional = analysis.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_NOT_REQUIRED_BY_POLICY
+    if verdict == "PASS":
+        return blockers
     # A model that is known to be miscalibrated releases nothing, whether or not policy asked for the check.
-    if verdict == "PASS" or (optional and verdict != "FAIL"):
+    if verdict != "FAIL" and (failed := await failed_elsewhere(session, model, period)) is not None:
+        over = Period.of(failed)
+        blockers.append(
+            f"SBC run {failed.pk} of model {model.model_id!r} ended with FAIL, over {over}: these share rows with the "
+            "analysis, and no run over its own window has passed."
+        )
+        return blockers
+    decision = update.sbc_decision or analysis.sbc_necessity.decision
+    if decision == sbc_pb2.NECESSITY_DECISION_NOT_REQUIRED_BY_POLICY and verdict != "FAIL":
         return blockers
     window = f"over {period}"
     if run is None:
@@ -182,14 +286,52 @@ async def release_blockers(session: AsyncSession, row: PriorUpdate) -> list[str]
     return blockers
 
 
+def hold_back(update: prior_update_pb2.PriorUpdate, blockers: Sequence[str]) -> None:
+    """Recommend no other prior while something stands against its release: what it rests on comes first."""
+    for belief in update.beliefs:
+        if blockers and belief.action in _CHANGES:
+            belief.action = prior_update_pb2.UPDATE_ACTION_CHECK_MODEL
+            belief.reasons.insert(0, f"Nothing is recommended for release yet. {' '.join(blockers)}")
+
+
+def summary_of(update: prior_update_pb2.PriorUpdate) -> list[str]:
+    """What is recommended for each belief and why; rendered from the answer itself, so that words and numbers agree."""
+    return [
+        f"{_ADVICE[belief.action].format(what=_what(belief))} {belief.reasons[0] if belief.reasons else ''}".rstrip()
+        for belief in update.beliefs
+    ]
+
+
+_ADVICE = {
+    prior_update_pb2.UPDATE_ACTION_UNSPECIFIED: "{what}.",
+    prior_update_pb2.UPDATE_ACTION_KEEP: "Keep the belief about the {what}.",
+    prior_update_pb2.UPDATE_ACTION_UPDATE: "Update the belief about the {what}.",
+    prior_update_pb2.UPDATE_ACTION_WIDEN: "Widen the belief about the {what}.",
+    prior_update_pb2.UPDATE_ACTION_CHECK_MODEL: "Check the model before the belief about the {what} is changed.",
+    prior_update_pb2.UPDATE_ACTION_RE_ELICIT: "Ask the client again about the {what}.",
+    prior_update_pb2.UPDATE_ACTION_ROBUSTIFY: "Make the belief about the {what} robust.",
+    prior_update_pb2.UPDATE_ACTION_RUN_EXPERIMENT: "Run an experiment on the {what}.",
+}
+
+
+def _what(belief: prior_update_pb2.BeliefUpdate) -> str:
+    quantity = belief.estimand.quantity
+    before, after = (spread(side, quantity) for side in (belief.before_summary, belief.after_summary))
+    moved = f"{before}; by the strategy {after}" if belief.changed else before
+    return f"{estimand(belief.estimand)} ({moved})"
+
+
 async def prior_update_message(session: AsyncSession, row: PriorUpdate) -> prior_update_pb2.PriorUpdate:
-    """A stored recommendation and whether it can be released now."""
+    """A stored recommendation, whether it can be released now, and what is recommended in that light."""
     update = from_json(row.result or {}, prior_update_pb2.PriorUpdate())
     update.client_id = row.client_id
     update.update_id = str(row.pk)
     update.session_id = (await by_pk(session, Session, row.session_pk)).session_id
     update.state = value_of(prior_update_pb2.UpdateState, row.state)
     update.etag = str(row.version)
+    for replaced in update.lineage.replaced:
+        replaced.update_id = replaced.update_id or update.update_id  # its own had no name yet when it was written
+    update.exploratory = row.exploratory
     update.decided_by = row.decided_by or ""
     update.decision_reason = row.decision_reason or ""
     if row.decide_time is not None:
@@ -198,4 +340,8 @@ async def prior_update_message(session: AsyncSession, row: PriorUpdate) -> prior
     blockers = await release_blockers(session, row) if row.state == "PROPOSED" else []
     update.release_blockers.extend(blockers)
     update.releasable = row.state == "PROPOSED" and not blockers
+    hold_back(update, blockers)
+    notes = list(update.summary)
+    del update.summary[:]
+    update.summary.extend([*summary_of(update), *notes])
     return update

@@ -15,19 +15,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence import jobs, requests, sbc
 from persistence.database import Database
-from persistence.tables import Job, Model, SbcResult, SbcValidation
+from persistence.tables import Job, Model, NecessityDecision, NecessityPolicy, SbcResult, SbcValidation
 from server.calls import POLL_SECONDS, Calls
 from server.certificates import finished_run, run_key
-from server.errors import ServiceError, invalid_field, unimplemented
+from server.errors import ServiceError, invalid_field
 from server.guard import Guard
 from server.idempotency import seen_before
 from server.pages import page_of
+from server.policies import BUILT_IN, policy_message
 from server.resources import (
     TERMINAL_STATES,
     owned,
     progress_message,
     sbc_plan_message,
     sbc_run_message,
+    stored_decision_message,
 )
 from server.runs import (
     MAX_SIMULATIONS,
@@ -311,36 +313,59 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     async def CreateNecessityPolicy(
         self, request: sbc_pb2.CreateNecessityPolicyRequest, context: Context
     ) -> sbc_pb2.CreateNecessityPolicyResponse:
-        """Not there yet."""
-        raise unimplemented("versions of the policy", "")
+        """Have a worker, which knows the whole policy, put a new version in force."""
+        _check_thresholds(request.thresholds)
+        return await self.calls.run("CREATE_POLICY", request, context, sbc_pb2.CreateNecessityPolicyResponse)
 
     async def ListNecessityPolicies(
         self, request: sbc_pb2.ListNecessityPoliciesRequest, context: Context
     ) -> sbc_pb2.ListNecessityPoliciesResponse:
-        """Not there yet."""
-        raise unimplemented("versions of the policy", "")
+        """List the versions of a client's policy; the built-in one is in no table."""
+
+        async def build(row: NecessityPolicy) -> sbc_pb2.NecessityPolicy:
+            return policy_message(row)
+
+        async with self.database.session() as session:
+            found, token = await page_of(session, NecessityPolicy, request, "", build)
+        return sbc_pb2.ListNecessityPoliciesResponse(
+            policies=found if token else [*found, BUILT_IN], next_page_token=token
+        )
 
     async def ListNecessityDecisions(
         self, request: sbc_pb2.ListNecessityDecisionsRequest, context: Context
     ) -> sbc_pb2.ListNecessityDecisionsResponse:
-        """Not there yet."""
-        raise unimplemented("stored decisions", "")
+        """List stored decisions."""
+
+        async def build(row: NecessityDecision) -> sbc_pb2.StoredDecision:
+            return stored_decision_message(row)
+
+        async with self.database.session() as session:
+            found, token = await page_of(session, NecessityDecision, request, "", build)
+        return sbc_pb2.ListNecessityDecisionsResponse(decisions=found, next_page_token=token)
 
     async def ReplayNecessityPolicy(
         self, request: sbc_pb2.ReplayNecessityPolicyRequest, context: Context
     ) -> sbc_pb2.ReplayNecessityPolicyResponse:
-        """Not there yet."""
-        raise unimplemented("replay of decisions", "")
+        """Have a worker decide past decisions again."""
+        _check_thresholds(request.thresholds)
+        return await self.calls.run("REPLAY_POLICY", request, context, sbc_pb2.ReplayNecessityPolicyResponse)
 
     async def CheckSbcNecessity(
         self, request: sbc_pb2.CheckSbcNecessityRequest, context: Context
     ) -> sbc_pb2.CheckSbcNecessityResponse:
         """Have a worker apply the policy."""
         check_money(request)
+        if request.HasField("bayes_factor") and request.HasField("log_bayes_factor"):
+            raise invalid_field("log_bayes_factor", "not together with bayes_factor")
         if request.model_id:
             async with self.database.session() as session:
                 await owned(session, Model, request.client_id, request.model_id)
         return await self.calls.run("CHECK_NECESSITY", request, context, sbc_pb2.CheckSbcNecessityResponse)
+
+
+def _check_thresholds(thresholds: sbc_pb2.NecessityThresholds) -> None:
+    if thresholds.business_impact.currency != "USD":
+        raise invalid_field("thresholds.business_impact.currency", "only USD: no rate is supplied")
 
 
 def _ledger_message(part: str, columns: list[str], rows: list[SbcResult]) -> sbc_pb2.ReadSbcLedgerResponse:

@@ -15,13 +15,17 @@ from persistence import jobs, migrate, queue, sbc
 from persistence.database import Database, StorageUnavailable
 from server.lifeline import follow_parent
 from server.settings import Settings
+from server.worker.adoption import adopt_prior_update
 from server.worker.attribution import analyze_attribution
-from server.worker.beliefs import add_belief, fit_prior
+from server.worker.beliefs import add_belief, add_shares, fit_prior
 from server.worker.calls import Handler, WorkerContext, run_call
 from server.worker.compilation import keep_compilations, use_one_thread
 from server.worker.conflict import analyze_conflict
+from server.worker.feedback import elicitation_feedback
 from server.worker.models import ModelStore
 from server.worker.necessity import check_necessity
+from server.worker.policies import create_policy
+from server.worker.replays import replay_policy
 from server.worker.shards import OtherVersion, run_shard
 from server.worker.updates import update_priors
 
@@ -29,9 +33,14 @@ log = logging.getLogger("server.worker")
 
 HANDLERS: dict[str, Handler] = {
     "ADD_BELIEF": add_belief,
+    "ADD_SHARES": add_shares,
+    "ELICITATION_FEEDBACK": elicitation_feedback,
     "FIT_PRIOR": fit_prior,
+    "ADOPT_PRIOR_UPDATE": adopt_prior_update,
     "ANALYZE_CONFLICT": analyze_conflict,
     "CHECK_NECESSITY": check_necessity,
+    "CREATE_POLICY": create_policy,
+    "REPLAY_POLICY": replay_policy,
     "UPDATE_PRIORS": update_priors,
     "ANALYZE_ATTRIBUTION": analyze_attribution,
 }
@@ -59,7 +68,7 @@ async def work(settings: Settings, queues: list[str]) -> None:
         log.info("working on %s", ", ".join(queues))
         try:
             await app.run_worker_async(
-                queues=queues,
+                queues=queue.taken(queues),
                 concurrency=1,
                 delete_jobs="always",
                 fetch_job_polling_interval=1.0,

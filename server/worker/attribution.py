@@ -18,17 +18,18 @@ from engine.errors import UnsupportedQuantity
 from engine.models.additive_mmm import AdditiveMmm
 from persistence.tables import Attribution, ClientPrior, Conflict, Job, Model, PriorUpdate, Session
 from server.certificates import finished_run, reference_certificate
+from server.lineage import already_used, overlaps_of, window_of
 from server.period import Period
 from server.resources import attribution_message, beliefs_of
 from server.runs import MAX_SIMULATIONS, open_run, plan_run, start_run
-from server.services.conflicts import quantity_name
-from server.wire import from_json, to_json, value_of
+from server.wire import from_json, quantity_name, to_json, value_of
 from server.worker.calls import Commit, WorkerContext
-from server.worker.conflict import compared_jointly, session_necessity
+from server.worker.conflict import compared_jointly, session_inputs
 from server.worker.convert import estimate_of_draws, estimate_of_law
 from server.worker.examination import examine
 from server.worker.findings import belief_message
 from server.worker.fits import Floats, StoredFit, stored_fit
+from server.worker.necessity import Question, decided
 from server.worker.words import explain_attribution, explain_started, explain_validation
 
 QUANTITIES = (
@@ -38,6 +39,8 @@ QUANTITIES = (
     common_pb2.QUANTITY_ROI,
     common_pb2.QUANTITY_MARGINAL_ROI,
 )
+MAX_GEO_CELLS = 8_000
+"""Geos times channels of an answer at most: some 360 bytes each, of 4 MiB."""
 PRIOR_DRAWS = 20_000
 """Draws behind the prior of a quantity without a closed form; its limits come out to a few hundredths of its sd."""
 FEWEST_PRIOR_DRAWS = 2_000
@@ -55,20 +58,37 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         elicited = await session.get_one(Session, row.session_pk) if row.session_pk else None
         beliefs = await beliefs_of(session, elicited.pk) if elicited else []
         accepted = await _accepted(session, elicited) if elicited else {}
+        overlaps = await overlaps_of(session, await window_of(session, model_row, period), beliefs) if beliefs else []
+        if overlaps and not request.exploratory:
+            raise already_used(overlaps, exploratory=True)
     reference = await stored_fit(context, model_row, period)
     believed = await stored_fit(context, model_row, period, beliefs) if beliefs else None
     spec = from_json(model_row.spec, model_pb2.ModelSpec()).additive_mmm
     names = [channel.name for channel in spec.channels]
     message = await asyncio.to_thread(attributed, names, Sides(reference, believed, accepted))
+    message.overlaps.extend(overlaps)
     message.summary.extend(explain_attribution(message))
     if request.include_bayesian_validation:
-        validation = await _validated(context, request, model_row, period, elicited, beliefs, reference)
-        message.validation.CopyFrom(validation)
+        message.validation.CopyFrom(await _examined(context, period, elicited, beliefs, reference))
 
     async def commit(session: AsyncSession) -> attribution_pb2.AnalyzeAttributionResponse:
         stored = await session.get_one(Attribution, row.pk)
-        if request.start_sbc:
-            await _calibrated(session, context.settings.shard_size, model_row, period, job.pk, message.validation)
+        stored.exploratory = bool(overlaps)
+        if request.include_bayesian_validation:
+            validation = message.validation
+            impact = request.business_impact.minor_units if request.HasField("business_impact") else None
+            inputs = session_inputs(model_row, elicited, impact, validation.conflicts)
+            question = Question(
+                row.client_id, "ATTRIBUTION", str(row.pk), model_row, period, inputs, reference.diagnostics
+            )
+            validation.sbc_necessity.CopyFrom(await decided(session, question))
+            certified = await reference_certificate(session, model_row, period)
+            if certified is not None:
+                validation.certificate_run_id = str(certified.pk)
+                validation.certificate_verdict = value_of(sbc_pb2.VerdictKind, certified.verdict_kind)
+            validation.summary.extend(explain_validation(validation))
+            if request.start_sbc:
+                await _calibrated(session, context.settings.shard_size, model_row, period, job.pk, validation)
         stored.result = to_json(message)
         await session.flush()
         response = await attribution_message(session, stored)
@@ -102,7 +122,14 @@ def attributed(channels: Sequence[str], sides: Sides) -> attribution_pb2.Attribu
         provenance=_provenance(reference, sides.believed),
     )
     if isinstance(reference.model, AdditiveMmm):
-        message.geos.extend(geos_of(channels, reference.model, reference.draws))
+        geos = len(reference.model.design.geo_names)
+        if geos * len(channels) <= MAX_GEO_CELLS:
+            message.geos.extend(geos_of(channels, reference.model, reference.draws))
+        else:
+            message.summary.append(
+                f"The geos are left out: {geos} of them with {len(channels)} channels each are more than one answer "
+                "holds."
+            )
     return message
 
 
@@ -198,33 +225,19 @@ def _provenance(reference: StoredFit, believed: StoredFit | None) -> common_pb2.
     return provenance
 
 
-async def _validated(
-    context: WorkerContext,
-    request: attribution_pb2.AnalyzeAttributionRequest,
-    model_row: Model,
-    period: Period,
-    elicited: Session | None,
-    beliefs: Sequence[ClientPrior],
-    reference: StoredFit,
+async def _examined(
+    context: WorkerContext, period: Period, elicited: Session | None, beliefs: Sequence[ClientPrior], fit: StoredFit
 ) -> attribution_pb2.BayesianValidation:
-    """The checks behind an attribution."""
+    """The conflict of each belief of a session with the data, and of all together; nothing without a session."""
+    if elicited is None:
+        return attribution_pb2.BayesianValidation()
     async with context.database.session() as session:
-        certified = await reference_certificate(session, model_row, period)
         threshold = await _threshold(session, elicited, period)
     rule = ConflictRule(confidence_threshold=threshold)
-    examined = await examine(context, reference, beliefs, rule)
-    conflicts = [belief_message(one) for one in examined]
-    impact = request.business_impact.minor_units if request.HasField("business_impact") else None
-    validation = attribution_pb2.BayesianValidation(
-        conflicts=conflicts,
-        joint=await compared_jointly(reference, examined, rule),
-        sbc_necessity=session_necessity(model_row, elicited, impact, conflicts, reference.diagnostics, certified),
+    examined = await examine(context, fit, beliefs, rule)
+    return attribution_pb2.BayesianValidation(
+        conflicts=[belief_message(one) for one in examined], joint=await compared_jointly(elicited, examined, rule)
     )
-    if certified is not None:
-        validation.certificate_run_id = str(certified.pk)
-        validation.certificate_verdict = value_of(sbc_pb2.VerdictKind, certified.verdict_kind)
-    validation.summary.extend(explain_validation(validation))
-    return validation
 
 
 async def _calibrated(
@@ -272,10 +285,8 @@ def needs_run(validation: attribution_pb2.BayesianValidation) -> bool:
     return wanted and not necessity.satisfied_by_run_id
 
 
-async def _threshold(session: AsyncSession, elicited: Session | None, period: Period) -> float | None:
+async def _threshold(session: AsyncSession, elicited: Session, period: Period) -> float | None:
     """The confidence threshold of the session's latest analysis of this window: one belief gets one verdict."""
-    if elicited is None:
-        return None
     statement = (
         select(Conflict.confidence_threshold)
         .join(Job, Job.pk == Conflict.job_pk)

@@ -8,17 +8,29 @@ from liftos.bayes.v1 import common_pb2, elicitation_pb2
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import InvalidInput
-from engine.priors.belief import Meaning, compile_mean_plus_minus, fit_quantiles
-from engine.priors.distribution import UNIT_INTERVAL, Distribution, Normal, Support, TruncatedNormal
+from engine.models.protocol import Model as EngineModel
+from engine.priors.shares import Shares, fit_shares
 from persistence.tables import ClientPrior, Job, Model, Session
 from server.errors import ServiceError, already_exists
+from server.formats import estimand as words
+from server.lineage import accepted_update, change_of, inherit
 from server.period import Period
-from server.resources import belief_message, beliefs_of, owned, session_message
+from server.resources import belief_message, beliefs_of, owned, session_message, share_groups
 from server.services.elicitation import channels_of, coherence_notes
 from server.wire import label, to_json
 from server.worker.calls import Commit, WorkerContext
-from server.worker.convert import estimate_of_law, from_law, to_law
+from server.worker.convert import estimate_of_law, from_law
 from server.worker.models import NATURAL, belief_support, check_known, natural_support
+from server.worker.statements import (
+    Place,
+    check_range,
+    compile_given,
+    compile_statement,
+    fit_message,
+    pool_members,
+    refuse_narrower,
+    stated_sd,
+)
 
 LINKED = {
     frozenset(
@@ -35,95 +47,51 @@ LINKED = {
 """Quantities of a channel that are the same unknown, and why: two beliefs would count it twice."""
 
 MAX_BELIEFS = 50
-MAX_OUTSIDE = 0.01
-"""Largest probability outside the support with which a normal is truncated rather than refused."""
-
-
-def check_range(statement: elicitation_pb2.BeliefStatement, natural: Support) -> None:
-    """Refuse a mean that a quantity which lives there cannot have, above all a share given in per cent."""
-    if statement.WhichOneof("form") != "mean_plus_minus":
-        return
-    mean = statement.mean_plus_minus.mean
-    if not natural.lower < mean < natural.upper:
-        hint = "; a share of 50 % is 0.5" if natural == UNIT_INTERVAL else ""
-        message = f"{mean:g} is outside ({natural.lower:g}, {natural.upper:g}){hint}"
-        raise InvalidInput("statement.mean_plus_minus.mean", message)
-
-
-def compile_statement(statement: elicitation_pb2.BeliefStatement, support: Support) -> tuple[Distribution, list[str]]:
-    """The distribution of a statement on a support, and remarks; InvalidInput with the path of the field to blame."""
-    form = str(statement.WhichOneof("form"))
-    path = f"statement.{form}"
-    try:
-        if form == "mean_plus_minus":
-            stated = statement.mean_plus_minus
-            meaning = Meaning[label(elicitation_pb2.PlusMinusMeaning, stated.meaning)]
-            level = stated.level if stated.HasField("level") else None
-            compiled = compile_mean_plus_minus(stated.mean, stated.plus_minus, meaning, level, support)
-            return compiled.distribution, [compiled.note]
-        if form == "quantiles":
-            fitted = fit_quantiles(list(statement.quantiles.probabilities), list(statement.quantiles.values), support)
-            return fitted.distribution, [fitted.note] if fitted.note else []
-    except InvalidInput as error:
-        raise InvalidInput(f"{path}.{error.field}", error.message) from None
-    return _on_support(to_law(statement.distribution, path), support, path)
-
-
-def _on_support(given: Distribution, support: Support, path: str) -> tuple[Distribution, list[str]]:
-    """The given distribution, which must live where the quantity does; a normal is truncated to the support."""
-    if given.support == support:
-        return given, []
-    outside = float(given.cdf(support.lower) + given.sf(support.upper))
-    where = f"({support.lower:g}, {support.upper:g})"
-    if outside > MAX_OUTSIDE:
-        raise InvalidInput(path, f"{outside:.1%} of the probability lies outside {where}, where the quantity lives")
-    if isinstance(given, Normal):
-        note = f"Truncated to {where}: {outside:.2%} of its probability lay outside."
-        return TruncatedNormal(given.mean, given.sd, support.lower, support.upper), [note]
-    raise InvalidInput(path, f"must live on {where}, like the quantity; or state mean and plus-or-minus")
 
 
 async def add_belief(context: WorkerContext, job: Job) -> Commit:
     """Compile the statement of a request and add the belief to its session."""
     request = elicitation_pb2.AddBeliefRequest.FromString(job.request)
-    natural, support, channels = await _support(context, request)
-    check_range(request.statement, natural)
-    distribution, notes = compile_statement(request.statement, support)
+    estimand = request.estimand
+    async with context.database.session() as session:
+        row, model, channels = await _about(context, session, request.client_id, request.session_id)
+        check_known(model, estimand, "estimand")
+        _refuse_twins(await beliefs_of(session, row.pk), request.belief_id, estimand)
+        members = await pool_members(session, request.client_id, request.statement, estimand.quantity, estimand.channel)
+        before = await _updated(session, request)
+    place = place_of(model, estimand)
+    if before is None:
+        check_range(request.statement, place.natural)
+        compiled = compile_statement(request.statement, place, members)
+    else:
+        compiled = compile_given(before, place, f"Prior after update {request.statement.updated_prior.update_id}.")
+    refuse_narrower(compiled.distribution, place)
     role = request.role or elicitation_pb2.BELIEF_ROLE_MARGINAL_REPLACEMENT
+    notes = list(compiled.notes)
     if role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR:
-        notes = [*notes, "Multiplies the model's reference prior of the quantity instead of replacing it."]
+        notes.append("Multiplies the model's reference prior of the quantity instead of replacing it.")
+    belief = elicitation_pb2.Belief(
+        belief_id=request.belief_id,
+        estimand=estimand,
+        statement=request.statement,
+        wording=request.wording,
+        stated_by=request.stated_by,
+        role=role,
+        compiled=from_law(compiled.distribution),
+        notes=notes,
+        summary=estimate_of_law(compiled.distribution),
+        fit=compiled.fit,
+        disagreement=compiled.disagreement,
+        data_seen=request.data_seen if request.HasField("data_seen") else None,
+    )
 
     async def commit(session: AsyncSession) -> elicitation_pb2.AddBeliefResponse:
-        # The session may have been confirmed, or got the same belief, while this one was being compiled.
-        row = await owned(session, Session, request.client_id, request.session_id, for_update=True)
-        if row.state == "CONFIRMED":
-            raise ServiceError("INVALID_STATE", "a confirmed session is immutable", metadata={"state": row.state})
+        row = await _open_session(session, request.client_id, request.session_id)
         existing = await beliefs_of(session, row.pk)
-        _refuse_twins(existing, request)
-        belief = elicitation_pb2.Belief(
-            belief_id=request.belief_id,
-            estimand=request.estimand,
-            statement=request.statement,
-            wording=request.wording,
-            stated_by=request.stated_by,
-            role=role,
-            compiled=from_law(distribution),
-            notes=notes,
-            summary=estimate_of_law(distribution),
-        )
-        stored = ClientPrior(
-            session_pk=row.pk,
-            belief_id=request.belief_id,
-            ordinal=max((other.ordinal for other in existing), default=-1) + 1,
-            quantity=label(common_pb2.Quantity, request.estimand.quantity),
-            channel=request.estimand.channel,
-            belief=to_json(belief),
-        )
-        session.add(stored)
-        row.state = "FEEDBACK"
-        row.version += 1
-        row.coherence_notes = coherence_notes([*(belief_message(other) for other in existing), belief], channels)
-        await session.flush()
+        _refuse_twins(existing, request.belief_id, estimand)
+        stored = await _store(session, row, existing, belief)
+        await inherit(session, request.client_id, stored)
+        await _finish(session, row, channels)
         await session.refresh(stored)
         return elicitation_pb2.AddBeliefResponse(
             session=await session_message(session, row), belief=belief_message(stored)
@@ -132,38 +100,166 @@ async def add_belief(context: WorkerContext, job: Job) -> Commit:
     return commit
 
 
-async def _support(
-    context: WorkerContext, request: elicitation_pb2.AddBeliefRequest
-) -> tuple[Support, Support, list[str]]:
-    """Where the model's quantity lives by its nature, where beliefs about it do, and the model's channels.
+async def _updated(session: AsyncSession, request: elicitation_pb2.AddBeliefRequest) -> common_pb2.Distribution | None:
+    """The prior that an accepted update left of a belief about the same quantity, where that is stated."""
+    if not request.statement.HasField("updated_prior"):
+        return None
+    path, stated = "statement.updated_prior", request.statement.updated_prior
+    update = await accepted_update(session, request.client_id, stated.update_id, f"{path}.update_id")
+    change = change_of(update, stated.belief_id, f"{path}.belief_id")
+    if change.estimand != request.estimand:
+        raise InvalidInput("estimand", f"the update's belief {stated.belief_id!r} is about {words(change.estimand)}")
+    return change.after
 
-    The channel must be the model's; no other belief is about the same quantity.
-    """
+
+async def add_shares(context: WorkerContext, job: Job) -> Commit:
+    """Compile the shares of a request together and add them to its session, a belief each, as a group."""
+    request = elicitation_pb2.AddShareBeliefsRequest.FromString(job.request)
+    estimands = [common_pb2.Estimand(quantity=request.quantity, channel=share.channel) for share in request.shares]
+    of_media = request.quantity == common_pb2.QUANTITY_SHARE_OF_MEDIA
     async with context.database.session() as session:
-        row = await owned(session, Session, request.client_id, request.session_id)
-        model_row = await session.get_one(Model, row.model_pk)
-        model = await context.models.prepared(session, model_row, Period())
-        check_known(model, request.estimand, "estimand")
-        _refuse_twins(await beliefs_of(session, row.pk), request)
-    return natural_support(model, request.estimand), belief_support(model, request.estimand), channels_of(model_row)
+        row, model, channels = await _about(context, session, request.client_id, request.session_id)
+        for index, estimand in enumerate(estimands):
+            try:
+                check_known(model, estimand, f"shares[{index}]")
+            except InvalidInput as error:
+                wrong_quantity = error.field.endswith(".quantity")
+                raise InvalidInput("quantity" if wrong_quantity else error.field, error.message) from None
+        existing = await beliefs_of(session, row.pk)
+        for index, estimand in enumerate(estimands):
+            _refuse_twins(existing, request.shares[index].belief_id, estimand, f"shares[{index}]")
+    if of_media and (missing := [name for name in channels if name not in {share.channel for share in request.shares}]):
+        raise InvalidInput("shares", f"shares of media are those of every channel; {', '.join(missing)} is missing")
+    fitted = _fit_shares(request, rest=not of_media)
+    beliefs = [
+        elicitation_pb2.Belief(
+            belief_id=share.belief_id,
+            estimand=estimand,
+            statement=elicitation_pb2.BeliefStatement(mean_plus_minus=share.share),
+            wording=request.wording,
+            stated_by=request.stated_by,
+            role=elicitation_pb2.BELIEF_ROLE_MARGINAL_REPLACEMENT,
+            compiled=from_law(law),
+            notes=_share_notes(share, fitted, index, rest=not of_media),
+            summary=estimate_of_law(law),
+            fit=fit_message(law, place_of(model, estimand)),
+            data_seen=request.data_seen if request.HasField("data_seen") else None,
+        )
+        for index, (share, estimand, law) in enumerate(zip(request.shares, estimands, fitted.marginals, strict=True))
+    ]
+    group = elicitation_pb2.ShareGroup(
+        quantity=request.quantity, belief_ids=[share.belief_id for share in request.shares], alpha=fitted.alpha
+    )
+
+    async def commit(session: AsyncSession) -> elicitation_pb2.AddShareBeliefsResponse:
+        row = await _open_session(session, request.client_id, request.session_id)
+        for index, belief in enumerate(beliefs):
+            existing = await beliefs_of(session, row.pk)
+            _refuse_twins(existing, belief.belief_id, belief.estimand, f"shares[{index}]")
+            await _store(session, row, existing, belief)
+        row.share_groups = [*row.share_groups, to_json(group)]
+        await _finish(session, row, channels)
+        return elicitation_pb2.AddShareBeliefsResponse(session=await session_message(session, row))
+
+    return commit
 
 
-def _refuse_twins(existing: Sequence[ClientPrior], request: elicitation_pb2.AddBeliefRequest) -> None:
-    """Refuse a second belief with the same id, or about the same quantity."""
+def _fit_shares(request: elicitation_pb2.AddShareBeliefsRequest, *, rest: bool) -> Shares:
+    sds = [stated_sd(share.share, f"shares[{index}].share") for index, share in enumerate(request.shares)]
+    for index, share in enumerate(request.shares):
+        if not 0.0 < share.share.mean < 1.0:
+            message = f"{share.share.mean:g} is outside (0, 1); a share of 50 % is 0.5"
+            raise InvalidInput(f"shares[{index}].share.mean", message)
+    try:
+        return fit_shares([share.share.mean for share in request.shares], sds, rest=rest)
+    except InvalidInput as error:
+        raise InvalidInput("shares", f"the {error.field} {error.message}") from None
+
+
+def _share_notes(share: elicitation_pb2.ChannelShare, fitted: Shares, index: int, *, rest: bool) -> list[str]:
+    """What was asked for and what the share has: a Dirichlet distribution has one concentration for all."""
+    asked, mean, sd = stated_sd(share.share, "shares"), fitted.means[index], fitted.sds[index]
+    whole = "with the rest as baseline" if rest else "of all media"
+    notes = [
+        f"Stated together with the other shares, {whole}: a Dirichlet distribution of concentration "
+        f"{sum(fitted.alpha):.4g}, of which this share is the marginal. Asked for an sd of {100 * asked:.3g} %, it has "
+        f"{100 * sd:.3g} %."
+    ]
+    if abs(mean - share.share.mean) > 5e-4:
+        notes.append(
+            f"Its mean was scaled from {100 * share.share.mean:.3g} % to {100 * mean:.3g} %: the shares sum to one."
+        )
+    return notes
+
+
+async def _about(
+    context: WorkerContext, session: AsyncSession, client_id: str, session_id: str
+) -> tuple[Session, EngineModel, list[str]]:
+    """A session, the model that it is about, and the model's channels."""
+    row = await owned(session, Session, client_id, session_id)
+    model_row = await session.get_one(Model, row.model_pk)
+    return row, await context.models.prepared(session, model_row, Period()), channels_of(model_row)
+
+
+def place_of(model: EngineModel, estimand: common_pb2.Estimand) -> Place:
+    """What beliefs about an estimand of the model are about, and where they live."""
+    natural, beliefs = natural_support(model, estimand), belief_support(model, estimand)
+    return Place(estimand.quantity, f"the {words(estimand)}", natural, beliefs)
+
+
+async def _open_session(session: AsyncSession, client_id: str, session_id: str) -> Session:
+    """The session, which may have been confirmed while something was computed for it."""
+    row = await owned(session, Session, client_id, session_id, for_update=True)
+    if row.state == "CONFIRMED":
+        raise ServiceError("INVALID_STATE", "a confirmed session is immutable", metadata={"state": row.state})
+    return row
+
+
+async def _store(
+    session: AsyncSession, row: Session, existing: Sequence[ClientPrior], belief: elicitation_pb2.Belief
+) -> ClientPrior:
+    """The belief as the last of its session."""
+    stored = ClientPrior(
+        session_pk=row.pk,
+        belief_id=belief.belief_id,
+        ordinal=max((other.ordinal for other in existing), default=-1) + 1,
+        quantity=label(common_pb2.Quantity, belief.estimand.quantity),
+        channel=belief.estimand.channel,
+        belief=to_json(belief),
+    )
+    session.add(stored)
+    await session.flush()
+    await session.refresh(stored)
+    return stored
+
+
+async def _finish(session: AsyncSession, row: Session, channels: Sequence[str]) -> None:
+    """What changes in a session with its beliefs."""
+    row.state = "FEEDBACK"
+    row.version += 1
+    beliefs = [belief_message(other) for other in await beliefs_of(session, row.pk)]
+    row.coherence_notes = coherence_notes(beliefs, channels, share_groups(row))
+    await session.flush()
+
+
+def _refuse_twins(
+    existing: Sequence[ClientPrior], belief_id: str, estimand: common_pb2.Estimand, path: str = ""
+) -> None:
+    """Refuse a second belief with the same id, or about the same quantity; `path` is where the request names them."""
     if len(existing) >= MAX_BELIEFS:
         raise ServiceError(
             "LIMIT_EXCEEDED", f"a session holds at most {MAX_BELIEFS} beliefs", metadata={"limit": "beliefs"}
         )
-    alone = frozenset({request.estimand.quantity})
-    kin = next((group for group in LINKED if request.estimand.quantity in group), alone)
+    alone = frozenset({estimand.quantity})
+    kin = next((group for group in LINKED if estimand.quantity in group), alone)
     why = f" ({LINKED[kin]})" if kin in LINKED else ""
     quantities = {label(common_pb2.Quantity, quantity) for quantity in kin}
     for other in existing:
-        if other.belief_id == request.belief_id:
-            raise already_exists("belief", request.belief_id, "belief_id")
-        if other.channel == request.estimand.channel and other.quantity in quantities:
+        if other.belief_id == belief_id:
+            raise already_exists("belief", belief_id, f"{path}.belief_id" if path else "belief_id")
+        if other.channel == estimand.channel and other.quantity in quantities:
             raise InvalidInput(
-                "estimand",
+                path or "estimand",
                 f"belief {other.belief_id!r} is about the same quantity{why}; remove it first",
             )
 
@@ -171,12 +267,25 @@ def _refuse_twins(existing: Sequence[ClientPrior], request: elicitation_pb2.AddB
 async def fit_prior(context: WorkerContext, job: Job) -> Commit:
     """Compile the statement of a request."""
     request = elicitation_pb2.FitPriorRequest.FromString(job.request)
-    check_range(request.statement, NATURAL[request.quantity])
-    distribution, notes = compile_statement(request.statement, NATURAL[request.quantity])
+    async with context.database.session() as session:
+        members = await pool_members(session, request.client_id, request.statement, request.quantity, None)
+    natural = NATURAL[request.quantity]
+    about = label(common_pb2.Quantity, request.quantity).lower().replace("_", " ")
+    place = Place(request.quantity, f"the {about}", natural, members[0].law.support if members else natural)
+    check_range(request.statement, natural)
+    compiled = compile_statement(request.statement, place, members)
+    notes = list(compiled.notes)
+    try:
+        refuse_narrower(compiled.distribution, place)
+    except InvalidInput as error:
+        notes.append(f"Not to be had as a belief: {error.message}.")
 
     async def commit(session: AsyncSession) -> elicitation_pb2.FitPriorResponse:
         return elicitation_pb2.FitPriorResponse(
-            compiled=from_law(distribution), summary=estimate_of_law(distribution), notes=notes
+            compiled=from_law(compiled.distribution),
+            summary=estimate_of_law(compiled.distribution),
+            notes=notes,
+            fit=compiled.fit,
         )
 
     return commit

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.conflict.causes import Refit
@@ -16,7 +17,7 @@ from engine.errors import EngineError, InvalidInput, UnsupportedModel, Unsupport
 from persistence import jobs
 from persistence.database import Database, StorageUnavailable
 from persistence.tables import Job
-from server.errors import ServiceError
+from server.errors import ServiceError, came_second
 from server.settings import Settings
 from server.worker.models import ModelStore
 from server.worker.recent import Recent
@@ -74,8 +75,9 @@ async def run_call(context: WorkerContext, handlers: dict[str, Handler], job_pk:
         raise  # the database's trouble says nothing about the job: it is delivered again
     except Exception as error:
         reason, message, field = explained(error)
+        metadata = error.metadata if isinstance(error, ServiceError) else None
         async with context.database.session() as session:
-            await jobs.fail(session, job.pk, job.attempt, reason, message, field)
+            await jobs.fail(session, job.pk, job.attempt, reason, message, field, metadata)
     finally:
         renewal.cancel()
         await asyncio.gather(renewal, return_exceptions=True)
@@ -114,6 +116,8 @@ def explained(error: Exception) -> tuple[str, str, str | None]:
         field = error.violations[0].field if error.violations else None
         message = error.violations[0].description if error.violations else error.message
         return error.reason, message, field
+    if isinstance(error, IntegrityError) and (second := came_second(error)) is not None:
+        return second.reason, second.message, None
     incident = uuid.uuid4().hex
     log.error("incident %s", incident, exc_info=error)
     return "INTERNAL", f"internal error, incident {incident}", None

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from liftos.bayes.v1 import common_pb2, conflict_pb2, sbc_pb2
+from liftos.bayes.v1 import common_pb2, conflict_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.conflict.analysis import ConflictRule
 from engine.sbc.decision import NecessityInputs
-from persistence import tables
 from persistence.tables import ClientPrior, Conflict, Job, Model, Session
-from server.certificates import reference_certificate
+from server.lineage import already_used, looks_at, overlaps_of, window_of
 from server.period import Period
 from server.phrases import recentred
 from server.resources import beliefs_of, confirmed_session, conflict_message
@@ -23,7 +22,7 @@ from server.worker.causes import explain_conflicts, tell_collinearity
 from server.worker.examination import Examined, audit, examine, examine_jointly
 from server.worker.findings import belief_message, evidence_row, joint_message, replicated_message
 from server.worker.fits import StoredFit, stored_fit
-from server.worker.necessity import fit_evidence, necessity_message
+from server.worker.necessity import Question, decided
 
 
 async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
@@ -39,11 +38,15 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         if request.expert_session_id:
             rival = await confirmed_session(session, request.client_id, request.expert_session_id)
             experts = await beliefs_of(session, rival.pk)
-        certified = await reference_certificate(session, model_row, period)
+        window = await window_of(session, model_row, period)
+        overlaps = await overlaps_of(session, window, beliefs)
+        overlaps += await overlaps_of(session, window, experts, request.expert_session_id)
+        if overlaps and not request.exploratory:
+            raise already_used(overlaps, exploratory=True)
     rule = ConflictRule(confidence_threshold=row.confidence_threshold)
     fit = await stored_fit(context, model_row, period)
     examined = await examine(context, fit, beliefs, rule, experts)
-    joint = await compared_jointly(fit, examined, rule)
+    joint = await compared_jointly(elicited, examined, rule)
     messages = [belief_message(one) for one in examined]
     notes = fit_notes(fit, period.months)
     if request.HasField("replicates"):
@@ -65,17 +68,21 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         joint=joint,
         severity=max((message.severity for message in messages), default=conflict_pb2.SEVERITY_UNSPECIFIED),
         conflict=any(message.conflict for message in messages),
-        sbc_necessity=session_necessity(
-            model_row, elicited, row.business_impact_minor, messages, diagnostics, certified
-        ),
         diagnostics=diagnostics,
         provenance=fit.provenance,
         notes=notes,
         reference_fit_reused=fit.reused,
+        overlaps=overlaps,
     )
 
     async def commit(session: AsyncSession) -> conflict_pb2.AnalyzeConflictResponse:
         stored = await session.get_one(Conflict, row.pk)
+        stored.window_pk = window.pk
+        stored.exploratory = bool(overlaps)
+        analysis.looks = await looks_at(session, window, beliefs)
+        inputs = session_inputs(model_row, elicited, row.business_impact_minor, messages)
+        question = Question(row.client_id, "CONFLICT", str(row.pk), model_row, period, inputs, diagnostics)
+        analysis.sbc_necessity.CopyFrom(await decided(session, question))
         stored.result = to_json(analysis)
         severity = label(conflict_pb2.Severity, analysis.severity)
         stored.severity = None if severity == "UNSPECIFIED" else severity
@@ -91,10 +98,10 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
 
 
 async def compared_jointly(
-    fit: StoredFit, examined: Sequence[Examined], rule: ConflictRule
+    elicited: Session, examined: Sequence[Examined], rule: ConflictRule
 ) -> conflict_pb2.JointConflict | None:
     """All beliefs of a session together; None where there is nothing to say together."""
-    return joint_message(examined, await asyncio.to_thread(examine_jointly, fit, examined), rule)
+    return joint_message(examined, await asyncio.to_thread(examine_jointly, elicited, examined), rule)
 
 
 def _without_expert(examined: Sequence[Examined], experts: Sequence[ClientPrior]) -> list[str]:
@@ -112,23 +119,20 @@ def _without_expert(examined: Sequence[Examined], experts: Sequence[ClientPrior]
     ]
 
 
-def session_necessity(
+def session_inputs(
     model: Model,
     elicited: Session | None,
     business_impact_minor: int | None,
     beliefs: Sequence[conflict_pb2.BeliefConflict],
-    diagnostics: common_pb2.FitDiagnostics,
-    certified: tables.SbcValidation | None,
-) -> sbc_pb2.SbcNecessity:
-    """The decision on SBC with everything that an analysis knows."""
+) -> NecessityInputs:
+    """What an analysis knows of the inputs of the decision on SBC."""
     reliable = [recentred(b) for b in beliefs if b.status != conflict_pb2.CONFLICT_STATUS_UNRELIABLE]
-    inputs = NecessityInputs(
+    return NecessityInputs(
         n_parameters=model.parameter_count,
         log_bayes_factor=max(reliable, default=None),
         business_impact_minor_units=business_impact_minor,
         client_confidence=elicited.client_confidence if elicited else None,
     )
-    return necessity_message(inputs, fit_evidence(diagnostics, certified), certified)
 
 
 def fit_notes(fit: StoredFit, months: int) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from liftos.bayes.v1 import common_pb2, elicitation_pb2
+from liftos.bayes.v1 import elicitation_pb2
 
 from engine.conflict.analysis import BeliefConflict, ConflictRule, analyse_belief
 from engine.conflict.bridges import Bridges, bridges
@@ -26,10 +26,11 @@ from engine.models.protocol import Seed
 from engine.priors.distribution import Distribution
 from persistence import tables
 from persistence.tables import ClientPrior
-from server.services.conflicts import quantity_name
-from server.wire import from_json
+from server.resources import correlation_of
+from server.wire import from_json, quantity_name
 from server.worker.calls import WorkerContext
 from server.worker.convert import belief_law
+from server.worker.dependence import share_groups, whole_shares
 from server.worker.fits import Floats, StoredFit, stored_curve
 
 FALSE_DISCOVERY_RATE = 0.05
@@ -139,21 +140,20 @@ async def audit(fit: StoredFit, one: Examined, replicates: int) -> ReplicatedPVa
         return None
 
 
-def examine_jointly(fit: StoredFit, examined: Sequence[Examined]) -> JointBeliefs | str | None:
+def examine_jointly(elicited: tables.Session, examined: Sequence[Examined]) -> JointBeliefs | str | None:
     """All beliefs together; why not, in words; None for a single belief or for a summary without draws."""
     if len(examined) < 2 or any(one.draws is None for one in examined):
         return None
     draws = np.stack([np.ravel(one.draws) for one in examined])  # type: ignore[arg-type]
-    whole = _whole([one.belief.estimand for one in examined], fit)
+    belief_ids = [one.row.belief_id for one in examined]
     try:
-        return joint_beliefs([one.prior for one in examined], [one.curve for one in examined], draws, whole)
+        return joint_beliefs(
+            [one.prior for one in examined],
+            [one.curve for one in examined],
+            draws,
+            whole_shares([one.belief.estimand for one in examined], draws),
+            correlation_of(elicited, belief_ids),
+            share_groups(elicited, belief_ids),
+        )
     except (InvalidInput, np.linalg.LinAlgError) as error:
         return str(error)
-
-
-def _whole(estimands: Sequence[common_pb2.Estimand], fit: StoredFit) -> tuple[int, ...]:
-    """Places of the shares of media if they are those of every channel, which sum to one."""
-    shares = [i for i, one in enumerate(estimands) if one.quantity == common_pb2.QUANTITY_SHARE_OF_MEDIA]
-    channels = {name for name in fit.model.estimand_names if name.startswith("share_of_media[")}
-    complete = {quantity_name(estimands[i]) for i in shares} == channels
-    return tuple(shares) if complete and len(shares) > 1 else ()

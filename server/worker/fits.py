@@ -29,9 +29,8 @@ from persistence.tables import ClientPrior, Fit, FitDraws, Model
 from server.certificates import fit_key
 from server.period import Period
 from server.resources import dataset_of, date_range
-from server.services.conflicts import quantity_name
 from server.version import SERVER_VERSION
-from server.wire import from_json, label, timestamp, to_json, value_of
+from server.wire import from_json, label, quantity_name, timestamp, to_json, value_of
 from server.worker.calls import WorkerContext
 from server.worker.compilation import compile_clock
 from server.worker.convert import from_law, to_law

@@ -31,9 +31,8 @@ from server import table
 from server.certificates import fit_key
 from server.period import Period
 from server.resources import beliefs_of, by_pk, dataset_of
-from server.services.conflicts import quantity_name
 from server.services.datasets import stored_columns
-from server.wire import from_json
+from server.wire import from_json, quantity_name
 from server.worker.convert import belief_law, to_law
 from server.worker.recent import Recent
 

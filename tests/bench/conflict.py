@@ -16,10 +16,11 @@ from tests.bench import machine
 from tests.bench.cases import SIZES, table
 from tests.end_to_end.conftest import Service
 
-__all__: list[str] = []
+__all__ = ["BELIEVED", "register"]
 
 _FIRST_SEED = 1500
-_BELIEVED = "channel_1"
+BELIEVED = "channel_1"
+"""The channel that beliefs are about."""
 
 
 def measure(parameters: int, data_sets: int, directory: Path) -> dict[str, Any]:
@@ -48,8 +49,8 @@ def measure(parameters: int, data_sets: int, directory: Path) -> dict[str, Any]:
     }
 
 
-def _analyse(client: Client, parameters: int, index: int, directory: Path) -> tuple[float, dict[str, float]]:
-    """Upload, register and believe; the seconds of the analysis, and of that of a second belief; worst diagnostics."""
+def register(client: Client, parameters: int, index: int, directory: Path) -> str:
+    """Upload a data set of its own and register the model on it; returns the id of both."""
     size, name = SIZES[parameters], f"set-{index}"
     data = table(parameters, seed=_FIRST_SEED + index)
     path = directory / f"{name}.csv"
@@ -70,11 +71,17 @@ def _analyse(client: Client, parameters: int, index: int, directory: Path) -> tu
         fourier_pairs=size.fourier_pairs,
         trend=size.trend,
     )
+    return name
+
+
+def _analyse(client: Client, parameters: int, index: int, directory: Path) -> tuple[float, dict[str, float]]:
+    """Upload, register and believe; the seconds of the analysis, and of that of a second belief; worst diagnostics."""
+    name = register(client, parameters, index, directory)
     took = []
     for session, mean in ((name, 0.5), (f"{name}-again", 0.4)):
         client.elicitation.create(session, model_id=name, client_confidence=0.7)
         client.elicitation.add_belief(
-            session, "belief", share_of_outcome(_BELIEVED), mean=mean, plus_minus=0.1, meaning="sd"
+            session, "belief", share_of_outcome(BELIEVED), mean=mean, plus_minus=0.1, meaning="sd"
         )
         client.elicitation.confirm(session)
         start = time.perf_counter()

@@ -339,6 +339,29 @@ def _conflict(result: Result) -> list[str]:
     ]
 
 
+def _latency(result: Result) -> list[str]:
+    head = ("call", "parameters", "calls", "median ms", "90 % ms", "worst ms", "first ms")
+    return [
+        "Through the client, by a service with one worker for calls; the limit of both is 1000 ms. Updates are of one",
+        "belief; decisions look up the model's fit, its certificate and the cost of a run, and are stored. The first",
+        "call comes to a worker that has done nothing of its kind; the very first waits for the worker to start.",
+        "",
+        *_table(
+            head,
+            [
+                [
+                    row["call"],
+                    str(row["parameters"]),
+                    str(row["calls"]),
+                    *(_number(1000.0 * row["seconds"][name]) for name in ("median", "90", "max")),
+                    _number(1000.0 * row["first_seconds"]),
+                ]
+                for row in result["rows"]
+            ],
+        ),
+    ]
+
+
 def _gradient(result: Result) -> list[str]:
     peaks = [row for row in result["rows"] if row["what"] == "peak"]
     rows = [row for row in result["rows"] if row["what"] == "gradient"]
@@ -905,6 +928,7 @@ _TABLES: Mapping[str, Callable[[Result], list[str]]] = {
     "rivals": _rivals,
     "single": _single,
     "conflict": _conflict,
+    "latency": _latency,
     "gradient": _gradient,
     "scaling": _scaling,
     "precision": _precision,
@@ -921,6 +945,7 @@ _TITLES = {
     "rivals": "Rivals",
     "single": "Single fits",
     "conflict": "Conflict analyses through the service",
+    "latency": "Short calls through the service",
     "gradient": "Gradients",
     "scaling": "Size of the data",
     "precision": "float32 against float64",

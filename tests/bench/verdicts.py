@@ -30,8 +30,8 @@ from engine.inference.precision import enable_float64
 from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import AdditiveMmm, Saturation, Table, prepare
 from engine.models.protocol import Seed
-from engine.priors.belief import Meaning, compile_mean_plus_minus
 from engine.priors.distribution import UNIT_INTERVAL, Distribution
+from engine.priors.moments import Meaning, fit_mean_plus_minus
 from tests.agreement import STATISTICS, differences, estimates
 from tests.bench import machine
 from tests.bench.accuracy import DATA_SETS, FORMS, MONTHS, File, Form
@@ -60,7 +60,7 @@ class Stated:
 
     def law(self, reference: Distribution) -> Distribution:
         """The belief as the service compiles it for a quantity with this reference prior."""
-        return compile_mean_plus_minus(self.mean, self.plus_minus, Meaning.SD, None, reference.support).distribution
+        return fit_mean_plus_minus(self.mean, self.plus_minus, Meaning.SD, None, reference.support).distribution
 
 
 @dataclass(frozen=True)

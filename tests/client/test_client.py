@@ -7,6 +7,7 @@ import asyncio
 import datetime
 import hashlib
 import inspect
+import math
 import shutil
 import subprocess
 import threading
@@ -177,6 +178,12 @@ def refuse(*refusals: Refusal, then: Any) -> Callable[..., Any]:
 
 
 STATED = {"mean": 0.5, "plus_minus": 0.1, "meaning": "sd"}
+THRESHOLDS: dict[str, Any] = {
+    "model_complexity": 20,
+    "bayes_factor": 30.0,
+    "business_impact": lb.usd(500_000),
+    "client_confidence": 0.0,
+}
 CUSTOM = model_pb2.ModelSpec(custom=model_pb2.CustomModelSpec(family="x/1"))
 EVERY_METHOD: list[tuple[str, Callable[[Any], Any], str]] = [
     ("datasets.get", lambda c: c.datasets.get("d"), "GetDataset"),
@@ -213,6 +220,18 @@ EVERY_METHOD: list[tuple[str, Callable[[Any], Any], str]] = [
         lambda c: c.elicitation.add_belief("s", "b", lb.share_of_outcome("x1"), **STATED),
         "AddBelief",
     ),
+    (
+        "elicitation.add_shares",
+        lambda c: c.elicitation.add_shares(
+            "s", "share_of_media", {"x1": (0.6, 0.1), "x2": (0.4, 0.1)}, meaning="sd", data_seen=False
+        ),
+        "AddShareBeliefs",
+    ),
+    (
+        "elicitation.feedback",
+        lambda c: c.elicitation.feedback("s", data_period_months=12, hold_out_months=3),
+        "GetElicitationFeedback",
+    ),
     ("elicitation.remove_belief", lambda c: c.elicitation.remove_belief("s", "b", etag="1"), "RemoveBelief"),
     (
         "elicitation.update",
@@ -220,12 +239,20 @@ EVERY_METHOD: list[tuple[str, Callable[[Any], Any], str]] = [
         "UpdateElicitationSession",
     ),
     ("elicitation.confirm", lambda c: c.elicitation.confirm("s", etag="1"), "ConfirmElicitationSession"),
+    ("elicitation.adopt_update", lambda c: c.elicitation.adopt_update("u", "s"), "AdoptPriorUpdate"),
     ("elicitation.get", lambda c: c.elicitation.get("s"), "GetElicitationSession"),
     ("elicitation.list", lambda c: c.elicitation.list(), "ListElicitationSessions"),
     ("elicitation.fit_prior", lambda c: c.elicitation.fit_prior("share_of_outcome", **STATED), "FitPrior"),
     ("conflicts.analyze", lambda c: c.conflicts.analyze("s", business_impact=lb.usd(2e6)), "AnalyzeConflict"),
     ("conflicts.get", lambda c: c.conflicts.get("a"), "GetConflict"),
     ("conflicts.list", lambda c: c.conflicts.list(session_id="s"), "ListConflicts"),
+    (
+        "conflicts.record_outcome",
+        lambda c: c.conflicts.record_outcome("a", "b", side="data", recorded_by="Ann"),
+        "RecordConflictOutcome",
+    ),
+    ("conflicts.outcomes", lambda c: c.conflicts.outcomes(analysis_id="a"), "ListConflictOutcomes"),
+    ("conflicts.outcome_report", lambda c: c.conflicts.outcome_report(), "GetOutcomeReport"),
     ("conflicts.curve", lambda c: c.conflicts.curve("k"), "GetEvidenceCurve"),
     ("sbc.start", lambda c: c.sbc.start(model_id="m", validation_type="quick"), "StartSbcRun"),
     ("sbc.get", lambda c: c.sbc.get("r"), "GetSbcRun"),
@@ -238,7 +265,15 @@ EVERY_METHOD: list[tuple[str, Callable[[Any], Any], str]] = [
         lambda c: c.sbc.check_necessity(model_complexity=12, conflict_severity="very strong"),
         "CheckSbcNecessity",
     ),
-    ("updates.propose", lambda c: c.updates.propose("s", update_strategy="evidence_weighted"), "UpdatePriors"),
+    (
+        "updates.propose",
+        lambda c: c.updates.propose("s", update_strategy="power_prior", power=0.5, project_to="log_normal"),
+        "UpdatePriors",
+    ),
+    ("sbc.policies", lambda c: c.sbc.policies(), "ListNecessityPolicies"),
+    ("sbc.create_policy", lambda c: c.sbc.create_policy(**THRESHOLDS, adopted_by="Ann"), "CreateNecessityPolicy"),
+    ("sbc.decisions", lambda c: c.sbc.decisions(), "ListNecessityDecisions"),
+    ("sbc.replay_policy", lambda c: c.sbc.replay_policy(**THRESHOLDS), "ReplayNecessityPolicy"),
     ("updates.get", lambda c: c.updates.get("u"), "GetPriorUpdate"),
     ("updates.list", lambda c: c.updates.list(session_id="s"), "ListPriorUpdates"),
     ("updates.accept", lambda c: c.updates.accept("u", etag="1", decided_by="Ann"), "AcceptPriorUpdate"),
@@ -282,6 +317,55 @@ def test_sync_and_async_have_the_same_methods(name: str) -> None:
 def test_the_table_of_methods_is_complete() -> None:
     public = {f"{name.lower()}.{method}" for name in NAMESPACES for method in _methods(getattr(client, name))}
     assert {name for name, _, _ in EVERY_METHOD} | ELSEWHERE == public
+
+
+async def test_held_out_months_and_exploratory_use_are_asked_for(served: Served) -> None:
+    months = {"data_period_months": 12, "hold_out_months": 6}
+    await done(served.client.conflicts.analyze("s", **months, exploratory=True))
+    await done(served.client.attribution.analyze("m", session_id="s", **months, exploratory=True))
+    await done(served.client.sbc.start(model_id="m", **months))
+    await done(served.client.sbc.run(model_id="m", **months))
+    await done(served.client.sbc.check_necessity(model_id="m", **months))
+    (conflict,) = served.service.named("AnalyzeConflict")
+    (attribution,) = served.service.named("AnalyzeAttribution")
+    (necessity,) = served.service.named("CheckSbcNecessity")
+    runs = [request.spec for request in served.service.named("StartSbcRun")]
+    assert len(runs) == 2
+    for request in (conflict, attribution, necessity, *runs):
+        assert (request.data_period_months, request.hold_out_months) == (12, 6)
+    assert conflict.exploratory
+    assert attribution.exploratory
+    await done(served.client.conflicts.analyze("s"))
+    assert not served.service.named("AnalyzeConflict")[1].HasField("hold_out_months")
+
+
+async def test_an_accepted_update_is_adopted_whole_or_by_the_belief(served: Served) -> None:
+    await done(served.client.elicitation.adopt_update("u", "s", model_id="m", projected=True, client_confidence=0.8))
+    (request,) = served.service.named("AdoptPriorUpdate")
+    assert (request.update_id, request.session_id, request.model_id) == ("u", "s", "m")
+    assert request.projected
+    assert request.client_confidence == 0.8
+    await done(served.client.elicitation.add_belief("s", "b", lb.roi("x"), updated_prior=("u", "old")))
+    (belief,) = served.service.named("AddBelief")
+    assert (belief.statement.updated_prior.update_id, belief.statement.updated_prior.belief_id) == ("u", "old")
+
+
+async def test_a_summary_states_its_days(served: Served) -> None:
+    for window in ((datetime.date(2023, 1, 1), datetime.date(2023, 12, 31)), ("2023-01-01", "2023-12-31")):
+        await done(
+            served.client.models.register_summary(
+                "m",
+                estimand=lb.roi("x1"),
+                estimate=1,
+                standard_error=1,
+                n_months=12,
+                reference_prior=lb.normal(0, 10),
+                window=window,
+            )
+        )
+    for request in served.service.named("RegisterModel"):
+        stated = request.spec.conjugate_normal.window
+        assert (stated.first_date, stated.last_date) == ("2023-01-01", "2023-12-31")
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -357,6 +441,32 @@ async def test_values_that_no_message_can_hold_are_invalid_arguments(
     with pytest.raises(lb.InvalidArgument):
         await done(call(served.client))
     assert served.service.seen == []
+
+
+def test_an_experiment_is_a_value_of_the_request_and_a_wrong_one_names_its_field() -> None:
+    about = lb.roi("tv")
+    lift = lb.experiment("lift", about, estimate=1.5, standard_error=0.2, first_date="2024-01-01", scope="12 regions")
+    request = lb.requests.update_priors(
+        "acme",
+        "s",
+        update_strategy="evidence_weighted",
+        min_evidence_strength=None,
+        analysis_id="",
+        experiments=[lift],
+        power=None,
+        robust_weight=None,
+        gate=False,
+        conservative_p_value=None,
+        project_to=None,
+        request_id=None,
+    )
+    assert request.without_gate
+    assert request.experiments[0].estimand == about
+    assert request.experiments[0].window.first_date == "2024-01-01"
+    assert not lb.experiment("lift", about, estimate=1.5, standard_error=0.2).HasField("window")
+    with pytest.raises(lb.InvalidArgument) as caught:
+        lb.experiment("lift", about, estimate="much", standard_error=0.2)  # type: ignore[arg-type]
+    assert [v.field for v in caught.value.violations] == ["estimate"]
 
 
 def test_mean_and_give_or_take_need_their_meaning() -> None:
@@ -1079,9 +1189,34 @@ async def test_a_value_of_another_kind_is_refused_with_its_field(
     assert served.service.seen == []
 
 
-async def test_the_window_of_a_necessity_check_is_sent(served: Served) -> None:
-    await done(served.client.sbc.check_necessity(model_id="m", data_period_months=12))
-    assert served.service.named("CheckSbcNecessity")[0].data_period_months == 12
+async def test_window_and_version_of_a_necessity_check_are_sent(served: Served) -> None:
+    await done(
+        served.client.sbc.check_necessity(
+            model_id="m", data_period_months=12, hold_out_months=3, policy_version=2, log_bayes_factor=math.inf
+        )
+    )
+    (request,) = served.service.named("CheckSbcNecessity")
+    assert (request.data_period_months, request.hold_out_months, request.policy_version) == (12, 3, 2)
+    assert request.log_bayes_factor == math.inf
+    assert not request.HasField("bayes_factor")
+
+
+async def test_a_confidence_of_zero_is_sent_and_a_missing_threshold_is_refused(served: Served) -> None:
+    await done(served.client.sbc.replay_policy(**THRESHOLDS))
+    (request,) = served.service.named("ReplayNecessityPolicy")
+    assert request.thresholds.HasField("client_confidence")
+    request.thresholds.ClearField("client_confidence")
+    assert [v.field for v in rules.check(request)] == ["thresholds.client_confidence"]
+
+
+async def test_an_outcome_by_experiment_needs_no_side(served: Served) -> None:
+    experiment = common_pb2.Experiment(
+        experiment_id="lift-1", estimand=lb.share_of_outcome("TV"), estimate=0.2, standard_error=0.05
+    )
+    await done(served.client.conflicts.record_outcome("a", "b", experiment=experiment, recorded_by="Ann"))
+    (request,) = served.service.named("RecordConflictOutcome")
+    assert request.side == conflict_pb2.OUTCOME_SIDE_UNSPECIFIED
+    assert request.experiment == experiment
 
 
 async def test_heartbeats_are_given_on_request_only(served: Served) -> None:

@@ -26,6 +26,7 @@ from liftos.bayes import (
 from liftos.bayes.v1 import common_pb2, conflict_pb2
 
 from server.wire import from_array
+from server.worker.convert import to_law
 from tests.end_to_end.examples import normal
 
 WEEKS = 110
@@ -100,6 +101,35 @@ def test_a_second_analysis_reads_the_stored_curves(client: Client) -> None:
     again = client.conflicts.analyze("derived", without_causes=True, timeout=300)
     assert [b.curve_id for b in again.beliefs] == [b.curve_id for b in first.beliefs]
     assert [b.bayes_factors for b in again.beliefs] == [b.bayes_factors for b in first.beliefs]
+
+
+def test_updated_beliefs_are_coupled_by_the_data_that_have_gone_into_them(client: Client) -> None:
+    separate = client.updates.propose("derived", update_strategy="conservative")
+    assert not separate.HasField("correlation")
+    update = client.updates.propose("derived", update_strategy="full_bayesian")
+    assert all(belief.changed for belief in update.beliefs)
+    between = from_array(update.correlation)
+    assert between.shape == (6, 6)
+    np.testing.assert_allclose(between, between.T)
+    np.testing.assert_allclose(np.diag(between), 1.0)
+    assert np.linalg.eigvalsh(between)[0] > -1e-9
+    # By importance weights p_client / p_ref over the stored draws, without any normal approximation.
+    analysis = next(client.conflicts.list(session_id="derived"))
+    coordinates, log_weights = [], 0.0
+    for belief in analysis.beliefs:
+        curve = client.conflicts.curve(belief.curve_id)
+        reference = to_law(curve.reference)
+        u = reference.support.to_unconstrained(from_array(curve.draws).ravel())
+        coordinates.append(u)
+        log_weights = log_weights + to_law(belief.prior).unconstrained_logpdf(u) - reference.unconstrained_logpdf(u)
+    weighted = np.cov(coordinates, aweights=np.exp(log_weights - np.max(log_weights)))
+    spread = np.sqrt(np.diag(weighted))
+    np.testing.assert_allclose(between, weighted / np.outer(spread, spread), atol=0.2)
+    assert np.abs(between - np.eye(6)).max() > 0.4
+    # With so little of the data's weight some posteriors would lie beyond the draws.
+    weak = client.updates.propose("derived", update_strategy="power_prior", power=0.01)
+    assert not weak.HasField("correlation")
+    assert weak.summary[-1].endswith("not every belief was updated.")
 
 
 def test_fits_under_beliefs_that_are_no_priors_are_not_implemented_and_name_the_belief(client: Client) -> None:

@@ -129,6 +129,10 @@ def test_an_update_is_blocked_without_calibration_and_attribution_shows_all_side
     assert incremental.data_side.mean == pytest.approx(share.data_side.mean * attribution.total_outcome, rel=1e-9)
     assert [belief.belief_id for belief in attribution.validation.conflicts] == ["x1-half"]
     assert any("essential" in sentence for sentence in attribution.validation.summary)
+    # The decision that stands in it is stored as that of the attribution.
+    newest = next(client.sbc.decisions(page_size=1))
+    assert newest.necessity == attribution.validation.sbc_necessity
+    assert (newest.source, newest.source_id) == (sbc_pb2.DECISION_SOURCE_ATTRIBUTION, attribution.attribution_id)
     total, baseline = attribution.total_media_share, attribution.baseline_share
     assert baseline.mean == pytest.approx(1.0 - total.mean)
     assert interval(baseline) == pytest.approx([1.0 - end for end in reversed(interval(total))])

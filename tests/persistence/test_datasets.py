@@ -92,6 +92,15 @@ async def test_chunks_are_read_from_any_offset(database: Database) -> None:
         assert await datasets.read_chunk(session, dataset, len(CONTENT)) is None
 
 
+@pytest.mark.parametrize(("start", "stop"), [(0, 10), (CHUNK - 3, CHUNK + 3), (5, len(CONTENT)), (CHUNK, 2 * CHUNK)])
+async def test_a_range_is_read_across_chunks(database: Database, start: int, stop: int) -> None:
+    dataset = await seal(database, await uploaded(database))
+    async with database.session() as session:
+        assert await datasets.read_range(session, dataset, start, stop) == CONTENT[start:stop]
+        with pytest.raises(datasets.ContentDamaged):
+            await datasets.read_range(session, dataset, start, len(CONTENT) + 1)
+
+
 async def test_a_chunk_that_leaves_a_gap_or_repeats_is_refused_with_the_right_offset(database: Database) -> None:
     dataset = await begin(database)
     await append(database, dataset, 0, b"abc")

@@ -75,10 +75,12 @@ async def test_a_stale_attempt_writes_nothing(database: Database, world: Any) ->
     assert job.end_time is not None
 
 
-async def test_a_failure_keeps_reason_message_and_field(database: Database, world: Any) -> None:
+async def test_a_failure_keeps_reason_message_field_and_metadata(database: Database, world: Any) -> None:
     async with database.session() as session:
         await jobs.claim(session, world.job.pk, 30)
-        assert await jobs.fail(session, world.job.pk, 1, "INSUFFICIENT_DATA", "too few rows", "data_period_months")
+        assert await jobs.fail(
+            session, world.job.pk, 1, "INSUFFICIENT_DATA", "too few rows", "data_period_months", {"rows": "3"}
+        )
     job = await current(database, world.job)
     assert (job.state, job.error_reason, job.error_message, job.error_field) == (
         "FAILED",
@@ -86,6 +88,7 @@ async def test_a_failure_keeps_reason_message_and_field(database: Database, worl
         "too few rows",
         "data_period_months",
     )
+    assert job.error_metadata == {"rows": "3"}
 
 
 async def test_an_ended_job_changes_no_more(database: Database, world: Any) -> None:

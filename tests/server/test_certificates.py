@@ -11,8 +11,9 @@ import pytest
 from persistence import jobs
 from persistence.database import Database
 from persistence.lookup import ensure_client
-from persistence.tables import Model, SbcValidation
-from server.certificates import certificate, deciding
+from persistence.tables import Dataset, Model, SbcValidation
+from server.certificates import Standing, certificate, deciding, reference_key, standing
+from server.period import Period
 
 KEY = "k"
 
@@ -101,3 +102,84 @@ def test_a_fail_is_undone_only_by_a_larger_run_that_ranked_what_failed() -> None
     assert deciding([both, run("PASS", 1001)]) is both
     asked_more = run("FAIL", 500, failing="PRIOR:log_likelihood PRIOR:a/b")
     assert deciding([asked_more, same]) is asked_more
+
+
+async def stands(
+    database: Database,
+    same_model: bool = True,
+    same_data: bool = True,
+    family: str = "f",
+    method: str = "PRODUCTION",
+    kind: str = "PASS",
+    key: str | None = None,
+) -> Standing:
+    """What calibration says of a model, when a run with these features is all there is."""
+    async with database.session() as session:
+        await ensure_client(session, "acme")
+        data = [
+            Dataset(
+                client_id="acme",
+                dataset_id=uuid.uuid4().hex,
+                columns=[],
+                row_count=1,
+                total_bytes=1,
+                fingerprint="f",
+            )
+            for _ in range(2)
+        ]
+        session.add_all(data)
+        await session.flush()
+        models = [
+            Model(
+                client_id="acme",
+                model_id=uuid.uuid4().hex,
+                family=of,
+                dataset_pk=dataset.pk,
+                spec={},
+                parameter_count=1,
+                model_hash=hashed,
+            )
+            for of, dataset, hashed in (("f", data[0], "h"), (family, data[0 if same_data else 1], "other"))
+        ]
+        session.add_all(models)
+        await session.flush()
+        job = await jobs.create(session, "acme", "SBC_RUN", b"", total=500)
+        session.add(
+            SbcValidation(
+                client_id="acme",
+                model_pk=models[0 if same_model else 1].pk,
+                job_pk=job.pk,
+                validation_type="POSTERIOR",
+                num_simulations=500,
+                data_period_months=24,
+                seed=1,
+                alpha=0.05,
+                shard_size=64,
+                certificate_key=key or await reference_key(session, models[0], Period()),
+                inference_method=method,
+                parts=[{"part": "POSTERIOR", "planned": [500], "quantities": None, "reported": 0}],
+                verdict_kind=kind,
+            )
+        )
+        await session.flush()
+        return await standing(session, models[0], Period())
+
+
+async def test_a_pass_holds_for_its_own_key_and_is_stale_for_every_other(database: Database) -> None:
+    exact = await stands(database)
+    assert (exact.passed, exact.posterior, exact.elsewhere) == (True, True, None)
+    # other priors, another window or version: another key
+    stale = await stands(database, key="other")
+    assert (stale.run, stale.passed, stale.posterior) == (None, False, False)
+    assert stale.elsewhere is not None
+    # a changed model is another model on the same data
+    assert (await stands(database, same_model=False, key="other")).elsewhere is not None
+    for unrelated in (
+        {"same_model": False, "same_data": False},
+        {"same_model": False, "family": "g"},
+        {"method": "LAPLACE"},
+        {"kind": "FAIL"},
+        {"kind": "INCONCLUSIVE"},
+    ):
+        found: Any = unrelated
+        assert (await stands(database, key="other", **found)) == Standing(None, False, None)

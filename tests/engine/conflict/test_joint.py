@@ -10,7 +10,7 @@ from scipy import stats
 
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.joint import joint_beliefs, joint_conflict
-from engine.conflict.shares import coherent_shares
+from engine.conflict.shares import DirichletShares, coherent_shares, correlated_log_ratios, log_ratios
 from engine.errors import InvalidInput
 from engine.priors.distribution import Beta, Distribution, Normal, Uniform
 
@@ -138,3 +138,75 @@ def test_silent_quantities_keep_their_reference_in_the_joint_data_side() -> None
     found = joint_beliefs([Normal(0.25, 0.1), Normal(0.5, 0.1)], curves, draws)
     assert found.effective_draws > 6000
     assert found.conflict.d2 < 1.0
+
+
+def test_a_correlation_of_the_beliefs_enters_their_covariance() -> None:
+    draws = np.random.default_rng(12).multivariate_normal([0.36, 0.31], 0.01 * np.eye(2), 6400).T
+    curves = [EvidenceCurve.from_draws(row.reshape(16, -1), FLAT, 24.0) for row in draws]
+    priors = [Normal(0.5, 0.1), Normal(0.45, 0.1)]
+    data = np.cov(draws)
+    d = draws.mean(axis=1) - [0.5, 0.45]
+    for r in (0.0, 0.8, -0.8):
+        found = joint_beliefs(priors, curves, draws, correlation=[[1.0, r], [r, 1.0]])
+        by_hand = d @ np.linalg.solve(0.01 * np.array([[1.0, r], [r, 1.0]]) + data, d)
+        assert found.conflict.d2 == pytest.approx(by_hand, rel=1e-3)
+    with pytest.raises(InvalidInput, match="correlation"):
+        joint_beliefs(priors, curves, draws, correlation=[[1.0, 2.0], [2.0, 1.0]])
+
+
+@pytest.mark.parametrize("alpha", [(5.0, 3.0, 2.0), (0.8, 4.0, 9.0, 1.5)])
+def test_the_log_ratios_of_a_dirichlet_law_have_exact_moments(alpha: tuple[float, ...]) -> None:
+    shares = np.random.default_rng(13).dirichlet(alpha, 400_000).T
+    mean, cov = DirichletShares(tuple(range(len(alpha))), alpha).log_ratio_moments()
+    found = log_ratios(shares)
+    np.testing.assert_allclose(found.mean(axis=1), mean, atol=0.02)
+    np.testing.assert_allclose(np.cov(found), cov, rtol=0.03)
+
+
+def test_shares_that_were_stated_together_and_agree_with_the_data_are_no_conflict() -> None:
+    alpha = (6.0, 3.0, 2.0)
+    draws = np.random.default_rng(14).dirichlet([60.0, 30.0, 20.0], 6400).T
+    whole = DirichletShares((0, 1, 2), alpha)
+    found = _with_groups([Beta(6.0, 5.0), Beta(3.0, 8.0), Beta(2.0, 9.0)], draws, [whole], (0, 1, 2))
+    assert found.conflict.df == 2
+    assert found.conflict.d2 < 0.5
+    assert [one.df for one in found.without if one is not None] == [1, 1, 1]
+
+
+def test_shares_with_a_rest_have_a_ratio_each_and_the_order_does_not_matter() -> None:
+    # The rest is the baseline: shares of outcome of two channels and 70 % of nothing; radio is far too high.
+    draws = np.random.default_rng(15).dirichlet([80.0, 20.0, 300.0], 6400).T[:2]
+    priors: list[Distribution] = [Beta(4.0, 16.0), Beta(8.0, 12.0)]
+    found = _with_groups(priors, draws, [DirichletShares((0, 1), (4.0, 8.0, 8.0))])
+    assert found.conflict.df == 2
+    turned = _with_groups(priors[::-1], draws[::-1], [DirichletShares((1, 0), (4.0, 8.0, 8.0))])
+    assert turned.conflict.d2 == pytest.approx(found.conflict.d2, rel=1e-9)
+    assert turned.conflict.worst_direction[::-1] == pytest.approx(found.conflict.worst_direction, abs=1e-9)
+    assert found.conflict.worst_direction[1] < -0.9
+
+
+def _with_groups(
+    priors: list[Distribution], draws: np.ndarray, groups: list[DirichletShares], whole: tuple[int, ...] = ()
+):
+    curves = [EvidenceCurve.from_draws(row.reshape(16, -1), Uniform(0.0, 1.0), 24.0) for row in draws]
+    return joint_beliefs(priors, curves, draws, whole, groups=groups)
+
+
+def test_the_logits_of_two_shares_that_sum_to_one_are_each_others_opposite() -> None:
+    assert DirichletShares((0, 1), (3.0, 2.0)).logit_correlation()[0, 1] == pytest.approx(-1.0, abs=1e-9)
+    with_rest = DirichletShares((0, 1), (3.0, 2.0, 5.0)).logit_correlation()
+    assert -1.0 < with_rest[0, 1] < 0.0
+
+
+def test_correlated_shares_are_compared_as_their_correlation_has_them() -> None:
+    # Logits so small that log share = logit: the log-ratio is their difference.
+    mean, cov = correlated_log_ratios([-12.0, -11.0], [[0.04, 0.03], [0.03, 0.09]])
+    assert mean == pytest.approx([-1.0], abs=0.01)
+    assert cov == pytest.approx(np.array([[0.07]]), rel=0.02)
+
+
+@pytest.mark.parametrize("alpha", [(1.0,), (1.0, 2.0, 3.0, 4.0), (1.0, 0.0), (1.0, math.nan)])
+def test_parameters_that_no_dirichlet_law_has_are_refused(alpha: tuple[float, ...]) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        DirichletShares((0, 1), alpha)
+    assert caught.value.field == "alpha"

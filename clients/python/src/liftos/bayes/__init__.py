@@ -25,6 +25,7 @@ from liftos.bayes.values import (
     beta,
     coefficient,
     estimand,
+    experiment,
     gamma,
     half_life,
     half_normal,
@@ -70,6 +71,7 @@ __all__ = [
     # parts of requests
     "channel",
     "control",
+    "experiment",
     "money",
     "usd",
     # distributions

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import grpc
 from google.protobuf.message import Message
@@ -27,7 +28,7 @@ from liftos.bayes.v1 import (
     sbc_pb2,
     system_pb2,
 )
-from liftos.bayes.values import statement
+from liftos.bayes.values import Stated, statement
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
@@ -285,16 +286,22 @@ class AsyncModels(_Namespace):
         standard_error: float,
         n_months: int,
         reference_prior: common_pb2.Distribution,
+        window: tuple[datetime.date | str, datetime.date | str] | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> model_pb2.Model:
-        """Register a summary-level model: an estimate with its standard error stands for the data."""
+        """Register a summary-level model: an estimate with its standard error stands for the data.
+
+        `window`: first and last day of the data behind it; without them two summaries of one quantity are taken for
+        the same data.
+        """
         spec = requests.summary_spec(
             estimand=estimand,
             estimate=estimate,
             standard_error=standard_error,
             n_months=n_months,
             reference_prior=reference_prior,
+            window=window,
         )
         return await self.register(model_id, spec, timeout=timeout, request_id=request_id)
 
@@ -340,43 +347,90 @@ class AsyncElicitation(_Namespace):
         belief_id: str,
         estimand: common_pb2.Estimand,
         *,
-        mean: float | None = None,
-        plus_minus: float | None = None,
-        meaning: str | int | None = None,
-        level: float | None = None,
-        quantiles: Mapping[float, float] | None = None,
-        distribution: common_pb2.Distribution | None = None,
         wording: str = "",
         stated_by: str = "",
         role: Name = None,
+        data_seen: bool | None = None,
         timeout: float | None = None,
         request_id: str | None = None,
+        **stated: Unpack[Stated],
     ) -> elicitation_pb2.Belief:
         """Add a belief and return it as compiled.
 
-        It is stated as `mean` ± `plus_minus` with its `meaning` (`"sd"`, or `"interval_half_width"` with `level`), as
-        `quantiles` {probability: value}, or as a `distribution`; see `statement`.
+        It is stated in one of the forms that `liftos.bayes.values.Stated` describes: as `mean` ± `plus_minus` with its
+        `meaning`, as `quantiles`, a `range` with its `probability`, a `roulette`, `mode_and_bounds`, a `distribution`,
+        a `pooled` belief of several experts, or the `updated_prior` that an accepted update left; all but the last
+        three perhaps with a `family`. `data_seen`: whether
+        whoever states it had seen the data.
         """
-        stated = statement(
-            mean=mean,
-            plus_minus=plus_minus,
-            meaning=meaning,
-            level=level,
-            quantiles=quantiles,
-            distribution=distribution,
-        )
         request = requests.add_belief(
             self._id,
             session_id,
             belief_id,
             estimand,
-            stated,
+            statement(**stated),
             wording=wording,
             stated_by=stated_by,
             role=role,
+            data_seen=data_seen,
             request_id=request_id,
         )
         return (await self._on.unary(self._stubs.elicitation.AddBelief, request, timeout)).belief
+
+    async def add_shares(
+        self,
+        session_id: str,
+        quantity: str | int,
+        shares: Mapping[str, tuple[float, float]],
+        *,
+        meaning: str | int,
+        level: float | None = None,
+        belief_ids: Mapping[str, str] | None = None,
+        wording: str = "",
+        stated_by: str = "",
+        data_seen: bool | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> elicitation_pb2.ElicitationSession:
+        """Add beliefs about the shares of several channels at once, so that they sum to one.
+
+        `quantity` is `"share_of_media"`, with every channel of the model, or `"share_of_outcome"`, with any; `shares`
+        {channel: (mean, plus_minus)} with one `meaning` for all. A belief is named like its channel unless
+        `belief_ids` {channel: belief_id} says otherwise.
+        """
+        request = requests.add_shares(
+            self._id,
+            session_id,
+            quantity,
+            shares,
+            meaning=meaning,
+            level=level,
+            belief_ids=belief_ids,
+            wording=wording,
+            stated_by=stated_by,
+            data_seen=data_seen,
+            request_id=request_id,
+        )
+        return (await self._on.unary(self._stubs.elicitation.AddShareBeliefs, request, timeout)).session
+
+    async def feedback(
+        self,
+        session_id: str,
+        *,
+        data_period_months: int | None = None,
+        hold_out_months: int | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> elicitation_pb2.ElicitationFeedback:
+        """What the beliefs of a session imply together, before they meet the data of a trailing window."""
+        request = requests.elicitation_feedback(
+            self._id,
+            session_id,
+            data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
+            request_id=request_id,
+        )
+        return (await self._on.unary(self._stubs.elicitation.GetElicitationFeedback, request, timeout)).feedback
 
     async def remove_belief(
         self,
@@ -421,6 +475,33 @@ class AsyncElicitation(_Namespace):
         request = requests.confirm_session(self._id, session_id, etag=version, request_id=request_id)
         return (await self._on.unary(self._stubs.elicitation.ConfirmElicitationSession, request, timeout)).session
 
+    async def adopt_update(
+        self,
+        update_id: str,
+        session_id: str,
+        *,
+        model_id: str = "",
+        projected: bool = False,
+        client_confidence: float | None = None,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> elicitation_pb2.ElicitationSession:
+        """Open a session whose beliefs are the priors of an accepted update, to be confirmed and met by other data.
+
+        `model_id`: the model that it is about, by default that of the update. `projected`: take the projections of
+        the priors on one family.
+        """
+        request = requests.adopt_update(
+            self._id,
+            update_id,
+            session_id,
+            model_id=model_id,
+            projected=projected,
+            client_confidence=client_confidence,
+            request_id=request_id,
+        )
+        return (await self._on.unary(self._stubs.elicitation.AdoptPriorUpdate, request, timeout)).session
+
     async def get(self, session_id: str, *, timeout: float | None = None) -> elicitation_pb2.ElicitationSession:
         """A session with its beliefs."""
         request = requests.get_session(self._id, session_id)
@@ -439,24 +520,11 @@ class AsyncElicitation(_Namespace):
         self,
         quantity: str | int,
         *,
-        mean: float | None = None,
-        plus_minus: float | None = None,
-        meaning: str | int | None = None,
-        level: float | None = None,
-        quantiles: Mapping[float, float] | None = None,
-        distribution: common_pb2.Distribution | None = None,
         timeout: float | None = None,
+        **stated: Unpack[Stated],
     ) -> elicitation_pb2.FitPriorResponse:
         """Compile a statement about a quantity (`"roi"`, …) without storing it; the statement is as in `add_belief`."""
-        stated = statement(
-            mean=mean,
-            plus_minus=plus_minus,
-            meaning=meaning,
-            level=level,
-            quantiles=quantiles,
-            distribution=distribution,
-        )
-        request = requests.fit_prior(self._id, quantity, stated)
+        request = requests.fit_prior(self._id, quantity, statement(**stated))
         return await self._on.unary(self._stubs.elicitation.FitPrior, request, timeout)
 
 
@@ -468,11 +536,13 @@ class AsyncConflicts(_Namespace):
         session_id: str,
         *,
         data_period_months: int | None = None,
+        hold_out_months: int | None = None,
         confidence_threshold: float | None = None,
         business_impact: common_pb2.Money | None = None,
         expert_session_id: str = "",
         replicates: int | None = None,
         without_causes: bool = False,
+        exploratory: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> conflict_pb2.ConflictAnalysis:
@@ -480,18 +550,21 @@ class AsyncConflicts(_Namespace):
 
         `expert_session_id`: another confirmed session on the model, whose beliefs are compared with this one's.
         `replicates`: data sets to replicate for the replicated-data p-value. `without_causes`: do not look for other
-        causes of a strong conflict. When the timeout is over, DeadlineExceeded has reason STILL_RUNNING; the same
-        `request_id` finds the analysis.
+        causes of a strong conflict. `hold_out_months`: months at the end of the data to leave for later.
+        `exploratory`: go on although a prior has seen rows of the window; the result is stamped. When the timeout is
+        over, DeadlineExceeded has reason STILL_RUNNING; the same `request_id` finds the analysis.
         """
         request = requests.analyze_conflict(
             self._id,
             session_id,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
             confidence_threshold=confidence_threshold,
             business_impact=business_impact,
             expert_session_id=expert_session_id,
             replicates=replicates,
             without_causes=without_causes,
+            exploratory=exploratory,
             request_id=request_id,
         )
         return (await self._on.unary(self._stubs.conflicts.AnalyzeConflict, request, timeout)).analysis
@@ -509,6 +582,48 @@ class AsyncConflicts(_Namespace):
         async for page in self._on.pages(self._stubs.conflicts.ListConflicts, request, timeout):
             for item in page.analyses:
                 yield item
+
+    async def record_outcome(
+        self,
+        analysis_id: str,
+        belief_id: str,
+        *,
+        recorded_by: str,
+        side: Name = None,
+        experiment: common_pb2.Experiment | None = None,
+        reason: str = "",
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> conflict_pb2.ConflictOutcome:
+        """Record in whose favour the conflict of a belief was resolved; earlier records stay.
+
+        With an `experiment` the side may be left out: it is the one that the experiment's estimate is nearer to.
+        """
+        request = requests.record_outcome(
+            self._id,
+            analysis_id,
+            belief_id,
+            side=side,
+            experiment=experiment,
+            reason=reason,
+            recorded_by=recorded_by,
+            request_id=request_id,
+        )
+        return (await self._on.unary(self._stubs.conflicts.RecordConflictOutcome, request, timeout)).outcome
+
+    async def outcomes(
+        self, *, analysis_id: str = "", page_size: int = 0, timeout: float | None = None
+    ) -> AsyncIterator[conflict_pb2.ConflictOutcome]:
+        """All recorded outcomes, or those of an analysis, newest first, fetched page by page."""
+        request = requests.list_outcomes(self._id, analysis_id, page_size)
+        async for page in self._on.pages(self._stubs.conflicts.ListConflictOutcomes, request, timeout):
+            for item in page.outcomes:
+                yield item
+
+    async def outcome_report(self, *, timeout: float | None = None) -> conflict_pb2.GetOutcomeReportResponse:
+        """How often the data were right, by severity."""
+        request = requests.outcome_report(self._id)
+        return await self._on.unary(self._stubs.conflicts.GetOutcomeReport, request, timeout)
 
     async def curve(self, curve_id: str, *, timeout: float | None = None) -> conflict_pb2.EvidenceCurve:
         """A stored evidence curve."""
@@ -626,6 +741,7 @@ class AsyncSbc(_Namespace):
         validation_type: Name = None,
         num_simulations: int | None = None,
         data_period_months: int | None = None,
+        hold_out_months: int | None = None,
         seed: int | None = None,
         stop_on_fail: bool = False,
         alpha: float | None = None,
@@ -644,6 +760,7 @@ class AsyncSbc(_Namespace):
             validation_type=validation_type,
             num_simulations=num_simulations,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
             seed=seed,
             stop_on_fail=stop_on_fail,
             alpha=alpha,
@@ -663,6 +780,7 @@ class AsyncSbc(_Namespace):
         validation_type: Name = None,
         num_simulations: int | None = None,
         data_period_months: int | None = None,
+        hold_out_months: int | None = None,
         seed: int | None = None,
         stop_on_fail: bool = False,
         alpha: float | None = None,
@@ -680,6 +798,7 @@ class AsyncSbc(_Namespace):
             validation_type=validation_type,
             num_simulations=num_simulations,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
             seed=seed,
             stop_on_fail=stop_on_fail,
             alpha=alpha,
@@ -758,25 +877,84 @@ class AsyncSbc(_Namespace):
         *,
         model_complexity: int | None = None,
         bayes_factor: float | None = None,
+        log_bayes_factor: float | None = None,
         conflict_severity: Name = None,
         business_impact: common_pb2.Money | None = None,
         client_confidence: float | None = None,
         model_id: str = "",
         data_period_months: int | None = None,
+        hold_out_months: int | None = None,
+        policy_version: int | None = None,
         timeout: float | None = None,
     ) -> sbc_pb2.SbcNecessity:
-        """Decide whether simulation-based calibration is essential; an input that is not given is missing, not zero."""
+        """Decide whether simulation-based calibration is essential; an input that is not given is missing, not zero.
+
+        `log_bayes_factor` is for factors that overflow. `policy_version` decides under an older version of the policy.
+        """
         request = requests.check_necessity(
             self._id,
             model_complexity=model_complexity,
             bayes_factor=bayes_factor,
+            log_bayes_factor=log_bayes_factor,
             conflict_severity=conflict_severity,
             business_impact=business_impact,
             client_confidence=client_confidence,
             model_id=model_id,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
+            policy_version=policy_version,
         )
         return (await self._on.unary(self._stubs.sbc.CheckSbcNecessity, request, timeout)).necessity
+
+    async def policies(
+        self, *, page_size: int = 0, timeout: float | None = None
+    ) -> AsyncIterator[sbc_pb2.NecessityPolicy]:
+        """All versions of the policy, the one in force first, the built-in one last, fetched page by page."""
+        request = requests.list_policies(self._id, page_size)
+        async for page in self._on.pages(self._stubs.sbc.ListNecessityPolicies, request, timeout):
+            for item in page.policies:
+                yield item
+
+    async def create_policy(
+        self,
+        *,
+        model_complexity: int,
+        bayes_factor: float,
+        business_impact: common_pb2.Money,
+        client_confidence: float,
+        adopted_by: str,
+        reason: str = "",
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> sbc_pb2.NecessityPolicy:
+        """Put new thresholds in force for the decisions from now on; `replay_policy` shows first what they would do."""
+        wanted = requests.thresholds(model_complexity, bayes_factor, business_impact, client_confidence)
+        request = requests.create_policy(self._id, wanted, adopted_by=adopted_by, reason=reason, request_id=request_id)
+        return (await self._on.unary(self._stubs.sbc.CreateNecessityPolicy, request, timeout)).policy
+
+    async def decisions(
+        self, *, page_size: int = 0, timeout: float | None = None
+    ) -> AsyncIterator[sbc_pb2.StoredDecision]:
+        """All stored decisions, newest first, fetched page by page."""
+        request = requests.list_decisions(self._id, page_size)
+        async for page in self._on.pages(self._stubs.sbc.ListNecessityDecisions, request, timeout):
+            for item in page.decisions:
+                yield item
+
+    async def replay_policy(
+        self,
+        *,
+        model_complexity: int,
+        bayes_factor: float,
+        business_impact: common_pb2.Money,
+        client_confidence: float,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> sbc_pb2.ReplayNecessityPolicyResponse:
+        """Make all past decisions again under other thresholds and return those that differ; changes nothing."""
+        wanted = requests.thresholds(model_complexity, bayes_factor, business_impact, client_confidence)
+        request = requests.replay_policy(self._id, wanted, request_id=request_id)
+        return await self._on.unary(self._stubs.sbc.ReplayNecessityPolicy, request, timeout)
 
 
 class AsyncUpdates(_Namespace):
@@ -788,15 +966,35 @@ class AsyncUpdates(_Namespace):
         *,
         update_strategy: Name = None,
         min_evidence_strength: float | None = None,
+        analysis_id: str = "",
+        experiments: Sequence[common_pb2.Experiment] = (),
+        power: float | None = None,
+        robust_weight: float | None = None,
+        gate: bool = True,
+        conservative_p_value: float | None = None,
+        project_to: Name = None,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> prior_update_pb2.PriorUpdate:
-        """Recommend an update for every belief of a session, from its latest conflict analysis."""
+        """Recommend an update for every belief of a session.
+
+        From the analysis with this id, or the latest successful one that is not exploratory; `experiments` count beside
+        its data. `power` is for `"power_prior"` alone, `robust_weight` for `"robust_mixture"`, `gate=False` (mix at any
+        evidence) for `"evidence_weighted"`, `conservative_p_value` for `"conservative"`. `project_to` asks for the
+        nearest distribution of a family beside the update, for example `"normal"`.
+        """
         request = requests.update_priors(
             self._id,
             session_id,
             update_strategy=update_strategy,
             min_evidence_strength=min_evidence_strength,
+            analysis_id=analysis_id,
+            experiments=experiments,
+            power=power,
+            robust_weight=robust_weight,
+            gate=gate,
+            conservative_p_value=conservative_p_value,
+            project_to=project_to,
             request_id=request_id,
         )
         return (await self._on.unary(self._stubs.updates.UpdatePriors, request, timeout)).update
@@ -863,7 +1061,9 @@ class AsyncAttribution(_Namespace):
         include_bayesian_validation: bool = False,
         start_sbc: bool = False,
         data_period_months: int | None = None,
+        hold_out_months: int | None = None,
         business_impact: common_pb2.Money | None = None,
+        exploratory: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> attribution_pb2.Attribution:
@@ -879,7 +1079,9 @@ class AsyncAttribution(_Namespace):
             include_bayesian_validation=include_bayesian_validation,
             start_sbc=start_sbc,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
             business_impact=business_impact,
+            exploratory=exploratory,
             request_id=request_id,
         )
         return (await self._on.unary(self._stubs.attribution.AnalyzeAttribution, request, timeout)).attribution

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 from google.protobuf import field_mask_pb2
@@ -21,7 +22,7 @@ from liftos.bayes.v1 import (
     prior_update_pb2,
     sbc_pb2,
 )
-from liftos.bayes.values import built, enum_value, python_values
+from liftos.bayes.values import built, enum_value, mean_plus_minus, python_values
 
 M = TypeVar("M", bound=Message)
 Name: TypeAlias = str | int | None
@@ -162,6 +163,7 @@ def summary_spec(
     standard_error: float,
     n_months: int,
     reference_prior: common_pb2.Distribution,
+    window: tuple[datetime.date | str, datetime.date | str] | None = None,
 ) -> model_pb2.ModelSpec:
     """Specification of the summary-level conjugate model; see `models.register_summary`."""
     with python_values():
@@ -172,8 +174,13 @@ def summary_spec(
                 standard_error=standard_error,
                 n_months=n_months,
                 reference_prior=reference_prior,
+                window=None if window is None else _date_range(*window),
             )
         )
+
+
+def _date_range(first: datetime.date | str, last: datetime.date | str) -> common_pb2.DateRange:
+    return common_pb2.DateRange(first_date=str(first), last_date=str(last))
 
 
 def register_model(
@@ -258,6 +265,7 @@ def add_belief(
     wording: str,
     stated_by: str,
     role: Name,
+    data_seen: bool | None,
     request_id: str | None,
 ) -> elicitation_pb2.AddBeliefRequest:
     """Ask for a belief to be added."""
@@ -272,6 +280,64 @@ def add_belief(
             wording=wording,
             stated_by=stated_by,
             role=elicitation_pb2.BeliefRole.ValueType(enum_value(elicitation_pb2.BeliefRole, role, "role")),
+            data_seen=data_seen,
+        )
+
+
+def add_shares(
+    client_id: str,
+    session_id: str,
+    quantity: str | int,
+    shares: Mapping[str, tuple[float, float]],
+    *,
+    meaning: str | int,
+    level: float | None,
+    belief_ids: Mapping[str, str] | None,
+    wording: str,
+    stated_by: str,
+    data_seen: bool | None,
+    request_id: str | None,
+) -> elicitation_pb2.AddShareBeliefsRequest:
+    """Ask for shares of several channels to be added together."""
+    with python_values():
+        return elicitation_pb2.AddShareBeliefsRequest(
+            request_id=fresh(request_id),
+            client_id=client_id,
+            session_id=session_id,
+            quantity=common_pb2.Quantity.ValueType(enum_value(common_pb2.Quantity, quantity, "quantity")),
+            shares=[
+                elicitation_pb2.ChannelShare(
+                    belief_id=(belief_ids or {}).get(name, name),
+                    channel=name,
+                    share=mean_plus_minus(
+                        f"shares[{index}].share",
+                        {"mean": mean, "plus_minus": plus_minus, "meaning": meaning, "level": level},
+                    ),
+                )
+                for index, (name, (mean, plus_minus)) in enumerate(shares.items())
+            ],
+            wording=wording,
+            stated_by=stated_by,
+            data_seen=data_seen,
+        )
+
+
+def elicitation_feedback(
+    client_id: str,
+    session_id: str,
+    *,
+    data_period_months: int | None,
+    hold_out_months: int | None,
+    request_id: str | None,
+) -> elicitation_pb2.GetElicitationFeedbackRequest:
+    """Ask what the beliefs of a session imply."""
+    with python_values():
+        return elicitation_pb2.GetElicitationFeedbackRequest(
+            client_id=client_id,
+            session_id=session_id,
+            data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
+            request_id=fresh(request_id),
         )
 
 
@@ -295,6 +361,29 @@ def confirm_session(
         )
 
 
+def adopt_update(
+    client_id: str,
+    update_id: str,
+    session_id: str,
+    *,
+    model_id: str,
+    projected: bool,
+    client_confidence: float | None,
+    request_id: str | None,
+) -> elicitation_pb2.AdoptPriorUpdateRequest:
+    """Ask for a session with the priors of an accepted update."""
+    with python_values():
+        return elicitation_pb2.AdoptPriorUpdateRequest(
+            request_id=fresh(request_id),
+            client_id=client_id,
+            update_id=update_id,
+            session_id=session_id,
+            model_id=model_id,
+            projected=projected,
+            client_confidence=client_confidence,
+        )
+
+
 def fit_prior(
     client_id: str, quantity: str | int, statement: elicitation_pb2.BeliefStatement
 ) -> elicitation_pb2.FitPriorRequest:
@@ -315,11 +404,13 @@ def analyze_conflict(
     session_id: str,
     *,
     data_period_months: int | None,
+    hold_out_months: int | None,
     confidence_threshold: float | None,
     business_impact: common_pb2.Money | None,
     expert_session_id: str,
     replicates: int | None,
     without_causes: bool,
+    exploratory: bool,
     request_id: str | None,
 ) -> conflict_pb2.AnalyzeConflictRequest:
     """Ask for a conflict analysis."""
@@ -329,11 +420,13 @@ def analyze_conflict(
             client_id=client_id,
             session_id=session_id,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
             confidence_threshold=confidence_threshold,
             business_impact=business_impact,
             expert_session_id=expert_session_id,
             replicates=replicates,
             without_causes=without_causes,
+            exploratory=exploratory,
         )
 
 
@@ -347,6 +440,46 @@ def list_conflicts(client_id: str, session_id: str, page_size: int) -> conflict_
     """Ask for the first page of conflict analyses."""
     with python_values():
         return conflict_pb2.ListConflictsRequest(client_id=client_id, session_id=session_id, page_size=page_size)
+
+
+def record_outcome(
+    client_id: str,
+    analysis_id: str,
+    belief_id: str,
+    *,
+    side: Name,
+    experiment: common_pb2.Experiment | None,
+    reason: str,
+    recorded_by: str,
+    request_id: str | None,
+) -> conflict_pb2.RecordConflictOutcomeRequest:
+    """Ask for an outcome to be recorded."""
+    return built(
+        conflict_pb2.RecordConflictOutcomeRequest,
+        "",
+        request_id=fresh(request_id),
+        client_id=client_id,
+        analysis_id=analysis_id,
+        belief_id=belief_id,
+        side=conflict_pb2.OutcomeSide.ValueType(enum_value(conflict_pb2.OutcomeSide, side, "side")),
+        experiment=experiment,
+        reason=reason,
+        recorded_by=recorded_by,
+    )
+
+
+def list_outcomes(client_id: str, analysis_id: str, page_size: int) -> conflict_pb2.ListConflictOutcomesRequest:
+    """Ask for the first page of outcomes."""
+    with python_values():
+        return conflict_pb2.ListConflictOutcomesRequest(
+            client_id=client_id, analysis_id=analysis_id, page_size=page_size
+        )
+
+
+def outcome_report(client_id: str) -> conflict_pb2.GetOutcomeReportRequest:
+    """Ask for the report on outcomes."""
+    with python_values():
+        return conflict_pb2.GetOutcomeReportRequest(client_id=client_id)
 
 
 def get_curve(client_id: str, curve_id: str) -> conflict_pb2.GetEvidenceCurveRequest:
@@ -365,6 +498,7 @@ def run_spec(
     validation_type: Name,
     num_simulations: int | None,
     data_period_months: int | None,
+    hold_out_months: int | None,
     seed: int | None,
     stop_on_fail: bool,
     alpha: float | None,
@@ -385,6 +519,7 @@ def run_spec(
         ),
         num_simulations=num_simulations,
         data_period_months=data_period_months,
+        hold_out_months=hold_out_months,
         seed=seed,
         stop_on_fail=stop_on_fail,
         alpha=alpha,
@@ -467,11 +602,14 @@ def check_necessity(
     *,
     model_complexity: int | None,
     bayes_factor: float | None,
+    log_bayes_factor: float | None,
     conflict_severity: Name,
     business_impact: common_pb2.Money | None,
     client_confidence: float | None,
     model_id: str,
     data_period_months: int | None,
+    hold_out_months: int | None,
+    policy_version: int | None,
 ) -> sbc_pb2.CheckSbcNecessityRequest:
     """Ask whether simulation-based calibration is essential."""
     return built(
@@ -480,6 +618,7 @@ def check_necessity(
         client_id=client_id,
         model_complexity=model_complexity,
         bayes_factor=bayes_factor,
+        log_bayes_factor=log_bayes_factor,
         conflict_severity=sbc_pb2.ConflictSeverity.ValueType(
             enum_value(sbc_pb2.ConflictSeverity, conflict_severity, "conflict_severity")
         ),
@@ -487,7 +626,60 @@ def check_necessity(
         client_confidence=client_confidence,
         model_id=model_id,
         data_period_months=data_period_months,
+        hold_out_months=hold_out_months,
+        policy_version=policy_version,
     )
+
+
+def thresholds(
+    model_complexity: int, bayes_factor: float, business_impact: common_pb2.Money, client_confidence: float
+) -> sbc_pb2.NecessityThresholds:
+    """Thresholds of the policy; all four, since leaving one out would be a decision too."""
+    return built(
+        sbc_pb2.NecessityThresholds,
+        "thresholds",
+        model_complexity=model_complexity,
+        bayes_factor=bayes_factor,
+        business_impact=business_impact,
+        client_confidence=client_confidence,
+    )
+
+
+def create_policy(
+    client_id: str,
+    wanted: sbc_pb2.NecessityThresholds,
+    *,
+    adopted_by: str,
+    reason: str,
+    request_id: str | None,
+) -> sbc_pb2.CreateNecessityPolicyRequest:
+    """Ask for a new version of the policy."""
+    with python_values():
+        return sbc_pb2.CreateNecessityPolicyRequest(
+            request_id=fresh(request_id), client_id=client_id, thresholds=wanted, adopted_by=adopted_by, reason=reason
+        )
+
+
+def list_policies(client_id: str, page_size: int) -> sbc_pb2.ListNecessityPoliciesRequest:
+    """Ask for the first page of versions of the policy."""
+    with python_values():
+        return sbc_pb2.ListNecessityPoliciesRequest(client_id=client_id, page_size=page_size)
+
+
+def list_decisions(client_id: str, page_size: int) -> sbc_pb2.ListNecessityDecisionsRequest:
+    """Ask for the first page of stored decisions."""
+    with python_values():
+        return sbc_pb2.ListNecessityDecisionsRequest(client_id=client_id, page_size=page_size)
+
+
+def replay_policy(
+    client_id: str, wanted: sbc_pb2.NecessityThresholds, *, request_id: str | None
+) -> sbc_pb2.ReplayNecessityPolicyRequest:
+    """Ask for past decisions under other thresholds."""
+    with python_values():
+        return sbc_pb2.ReplayNecessityPolicyRequest(
+            client_id=client_id, thresholds=wanted, request_id=fresh(request_id)
+        )
 
 
 # Prior updates
@@ -499,6 +691,13 @@ def update_priors(
     *,
     update_strategy: Name,
     min_evidence_strength: float | None,
+    analysis_id: str,
+    experiments: Sequence[common_pb2.Experiment],
+    power: float | None,
+    robust_weight: float | None,
+    gate: bool,
+    conservative_p_value: float | None,
+    project_to: Name,
     request_id: str | None,
 ) -> prior_update_pb2.UpdatePriorsRequest:
     """Ask for a recommendation."""
@@ -511,6 +710,13 @@ def update_priors(
                 enum_value(prior_update_pb2.UpdateStrategy, update_strategy, "update_strategy")
             ),
             min_evidence_strength=min_evidence_strength,
+            analysis_id=analysis_id,
+            experiments=experiments,
+            power=power,
+            robust_weight=robust_weight,
+            without_gate=not gate,
+            conservative_p_value=conservative_p_value,
+            project_to=common_pb2.PriorFamily.ValueType(enum_value(common_pb2.PriorFamily, project_to, "project_to")),
         )
 
 
@@ -574,7 +780,9 @@ def analyze_attribution(
     include_bayesian_validation: bool,
     start_sbc: bool,
     data_period_months: int | None,
+    hold_out_months: int | None,
     business_impact: common_pb2.Money | None,
+    exploratory: bool,
     request_id: str | None,
 ) -> attribution_pb2.AnalyzeAttributionRequest:
     """Ask for an attribution."""
@@ -587,7 +795,9 @@ def analyze_attribution(
             include_bayesian_validation=include_bayesian_validation,
             start_sbc=start_sbc,
             data_period_months=data_period_months,
+            hold_out_months=hold_out_months,
             business_impact=business_impact,
+            exploratory=exploratory,
         )
 
 

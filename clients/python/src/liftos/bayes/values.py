@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from google.protobuf.message import DecodeError, Message
 from liftos.bayes.errors import InvalidArgument, invalid_argument
@@ -154,6 +155,33 @@ def money(minor_units: int, currency: str) -> common_pb2.Money:
         return common_pb2.Money(minor_units=minor_units, currency=currency)
 
 
+def experiment(
+    experiment_id: str,
+    about: common_pb2.Estimand,
+    *,
+    estimate: float,
+    standard_error: float,
+    first_date: str | datetime.date = "",
+    last_date: str | datetime.date = "",
+    scope: str = "",
+) -> common_pb2.Experiment:
+    """A randomised experiment about a quantity, with its estimate and standard error in the units of the quantity.
+
+    `first_date` and `last_date`, ISO 8601, say when it ran, `scope` where or on whom.
+    """
+    window = built(common_pb2.DateRange, "window", first_date=str(first_date), last_date=str(last_date))
+    return built(
+        common_pb2.Experiment,
+        "",
+        experiment_id=experiment_id,
+        estimand=about,
+        estimate=estimate,
+        standard_error=standard_error,
+        window=window if first_date or last_date else None,
+        scope=scope,
+    )
+
+
 def normal(mean: float, sd: float) -> common_pb2.Distribution:
     """Normal distribution, in the units of the quantity."""
     return common_pb2.Distribution(normal=common_pb2.Normal(mean=mean, sd=sd))
@@ -205,45 +233,163 @@ def mixture(*components: tuple[float, common_pb2.Distribution]) -> common_pb2.Di
     )
 
 
-def statement(
-    *,
-    mean: float | None = None,
-    plus_minus: float | None = None,
-    meaning: str | int | None = None,
-    level: float | None = None,
-    quantiles: Mapping[float, float] | Sequence[tuple[float, float]] | None = None,
-    distribution: common_pb2.Distribution | None = None,
-) -> elicitation_pb2.BeliefStatement:
-    """A belief in one of three forms: mean ± with its meaning, quantiles {probability: value}, or a distribution.
+class Stated(TypedDict, total=False):
+    """A belief in one of eight forms, and for the first five perhaps the family to fit.
 
-    `meaning` is `"sd"` or `"interval_half_width"` (then with `level`) and has no default: "± 10 %" alone says nothing.
-    Raises InvalidArgument when not exactly one form is given, or a part of the first is missing.
+    - `mean`, `plus_minus` and its `meaning`, `"sd"` or `"interval_half_width"` (then with `level`), which has no
+      default: "± 10 %" alone says nothing.
+    - `quantiles`, {probability: value}.
+    - `range` (lower, upper) with the `probability` inside, perhaps with a `mean` or `mode` that the law must have.
+    - `roulette`, (edges, chips): at least 5 bins and 10 chips.
+    - `mode_and_bounds`, (lower, mode, upper), read as PERT does.
+    - `distribution`, given outright.
+    - `pooled`, (session_id, belief_id) or (session_id, belief_id, weight) of each expert, with `method` `"linear"`
+      (default) or `"logarithmic"`.
+    - `updated_prior`, (update_id, belief_id): what an accepted update left of a belief.
     """
-    pieces = {"mean": mean, "plus_minus": plus_minus, "meaning": meaning, "level": level}
-    given = {name for name, value in pieces.items() if value is not None}
-    forms = bool(given) + (quantiles is not None) + (distribution is not None)
-    if forms != 1:
-        problem = "give exactly one of mean with plus_minus and meaning, quantiles, or distribution"
-        raise invalid_argument([Violation("statement.form", problem)])
-    if distribution is not None:
-        return elicitation_pb2.BeliefStatement(distribution=distribution)
-    if quantiles is not None:
-        pairs = sorted(quantiles.items() if isinstance(quantiles, Mapping) else quantiles)
-        return elicitation_pb2.BeliefStatement(
-            quantiles=elicitation_pb2.QuantileStatement(
-                probabilities=[probability for probability, _ in pairs], values=[value for _, value in pairs]
-            )
+
+    mean: float | None
+    plus_minus: float | None
+    meaning: str | int | None
+    level: float | None
+    quantiles: Mapping[float, float] | Sequence[tuple[float, float]] | None
+    range: tuple[float, float] | None
+    probability: float | None
+    mode: float | None
+    roulette: tuple[Sequence[float], Sequence[int]] | None
+    mode_and_bounds: tuple[float, float, float] | None
+    distribution: common_pb2.Distribution | None
+    pooled: Sequence[tuple[str, str] | tuple[str, str, float]] | None
+    method: str | int | None
+    updated_prior: tuple[str, str] | None
+    family: str | int | None
+
+
+_FORMS: Mapping[str, frozenset[str]] = {
+    "mean_plus_minus": frozenset({"mean", "plus_minus", "meaning", "level"}),
+    "quantiles": frozenset({"quantiles"}),
+    "range": frozenset({"range", "probability", "mean", "mode"}),
+    "roulette": frozenset({"roulette"}),
+    "mode_and_bounds": frozenset({"mode_and_bounds"}),
+    "distribution": frozenset({"distribution"}),
+    "pooled": frozenset({"pooled", "method"}),
+    "updated_prior": frozenset({"updated_prior"}),
+}
+
+
+def statement(**stated: Unpack[Stated]) -> elicitation_pb2.BeliefStatement:
+    """A belief as a message, from the parts that `Stated` describes.
+
+    Raises InvalidArgument when not exactly one form is given, or a part of it is missing.
+    """
+    if unknown := sorted(stated.keys() - Stated.__annotations__.keys()):
+        raise TypeError(f"no such part of a statement: {', '.join(unknown)}")
+    given = {name: value for name, value in stated.items() if value is not None}
+    family = given.pop("family", None)
+    # A mean belongs to two forms; what is named like its form decides.
+    named = [form for form in _FORMS if form in given] or [form for form in _FORMS if given.keys() & _FORMS[form]][:1]
+    if len(named) != 1 or not given.keys() <= _FORMS[named[0]]:
+        problem = (
+            "give exactly one of mean with plus_minus and meaning, quantiles, range with probability, roulette, "
+            "mode_and_bounds, distribution, pooled, or updated_prior"
         )
-    path = "statement.mean_plus_minus"
-    if missing := [name for name in ("mean", "plus_minus", "meaning") if name not in given]:
+        raise invalid_argument([Violation("statement.form", problem)])
+    with python_values():
+        message = _FORM[named[0]](given)
+        message.family = common_pb2.PriorFamily.ValueType(
+            enum_value(common_pb2.PriorFamily, family, "statement.family")  # type: ignore[arg-type]
+        )
+        return message
+
+
+def _need(path: str, given: Mapping[str, Any], *names: str) -> None:
+    if missing := [name for name in names if name not in given]:
         raise invalid_argument([Violation(f"{path}.{name}", "is required") for name in missing])
+
+
+def mean_plus_minus(path: str, given: Mapping[str, Any]) -> elicitation_pb2.MeanPlusMinus:
+    """The message of `mean`, `plus_minus`, `meaning` and perhaps `level`; InvalidArgument names fields below `path`."""
+    _need(path, given, "mean", "plus_minus", "meaning")
+    return elicitation_pb2.MeanPlusMinus(
+        mean=given["mean"],
+        plus_minus=given["plus_minus"],
+        meaning=elicitation_pb2.PlusMinusMeaning.ValueType(
+            enum_value(elicitation_pb2.PlusMinusMeaning, given["meaning"], f"{path}.meaning")
+        ),
+        level=given.get("level"),
+    )
+
+
+def _mean_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
+    return elicitation_pb2.BeliefStatement(mean_plus_minus=mean_plus_minus("statement.mean_plus_minus", given))
+
+
+def _quantile_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
+    quantiles = given["quantiles"]
+    pairs = sorted(quantiles.items() if isinstance(quantiles, Mapping) else quantiles)
     return elicitation_pb2.BeliefStatement(
-        mean_plus_minus=elicitation_pb2.MeanPlusMinus(
-            mean=mean or 0.0,
-            plus_minus=plus_minus or 0.0,
-            meaning=elicitation_pb2.PlusMinusMeaning.ValueType(
-                enum_value(elicitation_pb2.PlusMinusMeaning, meaning, f"{path}.meaning")
-            ),
-            level=level,
+        quantiles=elicitation_pb2.QuantileStatement(
+            probabilities=[probability for probability, _ in pairs], values=[value for _, value in pairs]
         )
     )
+
+
+def _range_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
+    _need("statement.range", given, "range", "probability")
+    lower, upper = given["range"]
+    return elicitation_pb2.BeliefStatement(
+        range=elicitation_pb2.RangeStatement(
+            lower=lower,
+            upper=upper,
+            probability=given["probability"],
+            mean=given.get("mean"),
+            mode=given.get("mode"),
+        )
+    )
+
+
+def _roulette_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
+    edges, chips = given["roulette"]
+    return elicitation_pb2.BeliefStatement(
+        roulette=elicitation_pb2.RouletteStatement(edges=list(edges), chips=list(chips))
+    )
+
+
+def _mode_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
+    lower, mode, upper = given["mode_and_bounds"]
+    return elicitation_pb2.BeliefStatement(
+        mode_and_bounds=elicitation_pb2.ModeAndBounds(mode=mode, lower=lower, upper=upper)
+    )
+
+
+def _distribution_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
+    return elicitation_pb2.BeliefStatement(distribution=given["distribution"])
+
+
+def _pooled_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
+    _need("statement.pooled", given, "pooled")
+    method = enum_value(elicitation_pb2.PoolMethod, given.get("method"), "statement.pooled.method")
+    members = [
+        elicitation_pb2.PooledMember(session_id=session_id, belief_id=belief_id, weight=weight[0] if weight else None)
+        for session_id, belief_id, *weight in given["pooled"]
+    ]
+    pooled = elicitation_pb2.PooledStatement(method=elicitation_pb2.PoolMethod.ValueType(method), members=members)
+    return elicitation_pb2.BeliefStatement(pooled=pooled)
+
+
+def _updated_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
+    update_id, belief_id = given["updated_prior"]
+    stated = elicitation_pb2.UpdatedPriorStatement(update_id=update_id, belief_id=belief_id)
+    return elicitation_pb2.BeliefStatement(updated_prior=stated)
+
+
+_FORM: Mapping[str, Callable[[Mapping[str, Any]], elicitation_pb2.BeliefStatement]] = {
+    "mean_plus_minus": _mean_form,
+    "quantiles": _quantile_form,
+    "range": _range_form,
+    "roulette": _roulette_form,
+    "mode_and_bounds": _mode_form,
+    "distribution": _distribution_form,
+    "pooled": _pooled_form,
+    "updated_prior": _updated_form,
+}

@@ -768,7 +768,7 @@ class DataOverlap(_message.Message):
 
     @_builtins.property
     def geos(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Geos concerned; empty for national data."""
+        """Geos concerned, at most 50 of them; empty for national data."""
 
     @_builtins.property
     def restated_months(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -807,7 +807,7 @@ class Experiment(_message.Message):
     experiment_id: _builtins.str
     """Identifier chosen by the caller. The same experiment is never counted twice along a chain of updates."""
     estimate: _builtins.float
-    """The estimate, in the units of the quantity."""
+    """The estimate, in the units of the quantity; noise may carry it a few standard errors beyond where the quantity lives."""
     standard_error: _builtins.float
     """Its standard error, in the units of the quantity."""
     scope: _builtins.str

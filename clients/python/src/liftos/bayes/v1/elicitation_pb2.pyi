@@ -565,7 +565,9 @@ class StatementFit(_message.Message):
     family: _common_pb2.PriorFamily.ValueType
     """Family of the distribution; UNSPECIFIED for a mixture or a distribution on a grid."""
     max_error: _builtins.float
-    """Largest difference of the two; above .02 it is remarked on, above .05 refused."""
+    """Largest difference of the two; above .02 it is remarked on, above .05 refused. Of a roulette, whose chips are known to
+    half a chip only, above .05 and half a chip's weight.
+    """
     interpolated: _builtins.bool
     """Whether the statement has no more numbers than the family parameters, so that nothing checks the fit."""
     @_builtins.property
@@ -641,7 +643,7 @@ Global___Disagreement: _TypeAlias = Disagreement  # noqa: Y015
 
 @_typing.final
 class ShareGroup(_message.Message):
-    """Beliefs about shares that were stated together."""
+    """Beliefs about shares that were stated together. The group ends when one of them is removed; the others stay."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1610,6 +1612,7 @@ class GetElicitationFeedbackRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     DATA_PERIOD_MONTHS_FIELD_NUMBER: _builtins.int
     HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that owns the session."""
     session_id: _builtins.str
@@ -1618,6 +1621,8 @@ class GetElicitationFeedbackRequest(_message.Message):
     """Length of the trailing window in calendar months that the feedback is for; absent: 24."""
     hold_out_months: _builtins.int
     """Months at the end of the data set that are left out; absent: 0."""
+    request_id: _builtins.str
+    """Finds the result again after a call that ran out of time; empty: every call computes anew."""
     def __init__(
         self,
         *,
@@ -1625,10 +1630,11 @@ class GetElicitationFeedbackRequest(_message.Message):
         session_id: _builtins.str = ...,
         data_period_months: _builtins.int | None = ...,
         hold_out_months: _builtins.int | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "client_id", b"client_id", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "client_id", b"client_id", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__data_period_months: _TypeAlias = _typing.Literal["data_period_months"]  # noqa: Y015
     _WhichOneofArgType__data_period_months: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months"]  # noqa: Y015

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from liftos.bayes.v1 import common_pb2 as _common_pb2
+from liftos.bayes.v1 import sbc_pb2 as _sbc_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -456,6 +457,7 @@ class PriorUpdate(_message.Message):
     POWER_FIELD_NUMBER: _builtins.int
     ROBUST_WEIGHT_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    SBC_DECISION_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that owns it."""
     update_id: _builtins.str
@@ -486,6 +488,11 @@ class PriorUpdate(_message.Message):
     """Power of the likelihood, as requested; absent for other strategies than POWER_PRIOR."""
     robust_weight: _builtins.float
     """Prior weight of the vague component, as requested; absent for other strategies than ROBUST_MIXTURE."""
+    sbc_decision: _sbc_pb2.NecessityDecision.ValueType
+    """Whether simulation-based calibration is essential before it is released: decided when it was recommended, under the
+    policy then in force, with the Bayes factors of this update, experiments included. A later policy counts for later
+    recommendations.
+    """
     @_builtins.property
     def beliefs(self) -> _containers.RepeatedCompositeFieldContainer[Global___BeliefUpdate]:
         """One entry per belief, in the order of the session."""
@@ -545,10 +552,11 @@ class PriorUpdate(_message.Message):
         power: _builtins.float | None = ...,
         robust_weight: _builtins.float | None = ...,
         summary: _abc.Iterable[_builtins.str] | None = ...,
+        sbc_decision: _sbc_pb2.NecessityDecision.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_power", b"_power", "_robust_weight", b"_robust_weight", "correlation", b"correlation", "create_time", b"create_time", "decide_time", b"decide_time", "lineage", b"lineage", "power", b"power", "robust_weight", b"robust_weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_power", b"_power", "_robust_weight", b"_robust_weight", "beliefs", b"beliefs", "client_id", b"client_id", "correlation", b"correlation", "create_time", b"create_time", "decide_time", b"decide_time", "decided_by", b"decided_by", "decision_reason", b"decision_reason", "etag", b"etag", "experiments", b"experiments", "exploratory", b"exploratory", "lineage", b"lineage", "looks", b"looks", "min_evidence_strength", b"min_evidence_strength", "power", b"power", "releasable", b"releasable", "release_blockers", b"release_blockers", "robust_weight", b"robust_weight", "session_id", b"session_id", "state", b"state", "summary", b"summary", "update_id", b"update_id", "update_strategy", b"update_strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_power", b"_power", "_robust_weight", b"_robust_weight", "beliefs", b"beliefs", "client_id", b"client_id", "correlation", b"correlation", "create_time", b"create_time", "decide_time", b"decide_time", "decided_by", b"decided_by", "decision_reason", b"decision_reason", "etag", b"etag", "experiments", b"experiments", "exploratory", b"exploratory", "lineage", b"lineage", "looks", b"looks", "min_evidence_strength", b"min_evidence_strength", "power", b"power", "releasable", b"releasable", "release_blockers", b"release_blockers", "robust_weight", b"robust_weight", "sbc_decision", b"sbc_decision", "session_id", b"session_id", "state", b"state", "summary", b"summary", "update_id", b"update_id", "update_strategy", b"update_strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__power: _TypeAlias = _typing.Literal["power"]  # noqa: Y015
     _WhichOneofArgType__power: _TypeAlias = _typing.Literal["_power", b"_power"]  # noqa: Y015

@@ -2029,7 +2029,7 @@ class NecessityThresholds(_message.Message):
     bayes_factor: _builtins.float
     """Fires above this Bayes factor against the client's prior."""
     client_confidence: _builtins.float
-    """Fires below this confidence of the client's."""
+    """Fires below this confidence of the client's; 0 never fires, and has to be said."""
     @_builtins.property
     def business_impact(self) -> _common_pb2.Money:
         """Fires above this amount, in US dollars."""
@@ -2040,13 +2040,15 @@ class NecessityThresholds(_message.Message):
         model_complexity: _builtins.int = ...,
         bayes_factor: _builtins.float = ...,
         business_impact: _common_pb2.Money | None = ...,
-        client_confidence: _builtins.float = ...,
+        client_confidence: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["business_impact", b"business_impact"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence", "business_impact", b"business_impact", "client_confidence", b"client_confidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bayes_factor", b"bayes_factor", "business_impact", b"business_impact", "client_confidence", b"client_confidence", "model_complexity", b"model_complexity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence", "bayes_factor", b"bayes_factor", "business_impact", b"business_impact", "client_confidence", b"client_confidence", "model_complexity", b"model_complexity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__client_confidence: _TypeAlias = _typing.Literal["client_confidence"]  # noqa: Y015
+    _WhichOneofArgType__client_confidence: _TypeAlias = _typing.Literal["_client_confidence", b"_client_confidence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__client_confidence) -> _WhichOneofReturnType__client_confidence | None: ...
 
 Global___NecessityThresholds: _TypeAlias = NecessityThresholds  # noqa: Y015
 
@@ -2172,7 +2174,7 @@ class ListNecessityPoliciesRequest(_message.Message):
     client_id: _builtins.str
     """Client whose policy it is."""
     page_size: _builtins.int
-    """Greatest number of items; 0 means 50."""
+    """Greatest number of items, the built-in version not counted; 0 means 50."""
     page_token: _builtins.str
     """`next_page_token` of the previous page; empty for the first."""
     def __init__(
@@ -2330,8 +2332,11 @@ class ReplayNecessityPolicyRequest(_message.Message):
 
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     THRESHOLDS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client whose decisions are replayed."""
+    request_id: _builtins.str
+    """Finds the result again after a call that ran out of time; empty: every call computes anew."""
     @_builtins.property
     def thresholds(self) -> Global___NecessityThresholds:
         """Thresholds to try."""
@@ -2341,10 +2346,11 @@ class ReplayNecessityPolicyRequest(_message.Message):
         *,
         client_id: _builtins.str = ...,
         thresholds: Global___NecessityThresholds | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["thresholds", b"thresholds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "thresholds", b"thresholds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "request_id", b"request_id", "thresholds", b"thresholds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

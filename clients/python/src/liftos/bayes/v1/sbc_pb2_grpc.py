@@ -181,7 +181,8 @@ class SbcServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CheckSbcNecessity(self, request, context):
-        """Decides whether simulation-based calibration is essential, by the stored policy.
+        """Decides whether simulation-based calibration is essential, by the stored policy. The decision is kept for the record;
+        asking the same again, under the same evidence, keeps nothing more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

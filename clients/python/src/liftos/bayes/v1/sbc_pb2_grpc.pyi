@@ -62,7 +62,9 @@ class SbcServiceStub:
     run that goes on, batches that are finished meanwhile may or may not be in it.
     """
     CheckSbcNecessity: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.CheckSbcNecessityRequest, _sbc_pb2.CheckSbcNecessityResponse]
-    """Decides whether simulation-based calibration is essential, by the stored policy."""
+    """Decides whether simulation-based calibration is essential, by the stored policy. The decision is kept for the record;
+    asking the same again, under the same evidence, keeps nothing more.
+    """
     CreateNecessityPolicy: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.CreateNecessityPolicyRequest, _sbc_pb2.CreateNecessityPolicyResponse]
     """Puts a new version of the decision's policy in force for a client. Version 1 is built in; a version never changes."""
     ListNecessityPolicies: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.ListNecessityPoliciesRequest, _sbc_pb2.ListNecessityPoliciesResponse]
@@ -106,7 +108,9 @@ class SbcServiceAsyncStub(SbcServiceStub):
     run that goes on, batches that are finished meanwhile may or may not be in it.
     """
     CheckSbcNecessity: _aio.UnaryUnaryMultiCallable[_sbc_pb2.CheckSbcNecessityRequest, _sbc_pb2.CheckSbcNecessityResponse]  # type: ignore[assignment]
-    """Decides whether simulation-based calibration is essential, by the stored policy."""
+    """Decides whether simulation-based calibration is essential, by the stored policy. The decision is kept for the record;
+    asking the same again, under the same evidence, keeps nothing more.
+    """
     CreateNecessityPolicy: _aio.UnaryUnaryMultiCallable[_sbc_pb2.CreateNecessityPolicyRequest, _sbc_pb2.CreateNecessityPolicyResponse]  # type: ignore[assignment]
     """Puts a new version of the decision's policy in force for a client. Version 1 is built in; a version never changes."""
     ListNecessityPolicies: _aio.UnaryUnaryMultiCallable[_sbc_pb2.ListNecessityPoliciesRequest, _sbc_pb2.ListNecessityPoliciesResponse]  # type: ignore[assignment]
@@ -207,7 +211,9 @@ class SbcServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sbc_pb2.CheckSbcNecessityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sbc_pb2.CheckSbcNecessityResponse, _abc.Awaitable[_sbc_pb2.CheckSbcNecessityResponse]]:
-        """Decides whether simulation-based calibration is essential, by the stored policy."""
+        """Decides whether simulation-based calibration is essential, by the stored policy. The decision is kept for the record;
+        asking the same again, under the same evidence, keeps nothing more.
+        """
 
     @_abc_1.abstractmethod
     def CreateNecessityPolicy(

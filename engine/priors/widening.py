@@ -1,0 +1,61 @@
+"""How much wider a belief must be, about its median, for the data not to be surprising."""
+
+from __future__ import annotations
+
+import math
+
+from scipy import optimize, special
+
+from engine.conflict.overlay import Overlay
+from engine.conflict.p_value import node_split
+from engine.errors import InvalidInput
+
+MAX_WIDENING = 1e4
+
+
+def ml_widening(overlay: Overlay) -> float:
+    """The factor ≥ 1 on the unconstrained scale that maximises the client's marginal likelihood (ML-II).
+
+    Normal case: tau*² = max(tau², d² - s²) (conflict.md §12).
+    """
+    pair = overlay.normal_pair
+    if pair is not None:
+        wide = (pair.estimate - pair.mu) ** 2 - pair.s**2
+        return max(math.sqrt(wide) / pair.tau if wide > 0.0 else 1.0, 1.0)
+
+    def loss(log_factor: float) -> float:
+        return -overlay.log_marginal_of(0.0, math.exp(log_factor))
+
+    if loss(1e-3) >= loss(0.0):
+        return 1.0
+    bounds = (0.0, math.log(MAX_WIDENING))
+    found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-7})
+    return math.exp(float(found.x))
+
+
+def p_value_widening(overlay: Overlay, p_value: float) -> float | None:
+    """The least factor ≥ 1 with a node-split p of at least `p_value`; None where no width within reach has it.
+
+    Normal case: tau*² = max(tau², d²/z_p² - s²), z_p the two-sided normal quantile (conflict.md §12).
+    """
+    pair = overlay.normal_pair
+    if pair is not None:
+        z = float(special.ndtri(0.5 * p_value))
+        wide = ((pair.estimate - pair.mu) / z) ** 2 - pair.s**2
+        return max(math.sqrt(wide) / pair.tau if wide > 0.0 else 1.0, 1.0)
+
+    def excess(log_factor: float) -> float:
+        wider = Overlay(overlay.prior.widened(math.exp(log_factor)), overlay.curve)
+        return node_split(wider).value - p_value
+
+    if node_split(overlay).value >= p_value:
+        return 1.0
+    low, high = 0.0, 0.5
+    try:
+        while excess(high) < 0.0:
+            low, high = high, high + 0.5
+            if high > math.log(MAX_WIDENING):
+                return None
+    except InvalidInput:  # wider still, it would lie outside the range of the quantity
+        return None
+    return math.exp(float(optimize.brentq(excess, low, high, xtol=1e-9)))
