@@ -388,6 +388,8 @@ def sbc_necessity(
     from server.calibrate import connected
     from server.report import print_necessity
 
+    if severity and (bayes_factor is not None or log_bayes_factor is not None):
+        raise typer.BadParameter("give the Bayes factor or --severity, which is its label, but not both")
     with connected(_settings(data_dir), target, client) as connection:
         print_necessity(
             connection.sbc.check_necessity(
@@ -491,20 +493,18 @@ def outcome_record(
     if len({bool(experiment), estimate is not None, standard_error is not None}) > 1:
         raise typer.BadParameter("--experiment, --estimate and --standard-error belong together")
     with opened(_settings(data_dir), target, client) as connection:
-        by = None
+        by, analysis = None, connection.conflicts.get(analysis_id)
         if experiment:
-            beliefs = connection.conflicts.get(analysis_id).beliefs
             by = common_pb2.Experiment(
                 experiment_id=experiment,
-                estimand=next((belief.estimand for belief in beliefs if belief.belief_id == belief_id), None),
+                estimand=next((belief.estimand for belief in analysis.beliefs if belief.belief_id == belief_id), None),
                 estimate=estimate or 0.0,
                 standard_error=standard_error or 0.0,
             )
-        print_outcome(
-            connection.conflicts.record_outcome(
-                analysis_id, belief_id, side=side, experiment=by, reason=reason, recorded_by=recorded_by
-            )
+        recorded = connection.conflicts.record_outcome(
+            analysis_id, belief_id, side=side, experiment=by, reason=reason, recorded_by=recorded_by
         )
+        print_outcome(recorded, analysis)
 
 
 @outcome_app.command("list")
@@ -515,12 +515,15 @@ def outcome_list(
     data_dir: DataDir = None,
 ) -> None:
     """Recorded outcomes, newest first."""
+    from functools import cache
+
     from server.report import print_outcome
     from server.show import opened
 
     with opened(_settings(data_dir), target, client) as connection:
+        analysis_of = cache(connection.conflicts.get)
         for outcome in connection.conflicts.outcomes(analysis_id=analysis):
-            print_outcome(outcome)
+            print_outcome(outcome, analysis_of(outcome.analysis_id))
 
 
 @outcome_app.command("report")

@@ -1,18 +1,30 @@
 """Messages that an analyst can send to a client, rendered from stored answers when they are read.
 
-Every number is one of the message that is rendered: nothing is computed here but logarithms turned into factors and
-fractions into per cent.
+Every number is one of the message that is rendered: nothing is computed here but logarithms turned into factors,
+fractions into per cent and rates into "one in so many".
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
-from server.formats import estimand, measured, number, shown
-from server.phrases import centre, heavy_tails, log_factor, named_causes, recentred, rule_words, severity_words, times
+from server.formats import estimand, factor, measured, number, p_value, shown
+from server.phrases import (
+    agree,
+    centre,
+    heavy_tails,
+    log_factor,
+    named_causes,
+    open_label,
+    recentred,
+    rule_words,
+    severity_words,
+    spread,
+    times,
+)
 from server.wire import label
 
 NAMED_QUANTITIES = 3
@@ -33,21 +45,55 @@ class Setting:
     data: str
     exploratory: bool = False
     looks: int = 0
+    joint: conflict_pb2.JointConflict = field(default_factory=conflict_pb2.JointConflict)
+    made: str = ""
+    """Date of the answer, ISO 8601."""
+    certified: bool = False
+    """Whether the model has passed calibration over this window by now, whatever the answer says of then."""
 
 
-def conflict_communications(analysis: conflict_pb2.ConflictAnalysis) -> list[common_pb2.Communication]:
-    """One message per belief of an analysis, and one more where calibration is at issue."""
-    setting = Setting(analysis.model_id, _data(analysis.provenance), analysis.exploratory, analysis.looks)
+def conflict_communications(
+    analysis: conflict_pb2.ConflictAnalysis, certified: bool = False
+) -> list[common_pb2.Communication]:
+    """One message per belief of an analysis, and one more where calibration is at issue and none has passed since."""
+    setting = Setting(
+        analysis.model_id,
+        _data(analysis.provenance),
+        analysis.exploratory,
+        analysis.looks,
+        analysis.joint,
+        _made(analysis),
+        certified,
+    )
     messages = [_about_belief(belief, setting) for belief in analysis.beliefs]
     return messages + _about_calibration(analysis.sbc_necessity, setting)
 
 
-def attribution_communications(attribution: attribution_pb2.Attribution) -> list[common_pb2.Communication]:
-    """One message per belief and one more where calibration is at issue; nothing without the checks."""
-    setting = Setting(attribution.model_id, _data(attribution.provenance), attribution.exploratory)
+def attribution_communications(
+    attribution: attribution_pb2.Attribution, certified: bool = False
+) -> list[common_pb2.Communication]:
+    """As those of a conflict analysis; nothing without the checks."""
     checks = attribution.validation
+    setting = Setting(
+        attribution.model_id,
+        _data(attribution.provenance),
+        attribution.exploratory,
+        joint=checks.joint,
+        made=_made(attribution),
+        certified=certified,
+    )
     messages = [_about_belief(belief, setting) for belief in checks.conflicts]
     return messages + _about_calibration(checks.sbc_necessity, setting, checks.started_run_id)
+
+
+def calibration_at_issue(necessity: sbc_pb2.SbcNecessity) -> bool:
+    """Whether a decision calls for a message: a failed run stood, or calibration was essential and none had passed."""
+    essential = necessity.decision == sbc_pb2.NECESSITY_DECISION_ESSENTIAL and not necessity.satisfied_by_run_id
+    return essential or "STANDING_FAIL" in necessity.evidence
+
+
+def _made(answer: conflict_pb2.ConflictAnalysis | attribution_pb2.Attribution) -> str:
+    return answer.create_time.ToDatetime().date().isoformat() if answer.HasField("create_time") else ""
 
 
 def run_communications(run: sbc_pb2.SbcRun) -> list[common_pb2.Communication]:
@@ -106,9 +152,13 @@ def _message(
 def _about_belief(belief: conflict_pb2.BeliefConflict, setting: Setting) -> common_pb2.Communication:
     name = estimand(belief.estimand)
     template, title, paragraphs = _BY_FINDING[belief.finding](belief, setting)
-    stated = measured(shown(centre(belief.client), belief.estimand.quantity), belief.estimand.quantity)
-    subject = f"{name[0].upper()}{name[1:]}: {title} {stated}"
+    subject = f"{_capital(name)}: {title}"
     return _message(template, subject, paragraphs, setting, belief.belief_id)
+
+
+def _stated(belief: conflict_pb2.BeliefConflict) -> str:
+    """The centre of a belief with its unit."""
+    return measured(shown(centre(belief.client), belief.estimand.quantity), belief.estimand.quantity)
 
 
 _Written = tuple["common_pb2.CommunicationTemplate.ValueType", str, list[str]]
@@ -117,11 +167,10 @@ _Written = tuple["common_pb2.CommunicationTemplate.ValueType", str, list[str]]
 def _conflict(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
     sure = [
         f"How sure this is: {_p_value(belief)}",
-        f"Moving the belief to where the data point makes the data {times(recentred(belief))} times as probable, which "
-        f"is called {severity_words(belief.severity)}; of data that do agree with a belief "
-        f"{100 * belief.null_rate:.3g} % get this label.",
-        f"The rule in force for a contradiction: {rule_words(belief)}.",
-        *_open_label(belief),
+        f"Moving the belief to where the data point makes the data {times(recentred(belief))} times as probable. That "
+        f"is called {severity_words(belief.severity)} evidence; {_by_chance(belief.null_rate)} it by chance.",
+        f"A contradiction is declared when {_rule(belief)}.",
+        *open_label(belief),
         *heavy_tails(belief),
         *_family(belief),
         *_looks(setting),
@@ -139,7 +188,7 @@ def _conflict(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written
     ]
     return (
         common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND,
-        "the data contradict the belief of",
+        f"the data contradict the belief of {_stated(belief)}",
         [_sides(belief, setting), *map(_joined, (sure, meaning, steps))],
     )
 
@@ -149,55 +198,88 @@ def _confirmed(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Writte
     reference = log_factor(belief, conflict_pb2.BAYES_FACTOR_ALTERNATIVE_REFERENCE)
     if reference is not None:
         sure.append(
-            f"The data are {times(-reference)} times as probable under the belief as under the model's reference "
-            "prior, which does not know it."
+            f"The data are {times(-reference)} times as probable under the belief as under what the model assumes "
+            "without it."
         )
-    sure += [_capital(_p_value(belief)), *_open_label(belief), *_looks(setting)]
+    sure += [_capital(_p_value(belief)), *open_label(belief), *_looks(setting)]
+    # With its width: a wide belief is not supported in its middle.
+    supported = "lie well inside the belief of" if agree(belief) else "speak for the belief of"
     return (
         common_pb2.COMMUNICATION_TEMPLATE_BELIEF_CONFIRMED,
-        "the data support the belief of",
+        f"the data {supported} {spread(belief.client, belief.estimand.quantity)}",
         [
             _sides(belief, setting),
             _joined(sure),
-            "What it does not mean: that the belief is proven. Another model might see it otherwise, and beliefs close "
-            "to this one would be supported as well.",
-            "What to do next: nothing has to change. When the belief is updated, these data must not be counted a "
-            "second time.",
+            *_together(setting),
+            "What it does not mean: that the belief is proven, or that the value in its middle is right. What the data "
+            "support is the belief with all its width. Another model might see it otherwise, and beliefs close to this "
+            "one would be supported as well.",
+            _joined(
+                [
+                    _next_together(setting) or "What to do next: nothing has to change.",
+                    "When the belief is updated, these data must not be counted a second time.",
+                ]
+            ),
         ],
     )
 
 
 def _not_contradicted(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
+    moved = (
+        "Belief and data agree."
+        if agree(belief)
+        else f"Moving the belief to where the data point makes the data {times(recentred(belief))} times as probable. "
+        f"That is called {severity_words(belief.severity)} evidence; a contradiction is declared when {_rule(belief)}."
+    )
     sure = [
         f"How sure this is: {_p_value(belief)}",
-        f"Moving the belief to where the data point makes the data {times(recentred(belief))} times as probable, which "
-        f"is called {severity_words(belief.severity)} and does not reach the rule for a contradiction "
-        f"({rule_words(belief)}).",
-        *_open_label(belief),
+        moved,
+        *open_label(belief),
         *_family(belief),
         *_looks(setting),
     ]
     return (
         common_pb2.COMMUNICATION_TEMPLATE_BELIEF_NOT_CONTRADICTED,
-        "the data do not contradict the belief of",
+        f"the data do not contradict the belief of {_stated(belief)}",
         [
             _sides(belief, setting),
             _joined(sure),
+            *_together(setting),
             "What it does not mean: that the data support the belief. There are other values that they would not "
             "contradict either.",
-            _joined(["What to do next: the belief can stay.", belief.suggestion]),
+            _joined([_next_together(setting) or "What to do next: the belief can stay.", belief.suggestion]),
         ],
     )
 
 
+def _together(setting: Setting) -> list[str]:
+    """That the beliefs clash with the data together, though each of them alone may not."""
+    if not setting.joint.conflict:
+        return []
+    probability = p_value(setting.joint.p_value)
+    sentences = [
+        "But the beliefs taken together contradict the data: if beliefs and data were about the same values, they "
+        f"would differ at least as much as they do with a probability of {probability}.",
+        setting.joint.worst_direction,
+    ]
+    return [_joined(sentences)]
+
+
+def _next_together(setting: Setting) -> str:
+    return "What to do next: ask for the beliefs again, all together." if setting.joint.conflict else ""
+
+
 def _silent(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
-    shrunk = f"they shrink the variance of the model's reference prior by {100 * max(belief.contraction, 0.0):.0f} %"
+    shrunk = (
+        f"they take away {100 * max(belief.contraction, 0.0):.0f} % of the uncertainty (as variance) that the model "
+        "starts with"
+    )
     worth = "the belief is sharper than any number of months of data like these would be"
     if belief.HasField("prior_ess_months"):
         worth = f"the belief is as sharp as {number(belief.prior_ess_months)} months of data like these would be"
     return (
         common_pb2.COMMUNICATION_TEMPLATE_DATA_SILENT,
-        "the data say too little about the belief of",
+        f"the data say too little about the belief of {_stated(belief)}",
         [
             _sides(belief, setting),
             _joined([f"How much the data say: {shrunk}, and {worth}.", *_looks(setting)]),
@@ -219,7 +301,7 @@ def _no_answer(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Writte
     reason = belief.status_reason.rstrip(".")
     return (
         common_pb2.COMMUNICATION_TEMPLATE_NO_ANSWER,
-        "no reliable answer about the belief of",
+        f"no reliable answer about the belief of {_stated(belief)}",
         [
             f"The belief “{belief.belief_id}” was compared with {setting.data} under the model “{setting.model_id}”, "
             "but the figures of the comparison are not reliable and none is given here.",
@@ -274,14 +356,30 @@ def _estimate(message: common_pb2.Estimate, quantity: int) -> str:
 def _p_value(belief: conflict_pb2.BeliefConflict) -> str:
     return (
         "if belief and data were about the same value, they would differ at least as much as they do with a "
-        f"probability of {belief.p_value:.2g}."
+        f"probability of {p_value(belief.p_value)}."
     )
 
 
-def _open_label(belief: conflict_pb2.BeliefConflict) -> list[str]:
-    if belief.status != conflict_pb2.CONFLICT_STATUS_BORDERLINE:
-        return []
-    return [f"The label is open: {belief.status_reason.rstrip('.')}."]
+def _by_chance(rate: float) -> str:
+    """How often right beliefs get a label, in words."""
+    if 0.0 < rate <= 0.1:
+        return f"one right belief in {1.0 / rate:.0f} gets"
+    return f"{100 * rate:.3g} % of right beliefs get"
+
+
+def _rule(belief: conflict_pb2.BeliefConflict) -> str:
+    """The rule in force without its technical names."""
+    words = rule_words(belief)
+    for technical, plain in _PLAIN_RULES.items():
+        words = words.replace(technical, plain)
+    return words
+
+
+_PLAIN_RULES = {
+    "recentred Bayes factor at least": "this factor is at least",
+    "node-split p at most": "the probability named first is at most",
+}
+"""What `ConflictRule` calls the figures, and what a message calls them."""
 
 
 def _family(belief: conflict_pb2.BeliefConflict) -> list[str]:
@@ -289,10 +387,10 @@ def _family(belief: conflict_pb2.BeliefConflict) -> list[str]:
     if not belief.HasField("p_value_holm"):
         return []
     counted = (
-        f"Several beliefs were looked at; corrected for all of them (Holm) the probability is {belief.p_value_holm:.2g}"
+        f"Several beliefs were looked at; corrected for all of them the probability is {p_value(belief.p_value_holm)}"
     )
     if belief.conflict and not belief.flagged_by_e_bh:
-        return [f"{counted}, and the rule that limits false alarms among them (e-BH) does not flag this one."]
+        return [f"{counted}, and the rule that limits false alarms among them does not flag this one."]
     return [f"{counted}."]
 
 
@@ -311,17 +409,18 @@ def _about_calibration(
     necessity: sbc_pb2.SbcNecessity, setting: Setting, started: str = ""
 ) -> list[common_pb2.Communication]:
     """A message where a failed run stands, or where calibration is essential and none has passed."""
+    if setting.certified or not calibration_at_issue(necessity):
+        return []
+    then = f" when this analysis was made ({setting.made})" if setting.made else ""
     if "STANDING_FAIL" in necessity.evidence:
         return [_failed(setting, [necessity.explanation], _next_run(necessity, started))]
-    if necessity.decision != sbc_pb2.NECESSITY_DECISION_ESSENTIAL or necessity.satisfied_by_run_id:
-        return []
-    reasons = [_RULES[rule.input].format(number(rule.observed), number(rule.threshold)) for rule in _fired(necessity)]
+    reasons = [_reason(rule) for rule in _fired(necessity)]
     known = [_EVIDENCE[name] for name in necessity.evidence if name in _EVIDENCE]
     missing = [name.replace("_", " ") for name in necessity.missing_inputs]
     paragraphs = [
         f"Simulation-based calibration asks whether a model's intervals hold what they promise: true values are drawn, "
-        f"data are simulated from them and fitted as the real ones are. For the model “{setting.model_id}” it is "
-        "essential, and no run has passed.",
+        f"data are simulated from them and fitted as the real ones are. For the model “{setting.model_id}” "
+        f"{f'it was essential{then}' if then else 'it is essential'}, and no run has passed.",
         _joined(
             [
                 f"Why it is essential: {'; '.join(reasons)}.",
@@ -341,6 +440,13 @@ def _fired(necessity: sbc_pb2.SbcNecessity) -> list[sbc_pb2.NecessityRule]:
     return [rule for rule in necessity.rules if rule.fired and rule.input in _RULES]
 
 
+def _reason(rule: sbc_pb2.NecessityRule) -> str:
+    observed, threshold = number(rule.observed), number(rule.threshold)
+    if rule.input == "bayes_factor" and factor(rule.observed) != threshold:
+        observed = factor(rule.observed)
+    return _RULES[rule.input].format(observed, threshold)
+
+
 _RULES = {
     "model_complexity": "the model has {} parameters, and the policy asks for it above {}",
     "bayes_factor": "the data are {} times as probable under another belief than under the client's (policy: above {})",
@@ -349,12 +455,12 @@ _RULES = {
 }
 _EVIDENCE = {
     "STALE_PASS": "model, data or software have changed since the last run that passed",
-    "DIVERGENCES": "the sampler had divergent transitions",
-    "R_HAT": "the sampler's chains have not mixed well enough",
-    "LOW_ESS": "the effective number of draws is small",
-    "APPROXIMATE_INFERENCE": "the inference is approximate",
-    "CUSTOM_LIKELIHOOD": "the likelihood is the model's own",
-    "MULTIMODAL": "the posterior has several modes",
+    "DIVERGENCES": "the computation ran into trouble in places (divergent transitions)",
+    "R_HAT": "repeated computations do not agree well enough (R-hat)",
+    "LOW_ESS": "the computation rests on few effective draws",
+    "APPROXIMATE_INFERENCE": "the computation is approximate",
+    "CUSTOM_LIKELIHOOD": "the model has a likelihood of its own",
+    "MULTIMODAL": "the answer has several peaks",
     "DATA_DEPENDENT_SCALING": "the scaling depends on the data",
 }
 
@@ -365,15 +471,18 @@ def _next_run(necessity: sbc_pb2.SbcNecessity, started: str) -> str:
         steps = [f"What to do next: calibration run {started} has been asked for; wait for its verdict."]
     elif necessity.recommended_validation_type:
         kind = label(sbc_pb2.ValidationType, necessity.recommended_validation_type)
-        steps = [f"What to do next: start a {kind} run of {necessity.recommended_simulations} simulations."]
+        steps = [
+            "What to do next: have the model calibrated. For the analyst: a run of type "
+            f"{kind} with {necessity.recommended_simulations} simulations."
+        ]
     else:
         return ""
     if necessity.cost.HasField("seconds_median"):
         steps.append(f"Half of the runs like it took {number(necessity.cost.seconds_median)} seconds at most.")
     if necessity.HasField("detectable_bias_sd"):
         steps.append(
-            f"It would notice a bias of {necessity.detectable_bias_sd:.2g} posterior standard deviations; smaller "
-            "errors may escape it."
+            f"It would notice estimates that are off by {necessity.detectable_bias_sd:.2g} times the uncertainty "
+            "that the model states; smaller errors may escape it."
         )
     steps.append("Until a run has passed, treat the intervals as provisional.")
     return _joined(steps)
@@ -395,7 +504,7 @@ def _failed(setting: Setting, found: Sequence[str], steps: str = "") -> common_p
 
 def _deviation(quantity: sbc_pb2.QuantityCalibration) -> str:
     """How one quantity deviates."""
-    how = _SHAPES.get(quantity.shape, "the ranks of the truth are not uniform")
+    how = _SHAPES.get(quantity.shape, "the truth does not lie in its ranges as often as it should")
     text = f"{quantity.quantity}: {how}"
     near = [one for one in quantity.coverage if one.nominal > 0.85]
     if near:
@@ -405,15 +514,15 @@ def _deviation(quantity: sbc_pb2.QuantityCalibration) -> str:
             f"of the simulations"
         )
     if quantity.HasField("adjusted_p_value"):
-        text += f" (p = {quantity.adjusted_p_value:.2g}, corrected for all quantities)"
+        text += f" (p = {p_value(quantity.adjusted_p_value)}, corrected for all quantities)"
     return f"{text}."
 
 
 _SHAPES: dict[int, str] = {
-    sbc_pb2.RANK_SHAPE_OVER_CONFIDENT: "its posterior is too narrow",
-    sbc_pb2.RANK_SHAPE_UNDER_CONFIDENT: "its posterior is too wide",
-    sbc_pb2.RANK_SHAPE_BIASED_UP: "its posterior lies too high",
-    sbc_pb2.RANK_SHAPE_BIASED_DOWN: "its posterior lies too low",
+    sbc_pb2.RANK_SHAPE_OVER_CONFIDENT: "the model is too sure of it",
+    sbc_pb2.RANK_SHAPE_UNDER_CONFIDENT: "the model is less sure of it than it could be",
+    sbc_pb2.RANK_SHAPE_BIASED_UP: "the model puts it too high",
+    sbc_pb2.RANK_SHAPE_BIASED_DOWN: "the model puts it too low",
 }
 
 

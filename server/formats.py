@@ -31,7 +31,17 @@ _NAMES: dict[int, str] = {
 
 def number(value: float) -> str:
     """Four significant digits, without an exponent where a person would not use one."""
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{value:,.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def factor(value: float) -> str:
+    """A Bayes factor in three digits, as many as its own error leaves."""
+    return f"{float(f'{value:.3g}'):,g}"
+
+
+def p_value(value: float) -> str:
+    """A probability under a hypothesis, in two digits."""
+    return f"{value:.2g}"
 
 
 def shown(value: float, quantity: int) -> str:

@@ -17,6 +17,8 @@ from server.wire import from_json, label, timestamp, value_of
 
 LEVEL = 0.95
 """Level of the interval of a hit rate."""
+NEAR = 1.0
+"""Joint standard deviations within which an experiment agrees with a side."""
 FEW = 10
 """Fewer resolved beliefs than this are called few: with ten of which five are hits the interval is .22 to .78."""
 SEVERITIES = (
@@ -34,27 +36,47 @@ CAVEAT = (
 def side_of(
     request: conflict_pb2.RecordConflictOutcomeRequest, belief: conflict_pb2.BeliefConflict
 ) -> conflict_pb2.OutcomeSide.ValueType:
-    """In whose favour: the side that is stated, else the one nearer to the experiment in joint standard deviations.
+    """In whose favour: the side that is stated, else the one that the experiment points to.
 
-    z = |estimate - mean| / sqrt(standard_error² + sd²). ServiceError INVALID_FIELD if the experiment is about another
-    quantity, and naming `side` where it cannot be told.
+    ServiceError INVALID_FIELD if the experiment is about another quantity, and naming `side` where it cannot be told.
     """
-    experiment = request.experiment
     given = request.HasField("experiment")
-    if given and experiment.estimand != belief.estimand:
+    if given and request.experiment.estimand != belief.estimand:
         raise invalid_field("experiment.estimand", "must be the quantity of the belief")
     if request.side != conflict_pb2.OUTCOME_SIDE_UNSPECIFIED:
         return request.side
     if not given:
         raise invalid_field("side", "is required without an experiment")
+    pointed = points_to(request.experiment, belief)
+    if isinstance(pointed, str):
+        raise invalid_field("side", f"is required: {pointed}")
+    return pointed
+
+
+def points_to(
+    experiment: common_pb2.Experiment, belief: conflict_pb2.BeliefConflict
+) -> conflict_pb2.OutcomeSide.ValueType | str:
+    """The side that an experiment about the belief's quantity is nearer to; in words, why it tells none.
+
+    Near is z = |estimate - mean| / sqrt(standard_error² + sd²). An experiment within one of both sides tells neither.
+    """
     if belief.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE:
-        raise invalid_field("side", "is required: the figures of the analysis are unreliable")
+        return "the figures of the analysis are unreliable"
     client, data = _distance(experiment, belief.client), _distance(experiment, belief.data_side)
     if client is None or data is None:
-        raise invalid_field("side", "is required: a side of the analysis has no mean and standard deviation")
+        return "a side of the analysis has no mean and standard deviation"
+    if max(client, data) <= NEAR:
+        return f"the experiment is within {NEAR:g} joint standard deviation of both sides, so it tells nothing"
     if math.isclose(client, data, rel_tol=1e-9):
-        raise invalid_field("side", "is required: the experiment is equally near to both sides")
+        return "the experiment is equally near to both sides"
     return conflict_pb2.OUTCOME_SIDE_CLIENT if client < data else conflict_pb2.OUTCOME_SIDE_DATA
+
+
+def by_experiment(outcome: conflict_pb2.ConflictOutcome, belief: conflict_pb2.BeliefConflict | None) -> bool:
+    """Whether an experiment says the same as an outcome; what a person has stated against it is no experiment's."""
+    return (
+        belief is not None and outcome.HasField("experiment") and points_to(outcome.experiment, belief) == outcome.side
+    )
 
 
 def _distance(experiment: common_pb2.Experiment, side: common_pb2.Estimate) -> float | None:
@@ -109,7 +131,10 @@ async def outcome_message(session: AsyncSession, row: ConflictOutcome) -> confli
 
 @dataclass(frozen=True)
 class Resolved:
-    """A belief that was analysed, and how it was resolved; severity None: the figures were unreliable."""
+    """A belief that was analysed, and how it was resolved; severity None: the figures were unreliable.
+
+    by_experiment: an experiment points to `side`
+    """
 
     severity: str | None
     side: str | None = None
@@ -138,9 +163,18 @@ async def resolved_beliefs(session: AsyncSession, client_id: str) -> list[Resolv
         .order_by(ConflictOutcome.prior_pk, ConflictOutcome.create_time.desc(), ConflictOutcome.pk.desc())
         .distinct(ConflictOutcome.prior_pk)
     )
-    for row in await session.scalars(outcomes):
-        found[row.prior_pk] = Resolved(row.severity, row.side, row.experiment is not None)
+    for row in (await session.scalars(outcomes)).all():
+        outcome = await outcome_message(session, row)
+        belief = await _analysed(session, row, outcome.belief_id) if outcome.HasField("experiment") else None
+        found[row.prior_pk] = Resolved(row.severity, row.side, by_experiment(outcome, belief))
     return list(found.values())
+
+
+async def _analysed(session: AsyncSession, row: ConflictOutcome, belief_id: str) -> conflict_pb2.BeliefConflict | None:
+    """What the analysis that an outcome was recorded for says of the belief."""
+    conflict = await session.get_one(Conflict, row.conflict_pk)
+    analysis = from_json(conflict.result or {}, conflict_pb2.ConflictAnalysis())
+    return next((belief for belief in analysis.beliefs if belief.belief_id == belief_id), None)
 
 
 def report_message(beliefs: Sequence[Resolved]) -> conflict_pb2.GetOutcomeReportResponse:

@@ -6,11 +6,17 @@ import math
 
 from liftos.bayes.v1 import common_pb2, conflict_pb2
 
-from server.formats import measured, shown
+from server.formats import factor, measured, shown
 from server.wire import label
 
 NAMED_CAUSES = 2
 """So many causes are named in the sentence; all of them are in the answer."""
+REJECTED = -2.0
+"""Natural logarithm of the factor below which the data reject a changed model: under 1 to 7."""
+CLEAR_AGREEMENT = 0.5
+"""p-value above which belief and data simply agree."""
+HARDLY_MORE = math.log(1.1)
+"""Recentred log factor below which no other place of the belief is worth telling of."""
 
 
 def centre(message: common_pb2.Estimate) -> float:
@@ -42,8 +48,20 @@ def recentred(belief: conflict_pb2.BeliefConflict) -> float:
 
 
 def times(log_ratio: float) -> str:
-    """A ratio of its logarithm in three digits, as many as a Bayes factor's own error leaves."""
-    return f"{float(f'{math.exp(min(log_ratio, 700.0)):.3g}'):,g}"
+    """A factor of its logarithm; what no number holds is e to that power."""
+    return factor(math.exp(log_ratio)) if log_ratio < 700.0 else f"e^{log_ratio:,.0f}"
+
+
+def agree(belief: conflict_pb2.BeliefConflict) -> bool:
+    """Whether a belief that is not contradicted agrees so well that a factor against it would only puzzle."""
+    return not belief.conflict and (belief.p_value > CLEAR_AGREEMENT or recentred(belief) < HARDLY_MORE)
+
+
+def open_label(belief: conflict_pb2.BeliefConflict) -> list[str]:
+    """Why the severity is open, if it is."""
+    if belief.status != conflict_pb2.CONFLICT_STATUS_BORDERLINE:
+        return []
+    return [f"The label is open: {belief.status_reason.rstrip('.')}."]
 
 
 def severity_words(severity: conflict_pb2.Severity.ValueType) -> str:
@@ -61,22 +79,31 @@ def heavy_tails(belief: conflict_pb2.BeliefConflict) -> list[str]:
     heavy = severity_words(belief.severity_if_heavy_tailed)
     if not belief.severity_if_heavy_tailed or heavy == severity_words(belief.severity):
         return []
-    return [f"With heavy tails the label would be {heavy}: it depends on how sure the client is of the tails."]
+    return [
+        f"If the belief left more room for extreme values (heavy tails), the label would be {heavy}: it depends on how "
+        "sure the client is of the extremes."
+    ]
 
 
 def named_causes(belief: conflict_pb2.BeliefConflict) -> list[str]:
-    """What else could explain a conflict."""
+    """What else could explain a conflict, without what the data reject."""
     sentences = []
     match belief.attribution:
         case conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR:
-            sentences.append("No change of the model that was tried resolves it.")
+            rejected = any(cause.resolves and not cause.only_vaguer for cause in belief.causes)
+            but = ", but for changes that the data reject" if rejected else ""
+            sentences.append(f"No change of the model that was tried resolves it{but}.")
         case conflict_pb2.CONFLICT_ATTRIBUTION_MODEL:
             sentences.append("A model that explains the data better resolves it:")
         case conflict_pb2.CONFLICT_ATTRIBUTION_OUTLIERS:
             sentences.append("It hangs on outlying rows:")
         case conflict_pb2.CONFLICT_ATTRIBUTION_UNDECIDED:
             sentences.append("Another model resolves it, and the data do not tell which is right:")
-    resolving = [cause for cause in belief.causes if cause.resolves and not cause.only_vaguer]
+    resolving = [
+        cause
+        for cause in belief.causes
+        if cause.resolves and not cause.only_vaguer and cause.log_evidence_gain >= REJECTED
+    ]
     if belief.attribution == conflict_pb2.CONFLICT_ATTRIBUTION_MODEL:
         resolving.sort(key=lambda cause: -cause.log_evidence_gain)
     if belief.attribution in (conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR, conflict_pb2.CONFLICT_ATTRIBUTION_UNSPECIFIED):

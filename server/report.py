@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from liftos.bayes import Client
@@ -14,7 +14,9 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.table import Table
 
-from server.formats import estimand, number, quantity_words, shown, unit
+from server.formats import estimand, factor, number, p_value, quantity_words, shown, unit
+from server.outcomes import by_experiment, points_to
+from server.phrases import times
 from server.wire import label
 
 STAMP = "EXPLORATORY – NOT INFERENTIAL"
@@ -123,30 +125,14 @@ def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
         table.add_column("mean  [95 % interval]")
         table.add_row("client believes", estimate(belief.client, quantity))
         table.add_row("data alone", estimate(belief.data_side, quantity))
-        table.add_row("both together", estimate(belief.client_posterior, quantity))
+        reliable = belief.status != conflict_pb2.CONFLICT_STATUS_UNRELIABLE
+        if reliable:
+            table.add_row("both together", estimate(belief.client_posterior, quantity))
+        else:
+            table.add_row("not reliable", belief.status_reason)
         console.print(table)
-        figures = Table(show_header=True)
-        figures.add_column("evidence against the belief")
-        figures.add_column("value", justify="right")
-        for factor in belief.bayes_factors:
-            name = label(conflict_pb2.BayesFactorAlternative, factor.alternative)
-            error = f" ± {100 * factor.mcse:.1f} %" if factor.mcse else ""
-            figures.add_row(f"Bayes factor, {name}", f"{number(math.exp(min(factor.log_bayes_factor, 700)))}{error}")
-        figures.add_row("node-split p", f"{belief.p_value:.4f}{_error(belief.p_value_se, 4)}")
-        if belief.HasField("p_value_holm"):
-            figures.add_row("p, Holm over the session", f"{belief.p_value_holm:.4f}")
-        if belief.HasField("replicated"):
-            audit = belief.replicated
-            name = f"replicated-data p ({audit.replicates} data sets)"
-            figures.add_row(name, f"{audit.p_value:.4f}{_error(audit.se, 4)}")
-        kl = f"{belief.kl_divergence_nats:.3f}{_error(belief.kl_divergence_mcse, 3)} nats"
-        figures.add_row("KL(data side ‖ belief)", kl)
-        figures.add_row("Wasserstein-1", shown(belief.wasserstein_1, quantity))
-        if belief.HasField("prior_ess_months"):
-            figures.add_row("the belief is worth", f"{number(belief.prior_ess_months)} months of data")
-        figures.add_row("severity", label(conflict_pb2.Severity, belief.severity))
-        figures.add_row("status", label(conflict_pb2.ConflictStatus, belief.status))
-        console.print(figures)
+        if reliable:
+            console.print(_figures(belief))
         if belief.causes:
             console.print(_causes(belief))
         console.print(belief.explanation, style="bold")
@@ -157,6 +143,33 @@ def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
         console.print(f"Note: {note}")
     if analysis.HasField("sbc_necessity"):
         print_necessity(analysis.sbc_necessity)
+
+
+def _figures(belief: conflict_pb2.BeliefConflict) -> Table:
+    """The figures of a reliable comparison."""
+    figures = Table(show_header=True)
+    figures.add_column("evidence against the belief")
+    figures.add_column("value", justify="right")
+    for one in belief.bayes_factors:
+        name = label(conflict_pb2.BayesFactorAlternative, one.alternative)
+        error = f" ± {100 * one.mcse:.1f} %" if one.mcse else ""
+        figures.add_row(f"Bayes factor, {name}", f"{times(one.log_bayes_factor)}{error}")
+    figures.add_row("node-split p", f"{p_value(belief.p_value)}{_error(belief.p_value_se, '.1g')}")
+    if belief.HasField("p_value_holm"):
+        figures.add_row("p, Holm over the session", p_value(belief.p_value_holm))
+    if belief.HasField("replicated"):
+        audit = belief.replicated
+        name = f"replicated-data p ({audit.replicates} data sets)"
+        figures.add_row(name, f"{p_value(audit.p_value)}{_error(audit.se, '.1g')}")
+    kl = f"{belief.kl_divergence_nats:.3f}{_error(belief.kl_divergence_mcse, '.3f')} nats"
+    figures.add_row("KL(data side ‖ belief)", kl)
+    figures.add_row("Wasserstein-1", shown(belief.wasserstein_1, belief.estimand.quantity))
+    if belief.HasField("prior_ess_months"):
+        figures.add_row("the belief is worth", f"{number(belief.prior_ess_months)} months of data")
+    figures.add_row("severity", label(conflict_pb2.Severity, belief.severity))
+    reason = f": {belief.status_reason}" if belief.status_reason else ""
+    figures.add_row("status", f"{label(conflict_pb2.ConflictStatus, belief.status)}{reason}")
+    return figures
 
 
 def print_stamp(answer: conflict_pb2.ConflictAnalysis | attribution_pb2.Attribution) -> None:
@@ -182,8 +195,8 @@ def print_looks(looks: int, what: str) -> None:
         )
 
 
-def _error(value: float, digits: int) -> str:
-    return f" ± {value:.{digits}f}" if value else ""
+def _error(value: float, form: str) -> str:
+    return f" ± {value:{form}}" if value else ""
 
 
 def _causes(belief: conflict_pb2.BeliefConflict) -> Table:
@@ -195,12 +208,12 @@ def _causes(belief: conflict_pb2.BeliefConflict) -> Table:
     for cause in belief.causes:
         kind = label(conflict_pb2.CauseKind, cause.kind).lower().replace("_", " ")
         gain = f"e^{cause.log_evidence_gain:.1f}" if cause.HasField("log_evidence_gain") else "not comparable"
-        factor = number(math.exp(min(cause.log_bayes_factor, 700)))
+        against = times(cause.log_bayes_factor)
         table.add_row(
             f"{kind} {cause.subject}".strip(),
             estimate(cause.data_side, quantity),
             shown(cause.change, quantity),
-            f"{factor} (resolved)" if cause.resolves else factor,
+            f"{against} (resolved)" if cause.resolves else against,
             gain,
         )
     return table
@@ -211,11 +224,10 @@ def print_joint(joint: conflict_pb2.JointConflict) -> None:
     if joint.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE:
         console.print(f"All beliefs together: not reliable; {joint.status_reason}")
         return
-    factor = number(math.exp(min(joint.log_calibrated_bayes_factor, 700)))
-    answer = "the data contradict them" if joint.conflict else "no contradiction"
+    answer = f"the data contradict them. {joint.worst_direction}" if joint.conflict else "no contradiction."
     console.print(
         f"All beliefs together: D² = {joint.d_squared:.2f} on {joint.degrees_of_freedom} degrees of freedom, "
-        f"p = {joint.p_value:.3g}, calibrated Bayes factor {factor}: {answer}. {joint.worst_direction}"
+        f"p = {p_value(joint.p_value)}, calibrated Bayes factor {times(joint.log_calibrated_bayes_factor)}: {answer}"
     )
 
 
@@ -225,10 +237,16 @@ def print_necessity(necessity: sbc_pb2.SbcNecessity) -> None:
     for column in ("input", "observed", "rule", "margin", "fired"):
         table.add_column(column)
     for rule in necessity.rules:
-        observed = number(rule.observed) if rule.HasField("observed") else "missing"
-        margin = f"{number(rule.margin)}{' (near)' if rule.near_miss else ''}" if rule.HasField("margin") else ""
+        told = factor if rule.input == "bayes_factor" else number
+        threshold, observed, margin = number(rule.threshold), "missing", ""
+        if rule.HasField("observed"):
+            observed = told(rule.observed)
+            margin = f"{told(rule.margin)}{' (near)' if rule.near_miss else ''}"
+            if rule.fired and observed == threshold:
+                # A label is taken as just beyond the end of its band, and so may a number be that rounds to the limit.
+                observed, margin = f"just {rule.operator} {threshold}", "(near)"
         fired = ("yes" if rule.fired else "no") if rule.HasField("fired") else "unknown"
-        table.add_row(rule.input, observed, f"{rule.operator} {number(rule.threshold)}", margin, fired)
+        table.add_row(rule.input, observed, f"{rule.operator} {threshold}", margin, fired)
     console.print(table)
     console.print(necessity.explanation, style="bold")
     if necessity.HasField("cost"):
@@ -308,12 +326,13 @@ def print_replay(replay: sbc_pb2.ReplayNecessityPolicyResponse) -> None:
         console.print(sentence, style="bold")
 
 
-def print_outcome(outcome: conflict_pb2.ConflictOutcome) -> None:
-    """A recorded outcome."""
+def print_outcome(outcome: conflict_pb2.ConflictOutcome, analysis: conflict_pb2.ConflictAnalysis) -> None:
+    """A recorded outcome, and what the analysis that it is about makes of its experiment."""
     side = label(conflict_pb2.OutcomeSide, outcome.side).lower()
-    how = (
-        f"by experiment {outcome.experiment.experiment_id}" if outcome.HasField("experiment") else "without experiment"
-    )
+    how = "without experiment"
+    if outcome.HasField("experiment"):
+        belief = next((one for one in analysis.beliefs if one.belief_id == outcome.belief_id), None)
+        how = f"{_told_by(outcome, belief)} experiment {outcome.experiment.experiment_id}"
     note = "; a later record counts" if outcome.superseded else ""
     reason = f": {outcome.reason}" if outcome.reason else ""
     console.print(
@@ -321,6 +340,14 @@ def print_outcome(outcome: conflict_pb2.ConflictOutcome) -> None:
         f"{outcome.recorded_by}{reason}{note}",
         soft_wrap=True,
     )
+
+
+def _told_by(outcome: conflict_pb2.ConflictOutcome, belief: conflict_pb2.BeliefConflict | None) -> str:
+    """Whether the side of an outcome is that which its experiment points to."""
+    if by_experiment(outcome, belief):
+        return "by"
+    silent = belief is None or isinstance(points_to(outcome.experiment, belief), str)
+    return "stated, undecided by" if silent else "against"
 
 
 def print_outcome_report(report: conflict_pb2.GetOutcomeReportResponse) -> None:
@@ -413,7 +440,7 @@ def _quantities_table(run: sbc_pb2.SbcRun, part: sbc_pb2.SbcPart.ValueType) -> T
 def _p_value(quantity: sbc_pb2.QuantityCalibration) -> str:
     if not quantity.HasField("adjusted_p_value"):
         return "–"
-    return f"{quantity.adjusted_p_value:.3f}" if quantity.adjusted_p_value >= 0.001 else "<.001"
+    return p_value(quantity.adjusted_p_value)
 
 
 def print_update(update: prior_update_pb2.PriorUpdate) -> None:
@@ -451,7 +478,8 @@ def print_update(update: prior_update_pb2.PriorUpdate) -> None:
     for blocker in update.release_blockers:
         console.print(f"Cannot be accepted yet: {blocker}", style="yellow")
     if update.decided_by:
-        console.print(f"Decided by {update.decided_by}: {update.decision_reason}")
+        reason = f": {update.decision_reason}" if update.decision_reason else "."
+        console.print(f"Decided by {update.decided_by}{reason}")
 
 
 def print_lineage(update: prior_update_pb2.PriorUpdate) -> None:
@@ -471,7 +499,7 @@ def print_lineage(update: prior_update_pb2.PriorUpdate) -> None:
         quantity = estimands[replaced.belief_id].quantity if replaced.belief_id in estimands else 0
         console.print(
             f"Replaced belief {replaced.belief_id}, {estimate(replaced.before, quantity)}, in update "
-            f"{replaced.update_id}; Bayes factor against it {number(math.exp(min(replaced.log_bayes_factor, 700)))}."
+            f"{replaced.update_id}; Bayes factor against it {times(replaced.log_bayes_factor)}."
         )
 
 
@@ -553,28 +581,38 @@ def print_messages(messages: Iterable[common_pb2.Communication]) -> None:
 def print_overview(client: Client, options: str) -> None:
     """Everything of a client that can be read again, newest first, with the command that shows it whole."""
     console.print(Panel("Stored results", expand=False))
+    found = False
+    for message, what, command in _overview(client):
+        found = True
+        _entry(message, what, f"{command} {options}")
+    if not found:
+        console.print("This client has no results yet.")
+
+
+def _overview(client: Client) -> Iterator[tuple[Any, str, str]]:
+    """Every stored result of a client, in words, and what `show` has to be told of it."""
     for session in client.elicitation.list():
         state = label(elicitation_pb2.SessionState, session.state)
         what = f"elicitation session about model {session.model_id}, {len(session.beliefs)} beliefs: {state}"
-        _entry(session, what, f"session {session.session_id} {options}")
+        yield session, what, f"session {session.session_id}"
     for analysis in client.conflicts.list():
         state = label(common_pb2.JobState, analysis.state)
         what = f"conflict analysis of session {analysis.session_id}: {state}{_stamped(analysis)}"
-        _entry(analysis, what, f"conflict {analysis.analysis_id} {options}")
+        yield analysis, what, f"conflict {analysis.analysis_id}"
     for run in client.sbc.list():
         state = label(common_pb2.JobState, run.state)
         verdict = f", verdict {label(sbc_pb2.VerdictKind, run.verdict.kind)}" if run.HasField("verdict") else ""
         kind = label(sbc_pb2.ValidationType, run.validation_type)
         what = f"SBC of model {run.model_id}, {kind}, {run.num_simulations} simulations: {state}{verdict}"
-        _entry(run, what, f"sbc {run.run_id} {options}")
+        yield run, what, f"sbc {run.run_id}"
     for update in client.updates.list():
         state = label(prior_update_pb2.UpdateState, update.state)
         what = f"prior update of session {update.session_id}: {state}{_stamped(update)}"
-        _entry(update, what, f"update {update.update_id} {options}")
+        yield update, what, f"update {update.update_id}"
     for attribution in client.attribution.list():
         state = label(common_pb2.JobState, attribution.state)
         what = f"attribution of model {attribution.model_id}: {state}{_stamped(attribution)}"
-        _entry(attribution, what, f"attribution {attribution.attribution_id} {options}")
+        yield attribution, what, f"attribution {attribution.attribution_id}"
 
 
 def _stamped(message: Any) -> str:

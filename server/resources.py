@@ -37,14 +37,22 @@ from persistence.tables import (
     SbcValidation,
     Session,
 )
-from server.communications import attribution_communications, conflict_communications, run_communications
+from server.communications import (
+    attribution_communications,
+    calibration_at_issue,
+    conflict_communications,
+    run_communications,
+)
 from server.errors import ServiceError, not_found
+from server.period import Period
 from server.wire import from_json, timestamp, to_array, value_of
 
 E = TypeVar(
     "E", Dataset, Model, Session, Conflict, ConflictOutcome, PriorUpdate, SbcValidation, Attribution, EvidenceCurve
 )
 
+EXPLORATORY = "Exploratory, not inferential: "
+"""What every sentence of an answer that counts data twice begins with."""
 TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 
 _KINDS: dict[type[Any], tuple[str, str]] = {
@@ -216,7 +224,12 @@ async def conflict_message(session: AsyncSession, row: Conflict) -> conflict_pb2
     if (error := error_message(job)) is not None:
         message.error.CopyFrom(error)
     message.create_time.CopyFrom(timestamp(row.create_time))
-    message.communications.extend(conflict_communications(message))
+    if row.exploratory:
+        for belief in message.beliefs:
+            belief.explanation = f"{EXPLORATORY}{belief.explanation}"
+    message.communications.extend(
+        conflict_communications(message, await _certified(session, row, message.sbc_necessity))
+    )
     return message
 
 
@@ -236,8 +249,25 @@ async def attribution_message(session: AsyncSession, row: Attribution) -> attrib
     if (error := error_message(job)) is not None:
         message.error.CopyFrom(error)
     message.create_time.CopyFrom(timestamp(row.create_time))
-    message.communications.extend(attribution_communications(message))
+    if row.exploratory:
+        for belief in message.validation.conflicts:
+            belief.explanation = f"{EXPLORATORY}{belief.explanation}"
+        for sentences in (message.summary, message.validation.summary):
+            sentences[:] = [f"{EXPLORATORY}{sentence}" for sentence in sentences]
+    message.communications.extend(
+        attribution_communications(message, await _certified(session, row, message.validation.sbc_necessity))
+    )
     return message
+
+
+async def _certified(session: AsyncSession, row: Conflict | Attribution, necessity: sbc_pb2.SbcNecessity) -> bool:
+    """Whether the model of an answer has passed calibration by now, where the answer says that it had not."""
+    from server.certificates import reference_certificate  # which looks up resources itself
+
+    if not calibration_at_issue(necessity):
+        return False
+    decides = await reference_certificate(session, await by_pk(session, Model, row.model_pk), Period.of(row))
+    return decides is not None and decides.verdict_kind == "PASS"
 
 
 def progress_message(job: Job, now: datetime.datetime) -> common_pb2.JobProgress:

@@ -197,7 +197,15 @@ def _cause(
         dates=alternative.dates,
         explanation="",
     )
-    return replace(cause, explanation=_sentence(cause, found, shown))
+    return replace(cause, explanation=_sentence(cause, found, shown, _barely(other)))
+
+
+def _barely(other: BeliefConflict) -> bool:
+    """Whether what is left of the evidence is more than half of what the rule asks for."""
+    rule = other.rule
+    if rule.confidence_threshold is None:
+        return other.recentred.log_bf > math.log(0.5 * rule.conflict_threshold)
+    return other.p.value < 2.0 * rule.null_rate
 
 
 def _still_contradicts(found: BeliefConflict, other: BeliefConflict) -> bool:
@@ -269,7 +277,7 @@ def _phrase(cause: Cause) -> str:
     return _PHRASES[cause.kind].format(subject=cause.subject)
 
 
-def _sentence(cause: Cause, found: BeliefConflict, shown: Shown) -> str:
+def _sentence(cause: Cause, found: BeliefConflict, shown: Shown, barely: bool) -> str:
     changed = _phrase(cause)
     if cause.dates:
         changed += f" (least of all {_listed(cause.dates)})"
@@ -278,10 +286,10 @@ def _sentence(cause: Cause, found: BeliefConflict, shown: Shown) -> str:
         f"{changed} the data alone would say {shown(now.mean, now.sd)} under this model "
         f"instead of {shown(before.mean, before.sd)}"
     )
-    if cause.only_vaguer:
-        verdict = "that contradicts the belief no more, but only because fewer rows say less"
-    elif cause.resolves:
-        verdict = "that contradicts the belief no more"
+    if cause.resolves:
+        verdict = "that brings the evidence below the threshold" if barely else "that contradicts the belief no more"
+        if cause.only_vaguer:
+            verdict += ", but only because fewer rows say less"
     else:
         verdict = "that contradicts the belief all the same"
     return f"{said}; {verdict}{_evidence(cause.log_evidence_gain)}."
@@ -294,7 +302,7 @@ def _evidence(gain: float | None) -> str:
     factor = math.exp(min(abs(gain), 700.0))
     if factor < 1.05:
         return ", and the data are as probable under either model"
-    times = f"{factor:,.1f}" if factor < 1e6 else "over a million"
+    times = f"{float(f'{factor:.3g}'):,g}" if factor < 1e6 else "over a million"
     return f", and the data are {times} times as probable under {'it' if gain > 0.0 else 'the model as it is'}"
 
 

@@ -36,6 +36,15 @@ class Rule(enum.Enum):
     CLIENT_CONFIDENCE = "CLIENT_CONFIDENCE"
 
 
+INPUTS = {
+    "n_parameters": "model_complexity",
+    "bayes_factor": "bayes_factor",
+    "business_impact_minor_units": "business_impact",
+    "client_confidence": "client_confidence",
+}
+"""What the fields of `NecessityInputs` that the policy asks for are called towards its users."""
+
+
 class EvidenceTrigger(enum.Enum):
     """Direct signs that the computation may be wrong, or that an earlier check no longer holds."""
 
@@ -112,6 +121,7 @@ class NecessityInputs:
     n_parameters: top-level scalar unknowns, at least 1
     bayes_factor: evidence against the client's prior, >= 0, +inf allowed; log_bayes_factor is its natural log, for
         values that overflow, and may be given instead (or with it, if they agree)
+    bayes_factor_words: what is known of bayes_factor where that is no number but a label, as it is to be told
     business_impact_minor_units: what is at stake, >= 0, in minor units of `currency`
     client_confidence: the client's own, in [0, 1]
     """
@@ -119,6 +129,7 @@ class NecessityInputs:
     n_parameters: int | None = None
     bayes_factor: float | None = None
     log_bayes_factor: float | None = None
+    bayes_factor_words: str | None = None
     business_impact_minor_units: int | None = None
     currency: str = "USD"
     client_confidence: float | None = None
@@ -257,7 +268,7 @@ def check_necessity(
         policy_id=policy.id,
         policy_version=policy.version,
         policy_hash=policy.hash,
-        sentence=_sentence(decision, triggered, missing, signs, satisfied, kind, simulations, policy),
+        sentence=_sentence(decision, rules, inputs, signs, satisfied, kind, simulations, policy),
     )
 
 
@@ -409,9 +420,11 @@ def _number(rule: Rule, value: float, policy: NecessityPolicy) -> str:
     if rule is Rule.BUSINESS_IMPACT:
         return f"{value / 100:,.2f} {policy.currency}"
     # Short, unless that would put the value on its threshold.
-    short = f"{value:.4g}"
     thresholds = (policy.max_parameters, policy.max_bayes_factor, policy.min_confidence)
-    return short if value in thresholds or float(short) not in thresholds else f"{value:.10g}"
+    if value in thresholds:
+        return f"{value:.4g}"
+    short = float(f"{value:.3g}" if rule is Rule.CONFLICT_SEVERITY else f"{value:.4g}")
+    return f"{value:.10g}" if short in thresholds else f"{short:,g}"
 
 
 _RULE_WORDS = {
@@ -424,8 +437,8 @@ _RULE_WORDS = {
 
 def _sentence(
     decision: Decision,
-    triggered: tuple[RuleResult, ...],
-    missing: tuple[str, ...],
+    rules: tuple[RuleResult, ...],
+    inputs: NecessityInputs,
     signs: tuple[EvidenceTrigger, ...],
     satisfied: bool,
     kind: ValidationType,
@@ -433,15 +446,19 @@ def _sentence(
     policy: NecessityPolicy,
 ) -> str:
     if decision is Decision.ESSENTIAL:
+        words = {Rule.CONFLICT_SEVERITY: inputs.bayes_factor_words}
         reasons = " and ".join(
             _RULE_WORDS[r.rule].format(
-                observed=_number(r.rule, r.observed or 0.0, policy), threshold=_number(r.rule, r.threshold, policy)
+                observed=words.get(r.rule) or _number(r.rule, r.observed or 0.0, policy),
+                threshold=_number(r.rule, r.threshold, policy),
             )
-            for r in triggered
+            for r in rules
+            if r.triggered
         )
         text = f"Calibration is essential by policy: {reasons}."
     elif decision is Decision.UNDETERMINED:
-        text = f"Undetermined: no rule applies to what is known, but {', '.join(missing)} could make it essential."
+        missing = ", ".join(INPUTS[r.field] for r in rules if r.triggered is None)
+        text = f"Undetermined: no rule applies to what is known, but {missing} could make it essential."
     else:
         text = "The policy does not require calibration, which does not mean that the model is safe."
     if signs:

@@ -19,6 +19,7 @@ from persistence.lookup import get_owned
 from persistence.tables import ClientPrior, Job, Model, PriorUpdate, Session
 from server.calls import Calls
 from server.errors import ServiceError, already_exists, invalid_field, not_found, unimplemented
+from server.formats import quantity_words, shown
 from server.idempotency import seen_before
 from server.lineage import accepted_update
 from server.pages import page_of
@@ -377,7 +378,7 @@ def coherence_notes(
     for whole in totals.values():
         if whole.mean > 1:
             notes.append(
-                f"The stated total of all media is {whole.mean:.2f} of outcome, which leaves a negative baseline."
+                f"The stated total of all media is {_percent(whole.mean)} of outcome, which leaves a negative baseline."
             )
         if shares and (note := _total_note(whole, shares, set(channels) == set(shares))):
             notes.append(note)
@@ -387,15 +388,19 @@ def coherence_notes(
     return notes
 
 
+def _percent(share: float) -> str:
+    return shown(share, common_pb2.QUANTITY_SHARE_OF_OUTCOME)
+
+
 def _whole_note(
     quantity: common_pb2.Quantity.ValueType, shares: Mapping[str, common_pb2.Estimate], channels: Sequence[str]
 ) -> str:
     """A remark when shares exceed the whole, may well do so, or are all there is without filling it."""
-    name = label(common_pb2.Quantity, quantity).lower()
+    name = quantity_words(quantity)
     total = sum(share.mean for share in shares.values())
     if total > 1:
         return (
-            f"The stated means of {name} sum to {total:.2f}, which is more than the whole: "
+            f"The stated means of {name} sum to {_percent(total)}, which is more than the whole: "
             "together these beliefs leave a negative rest."
         )
     if not all(share.HasField("mean") and share.HasField("sd") for share in shares.values()):
@@ -403,8 +408,8 @@ def _whole_note(
     spread = math.hypot(*(share.sd for share in shares.values()))
     if quantity == common_pb2.QUANTITY_SHARE_OF_MEDIA and set(shares) == set(channels) and total + 1.96 * spread < 1:
         return (
-            f"The stated means of {name} of all channels sum to {total:.2f}, which is less than the whole by more "
-            "than chance. State them together, so that they sum to one."
+            f"The stated means of {name} of all channels sum to {_percent(total)}, which is less than the whole by "
+            "more than chance. State them together, so that they sum to 100 %."
         )
     chance = 0.5 * math.erfc((1 - total) / (spread * math.sqrt(2.0))) if spread > 0 else 0.0
     if chance > 0.05 and len(shares) > 1:
@@ -426,8 +431,9 @@ def _product_note(
     if abs(implied - of_outcome.mean) <= 1.96 * spread:
         return ""
     return (
-        f"{channel}'s stated share of media, {of_media.mean:.2f}, of the stated total of all media, {media.mean:.2f}, "
-        f"would be {implied:.2f} of outcome, but {of_outcome.mean:.2f} is stated: more than chance apart."
+        f"{channel}'s stated share of media, {_percent(of_media.mean)}, of the stated total of all media, "
+        f"{_percent(media.mean)}, would be {_percent(implied)} of outcome, but {_percent(of_outcome.mean)} is stated: "
+        "more than chance apart."
     )
 
 
@@ -446,6 +452,6 @@ def _total_note(whole: common_pb2.Estimate, shares: Mapping[str, common_pb2.Esti
         return ""
     of = "all channels" if complete else " and ".join(sorted(shares))
     return (
-        f"The stated shares of outcome of {of} sum to {total:.2f}, the stated total of all media is "
-        f"{whole.mean:.2f}: more than chance apart, so not all of these beliefs can hold."
+        f"The stated shares of outcome of {of} sum to {_percent(total)}, the stated total of all media is "
+        f"{_percent(whole.mean)}: more than chance apart, so not all of these beliefs can hold."
     )

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.inference.settings import FitSettings
 from engine.sbc.decision import (
+    INPUTS,
     Change,
     NecessityEvidence,
     NecessityInputs,
@@ -33,25 +34,16 @@ from server.worker.calls import Commit, WorkerContext
 from server.worker.costs import NOTHING, cost_message, measured, workload
 from server.worker.policies import policy_in_force
 
-INPUTS = {
-    "n_parameters": "model_complexity",
-    "bayes_factor": "bayes_factor",
-    "business_impact_minor_units": "business_impact",
-    "client_confidence": "client_confidence",
-}
-"""The contract's names of the policy's inputs."""
-
 CENTS = 100
 EXACT = "exact"
 """Name of the inference of a model with a closed form, which has no sampler to doubt."""
 
-# A label stands for its band; the geometric middle of the band is compared with the threshold, of the one without an
-# upper end what is just inside.
+# A label stands for its band: what is just above the lower end of the band is compared with the threshold.
 LABELLED = {
-    sbc_pb2.CONFLICT_SEVERITY_WEAK: math.sqrt(3.0),
-    sbc_pb2.CONFLICT_SEVERITY_MODERATE: math.sqrt(30.0),
-    sbc_pb2.CONFLICT_SEVERITY_STRONG: math.sqrt(1000.0),
-    sbc_pb2.CONFLICT_SEVERITY_VERY_STRONG: math.nextafter(100.0, math.inf),
+    sbc_pb2.CONFLICT_SEVERITY_WEAK: (1.0, "WEAK (1 to 3)"),
+    sbc_pb2.CONFLICT_SEVERITY_MODERATE: (3.0, "MODERATE (3 to 10)"),
+    sbc_pb2.CONFLICT_SEVERITY_STRONG: (10.0, "STRONG (10 to 100)"),
+    sbc_pb2.CONFLICT_SEVERITY_VERY_STRONG: (100.0, "VERY_STRONG (above 100)"),
 }
 
 
@@ -337,11 +329,14 @@ async def check_necessity(context: WorkerContext, job: Job) -> Commit:
             diagnostics = await fit_diagnostics(session, model, period)
         log_factor = request.log_bayes_factor if request.HasField("log_bayes_factor") else None
         factor = request.bayes_factor if request.HasField("bayes_factor") else None
-        if factor is None and log_factor is None:
-            factor = LABELLED.get(request.conflict_severity)
+        words = None
+        if factor is None and log_factor is None and request.conflict_severity in LABELLED:
+            end, band = LABELLED[request.conflict_severity]
+            factor, words = math.nextafter(end, math.inf), f"{band}, taken as above {end:g}"
         inputs = NecessityInputs(
             n_parameters=complexity,
             bayes_factor=factor,
+            bayes_factor_words=words,
             log_bayes_factor=log_factor,
             business_impact_minor_units=(
                 request.business_impact.minor_units if request.HasField("business_impact") else None

@@ -30,7 +30,7 @@ ON_TRIAL = 0
 
 @dataclass
 class Tally:
-    """What a replay has found so far; `dropped`: models of decisions that would no longer be ESSENTIAL."""
+    """What a replay has found so far; `lost_by` and `kept_by`: models of decisions that lose or have ESSENTIAL."""
 
     replayed: int = 0
     was: int = 0
@@ -38,7 +38,13 @@ class Tally:
     differ: int = 0
     gained: int = 0
     lost: int = 0
-    dropped: set[str] = field(default_factory=set)
+    lost_by: set[str] = field(default_factory=set)
+    kept_by: set[str] = field(default_factory=set)
+
+    @property
+    def dropped(self) -> set[str]:
+        """Models that had to be calibrated and by no decision, of whatever window, would have to be any longer."""
+        return self.lost_by - self.kept_by
 
 
 async def replay_policy(context: WorkerContext, job: Job) -> Commit:
@@ -111,8 +117,10 @@ def _count(tally: Tally, row: NecessityDecision, found: Decision) -> None:
     tally.differ += found.value != row.decision
     tally.gained += would_be and not was
     tally.lost += was and not would_be
-    if was and not would_be and row.model_id:
-        tally.dropped.add(row.model_id)
+    if would_be:
+        tally.kept_by.add(row.model_id)
+    elif was and row.model_id:
+        tally.lost_by.add(row.model_id)
 
 
 def summary(tally: Tally, failed: Mapping[str, Sequence[uuid.UUID]]) -> list[str]:

@@ -7,8 +7,19 @@ from collections.abc import Sequence
 from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
 from engine.conflict.curve import SILENT_CONTRACTION
-from server.formats import estimand
-from server.phrases import heavy_tails, log_factor, named_causes, recentred, rule_words, severity_words, spread, times
+from server.formats import estimand, p_value
+from server.phrases import (
+    agree,
+    heavy_tails,
+    log_factor,
+    named_causes,
+    open_label,
+    recentred,
+    rule_words,
+    severity_words,
+    spread,
+    times,
+)
 from server.wire import label
 
 
@@ -18,22 +29,24 @@ def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
     client, data = spread(belief.client, quantity), spread(belief.data_side, quantity)
     both = f"The client believes {client} for the {what}; under this model the data alone say {data}."
     if belief.finding == conflict_pb2.FINDING_UNRELIABLE:
-        return f"{both} The comparison is not reliable: {belief.status_reason}"
+        return f"{both} The comparison is not reliable: {belief.status_reason.rstrip('.')}."
     if belief.finding == conflict_pb2.FINDING_DATA_SILENT:
         return f"{both} That is too little to agree or to contradict: {_silence(belief)}."
     rule = rule_words(belief)
     evidence = (
         f"Moving the belief to where the data point makes them {times(recentred(belief))} times as probable "
-        f"(p = {belief.p_value:.2g}, severity {severity_words(belief.severity)})"
+        f"(p = {p_value(belief.p_value)}, severity {severity_words(belief.severity)})"
     )
     if belief.finding != conflict_pb2.FINDING_CONFLICT:
         support = ", and the data positively support the belief" if belief.confirms else ""
-        answer = f"{both} {evidence}: that does not reach the rule for a contradiction ({rule}){support}."
-        return " ".join([answer, *_rank_expert(belief)])
+        answer = f"{evidence}: that does not reach the rule for a contradiction ({rule}){support}."
+        if agree(belief):
+            answer = f"The two agree (p = {p_value(belief.p_value)}){support}."
+        return " ".join([both, answer, *open_label(belief), *_rank_expert(belief)])
     sentences = [f"{both} {evidence}: the data contradict the belief (by the rule in force: {rule})."]
-    sentences += heavy_tails(belief)
+    sentences += [*open_label(belief), *heavy_tails(belief)]
     if belief.HasField("p_value_holm"):
-        sentences.append(f"Corrected for all beliefs of the session (Holm), p = {belief.p_value_holm:.2g}.")
+        sentences.append(f"Corrected for all beliefs of the session (Holm), p = {p_value(belief.p_value_holm)}.")
     sentences += named_causes(belief)
     if belief.suggestion:
         sentences.append(belief.suggestion)
@@ -114,7 +127,7 @@ def _joint_sentence(joint: conflict_pb2.JointConflict) -> str:
     if joint.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE:
         return f"The beliefs could not be compared with the data together: {joint.status_reason}."
     answer = "the data contradict the beliefs" if joint.conflict else "the data do not contradict the beliefs"
-    sentence = f"Taken together, {answer} (p = {joint.p_value:.2g})."
+    sentence = f"Taken together, {answer} (p = {p_value(joint.p_value)})."
     return f"{sentence} {joint.worst_direction}" if joint.conflict else sentence
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 from liftos.bayes import InvalidArgument, requests
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
-from liftos.bayes.values import statement
+from liftos.bayes.values import statement, usd
 
 
 @pytest.mark.parametrize("estimand", ["roi", 3, {"quantity": "ROI"}])
@@ -82,3 +83,65 @@ def test_shares_are_named_like_their_channels_unless_told_otherwise() -> None:
         ("radio", "radio", 0.4),
     ]
     assert request.data_seen
+
+
+@pytest.mark.parametrize(
+    ("stated", "field"),
+    [
+        ({"mean": "0.5", "plus_minus": 0.1, "meaning": "sd"}, "statement.mean_plus_minus.mean"),
+        ({"quantiles": {0.1: 0.2, 0.9: "0.6"}}, "statement.quantiles"),
+        ({"range": (0.2, "0.6"), "probability": 0.9}, "statement.range.upper"),
+        ({"roulette": ([0.0, 0.5, 1.0], [4, 6.5])}, "statement.roulette.chips"),
+        ({"mode_and_bounds": (0.1, "0.3", 0.6)}, "statement.mode_and_bounds.mode"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named_by_its_field(stated: Any, field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        statement(**stated)
+    (violation,) = caught.value.violations
+    assert violation.field.startswith(field)
+
+
+def test_the_meaning_of_a_plus_minus_is_asked_for_with_its_choices() -> None:
+    with pytest.raises(InvalidArgument, match=r'"sd" .* "interval_half_width"'):
+        statement(mean=0.5, plus_minus=0.1)
+
+
+@pytest.mark.parametrize("amount", ["$3M", "3,000,000", "nan", math.inf, ""])
+def test_what_is_no_amount_is_told_how_to_write_one(amount: Any) -> None:
+    with pytest.raises(InvalidArgument, match="digits only, for example 1500000"):
+        usd(amount)
+
+
+def test_a_fraction_of_a_cent_is_still_called_that() -> None:
+    with pytest.raises(InvalidArgument, match="not a whole number of cents"):
+        usd("0.001")
+
+
+def test_a_bare_number_for_money_is_answered_with_how_to_give_its_currency() -> None:
+    for ask in (
+        lambda: requests.thresholds(10, 10.0, 3_000_000, 0.6),  # type: ignore[arg-type]
+        lambda: requests.check_necessity(**{**NOTHING, "business_impact": 3_000_000}),
+    ):
+        with pytest.raises(InvalidArgument, match=r"business_impact: 3000000 has no currency: give usd\(3000000\)"):
+            ask()
+
+
+def test_a_confidence_in_words_is_named_by_its_field() -> None:
+    with pytest.raises(InvalidArgument, match="client_confidence"):
+        requests.create_session("acme", "s", model_id="m", client_confidence="0.6", request_id=None)  # type: ignore[arg-type]
+
+
+NOTHING: dict[str, Any] = {
+    "client_id": "acme",
+    "model_complexity": None,
+    "bayes_factor": None,
+    "log_bayes_factor": None,
+    "conflict_severity": None,
+    "business_impact": None,
+    "client_confidence": None,
+    "model_id": "",
+    "data_period_months": None,
+    "hold_out_months": None,
+    "policy_version": None,
+}

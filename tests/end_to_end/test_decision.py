@@ -277,6 +277,11 @@ def test_outcomes_are_added_and_the_latest_of_a_belief_counts(client: Client) ->
     strong = client.conflicts.outcome_report().severities[2]
     assert (strong.resolved, strong.for_data, strong.for_client, strong.by_experiment) == (1, 0, 1, 0)
 
+    # What a person has stated against the experiment is not the experiment's.
+    client.conflicts.record_outcome(analysis.analysis_id, "tv", side="client", experiment=experiment, recorded_by="Bob")
+    strong = client.conflicts.outcome_report().severities[2]
+    assert (strong.resolved, strong.for_client, strong.by_experiment) == (1, 1, 0)
+
     # A belief that is analysed again is the same belief, and its outcome answers the analysis that it was recorded for.
     later = client.conflicts.analyze("beliefs", data_period_months=12)
     assert list(client.conflicts.outcomes(analysis_id=later.analysis_id)) == []

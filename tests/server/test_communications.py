@@ -12,6 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
+from engine.conflict.analysis import ConflictRule
 from server.communications import (
     NOT_INFERENTIAL,
     attribution_communications,
@@ -37,12 +38,19 @@ def untraced(text: str, stored: Message) -> list[str]:
     """The numbers of a text that are none of the stored ones, to the digits shown.
 
     What is shown in per cent must be a hundred times a stored number, and nothing else may be. A factor may be the
-    exponential of a stored logarithm. Stored names, dates and sentences are left out as they are.
+    exponential of a stored logarithm, and "one in" so many the inverse of a stored rate. Stored names, dates and
+    sentences are left out as they are; the numbers of the rule in force count as stored.
     """
     told = [value.partition(";")[0].rstrip(".") for found, value in fields(stored) if isinstance(value, str)]
+    if stored.HasField("create_time"):
+        told.append(stored.create_time.ToDatetime().date().isoformat())  # type: ignore[attr-defined]
     for words in sorted(filter(None, told), key=len, reverse=True):
         text = text.replace(words, "")
+    for rate in (value for found, value in fields(stored) if found.name == "null_rate" and value):
+        text = text.replace(f"one right belief in {1.0 / rate:.0f} ", "")
     plain = [float(value) for found, value in fields(stored) if found.cpp_type in NUMERIC]
+    rules = [value.partition(";")[0] for found, value in fields(stored) if found.name == "conflict_rule"]
+    plain += [float(number.group()) for rule in rules for number in NUMBER.finditer(rule)]
     logs = [float(value) for found, value in fields(stored) if found.name.startswith("log_")]
     factors = [math.exp(sign * value) for value in logs for sign in (-1, 1)]
     return [found.group() for found in NUMBER.finditer(text) if not _known(found, plain, factors)]
@@ -108,7 +116,7 @@ def belief(template: int, quantity: str = "share", above: bool = False) -> confl
         severity_if_heavy_tailed=conflict_pb2.SEVERITY_MODERATE,
         null_rate=0.0295,
         conflict=finding == conflict_pb2.FINDING_CONFLICT,
-        conflict_rule="recentred Bayes factor of at least 10; 3.1% of data sets that agree with the belief reach it",
+        conflict_rule=f"{ConflictRule()}; 3.1% of data sets that agree with the belief reach it",
         confirms=confirms,
         p_value=0.02531,
         p_value_holm=0.05062,
@@ -208,7 +216,8 @@ def test_every_number_about_calibration_is_a_stored_one(need: sbc_pb2.SbcNecessi
     (message,) = attribution_communications(stored)
     assert untraced(text_of(message), stored) == []
     assert ("run 0198-4712 has been asked for" in message.body) == bool(started)
-    assert ("POSTERIOR run of 1000 simulations" in message.body) == (not started)
+    assert ("a run of type POSTERIOR with 1000 simulations" in message.body) == (not started)
+    assert "off by 0.17 times the uncertainty that the model states" in message.body
 
 
 def test_every_number_about_a_failed_run_is_a_stored_one() -> None:
@@ -216,7 +225,7 @@ def test_every_number_about_a_failed_run_is_a_stored_one() -> None:
     (message,) = run_communications(stored)
     assert message.template == common_pb2.COMMUNICATION_TEMPLATE_SBC_FAILED
     assert untraced(text_of(message), stored) == []
-    assert "its posterior is too narrow; intervals that promise 89.8 % held the truth in 66.2 %" in message.body
+    assert "the model is too sure of it; intervals that promise 89.8 % held the truth in 66.2 %" in message.body
     assert "Others deviate as well" in message.body
 
 
@@ -253,9 +262,10 @@ def test_a_message_about_a_conflict_reads_like_this() -> None:
         "interval from 0.4204 to 3.106), lower than the belief. Belief and data together give 2.708 time steps (95 % "
         "interval from 1.582 to 3.834)."
     )
-    assert "12.2 times as probable, which is called strong" in sure
-    assert "corrected for all of them (Holm) the probability is 0.051" in sure
-    assert "(e-BH) does not flag this one" in sure
+    assert "12.2 times as probable. That is called strong evidence; one right belief in 34 gets it by chance." in sure
+    assert "A contradiction is declared when this factor is at least 10." in sure
+    assert "corrected for all of them the probability is 0.051" in sure
+    assert "the rule that limits false alarms among them does not flag this one" in sure
     assert "analysed 6 times" in sure
     assert meaning.startswith("What it does not mean: that the belief is proven wrong.")
     assert "With the column rain" in meaning
@@ -287,10 +297,10 @@ def test_the_reasons_for_calibration_are_named_with_their_units() -> None:
     assert message.template == common_pb2.COMMUNICATION_TEMPLATE_SBC_ESSENTIAL
     for reason in (
         "the model has 17 parameters, and the policy asks for it above 10",
-        "the data are 12.18 times as probable",
+        "the data are 12.2 times as probable",
         "2,345,679 US dollars are at stake (policy: above 1,000,000)",
         "its own beliefs is 0.55 (policy: below 0.6)",
-        "the sampler had divergent transitions",
+        "the computation ran into trouble in places (divergent transitions)",
         "Not known, and not counted: business impact",
     ):
         assert reason in message.body
@@ -317,3 +327,96 @@ def test_an_attribution_tells_of_its_beliefs_and_of_calibration() -> None:
     ]
     assert "the data alone" in told[0].body  # without a window, as of a summary
     assert STANDING.explanation in told[1].body
+
+
+AGREEING = [
+    common_pb2.COMMUNICATION_TEMPLATE_BELIEF_CONFIRMED,
+    common_pb2.COMMUNICATION_TEMPLATE_BELIEF_NOT_CONTRADICTED,
+]
+TOGETHER = conflict_pb2.JointConflict(
+    conflict=True, p_value=0.003141, worst_direction="The beliefs put tv 2 and radio together too high."
+)
+
+
+@pytest.mark.parametrize("template", AGREEING)
+def test_a_belief_that_agrees_alone_cannot_stay_where_all_together_contradict_the_data(template: int) -> None:
+    stored = analysis(belief(template), joint=TOGETHER)
+    (message,) = conflict_communications(stored)
+    assert "the beliefs taken together contradict the data" in message.body
+    assert "with a probability of 0.0031. The beliefs put tv 2 and radio together too high." in message.body
+    assert "What to do next: ask for the beliefs again, all together." in message.body
+    assert "can stay" not in message.body
+    assert "nothing has to change" not in message.body
+    assert untraced(text_of(message), stored) == []
+    validation = attribution_pb2.BayesianValidation(conflicts=[belief(template)], joint=TOGETHER)
+    (of_attribution,) = attribution_communications(attribution_pb2.Attribution(validation=validation))
+    assert "all together" in of_attribution.body
+
+
+def test_a_belief_that_agrees_can_stay_where_nothing_contradicts_all_of_them() -> None:
+    (message,) = conflict_communications(analysis(belief(AGREEING[1]), joint=conflict_pb2.JointConflict(p_value=0.4)))
+    assert "What to do next: the belief can stay." in message.body
+    assert "together contradict" not in message.body
+
+
+@pytest.mark.parametrize(("p", "log_factor"), [(0.83, 2.4998), (0.02, 0.05)])
+def test_a_belief_that_agrees_well_is_told_so_and_not_that_another_is_as_probable(p: float, log_factor: float) -> None:
+    one = belief(AGREEING[1])
+    one.p_value, one.bayes_factors[0].log_bayes_factor = p, log_factor
+    (message,) = conflict_communications(analysis(one))
+    assert "Belief and data agree." in message.body
+    assert "times as probable" not in message.body
+
+
+def test_the_subject_of_a_wide_belief_tells_its_width() -> None:
+    wide = belief(AGREEING[0], "roi")
+    wide.client.CopyFrom(estimate(500.0, 600.0))
+    (message,) = conflict_communications(analysis(wide))
+    assert message.subject == "ROI of tv 2: the data speak for the belief of 500 ± 600 per unit of spend"
+    wide.p_value = 0.51
+    (inside,) = conflict_communications(analysis(wide))
+    assert inside.subject == "ROI of tv 2: the data lie well inside the belief of 500 ± 600 per unit of spend"
+    assert "or that the value in its middle is right" in message.body
+
+
+def test_calibration_that_was_missing_then_is_told_with_the_date_and_not_once_it_has_passed() -> None:
+    stored = analysis(sbc_necessity=necessity())
+    stored.create_time.FromJsonString("2026-03-04T05:06:07Z")
+    (message,) = conflict_communications(stored)
+    assert "it was essential when this analysis was made (2026-03-04), and no run has passed" in message.body
+    assert untraced(text_of(message), stored) == []
+    assert conflict_communications(stored, certified=True) == []
+    failed = analysis(belief(AGREEING[1]), sbc_necessity=STANDING)
+    assert len(conflict_communications(failed)) == 2
+    assert len(conflict_communications(failed, certified=True)) == 1
+
+
+def test_a_huge_factor_is_told_in_three_digits() -> None:
+    huge = necessity()
+    huge.rules[1].observed = math.exp(230.0)
+    one = belief(common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND)
+    one.bayes_factors[0].log_bayes_factor = 27.9
+    for message in conflict_communications(analysis(one, sbc_necessity=huge)):
+        assert re.search(r"\d{5}", message.body) is None
+    assert "1.31e+12 times as probable" in conflict_communications(analysis(one))[0].body
+
+
+@pytest.mark.parametrize("template", FINDINGS)
+def test_a_message_to_a_client_is_free_of_jargon(template: int) -> None:
+    one = belief(template)
+    one.conflict_rule = f"{ConflictRule(confidence_threshold=0.95)}; 5.0% of data sets that agree reach it"
+    for message in conflict_communications(analysis(one, sbc_necessity=necessity())):
+        for word in ("node-split", "e-BH", "Holm", "posterior standard deviation", "recentred", "reference prior"):
+            assert word not in text_of(message)
+        if template == common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND and message.belief_id:
+            assert "A contradiction is declared when the probability named first is at most 0.05." in message.body
+
+
+def test_causes_that_the_data_reject_are_not_named() -> None:
+    one = belief(common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND)
+    one.causes[0].log_evidence_gain = -1.9
+    assert "With the column rain" in conflict_communications(analysis(one))[0].body
+    one.causes[0].log_evidence_gain = -2.1
+    assert "With the column rain" not in conflict_communications(analysis(one))[0].body
+    one.attribution = conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR
+    assert "resolves it, but for changes that the data reject." in conflict_communications(analysis(one))[0].body

@@ -9,7 +9,7 @@ from liftos.bayes import share_of_outcome
 from liftos.bayes.v1 import common_pb2, conflict_pb2
 
 from server.errors import ServiceError
-from server.outcomes import CAVEAT, Resolved, hit_rate, report_message, side_of
+from server.outcomes import CAVEAT, Resolved, by_experiment, hit_rate, report_message, side_of
 
 CLIENT, DATA = conflict_pb2.OUTCOME_SIDE_CLIENT, conflict_pb2.OUTCOME_SIDE_DATA
 
@@ -52,6 +52,27 @@ def test_an_experiment_is_for_the_side_that_is_nearer_in_joint_standard_deviatio
     assert side_of(asked(0.48), belief()) == CLIENT
     # In points of share .36 is nearer to .25, in joint standard deviations to .5: .11/.0707 = 1.56, .14/.1118 = 1.25.
     assert side_of(asked(0.36), belief()) == CLIENT
+
+
+def test_an_experiment_that_agrees_with_both_sides_tells_nothing() -> None:
+    # .35 ± .2: z = .67 from .5 ± .1 and .49 from .25 ± .05
+    assert refused(asked(0.35, se=0.2), belief()) == "side"
+    # .28 ± .2: z = .98 and .15; .27 ± .2: 1.03 and .10
+    assert refused(asked(0.28, se=0.2), belief()) == "side"
+    assert side_of(asked(0.27, se=0.2), belief()) == DATA
+
+
+def test_an_experiment_decides_only_what_it_points_to() -> None:
+    def outcome(side: int, estimate: float | None = 0.28) -> conflict_pb2.ConflictOutcome:
+        experiment = asked(estimate).experiment if estimate is not None else None
+        return conflict_pb2.ConflictOutcome(side=side, experiment=experiment)  # type: ignore[arg-type]
+
+    assert by_experiment(outcome(DATA), belief())
+    assert not by_experiment(outcome(CLIENT), belief())
+    assert not by_experiment(outcome(conflict_pb2.OUTCOME_SIDE_NEITHER), belief())
+    assert not by_experiment(outcome(DATA, None), belief())
+    assert not by_experiment(outcome(DATA), None)
+    assert not by_experiment(outcome(DATA), belief(status=conflict_pb2.CONFLICT_STATUS_UNRELIABLE))
 
 
 def test_a_stated_side_stands_even_against_the_experiment() -> None:

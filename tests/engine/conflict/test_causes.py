@@ -143,8 +143,22 @@ def test_the_sentence_is_in_the_units_of_the_client_and_about_this_model() -> No
     (cause,) = explain(tv(), TV, [one], stated, lambda mean, sd: f"{100 * mean:.0f} % ± {100 * sd:.0f} %").ranked
     assert cause.explanation == (
         "With the column price as a control the data alone would say 40 % ± 5 % under this model instead of "
-        "25 % ± 5 %; that contradicts the belief no more, and the data are 20.0 times as probable under it."
+        "25 % ± 5 %; that contradicts the belief no more, and the data are 20 times as probable under it."
     )
+
+
+def test_evidence_just_below_the_threshold_is_not_called_no_contradiction() -> None:
+    # From .5 ± .1 to .281 ± .05 z = 1.96: a factor of 6.81, above 5; to .32 z = 1.61: 3.65.
+    near, far = causes(refit(COLUMN, 0.281, 0.0)).ranked[0], causes(refit(COLUMN, 0.32, 0.0)).ranked[0]
+    assert near.resolves
+    assert near.log_bf > math.log(5.0) > far.log_bf
+    assert "that brings the evidence below the threshold" in near.explanation
+    assert "that contradicts the belief no more" in far.explanation
+    # By p at most .04: z = 1.96 is p = .05, above .04 and below .08; z = 1.61 is p = .107.
+    found = tv(confidence=0.96)
+    near, far = (causes(refit(COLUMN, at, 0.0), found=found).ranked[0] for at in (0.281, 0.32))
+    assert "below the threshold" in near.explanation
+    assert "no more" in far.explanation
 
 
 @pytest.mark.parametrize(

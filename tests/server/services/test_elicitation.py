@@ -24,14 +24,14 @@ def test_a_total_outside_of_what_all_shares_sum_to_is_remarked_on() -> None:
     # The joint sd is sqrt(.03² + .04² + .12²) = .13, and 1.96 times that .2548.
     far, near = (belief(total_media_share_of_outcome(), 0.3 + gap, 0.12) for gap in (0.26, 0.25))
     (note,) = coherence_notes([*shares, far], ["tv", "radio"])
-    assert "sum to 0.30" in note
-    assert "0.56" in note
+    assert "sum to 30.0 %" in note
+    assert "56.0 %" in note
     assert coherence_notes([*shares, near], ["tv", "radio"]) == []
     # Without a belief about every channel the shares only bound the total from below.
     assert coherence_notes([*shares, far], ["tv", "radio", "print"]) == []
     low = belief(total_media_share_of_outcome(), 0.05, 0.05)
     (note,) = coherence_notes([*shares, low], ["tv", "radio", "print"])
-    assert "radio and tv sum to 0.30" in note
+    assert "radio and tv sum to 30.0 %" in note
     assert coherence_notes([far], []) == []
 
 
@@ -45,7 +45,7 @@ def test_a_total_without_a_standard_deviation_is_not_compared() -> None:
 def test_shares_that_sum_above_one_are_remarked_on(kind: type) -> None:
     beliefs = [belief(kind("tv"), 0.7, 0.1), belief(kind("radio"), 0.5, 0.1)]
     (note,) = coherence_notes(beliefs, ["tv", "radio"])
-    assert "1.20" in note
+    assert "120.0 %" in note
 
 
 def test_every_quantity_needs_a_channel_but_the_total_which_must_have_none() -> None:
@@ -97,7 +97,7 @@ def test_a_share_of_media_of_a_total_that_is_another_share_of_outcome_is_remarke
     parts = [belief(share_of_media("tv"), 0.8, 0.05), belief(total_media_share_of_outcome(), 0.5, 0.05)]
     far, near = belief(share_of_outcome("tv"), 0.28, 0.03), belief(share_of_outcome("tv"), 0.3, 0.03)
     (note,) = coherence_notes([*parts, far], ["tv", "radio"])
-    assert "0.40" in note
+    assert "40.0 %" in note
     assert coherence_notes([*parts, near], ["tv", "radio"]) == []
 
 

@@ -22,7 +22,7 @@ from persistence.tables import AuditEntry, Fit, Job, Model, NecessityDecision
 from server.certificates import Standing, reference_key
 from server.period import Period
 from server.policies import BUILT_IN, thresholds_message
-from server.wire import from_json, to_json
+from server.wire import from_json, label, to_json
 from server.worker.convert import to_policy
 from server.worker.necessity import Calibration, check_necessity, fit_evidence, necessity_message, restored, stored
 from server.worker.policies import create_policy, policy_in_force
@@ -165,3 +165,29 @@ async def test_of_versions_that_are_created_at_once_each_gets_its_own_number(dat
         assert await policy_in_force(session, "acme", 1) == await policy_in_force(session, "other") == POLICY_V1
         entries = list(await session.scalars(select(AuditEntry).where(AuditEntry.action == "CreateNecessityPolicy")))
         assert {entry.resource_id for entry in entries} == {"2", "3", "4", "5"}
+
+
+@pytest.mark.parametrize(
+    ("severity", "decision", "told"),
+    [
+        (sbc_pb2.CONFLICT_SEVERITY_STRONG, "ESSENTIAL", "is STRONG (10 to 100), taken as above 10 (more than 10)"),
+        (sbc_pb2.CONFLICT_SEVERITY_VERY_STRONG, "ESSENTIAL", "is VERY_STRONG (above 100), taken as above 100"),
+        (
+            sbc_pb2.CONFLICT_SEVERITY_MODERATE,
+            "UNDETERMINED",
+            "but model_complexity, business_impact, client_confidence",
+        ),
+    ],
+)
+async def test_a_label_is_told_as_a_label_and_what_is_missing_by_its_name_in_the_contract(
+    database: Database, severity: Any, decision: str, told: str
+) -> None:
+    request = sbc_pb2.CheckSbcNecessityRequest(client_id="acme", conflict_severity=severity)
+    async with database.session() as session:
+        await ensure_client(session, "acme")
+        job = await jobs.create(session, "acme", "CHECK_NECESSITY", request.SerializeToString())
+        answered = cast(Any, await (await check_necessity(NO_CONTEXT, job))(session)).necessity
+        assert label(sbc_pb2.NecessityDecision, answered.decision) == decision
+        assert told in answered.explanation
+        row = (await session.scalars(select(NecessityDecision))).one()
+        assert decided_again(row, POLICY_V1).explanation == answered.explanation

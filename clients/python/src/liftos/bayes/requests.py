@@ -22,7 +22,7 @@ from liftos.bayes.v1 import (
     prior_update_pb2,
     sbc_pb2,
 )
-from liftos.bayes.values import built, enum_value, mean_plus_minus, python_values
+from liftos.bayes.values import built, checked_money, enum_value, mean_plus_minus, python_values
 
 M = TypeVar("M", bound=Message)
 Name: TypeAlias = str | int | None
@@ -92,24 +92,30 @@ def channel(
     saturation: Name = None,
 ) -> model_pb2.Channel:
     """A media channel for `models.register_mmm`; its exposure is the column of the same name unless said otherwise."""
-    with python_values():
-        return model_pb2.Channel(
-            name=name,
-            exposure_column=name if exposure_column is None else exposure_column,
-            spend_column=spend_column or "",
-            parameterise_by=_parameterisation(parameterise_by),
-            prior=prior,
-            retention_prior=retention_prior,
-            half_saturation_prior=half_saturation_prior,
-            n_weights=n_weights,
-            saturation=model_pb2.Saturation.ValueType(enum_value(model_pb2.Saturation, saturation, "saturation")),
-        )
+    return built(
+        model_pb2.Channel,
+        "",
+        name=name,
+        exposure_column=name if exposure_column is None else exposure_column,
+        spend_column=spend_column or "",
+        parameterise_by=_parameterisation(parameterise_by),
+        prior=prior,
+        retention_prior=retention_prior,
+        half_saturation_prior=half_saturation_prior,
+        n_weights=n_weights,
+        saturation=model_pb2.Saturation.ValueType(enum_value(model_pb2.Saturation, saturation, "saturation")),
+    )
 
 
 def control(name: str, *, column: str | None = None, prior_sd: float | None = None) -> model_pb2.Control:
     """A control variable for `models.register_mmm`; its column is the one of the same name unless said otherwise."""
-    with python_values():
-        return model_pb2.Control(name=name, column=name if column is None else column, prior_sd=prior_sd)
+    return built(
+        model_pb2.Control,
+        "",
+        name=name,
+        column=name if column is None else column,
+        prior_sd=prior_sd,
+    )
 
 
 def mmm_spec(
@@ -218,14 +224,15 @@ def create_session(
     client_id: str, session_id: str, *, model_id: str, client_confidence: float | None, request_id: str | None
 ) -> elicitation_pb2.CreateElicitationSessionRequest:
     """Ask for a new session."""
-    with python_values():
-        return elicitation_pb2.CreateElicitationSessionRequest(
-            request_id=fresh(request_id),
-            client_id=client_id,
-            session_id=session_id,
-            model_id=model_id,
-            client_confidence=client_confidence,
-        )
+    return built(
+        elicitation_pb2.CreateElicitationSessionRequest,
+        "",
+        request_id=fresh(request_id),
+        client_id=client_id,
+        session_id=session_id,
+        model_id=model_id,
+        client_confidence=client_confidence,
+    )
 
 
 def get_session(client_id: str, session_id: str) -> elicitation_pb2.GetElicitationSessionRequest:
@@ -250,7 +257,7 @@ def update_session(
             client_id=client_id,
             session_id=session_id,
             etag=etag,
-            patch=elicitation_pb2.ElicitationSessionPatch(client_confidence=client_confidence),
+            patch=built(elicitation_pb2.ElicitationSessionPatch, "patch", client_confidence=client_confidence),
             update_mask=field_mask_pb2.FieldMask(paths=["client_confidence"]),
         )
 
@@ -269,19 +276,20 @@ def add_belief(
     request_id: str | None,
 ) -> elicitation_pb2.AddBeliefRequest:
     """Ask for a belief to be added."""
-    with python_values():
-        return elicitation_pb2.AddBeliefRequest(
-            request_id=fresh(request_id),
-            client_id=client_id,
-            session_id=session_id,
-            belief_id=belief_id,
-            estimand=estimand,
-            statement=statement,
-            wording=wording,
-            stated_by=stated_by,
-            role=elicitation_pb2.BeliefRole.ValueType(enum_value(elicitation_pb2.BeliefRole, role, "role")),
-            data_seen=data_seen,
-        )
+    return built(
+        elicitation_pb2.AddBeliefRequest,
+        "",
+        request_id=fresh(request_id),
+        client_id=client_id,
+        session_id=session_id,
+        belief_id=belief_id,
+        estimand=estimand,
+        statement=statement,
+        wording=wording,
+        stated_by=stated_by,
+        role=elicitation_pb2.BeliefRole.ValueType(enum_value(elicitation_pb2.BeliefRole, role, "role")),
+        data_seen=data_seen,
+    )
 
 
 def add_shares(
@@ -331,14 +339,15 @@ def elicitation_feedback(
     request_id: str | None,
 ) -> elicitation_pb2.GetElicitationFeedbackRequest:
     """Ask what the beliefs of a session imply."""
-    with python_values():
-        return elicitation_pb2.GetElicitationFeedbackRequest(
-            client_id=client_id,
-            session_id=session_id,
-            data_period_months=data_period_months,
-            hold_out_months=hold_out_months,
-            request_id=fresh(request_id),
-        )
+    return built(
+        elicitation_pb2.GetElicitationFeedbackRequest,
+        "",
+        client_id=client_id,
+        session_id=session_id,
+        data_period_months=data_period_months,
+        hold_out_months=hold_out_months,
+        request_id=fresh(request_id),
+    )
 
 
 def remove_belief(
@@ -372,16 +381,17 @@ def adopt_update(
     request_id: str | None,
 ) -> elicitation_pb2.AdoptPriorUpdateRequest:
     """Ask for a session with the priors of an accepted update."""
-    with python_values():
-        return elicitation_pb2.AdoptPriorUpdateRequest(
-            request_id=fresh(request_id),
-            client_id=client_id,
-            update_id=update_id,
-            session_id=session_id,
-            model_id=model_id,
-            projected=projected,
-            client_confidence=client_confidence,
-        )
+    return built(
+        elicitation_pb2.AdoptPriorUpdateRequest,
+        "",
+        request_id=fresh(request_id),
+        client_id=client_id,
+        update_id=update_id,
+        session_id=session_id,
+        model_id=model_id,
+        projected=projected,
+        client_confidence=client_confidence,
+    )
 
 
 def fit_prior(
@@ -414,20 +424,21 @@ def analyze_conflict(
     request_id: str | None,
 ) -> conflict_pb2.AnalyzeConflictRequest:
     """Ask for a conflict analysis."""
-    with python_values():
-        return conflict_pb2.AnalyzeConflictRequest(
-            request_id=fresh(request_id),
-            client_id=client_id,
-            session_id=session_id,
-            data_period_months=data_period_months,
-            hold_out_months=hold_out_months,
-            confidence_threshold=confidence_threshold,
-            business_impact=business_impact,
-            expert_session_id=expert_session_id,
-            replicates=replicates,
-            without_causes=without_causes,
-            exploratory=exploratory,
-        )
+    return built(
+        conflict_pb2.AnalyzeConflictRequest,
+        "",
+        request_id=fresh(request_id),
+        client_id=client_id,
+        session_id=session_id,
+        data_period_months=data_period_months,
+        hold_out_months=hold_out_months,
+        confidence_threshold=confidence_threshold,
+        business_impact=checked_money(business_impact, "business_impact"),
+        expert_session_id=expert_session_id,
+        replicates=replicates,
+        without_causes=without_causes,
+        exploratory=exploratory,
+    )
 
 
 def get_conflict(client_id: str, analysis_id: str) -> conflict_pb2.GetConflictRequest:
@@ -622,7 +633,7 @@ def check_necessity(
         conflict_severity=sbc_pb2.ConflictSeverity.ValueType(
             enum_value(sbc_pb2.ConflictSeverity, conflict_severity, "conflict_severity")
         ),
-        business_impact=business_impact,
+        business_impact=checked_money(business_impact, "business_impact"),
         client_confidence=client_confidence,
         model_id=model_id,
         data_period_months=data_period_months,
@@ -640,7 +651,7 @@ def thresholds(
         "thresholds",
         model_complexity=model_complexity,
         bayes_factor=bayes_factor,
-        business_impact=business_impact,
+        business_impact=checked_money(business_impact, "thresholds.business_impact"),
         client_confidence=client_confidence,
     )
 
@@ -701,23 +712,24 @@ def update_priors(
     request_id: str | None,
 ) -> prior_update_pb2.UpdatePriorsRequest:
     """Ask for a recommendation."""
-    with python_values():
-        return prior_update_pb2.UpdatePriorsRequest(
-            request_id=fresh(request_id),
-            client_id=client_id,
-            session_id=session_id,
-            update_strategy=prior_update_pb2.UpdateStrategy.ValueType(
-                enum_value(prior_update_pb2.UpdateStrategy, update_strategy, "update_strategy")
-            ),
-            min_evidence_strength=min_evidence_strength,
-            analysis_id=analysis_id,
-            experiments=experiments,
-            power=power,
-            robust_weight=robust_weight,
-            without_gate=not gate,
-            conservative_p_value=conservative_p_value,
-            project_to=common_pb2.PriorFamily.ValueType(enum_value(common_pb2.PriorFamily, project_to, "project_to")),
-        )
+    return built(
+        prior_update_pb2.UpdatePriorsRequest,
+        "",
+        request_id=fresh(request_id),
+        client_id=client_id,
+        session_id=session_id,
+        update_strategy=prior_update_pb2.UpdateStrategy.ValueType(
+            enum_value(prior_update_pb2.UpdateStrategy, update_strategy, "update_strategy")
+        ),
+        min_evidence_strength=min_evidence_strength,
+        analysis_id=analysis_id,
+        experiments=experiments,
+        power=power,
+        robust_weight=robust_weight,
+        without_gate=not gate,
+        conservative_p_value=conservative_p_value,
+        project_to=common_pb2.PriorFamily.ValueType(enum_value(common_pb2.PriorFamily, project_to, "project_to")),
+    )
 
 
 def get_update(client_id: str, update_id: str) -> prior_update_pb2.GetPriorUpdateRequest:
@@ -786,19 +798,20 @@ def analyze_attribution(
     request_id: str | None,
 ) -> attribution_pb2.AnalyzeAttributionRequest:
     """Ask for an attribution."""
-    with python_values():
-        return attribution_pb2.AnalyzeAttributionRequest(
-            request_id=fresh(request_id),
-            client_id=client_id,
-            model_id=model_id,
-            session_id=session_id,
-            include_bayesian_validation=include_bayesian_validation,
-            start_sbc=start_sbc,
-            data_period_months=data_period_months,
-            hold_out_months=hold_out_months,
-            business_impact=business_impact,
-            exploratory=exploratory,
-        )
+    return built(
+        attribution_pb2.AnalyzeAttributionRequest,
+        "",
+        request_id=fresh(request_id),
+        client_id=client_id,
+        model_id=model_id,
+        session_id=session_id,
+        include_bayesian_validation=include_bayesian_validation,
+        start_sbc=start_sbc,
+        data_period_months=data_period_months,
+        hold_out_months=hold_out_months,
+        business_impact=checked_money(business_impact, "business_impact"),
+        exploratory=exploratory,
+    )
 
 
 def get_attribution(client_id: str, attribution_id: str) -> attribution_pb2.GetAttributionRequest:

@@ -141,12 +141,23 @@ def usd(amount: int | float | str | Decimal) -> common_pb2.Money:
     """An amount in US dollars, for example `usd(1_500_000)`; raises InvalidArgument for fractions of a cent."""
     try:
         cents = Decimal(str(amount)) * 100
-        exact = cents == cents.to_integral_value()
     except InvalidOperation:
-        exact = False
-    if not exact:
-        raise invalid_argument([Violation("business_impact.minor_units", f"{amount!r} is not a whole number of cents")])
+        cents = Decimal("NaN")
+    problem = ""
+    if not cents.is_finite():
+        problem = f"{amount!r} is no amount: digits only, for example 1500000 or 99.50, in US dollars"
+    elif cents != cents.to_integral_value():
+        problem = f"{amount!r} is not a whole number of cents"
+    if problem:
+        raise invalid_argument([Violation("business_impact.minor_units", problem)])
     return money(int(cents), "USD")
+
+
+def checked_money(value: Any, field: str) -> common_pb2.Money | None:
+    """The amount, or None; InvalidArgument naming `field` for a bare number, whose currency nobody knows."""
+    if value is None or isinstance(value, common_pb2.Money):
+        return value
+    raise invalid_argument([Violation(field, f"{value!r} has no currency: give usd({value!r}), or money(…)")])
 
 
 def money(minor_units: int, currency: str) -> common_pb2.Money:
@@ -309,8 +320,13 @@ def _need(path: str, given: Mapping[str, Any], *names: str) -> None:
 
 def mean_plus_minus(path: str, given: Mapping[str, Any]) -> elicitation_pb2.MeanPlusMinus:
     """The message of `mean`, `plus_minus`, `meaning` and perhaps `level`; InvalidArgument names fields below `path`."""
-    _need(path, given, "mean", "plus_minus", "meaning")
-    return elicitation_pb2.MeanPlusMinus(
+    _need(path, given, "mean", "plus_minus")
+    if "meaning" not in given:
+        problem = 'is required: "sd" for a standard deviation, or "interval_half_width" with the interval\'s `level`'
+        raise invalid_argument([Violation(f"{path}.meaning", problem)])
+    return built(
+        elicitation_pb2.MeanPlusMinus,
+        path,
         mean=given["mean"],
         plus_minus=given["plus_minus"],
         meaning=elicitation_pb2.PlusMinusMeaning.ValueType(
@@ -327,39 +343,40 @@ def _mean_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
 def _quantile_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
     quantiles = given["quantiles"]
     pairs = sorted(quantiles.items() if isinstance(quantiles, Mapping) else quantiles)
-    return elicitation_pb2.BeliefStatement(
-        quantiles=elicitation_pb2.QuantileStatement(
-            probabilities=[probability for probability, _ in pairs], values=[value for _, value in pairs]
-        )
+    stated = built(
+        elicitation_pb2.QuantileStatement,
+        "statement.quantiles",
+        probabilities=[probability for probability, _ in pairs],
+        values=[value for _, value in pairs],
     )
+    return elicitation_pb2.BeliefStatement(quantiles=stated)
 
 
 def _range_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
     _need("statement.range", given, "range", "probability")
     lower, upper = given["range"]
-    return elicitation_pb2.BeliefStatement(
-        range=elicitation_pb2.RangeStatement(
-            lower=lower,
-            upper=upper,
-            probability=given["probability"],
-            mean=given.get("mean"),
-            mode=given.get("mode"),
-        )
+    stated = built(
+        elicitation_pb2.RangeStatement,
+        "statement.range",
+        lower=lower,
+        upper=upper,
+        probability=given["probability"],
+        mean=given.get("mean"),
+        mode=given.get("mode"),
     )
+    return elicitation_pb2.BeliefStatement(range=stated)
 
 
 def _roulette_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
     edges, chips = given["roulette"]
-    return elicitation_pb2.BeliefStatement(
-        roulette=elicitation_pb2.RouletteStatement(edges=list(edges), chips=list(chips))
-    )
+    stated = built(elicitation_pb2.RouletteStatement, "statement.roulette", edges=list(edges), chips=list(chips))
+    return elicitation_pb2.BeliefStatement(roulette=stated)
 
 
 def _mode_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
     lower, mode, upper = given["mode_and_bounds"]
-    return elicitation_pb2.BeliefStatement(
-        mode_and_bounds=elicitation_pb2.ModeAndBounds(mode=mode, lower=lower, upper=upper)
-    )
+    stated = built(elicitation_pb2.ModeAndBounds, "statement.mode_and_bounds", mode=mode, lower=lower, upper=upper)
+    return elicitation_pb2.BeliefStatement(mode_and_bounds=stated)
 
 
 def _distribution_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
