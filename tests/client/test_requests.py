@@ -127,6 +127,11 @@ def test_a_bare_number_for_money_is_answered_with_how_to_give_its_currency() -> 
             ask()
 
 
+def test_a_number_of_a_specification_that_is_none_is_named_by_its_field() -> None:
+    with pytest.raises(InvalidArgument, match=r"spec\.additive_mmm\.fourier_pairs"):
+        requests.mmm_spec(dataset_id="d", channels=["tv"], fourier_pairs="two")  # type: ignore[arg-type]
+
+
 def test_a_confidence_in_words_is_named_by_its_field() -> None:
     with pytest.raises(InvalidArgument, match="client_confidence"):
         requests.create_session("acme", "s", model_id="m", client_confidence="0.6", request_id=None)  # type: ignore[arg-type]

@@ -227,6 +227,25 @@ def test_evidence_and_cost_follow_the_runs_of_the_model(client: Client) -> None:
     assert client.sbc.check_necessity(**conflict).recommended_simulations == 0
 
 
+def test_a_stored_analysis_asks_for_calibration_until_a_run_has_passed(client: Client) -> None:
+    register_tv(client, WIDE)
+    believe(client, 0.5)
+    analysis = client.conflicts.analyze("beliefs")
+    assert analysis.sbc_necessity.decision == ESSENTIAL
+
+    def templates() -> list[int]:
+        return [message.template for message in client.conflicts.get(analysis.analysis_id).communications]
+
+    told = [common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND, common_pb2.COMMUNICATION_TEMPLATE_SBC_ESSENTIAL]
+    assert templates() == told
+    # A pass of another window says nothing about this one.
+    for months, left in ((12, told), (24, told[:1])):
+        run = client.sbc.run(model_id="tv", num_simulations=500, seed=7, data_period_months=months).result(timeout=60)
+        assert run.verdict.kind == sbc_pb2.VERDICT_KIND_PASS
+        assert templates() == left
+    assert client.conflicts.get(analysis.analysis_id).sbc_necessity == analysis.sbc_necessity
+
+
 def test_a_replay_names_the_failed_runs_that_would_have_been_missed(client: Client) -> None:
     register_tv(client, WIDE)
     asked = client.sbc.check_necessity(**{**CALM, "model_id": "tv", "client_confidence": 0.55})

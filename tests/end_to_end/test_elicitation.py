@@ -356,7 +356,7 @@ def test_incoherent_beliefs_are_remarked_on(client: Client) -> None:
     for name in ("x1", "x2"):
         client.elicitation.add_belief(session, name, share_of_media(name), mean=0.3, plus_minus=0.02, meaning="sd")
     (note,) = client.elicitation.get(session).coherence_notes
-    assert "0.60" in note
+    assert "60.0 %" in note
     assert "less than the whole" in note
 
 

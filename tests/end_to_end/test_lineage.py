@@ -134,7 +134,7 @@ def test_the_refusal_reaches_through_an_update_of_an_update(client: Client, caps
     report.print_lineage(second)
     printed = " ".join(capsys.readouterr().out.split())
     assert f"Comes after the updates {first.update_id}" in printed
-    assert "Bayes factor against it 2.718." in printed
+    assert "Bayes factor against it 2.72." in printed
     assert "from 2023-01-01 to 2023-12-31, through update" in printed
 
 
@@ -254,6 +254,8 @@ def test_an_exploratory_answer_is_stamped_and_its_update_cannot_be_accepted(
     (overlap,) = stored.overlaps
     assert (overlap.belief_id, overlap.update_id, overlap.rows) == ("tv", update.update_id, 12)
     assert (overlap.window.first_date, overlap.window.last_date) == YEAR_1
+    assert stored.beliefs[0].explanation == analysis.beliefs[0].explanation
+    assert stored.beliefs[0].explanation.startswith("Exploratory, not inferential: The client believes")
     report.print_conflict(stored)
     assert "EXPLORATORY – NOT INFERENTIAL" in capsys.readouterr().out
     request = prior_update_pb2.UpdatePriorsRequest(

@@ -102,5 +102,7 @@ def test_an_exploratory_attribution_is_stamped_in_store_and_report(
     assert stored.exploratory
     (overlap,) = stored.overlaps
     assert (overlap.belief_id, overlap.update_id, overlap.rows) == ("x1-half", update.update_id, 92)
+    assert stored.summary
+    assert all(sentence.startswith("Exploratory, not inferential: ") for sentence in stored.summary)
     report.print_attribution(stored)
     assert "EXPLORATORY – NOT INFERENTIAL" in capsys.readouterr().out

@@ -54,7 +54,7 @@ def test_the_tv_example_has_the_figures_of_the_method_note(client: Client) -> No
     assert belief.sensitivity.prior == pytest.approx(0.61997, abs=5e-5)
     assert belief.sensitivity.likelihood == pytest.approx(-0.61997, abs=5e-5)
     assert belief.severity_if_heavy_tailed == conflict_pb2.SEVERITY_MODERATE
-    assert "depends on how sure the client is of the tails" in belief.explanation
+    assert "depends on how sure the client is of the extremes" in belief.explanation
     assert not analysis.reference_fit_reused
 
 

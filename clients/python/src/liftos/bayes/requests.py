@@ -134,15 +134,17 @@ def mmm_spec(
     default = _parameterisation(parameterise_by)
     listed = []
     for item in channels:
-        built = channel(item) if isinstance(item, str) else model_pb2.Channel()
+        wanted = channel(item) if isinstance(item, str) else model_pb2.Channel()
         if not isinstance(item, str):
-            built.CopyFrom(item)
-        if built.parameterise_by == model_pb2.PARAMETERISATION_UNSPECIFIED:
-            built.parameterise_by = default
-        listed.append(built)
+            wanted.CopyFrom(item)
+        if wanted.parameterise_by == model_pb2.PARAMETERISATION_UNSPECIFIED:
+            wanted.parameterise_by = default
+        listed.append(wanted)
     with python_values():
         return model_pb2.ModelSpec(
-            additive_mmm=model_pb2.AdditiveMmmSpec(
+            additive_mmm=built(
+                model_pb2.AdditiveMmmSpec,
+                "spec.additive_mmm",
                 channels=listed,
                 controls=[control(item) if isinstance(item, str) else item for item in controls],
                 fourier_pairs=fourier_pairs,
@@ -174,7 +176,9 @@ def summary_spec(
     """Specification of the summary-level conjugate model; see `models.register_summary`."""
     with python_values():
         return model_pb2.ModelSpec(
-            conjugate_normal=model_pb2.ConjugateNormalSpec(
+            conjugate_normal=built(
+                model_pb2.ConjugateNormalSpec,
+                "spec.conjugate_normal",
                 estimand=estimand,
                 estimate=estimate,
                 standard_error=standard_error,

@@ -1384,7 +1384,7 @@ class ConflictOutcome(_message.Message):
     """Whether a later record of the same belief has taken its place."""
     @_builtins.property
     def experiment(self) -> _common_pb2.Experiment:
-        """The experiment that decided; absent where something else did."""
+        """The experiment about it, if there was one. It decided only where it points to `side`; a person may state another."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -1437,7 +1437,7 @@ class RecordConflictOutcomeRequest(_message.Message):
     """Belief."""
     side: Global___OutcomeSide.ValueType
     """In whose favour. May be left out with an experiment: the side whose interval of mean and standard deviation its
-    estimate is nearer to, in joint standard deviations.
+    estimate is nearer to, in joint standard deviations. Required where that is within one of both sides.
     """
     reason: _builtins.str
     """Why."""
@@ -1601,7 +1601,7 @@ class SeverityRecord(_message.Message):
     for_client: _builtins.int
     """Of the resolved, in favour of the client."""
     by_experiment: _builtins.int
-    """Of the resolved, by an experiment."""
+    """Of the resolved, by an experiment that points to the recorded side."""
     hit_rate: _builtins.float
     """Share of the resolved in favour of the data, with its central 95 % interval (Jeffreys); absent before one is resolved.
     Those who resolve choose what they look into, so it is no error rate.
