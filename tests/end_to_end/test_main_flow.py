@@ -234,10 +234,10 @@ def test_a_run_is_started_only_as_part_of_a_validation(analysed: Any) -> None:
 
 def test_the_messages_of_stored_answers_are_printed_ready_to_be_sent(analysed: Any, service: Any) -> None:
     client, analysis = analysed
-    (message, *_) = client.conflicts.get(analysis.analysis_id).communications
-    assert message == analysis.communications[0]
+    messages = client.conflicts.get(analysis.analysis_id).communications
+    assert messages[0] == analysis.communications[0]
     command = [sys.executable, "-m", "server.cli", "show", "conflict", analysis.analysis_id, "--messages"]
     options = ["--client", client.client_id, "--target", service.address]
     printed = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
-    assert printed.stdout.startswith(f"Subject: {message.subject}\n\n{message.body}\n")
-    assert "Model mmm: calibration is needed" in printed.stdout
+    for message in messages:  # without that about calibration, where a test before this one has had it done
+        assert f"Subject: {message.subject}\n\n{message.body}\n" in printed.stdout
