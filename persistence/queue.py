@@ -19,15 +19,18 @@ CALLS = "calls"
 SHARDS = "shards"
 """Queue of long work."""
 
-_GENERATION = {CALLS: "calls-3"}
+QUICK = "quick"
+"""Queue of calls that need no fit: whoever works on the others takes these in between."""
+
+_GENERATION = {CALLS: "calls-3", QUICK: "quick-3"}
 """Where this version delivers. While two versions run side by side, workers of the earlier one must not take a call
 that they would do by half: fields that they do not know, such as held-out months, they would not miss. Shards carry the
 version of their run instead. Raise the number with every version whose calls an earlier one would misunderstand."""
 
 
 def taken(names: list[str]) -> list[str]:
-    """The queues that a worker on these takes from; what an earlier version has delivered is understood."""
-    return [queue for name in names for queue in dict.fromkeys([_GENERATION.get(name, name), name])]
+    """The queues that a worker on these takes from: quick calls too, and what an earlier version has delivered."""
+    return [*dict.fromkeys([_GENERATION[QUICK], *(_GENERATION.get(name, name) for name in names), *names])]
 
 
 # Never opened: it only knows how to write a job, which happens on the caller's connection.

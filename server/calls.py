@@ -67,7 +67,8 @@ class Calls:
         if prepare is not None:
             await prepare(session, job)
         priority = 0 if kind in FITTING else 1
-        await queue.defer(session, "run_call", queue=queue.CALLS, priority=priority, job=str(job.pk))
+        name = queue.CALLS if kind in FITTING else queue.QUICK
+        await queue.defer(session, "run_call", queue=name, priority=priority, job=str(job.pk))
         if request_id:
             await requests.attach(session, request.client_id, kind, request_id, job_pk=job.pk)
         return job.pk

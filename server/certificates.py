@@ -39,7 +39,8 @@ def fit_key(
         priors.append(prior)
     priors.sort(key=str)  # the order in which beliefs were added changes nothing
     other = [] if inference == PRODUCTION else [inference]
-    return digest(model.model_hash, dataset.sha256 if dataset else "", *period.key, priors, SERVER_VERSION, *other)
+    window = period.key if dataset else []  # a summary is what it is, whatever window is asked for
+    return digest(model.model_hash, dataset.sha256 if dataset else "", *window, priors, SERVER_VERSION, *other)
 
 
 async def run_key(session: AsyncSession, run: SbcValidation) -> str:

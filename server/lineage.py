@@ -94,14 +94,22 @@ async def overlaps_of(
     return found
 
 
-def already_used(overlaps: Sequence[common_pb2.DataOverlap], *, exploratory: bool) -> ServiceError:
-    """The refusal to use data with a prior that has seen them; `exploratory`: whether the request could insist."""
+def already_used(
+    overlaps: Sequence[common_pb2.DataOverlap], *, exploratory: bool, summary: bool = False
+) -> ServiceError:
+    """The refusal to use data with a prior that has seen them; `exploratory`: whether the request could insist.
+
+    `summary`: the data are those of a summary, which has no rows to choose.
+    """
     named = [_in_words(one) for one in overlaps[:LISTED]]
     if len(overlaps) > LISTED:
         named.append(f"{len(overlaps) - LISTED} more such overlaps")
-    advice = "Use rows that it has not seen, of other days (data_period_months, hold_out_months) or another data set"
-    if not all(one.HasField("window") for one in overlaps):
-        advice += "; summaries are told apart by the days that they state (window)"
+    if summary:
+        advice = "Use a summary of other data; summaries are told apart by the days that they state (window)"
+    else:
+        advice = (
+            "Use rows that it has not seen, of other days (data_period_months, hold_out_months) or another data set"
+        )
     if exploratory:
         advice += "; or set exploratory, and the result is stamped as not inferential"
     days = dict.fromkeys(
@@ -132,7 +140,7 @@ async def refuse_seen(session: AsyncSession, model: Model, period: Period, belie
     if not await seen_by(session, [prior.pk for prior in beliefs]):
         return
     if overlaps := await overlaps_of(session, await window_of(session, model, period), beliefs):
-        raise already_used(overlaps, exploratory=False)
+        raise already_used(overlaps, exploratory=False, summary=model.dataset_pk is None)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.tables import ClientPrior, Conflict, ConflictEvidence, ConflictOutcome, Job
 from server.errors import invalid_field
+from server.estimates import check_estimate
 from server.wire import from_json, label, timestamp, value_of
 
 LEVEL = 0.95
@@ -43,6 +44,8 @@ def side_of(
     given = request.HasField("experiment")
     if given and request.experiment.estimand != belief.estimand:
         raise invalid_field("experiment.estimand", "must be the quantity of the belief")
+    if given:
+        check_estimate("experiment.estimate", experiment)
     if request.side != conflict_pb2.OUTCOME_SIDE_UNSPECIFIED:
         return request.side
     if not given:

@@ -48,7 +48,8 @@ def curve_refusals(overlay: Overlay) -> tuple[str, ...]:
     outside = mass_outside_reference(overlay)
     if outside > MAX_OUTSIDE:
         reasons.append(
-            f"{100 * outside:.1f} % of the belief lies outside the range of the reference prior; widen the reference"
+            f"{100 * outside:.1f} % of the belief lies outside the range of the reference prior; it takes a model with "
+            "a wider one"
         )
     if curve.rises_at_edge and not curve.is_silent:
         reasons.append("the likelihood still rises where the draws end: the reference prior holds the fit back")

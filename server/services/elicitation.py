@@ -337,7 +337,11 @@ def check_priors(model: Model, rows: Iterable[ClientPrior], field: str) -> None:
         estimand = belief_message(row).estimand
         if not can_be_prior(estimand, channels):
             what = label(common_pb2.Quantity, estimand.quantity).lower()
-            raise unimplemented(f"a fit with belief {row.belief_id!r}, which is about a {what}, as its prior", field)
+            raise unimplemented(
+                f"a fit with belief {row.belief_id!r}, which is about a {what.replace('_', ' ')}, as its prior "
+                "(leave the session out, or confirm one without this belief)",
+                field,
+            )
 
 
 def can_be_prior(estimand: common_pb2.Estimand, channels: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from persistence.database import Database
 from persistence.lookup import get_owned
 from persistence.tables import Attribution, Dataset, Model, SbcValidation, Session
 from server.errors import ServiceError, already_exists, invalid_field, unimplemented
+from server.estimates import check_estimate
 from server.idempotency import seen_before
 from server.pages import page_of
 from server.resources import model_message, owned
@@ -20,6 +22,7 @@ from server.wire import digest, label, to_json
 
 MAX_PARAMETERS = 50
 MAX_GRID = 4096
+DAYS_PER_MONTH = 365.25 / 12
 FAMILIES = {"additive_mmm": "additive_mmm/1", "conjugate_normal": "conjugate_normal/1"}
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -180,6 +183,7 @@ def check_conjugate(spec: model_pb2.ConjugateNormalSpec) -> None:
     if spec.reference_prior.WhichOneof("kind") not in {"normal", "uniform"}:
         raise invalid_field(path, "a normal or a uniform distribution")
     check_distribution(path, spec.reference_prior)
+    check_estimate("spec.conjugate_normal.estimate", spec)
     if spec.HasField("window"):
         path = "spec.conjugate_normal.window"
         for name in ("first_date", "last_date"):
@@ -187,6 +191,10 @@ def check_conjugate(spec: model_pb2.ConjugateNormalSpec) -> None:
                 raise invalid_field(f"{path}.{name}", "required in a window")
         if spec.window.last_date < spec.window.first_date:
             raise invalid_field(f"{path}.last_date", "must not be before first_date")
+        first, last = (datetime.date.fromisoformat(getattr(spec.window, name)) for name in ("first_date", "last_date"))
+        months = ((last - first).days + 1) / DAYS_PER_MONTH
+        if spec.n_months > months + 1:
+            raise invalid_field(path, f"is {months:.1f} months long, too short for n_months, {spec.n_months}")
 
 
 def check_estimand(path: str, estimand: common_pb2.Estimand) -> None:

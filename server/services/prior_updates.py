@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 from liftos.bayes.rules import Violation
-from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2, prior_update_pb2_grpc, sbc_pb2
+from liftos.bayes.v1 import conflict_pb2, elicitation_pb2, prior_update_pb2, prior_update_pb2_grpc, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +18,7 @@ from persistence.tables import AuditEntry, Conflict, Job, Model, PriorUpdate, Se
 from server.calls import Calls
 from server.certificates import failed_elsewhere, reference_certificate
 from server.errors import ServiceError, invalid_field, invalid_fields
+from server.estimates import check_estimate
 from server.formats import estimand
 from server.idempotency import seen_before
 from server.pages import page_of
@@ -179,33 +180,9 @@ def check_experiments(request: prior_update_pb2.UpdatePriorsRequest, beliefs: Se
                 f"no belief of the session is about the {estimand(one.estimand)}; state the experiment for the "
                 "quantity of a belief",
             )
-        check_reach(f"{path}.estimate", one)
+        check_estimate(f"{path}.estimate", one)
         if one.window.first_date and one.window.last_date and one.window.first_date > one.window.last_date:
             raise invalid_field(f"{path}.window.last_date", "must not be before first_date")
-
-
-FRACTIONS = frozenset(
-    {
-        common_pb2.QUANTITY_SHARE_OF_OUTCOME,
-        common_pb2.QUANTITY_SHARE_OF_MEDIA,
-        common_pb2.QUANTITY_SHARE_OF_MODELLED,
-        common_pb2.QUANTITY_RETENTION,
-    }
-)
-"""Quantities between 0 and 1; the others are positive, coefficients apart."""
-REACH = 4.0
-"""So many standard errors noise may carry an estimate beyond where its quantity lives; more is another unit."""
-
-
-def check_reach(field: str, one: common_pb2.Experiment) -> None:
-    """Refuse an estimate that its quantity cannot have, above all a share given in per cent."""
-    if one.estimand.quantity == common_pb2.QUANTITY_COEFFICIENT:
-        return
-    fraction = one.estimand.quantity in FRACTIONS
-    slack = REACH * one.standard_error
-    if one.estimate < -slack or (fraction and one.estimate > 1.0 + slack):
-        where = "between 0 and 1; a share of 50 % is 0.5" if fraction else "above 0"
-        raise invalid_field(field, f"{one.estimate:g} ± {one.standard_error:g} is too far out for a quantity {where}")
 
 
 async def conflict_behind(session: AsyncSession, elicited: Session, analysis_id: str) -> Conflict:

@@ -12,6 +12,7 @@ from engine.models.protocol import Model as EngineModel
 from engine.priors.shares import Shares, fit_shares
 from persistence.tables import ClientPrior, Job, Model, Session
 from server.errors import ServiceError, already_exists
+from server.estimates import LARGEST_FRACTION
 from server.formats import estimand as words
 from server.lineage import accepted_update, change_of, inherit
 from server.period import Period
@@ -62,6 +63,7 @@ async def add_belief(context: WorkerContext, job: Job) -> Commit:
     place = place_of(model, estimand)
     if before is None:
         check_range(request.statement, place.natural)
+        _refuse_per_cent(request)
         compiled = compile_statement(request.statement, place, members)
     else:
         compiled = compile_given(before, place, f"Prior after update {request.statement.updated_prior.update_id}.")
@@ -240,6 +242,14 @@ async def _finish(session: AsyncSession, row: Session, channels: Sequence[str]) 
     beliefs = [belief_message(other) for other in await beliefs_of(session, row.pk)]
     row.coherence_notes = coherence_notes(beliefs, channels, share_groups(row))
     await session.flush()
+
+
+def _refuse_per_cent(request: elicitation_pb2.AddBeliefRequest) -> None:
+    """Refuse a total of all media in per cent: nothing bounds it above, but many times the outcome is a slip."""
+    total = request.estimand.quantity == common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME
+    mean = request.statement.mean_plus_minus.mean
+    if total and mean > LARGEST_FRACTION:
+        raise InvalidInput("statement.mean_plus_minus.mean", f"{mean:g} times the outcome; 50 % is 0.5")
 
 
 def _refuse_twins(

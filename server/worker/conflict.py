@@ -42,7 +42,7 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         overlaps = await overlaps_of(session, window, beliefs)
         overlaps += await overlaps_of(session, window, experts, request.expert_session_id)
         if overlaps and not request.exploratory:
-            raise already_used(overlaps, exploratory=True)
+            raise already_used(overlaps, exploratory=True, summary=model_row.dataset_pk is None)
     rule = ConflictRule(confidence_threshold=row.confidence_threshold)
     fit = await stored_fit(context, model_row, period)
     examined = await examine(context, fit, beliefs, rule, experts)

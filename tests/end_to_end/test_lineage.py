@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from liftos.bayes import Client, FailedPrecondition, InvalidArgument, NotFound, share_of_outcome, usd
+from liftos.bayes import Client, FailedPrecondition, InvalidArgument, NotFound, experiment, share_of_outcome, usd
 from liftos.bayes.errors import from_rpc_error
 from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2
 
@@ -330,7 +330,8 @@ def test_summaries_of_a_quantity_are_the_same_data_unless_both_state_other_days(
         adopt(client, update.update_id, name, model_id=name)
         error = refusal(client, name)
         assert error.metadata["overlap"] == overlap
-        assert ("state (window)" in error.message) == (name == "undated")
+        assert "state (window)" in error.message
+        assert "data_period_months" not in error.message  # a summary has no rows to choose
 
 
 def test_looks_count_the_analyses_and_updates_of_a_quantity_under_overlapping_rows(client: Client) -> None:
@@ -362,3 +363,46 @@ def test_calibration_around_real_data_is_refused_and_on_simulated_data_it_is_not
 def test_the_days_of_a_summary_come_in_order(client: Client) -> None:
     with pytest.raises(InvalidArgument, match="must not be before first_date"):
         summary(client, "backward", 0.3, (YEAR_1[1], YEAR_1[0]))
+
+
+def test_a_copy_of_an_adopted_prior_is_not_taken_for_a_belief_that_has_seen_nothing(client: Client) -> None:
+    update = first_year(client)
+    summary(client, "year-2", 0.35, YEAR_2)
+    session = client.elicitation.adopt_update(update.update_id, "copied", model_id="year-2")
+    (belief,) = session.beliefs
+    session = client.elicitation.remove_belief("copied", belief.belief_id, etag=session.etag)
+    with pytest.raises(InvalidArgument, match="state `updated_prior`") as caught:
+        client.elicitation.add_belief("copied", "again", TV, distribution=belief.compiled)
+    assert [violation.field for violation in caught.value.violations] == ["statement.distribution"]
+    client.elicitation.add_belief("copied", "again", TV, updated_prior=(update.update_id, "tv"))
+    assert client.elicitation.get("copied").beliefs[0].seen
+
+
+def test_a_summary_has_no_months_to_hold_out(client: Client) -> None:
+    summary(client, "year-1", 0.3, YEAR_1)
+    believe(client, "own", "year-1")
+    for call in (
+        lambda: client.conflicts.analyze("own", hold_out_months=3),
+        lambda: client.sbc.start(model_id="year-1", num_simulations=100, hold_out_months=3),
+        lambda: client.sbc.check_necessity(model_id="year-1", hold_out_months=3),
+        lambda: client.elicitation.feedback("own", hold_out_months=3),
+    ):
+        with pytest.raises(InvalidArgument, match="is a summary: nothing can be left out"):
+            call()
+
+
+def test_estimates_in_per_cent_are_refused(client: Client) -> None:
+    with pytest.raises(InvalidArgument, match=r"a share of 50 % is 0\.5"):
+        client.models.register_summary(
+            "slip", estimand=TV, estimate=25, standard_error=5, n_months=12, reference_prior=normal(0.5, 1.0)
+        )
+    summary(client, "year-1", 0.3, YEAR_1)
+    believe(client, "own", "year-1")
+    analysis = analysed(client, "own")
+    slip = experiment("lift", TV, estimate=28, standard_error=4)
+    with pytest.raises(InvalidArgument, match=r"a share of 50 % is 0\.5"):
+        client.updates.propose("own", experiments=[slip])
+    with pytest.raises(InvalidArgument, match=r"a share of 50 % is 0\.5"):
+        client.conflicts.record_outcome(analysis.analysis_id, "tv", experiment=slip, recorded_by="Ann")
+    # Noise may carry an estimate below 0.
+    client.updates.propose("own", experiments=[experiment("lift", TV, estimate=-0.02, standard_error=0.04)])

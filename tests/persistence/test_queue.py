@@ -71,6 +71,18 @@ async def test_what_a_dead_worker_held_is_enqueued_again_once(database: Database
     assert (again.id, again.attempts) == (taken.id, 1)
 
 
+async def test_calls_of_this_version_are_out_of_the_reach_of_the_version_before(database: Database) -> None:
+    async with database.session() as session:
+        await queue.defer(session, "run_call", queue=queue.CALLS, job="a")
+        await queue.defer(session, "run_call", queue=queue.QUICK, job="b")
+        names = set((await session.scalars(text("select queue_name from procrastinate_jobs"))).all())
+    assert names.isdisjoint({queue.CALLS, queue.SHARDS})
+    assert names <= set(queue.taken([queue.CALLS]))
+    # What the version before has delivered is understood; quick calls are taken in between shards too.
+    assert queue.CALLS in queue.taken([queue.CALLS])
+    assert len(names & set(queue.taken([queue.SHARDS]))) == 1
+
+
 async def test_a_call_whose_delivery_was_lost_is_found_and_a_waiting_one_is_not(database: Database) -> None:
     async with database.session() as session:
         await ensure_client(session, "acme")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import datetime
 import uuid
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from liftos.bayes.v1 import dataset_pb2
 
 from persistence import jobs
 from persistence.database import Database
 from persistence.lookup import ensure_client
 from persistence.tables import Dataset, Model, SbcValidation
-from server.certificates import Standing, certificate, deciding, reference_key, standing
+from server.certificates import Standing, certificate, deciding, failed_elsewhere, reference_key, standing
 from server.period import Period
+from server.wire import to_json
 
 KEY = "k"
 
@@ -183,3 +186,68 @@ async def test_a_pass_holds_for_its_own_key_and_is_stale_for_every_other(databas
     ):
         found: Any = unrelated
         assert (await stands(database, key="other", **found)) == Standing(None, False, None)
+
+
+@pytest.mark.parametrize(
+    ("failed", "asked", "blocks"),
+    [
+        (Period(24), Period(23), True),  # a week more or less makes no other model
+        (Period(12), Period(24), True),
+        (Period(12, 12), Period(24), True),
+        (Period(12, 12), Period(12), False),  # no row in common
+        (Period(24), Period(24), False),  # the fit's own run decides, whatever else there is
+    ],
+)
+async def test_a_fail_stands_against_fits_to_rows_in_common_whatever_the_window_is_called(
+    database: Database, failed: Period, asked: Period, blocks: bool
+) -> None:
+    async with database.session() as session:
+        await ensure_client(session, "acme")
+        kpi = to_json(dataset_pb2.Column(name="y", role=dataset_pb2.COLUMN_ROLE_KPI))
+        dataset = Dataset(
+            client_id="acme",
+            dataset_id="weekly",
+            columns=[kpi],
+            row_count=120,
+            total_bytes=8,
+            committed_bytes=8,
+            state="SEALED",
+            fingerprint="f",
+            sha256="s",
+            first_date=datetime.date(2022, 1, 3),
+            last_date=datetime.date(2024, 4, 15),
+            grain="WEEKLY",
+            seal_time=datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC),
+        )
+        session.add(dataset)
+        await session.flush()
+        model = Model(
+            client_id="acme",
+            model_id="mmm",
+            family="additive_mmm/1",
+            spec={},
+            dataset_pk=dataset.pk,
+            parameter_count=5,
+            model_hash="h",
+        )
+        session.add(model)
+        await session.flush()
+        job = await jobs.create(session, "acme", "SBC_RUN", b"", total=500)
+        run = SbcValidation(
+            client_id="acme",
+            model_pk=model.pk,
+            job_pk=job.pk,
+            validation_type="STANDARD",
+            num_simulations=500,
+            data_period_months=failed.months,
+            hold_out_months=failed.hold_out,
+            seed=1,
+            alpha=0.05,
+            shard_size=64,
+            certificate_key=await reference_key(session, model, failed),
+            verdict_kind="FAIL",
+        )
+        session.add(run)
+        await session.flush()
+        found = await failed_elsewhere(session, model, asked)
+        assert (found is not None and found.pk == run.pk) == blocks
