@@ -288,9 +288,11 @@ class LogNormal(Distribution):
     @property
     def sd(self) -> float:  # noqa: D102
         variance = self.log_sd * self.log_sd
-        # Beyond 700 the 1 of expm1 has long been lost.
-        log_excess = math.log(math.expm1(variance)) if variance < 700.0 else variance
-        return _exp(self.log_mean + 0.5 * (variance + log_excess))
+        # Half of log expm1 of the variance: of a tiny one it is that of the variance, of a large one half of it.
+        half = math.log(self.log_sd) if variance < 1e-20 else 0.5 * variance
+        if 1e-20 <= variance < 700.0:
+            half = 0.5 * math.log(math.expm1(variance))
+        return _exp(self.log_mean + 0.5 * variance + half)
 
     def logpdf(self, x: ArrayLike) -> Array:  # noqa: D102
         x = _array(x)
