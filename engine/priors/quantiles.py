@@ -44,6 +44,9 @@ def fit_quantiles(
 
 def anchors(x: Array, asked: Array, support: Support) -> list[Anchor]:
     """Where to start: unconstrained values [n] regressed on normal scores, exact for a normal or log-normal law."""
-    sd, mean = np.polyfit(special.ndtri(asked), support.to_unconstrained(x), 1)
-    first = Anchor.of_unconstrained(support, float(mean), float(sd))
+    scores, u = special.ndtri(asked), support.to_unconstrained(x)
+    about = scores - scores.mean()
+    # Probabilities that differ by rounding have one score between them.
+    sd = float(about @ u) / max(float(about @ about), np.finfo(np.float64).tiny)
+    first = Anchor.of_unconstrained(support, float(u.mean() - sd * scores.mean()), sd)
     return [first, first.widened(0.4), first.widened(2.5)]
