@@ -30,6 +30,7 @@ class Situation:
         prior_sensitivity: power-scaling shift of the posterior by the belief; None where it has no moments.
         joint_conflict: whether the beliefs are contradicted together though none is alone, and this one is among those
         that clash.
+        data_finding: of the data alone, where `finding` is that of data and experiments together; else the same.
         incoherence_z: by how much the shares that this belief is one of miss their sum; None where it is none of such.
         experiment_z: distance of the experiments from the data, in standard deviations; None without any.
         outcome: what the strategy did: KEEP, UPDATE, WIDEN or ROBUSTIFY.
@@ -47,11 +48,17 @@ class Situation:
     incoherence_z: float | None
     experiment_z: float | None
     outcome: Action
+    data_finding: Finding | None = None
 
     @property
     def in_conflict(self) -> bool:
         """Whether the data contradict the belief."""
         return self.finding is Finding.CONFLICT
+
+    @property
+    def who(self) -> str:
+        """What the evidence is that of."""
+        return "The data" if self.experiment_z is None else "Data and experiments together"
 
     @property
     def hangs_on_tails(self) -> bool:
@@ -141,6 +148,13 @@ TABLE: tuple[Row, ...] = (
         "that clash: ask for them again, all together.",
     ),
     Row(
+        "relieved by experiments",
+        lambda s: not s.in_conflict and s.data_finding is Finding.CONFLICT,
+        None,
+        "The data alone contradict the belief; with the experiments beside them the evidence against it does not reach "
+        "the rule any more. That is no support for the belief: compare what each of the two says.",
+    ),
+    Row(
         "silent data",
         lambda s: s.finding is Finding.DATA_SILENT and s.outcome is Action.KEEP and s.hangs_on_belief,
         Action.KEEP,
@@ -150,39 +164,39 @@ TABLE: tuple[Row, ...] = (
         "no conflict",
         lambda s: not s.in_conflict and s.outcome is Action.KEEP,
         Action.KEEP,
-        "The data do not contradict the belief.",
+        "{who} do not contradict the belief.",
     ),
     Row(
         "learning without conflict",
         lambda s: not s.in_conflict,
         None,
-        "The data do not contradict the belief; the strategy carries on what they say.",
+        "{who} do not contradict the belief; the strategy carries on what they say.",
     ),
     Row(
         "hangs on the tails",
         lambda s: s.hangs_on_tails,
         Action.ROBUSTIFY,
-        "The data contradict the belief, but how strongly depends on how sure the client is of the tails: let the "
-        "belief have heavier ones.",
+        "{who} contradict the belief, but how strongly depends on how sure the client is of the tails: let the belief "
+        "have heavier ones, as the strategy ROBUST_MIXTURE does.",
     ),
     Row(
         "overconfident",
         lambda s: s.belief_months > s.data_months,
         Action.RE_ELICIT,
-        "The data contradict the belief, which claims to be worth {belief_months:.3g} months of data where there are "
+        "{who} contradict the belief, which claims to be worth {belief_months:.3g} months of data where there are "
         "{data_months:.3g}: ask the client again how sure the belief is.",
     ),
     Row(
         "left as it is",
         lambda s: s.outcome is Action.KEEP,
         Action.KEEP,
-        "The data contradict the belief, but the strategy leaves it as it is.",
+        "{who} contradict the belief, but the strategy leaves it as it is.",
     ),
     Row(
         "changed",
         lambda s: True,
         None,
-        "The data contradict the belief.",
+        "{who} contradict the belief.",
     ),
 )
 """The first row that applies counts; the last always does."""
@@ -191,4 +205,6 @@ TABLE: tuple[Row, ...] = (
 def recommend(situation: Situation) -> Recommendation:
     """The first row of the table that applies."""
     row = next(row for row in TABLE if row.applies(situation))
-    return Recommendation(row.action or situation.outcome, row.reason.format(**vars(situation)), row.name)
+    return Recommendation(
+        row.action or situation.outcome, row.reason.format(**vars(situation), who=situation.who), row.name
+    )

@@ -25,6 +25,8 @@ Z_WARNING = 2.0
 MAX_EXTRAPOLATED = 0.5
 MAX_COMPONENTS = 8
 """Of a mixture that is kept as one; more become a density on a grid."""
+MAX_GRIDS = 2
+"""So many components on grids become a single one: updates of updates would double them each time."""
 _GONE = 1e-12
 """A component with less weight is left out."""
 
@@ -189,9 +191,12 @@ def _mix(first: Distribution, second: Distribution, weight: float) -> Distributi
             weights.append(share)
             components.append(law)
     mixture = Mixture(tuple(weights), tuple(components))
-    if len(components) <= MAX_COMPONENTS:
+    grids = sum(isinstance(component, Gridded) for component in components)
+    if len(components) <= MAX_COMPONENTS and grids < MAX_GRIDS:
         return mixture
     if mixture.is_mixed:
+        if len(components) <= MAX_COMPONENTS:
+            return mixture
         raise InvalidInput("prior", f"would be more than {MAX_COMPONENTS} components, which do not all live alike")
     return Gridded.of(mixture)
 

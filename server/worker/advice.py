@@ -29,7 +29,7 @@ def advice(
     Of the data alone where the two together cannot be judged.
     """
     figures, experiment = case.figures, case.experiment
-    finding = Finding[label(conflict_pb2.Finding, figures.finding)]
+    alone = finding = Finding[label(conflict_pb2.Finding, figures.finding)]
     severity = _severity(figures.severity)
     heavy = _severity(figures.severity_if_heavy_tailed)
     p_value, log_bf = figures.p_value, recentred(figures)
@@ -63,6 +63,7 @@ def advice(
         ),
         experiment_z=apart,
         outcome=updated.action,
+        data_finding=alone,
     )
     return recommend(situation), log_bf
 

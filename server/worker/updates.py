@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
-from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2
+from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.conflict.curve import EvidenceCurve
@@ -17,7 +19,8 @@ from engine.priors.families import Family
 from engine.priors.projection import project
 from engine.priors.update import Action, Strategy, UpdateRule, update
 from engine.priors.update import PriorUpdate as Updated
-from persistence.tables import Job, PriorUpdate, Session
+from engine.sbc.decision import check_necessity
+from persistence.tables import Conflict, Job, Model, PriorUpdate, Session
 from server.lineage import lineage_of, overlaps_of, refuse_used_experiments, updates_from, window_behind
 from server.phrases import recentred
 from server.resources import conflict_message, owned
@@ -25,8 +28,10 @@ from server.services.prior_updates import chosen_strategy, conflict_behind
 from server.wire import label, to_array, to_json, value_of
 from server.worker.advice import advice
 from server.worker.calls import Commit, WorkerContext
+from server.worker.conflict import session_inputs
 from server.worker.convert import estimate_of_law, from_law
 from server.worker.dependence import updated_correlation
+from server.worker.policies import policy_in_force
 from server.worker.update_case import Case, beliefs_with_curves, cases_of, joint_draws
 
 DEFAULT_EVIDENCE, DEFAULT_POWER, DEFAULT_ROBUST_WEIGHT = 10.0, 0.5, 0.2
@@ -70,6 +75,7 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
     async def commit(session: AsyncSession) -> prior_update_pb2.UpdatePriorsResponse:
         recommendation.lineage.CopyFrom(await lineage_of(session, conflict, messages, request.experiments))
         recommendation.looks = await updates_from(session, conflict)
+        recommendation.sbc_decision = await _decision(session, conflict, elicited, analysis, messages)
         stored = PriorUpdate(
             client_id=request.client_id,
             session_pk=elicited.pk,
@@ -87,6 +93,24 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
         return prior_update_pb2.UpdatePriorsResponse(update=prior_update_pb2.PriorUpdate(update_id=str(stored.pk)))
 
     return commit
+
+
+async def _decision(
+    session: AsyncSession,
+    conflict: Conflict,
+    elicited: Session,
+    analysis: conflict_pb2.ConflictAnalysis,
+    updates: Sequence[prior_update_pb2.BeliefUpdate],
+) -> sbc_pb2.NecessityDecision.ValueType:
+    """Whether calibration is essential by the policy in force, with the factors of the update, experiments included."""
+    model = await session.get_one(Model, conflict.model_pk)
+    inputs = session_inputs(model, elicited, conflict.business_impact_minor, analysis.beliefs, analysis.joint)
+    if inputs.log_bayes_factor is not None:
+        largest = max(inputs.log_bayes_factor, *(one.log_bayes_factor for one in updates))
+        inputs = replace(inputs, log_bayes_factor=largest)
+    policy = await policy_in_force(session, conflict.client_id)
+    decision = check_necessity(inputs, policy=policy).decision
+    return value_of(sbc_pb2.NecessityDecision, decision.value)  # type: ignore[no-any-return]
 
 
 def update_rule(request: prior_update_pb2.UpdatePriorsRequest) -> UpdateRule:

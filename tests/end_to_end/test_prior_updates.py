@@ -16,6 +16,7 @@ from liftos.bayes import (
     experiment,
     roi,
     share_of_outcome,
+    usd,
 )
 from liftos.bayes.v1 import prior_update_pb2, sbc_pb2
 
@@ -225,3 +226,33 @@ def test_a_belief_that_the_data_do_not_contradict_is_kept_or_learned_from(analys
     assert kept.beliefs[0].action == prior_update_pb2.UPDATE_ACTION_KEEP
     assert kept.beliefs[0].after == kept.beliefs[0].before
     assert kept.summary[0].startswith("Keep the belief about the share of outcome of TV (27.0 % ± 10.0 %).")
+
+
+def test_an_experiment_that_ends_a_conflict_is_not_said_to_be_the_data(analysed: Client) -> None:
+    lift = experiment("lift", ABOUT, estimate=0.3, standard_error=0.05)
+    (belief,) = analysed.updates.propose("beliefs", experiments=[lift]).beliefs
+    assert belief.log_bayes_factor < math.log(10) < math.log(12.18)
+    assert any("The data alone contradict the belief" in reason for reason in belief.reasons)
+    assert not any("do not contradict" in reason for reason in belief.reasons)
+
+
+def test_whether_calibration_is_essential_counts_the_experiments_and_the_policy_in_force(client: Client) -> None:
+    register_tv(client, normal(0.5, 10.0))
+    client.elicitation.create("calm", model_id="tv", client_confidence=0.9)
+    client.elicitation.add_belief("calm", "tv", ABOUT, mean=0.35, plus_minus=0.1, meaning="sd")
+    client.elicitation.confirm("calm")
+    client.conflicts.analyze("calm", business_impact=usd(1000))
+    optional = sbc_pb2.NECESSITY_DECISION_NOT_REQUIRED_BY_POLICY
+    essential = sbc_pb2.NECESSITY_DECISION_ESSENTIAL
+    plain = client.updates.propose("calm", update_strategy="full_bayesian")
+    assert (plain.sbc_decision, plain.releasable) == (optional, True)
+    lift = experiment("lift", ABOUT, estimate=0.02, standard_error=0.03)
+    strong = client.updates.propose("calm", update_strategy="full_bayesian", experiments=[lift])
+    assert strong.beliefs[0].log_bayes_factor > math.log(10)
+    assert (strong.sbc_decision, strong.releasable) == (essential, False)
+    client.sbc.create_policy(
+        model_complexity=10, bayes_factor=10, business_impact=usd(1), client_confidence=0.6, adopted_by="Ann"
+    )
+    later = client.updates.propose("calm", update_strategy="full_bayesian")
+    assert (later.sbc_decision, later.releasable) == (essential, False)
+    assert client.updates.get(plain.update_id).releasable  # what was recommended before stays as it was

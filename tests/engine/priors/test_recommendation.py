@@ -52,6 +52,13 @@ ROWS = [
     ("incoherent", Action.RE_ELICIT, CONFLICT, {"incoherence_z": 2.5}),
     ("incoherent", Action.RE_ELICIT, AGREES, {"incoherence_z": 2.5}),
     ("together too much", Action.RE_ELICIT, AGREES, {"joint_conflict": True}),
+    ("relieved by experiments", Action.KEEP, AGREES, {"data_finding": Finding.CONFLICT, "experiment_z": 1.0}),
+    (
+        "relieved by experiments",
+        Action.UPDATE,
+        AGREES,
+        {"data_finding": Finding.CONFLICT, "experiment_z": 1.0, "outcome": Action.UPDATE},
+    ),
     ("silent data", Action.KEEP, AGREES, {"finding": Finding.DATA_SILENT}),
     ("no conflict", Action.KEEP, AGREES, {"finding": Finding.DATA_SILENT, "prior_sensitivity": 0.01}),
     ("no conflict", Action.KEEP, AGREES, {}),
@@ -75,6 +82,15 @@ def test_each_row_applies_where_it_should(row: str, action: Action, base: Situat
 
 def test_every_row_of_the_table_is_reached() -> None:
     assert {row.name for row in TABLE} == {row for row, *_ in ROWS}
+
+
+def test_what_data_and_experiments_say_together_is_not_said_of_the_data() -> None:
+    for base in (CONFLICT, AGREES):
+        both = recommend(dataclasses.replace(base, experiment_z=1.0, data_finding=base.finding)).reason
+        assert both.startswith("Data and experiments together")
+        assert recommend(base).reason.startswith("The data")
+    relieved = dataclasses.replace(AGREES, data_finding=Finding.CONFLICT, experiment_z=1.0)
+    assert recommend(relieved).reason.startswith("The data alone contradict the belief")
 
 
 def test_an_experiment_at_hand_is_not_asked_for_again() -> None:

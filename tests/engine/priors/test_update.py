@@ -26,7 +26,7 @@ from engine.priors.distribution import (
     TruncatedNormal,
     Uniform,
 )
-from engine.priors.update import Action, Strategy, UpdateRule, update
+from engine.priors.update import Action, Strategy, UpdateRule, _mix, update
 
 TV = Normal(0.5, 0.1)
 
@@ -363,3 +363,15 @@ def test_an_adaptive_power_keeps_its_narrow_part_beside_wide_data(ratio: float, 
     law = update(TV, wide, UpdateRule(Strategy.ADAPTIVE_POWER_PRIOR)).distribution
     assert law.sd == pytest.approx(sd, rel=1e-3)
     assert float(law.isf(0.05)) - 0.5 == pytest.approx(0.5 - float(law.ppf(0.05)), rel=1e-4)
+
+
+def test_updates_of_updates_do_not_double_their_grids() -> None:
+    prior: Distribution = Beta(12.0, 12.0)
+    for share in (0.25, 0.4, 0.3, 0.5):
+        moved = prior.shifted(math.log(share / (1 - share)))
+        law = _mix(prior, moved, 0.5)
+        assert sum(isinstance(part, Gridded) for part in getattr(law, "components", (law,))) <= 1
+        x = np.linspace(0.01, 0.99, 99)
+        wanted = 0.5 * prior.cdf(x) + 0.5 * moved.cdf(x)
+        np.testing.assert_allclose(law.cdf(x), wanted, atol=1e-5)
+        prior = law
