@@ -45,7 +45,7 @@ def side_of(
     if given and request.experiment.estimand != belief.estimand:
         raise invalid_field("experiment.estimand", "must be the quantity of the belief")
     if given:
-        check_estimate("experiment.estimate", experiment)
+        check_estimate("experiment.estimate", request.experiment)
     if request.side != conflict_pb2.OUTCOME_SIDE_UNSPECIFIED:
         return request.side
     if not given:
