@@ -187,6 +187,11 @@ def correlation_of(row: Session, belief_ids: Sequence[str]) -> npt.NDArray[np.fl
     return matrix
 
 
+def correlated_beliefs(row: Session) -> frozenset[str]:
+    """The beliefs of a session whose correlation is known."""
+    return frozenset(row.correlation["belief_ids"]) if row.correlation is not None else frozenset()
+
+
 def share_groups(row: Session) -> list[elicitation_pb2.ShareGroup]:
     """The groups of shares that were stated together."""
     return [from_json(group, elicitation_pb2.ShareGroup()) for group in row.share_groups]

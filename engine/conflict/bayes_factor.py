@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize
 
 from engine.conflict.marginal import Estimator, Ladder, LogMarginal, difference_error
 from engine.conflict.overlay import Overlay
+from engine.conflict.search import least
 from engine.errors import InvalidInput
 
 Array = NDArray[np.float64]
 
 WIDENING = 3.0
+_ABOUT = np.linspace(-3.0, 3.0, 13)
 
 
 class Alternative(enum.Enum):
@@ -86,7 +87,8 @@ def _log_top(overlay: Overlay) -> float:
 def recentring_shift(overlay: Overlay) -> float:
     """The shift of the client on its unconstrained scale that makes the data most likely.
 
-    Client and curve are aligned by the median of the client and a scan over the curve's range, then by Brent's method.
+    A scan over the curve's range by the client's median, and about the curve's peak by each of the client's own peaks,
+    then Brent's method: of a mixture the supremum may lie at any of them.
     """
     pair = overlay.normal_pair
     if pair is not None:
@@ -96,22 +98,14 @@ def recentring_shift(overlay: Overlay) -> float:
     def loss(shift: float) -> float:
         return -overlay.log_marginal_of(shift, 1.0)
 
-    v = overlay.client_coordinate(overlay.nodes)
-    finite = np.isfinite(v)
-    mass = np.where(finite, overlay.rows[0] + overlay.log_weights, -np.inf)
-    level = overlay.rows[0] >= overlay.rows[0][finite].max() - 8.0
-    reach = v[finite & level & np.isfinite(mass)]
-    candidates = np.concatenate([[0.0], np.linspace(reach.min(), reach.max(), 33) - median])
-    candidates = np.unique(np.clip(candidates, -40.0 * sd - np.ptp(v[finite]), 40.0 * sd + np.ptp(v[finite])))
-    values = np.array([loss(float(c)) for c in candidates])
-    best = int(np.argmin(values))
-    low, high = candidates[max(best - 1, 0)], candidates[min(best + 1, candidates.size - 1)]
-    if not high > low:
-        return float(candidates[best])
-    found = optimize.minimize_scalar(
-        loss, bounds=(float(low), float(high)), method="bounded", options={"xatol": 1e-6 * sd}
-    )
-    return float(found.x) if found.fun < values[best] else float(candidates[best])
+    reach, top = overlay.curve_reach
+    candidates = [np.zeros(1), np.linspace(reach[0], reach[1], 33) - median]
+    for place, spread in overlay.client_peaks:
+        width = math.hypot(spread, (reach[1] - reach[0]) / 8.0)
+        candidates.append(top - place + width * _ABOUT)
+    far = 40.0 * sd + overlay.client_reach
+    narrowest = min(spread for _, spread in overlay.client_peaks)
+    return least(loss, np.clip(np.concatenate(candidates), -far, far), 1e-6 * min(sd, narrowest))[0]
 
 
 def recentred(ladder: Ladder, shift: float | None = None) -> BayesFactor:

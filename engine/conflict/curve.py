@@ -25,7 +25,9 @@ from engine.priors.distribution import (
     LogNormal,
     Normal,
     Support,
+    unconstrained_breaks,
 )
+from engine.priors.mesh import mass_points, mesh
 
 Array = NDArray[np.float64]
 
@@ -55,19 +57,15 @@ def cells(breaks: Array) -> tuple[Array, Array]:
 
 
 def law_from_nodes(support: Support, nodes: Array, log_density: Array) -> Gridded:
-    """A law from its log density of the unconstrained coordinate at nodes, over the part within e^-60 of the peak."""
+    """A law from its log density of the unconstrained coordinate at nodes, over the part within e^-60 of the peak.
+
+    The grid is dense where the nodes are, which follow belief and data, and where the law has its mass.
+    """
     inside = log_density > log_density.max() - 60.0
-    grid = np.linspace(nodes[inside][0], nodes[inside][-1], 2 * POINTS)
-    values = CubicSpline(nodes[inside], log_density[inside])(grid)
+    nodes, log_density = nodes[inside], log_density[inside]
+    grid = mesh(2 * POINTS, [nodes, mass_points(nodes, log_density)])
+    values = CubicSpline(nodes, log_density)(grid)
     return Gridded(support.lower, support.upper, tuple(grid), tuple(values))
-
-
-def quantile_breaks(law: Distribution) -> Array:
-    """Quantiles of the law at normal scores -7 … 7 (281 of them), in x; dense where the law has its mass."""
-    scores = np.linspace(-7.0, 7.0, 281)
-    lower = law.ppf(special.ndtr(scores[scores <= 0.0]))
-    upper = law.isf(special.ndtr(-scores[scores > 0.0]))
-    return np.concatenate([lower, upper])
 
 
 @dataclass(frozen=True, eq=False)
@@ -328,8 +326,7 @@ class EvidenceCurve:
     @cached_property
     def reference_breaks(self) -> Array:
         """Integration breaks in u that cover the curve's grid and the reference prior."""
-        u = self.support.to_unconstrained(quantile_breaks(self.reference))
-        return np.unique(np.concatenate([self.grid, u[np.isfinite(u)]]))
+        return np.unique(np.concatenate([self.grid, unconstrained_breaks(self.reference, self.support)]))
 
     @cached_property
     def _reference_nodes(self) -> tuple[Array, Array, Array]:

@@ -11,7 +11,7 @@ from scipy import special
 
 from engine.conflict.curve import jackknife_error
 from engine.conflict.overlay import Overlay
-from engine.priors.distribution import Distribution
+from engine.priors.distribution import Distribution, Mixture
 from engine.priors.effective_size import by_moments, elir
 
 Array = NDArray[np.float64]
@@ -111,8 +111,9 @@ def prior_worth(overlay: Overlay) -> PriorWorth:
     """How many months of data the belief is worth: months · s² · E[(d log p / du)²] (ELIR; conflict.md §12).
 
     s² is the variance of the data side on the client's unconstrained scale, so that a month of data holds information
-    1 / (months s²) there; for a normal client this is months · s²/tau². Where that is no number above 0, and for a
-    client narrower than the quantity with data outside it, the client's variance stands in for its information.
+    1 / (months s²) there; for a normal client this is months · s²/tau². Where that is no number above 0, for a client
+    narrower than the quantity with data outside it, and for a mixture of laws on different supports, the client's
+    variance stands in for its information.
     """
     pair, months = overlay.normal_pair, overlay.curve.months
     if pair is not None:
@@ -133,7 +134,9 @@ def prior_worth(overlay: Overlay) -> PriorWorth:
     def unit_variance(u: Array) -> Array:
         return np.full_like(u, months * variance)
 
-    information = elir(overlay.prior, unit_variance, unconstrained=True)
+    # Where a component of a narrower support begins the density jumps, which is no information.
+    jumps = isinstance(overlay.prior, Mixture) and overlay.prior.is_mixed
+    information = math.nan if jumps else elir(overlay.prior, unit_variance, unconstrained=True)
     if math.isfinite(information) and information > 0.0:
         return PriorWorth(information, by_moments=False)
     return PriorWorth(by_moments(overlay.prior, unit_variance, unconstrained=True), by_moments=True)

@@ -87,10 +87,12 @@ def with_experiment(curve: EvidenceCurve, experiment: Experiment) -> EvidenceCur
 
 
 def distance(experiment: Experiment, data_side: Distribution) -> float:
-    """How far experiment and data are apart, in standard deviations of their difference, normal case.
+    """How far experiment and data are apart, in standard deviations of their difference, normal case."""
+    middle, spread = median_and_spread(data_side)
+    return abs(experiment.estimate - middle) / math.hypot(experiment.standard_error, spread)
 
-    The data side by its median and half its central 68.3 % interval, which are there whatever its tails.
-    """
-    low, high = data_side.interval(0.682689)
-    spread = math.hypot(experiment.standard_error, 0.5 * (high - low))
-    return abs(experiment.estimate - float(data_side.ppf(0.5))) / spread
+
+def median_and_spread(law: Distribution) -> tuple[float, float]:
+    """Median and half the central 68.3 % interval: mean and sd of a normal law, and there whatever the tails are."""
+    low, high = law.interval(0.682689)
+    return float(law.ppf(0.5)), 0.5 * (high - low)

@@ -177,7 +177,7 @@ def joint_beliefs(
             for place in group.places:
                 if place not in keep and left is not None:
                     left = left.without(place)
-            if left is not None and left.places:
+            if left is not None:
                 found.append(_Block(left.places, left.has_rest, left.log_ratios(values), *left.log_ratio_moments()))
                 taken |= set(left.places)
         if len(whole) > 1 and all(place in keep and place not in taken for place in whole):

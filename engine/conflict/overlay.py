@@ -10,15 +10,43 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from engine.conflict.curve import EvidenceCurve, cells, law_from_nodes, quantile_breaks
+from engine.conflict.curve import EvidenceCurve, cells, law_from_nodes
 from engine.errors import InvalidInput
-from engine.priors.distribution import Distribution, Gridded, LogNormal, Normal, StudentT, Support
+from engine.priors.distribution import (
+    Distribution,
+    Gridded,
+    LogNormal,
+    Mixture,
+    Normal,
+    StudentT,
+    Support,
+    parts_of,
+    unconstrained_breaks,
+)
 
 Array = NDArray[np.float64]
 
 
-def _inside(inner: Support, outer: Support) -> bool:
-    return outer.lower <= inner.lower and inner.upper <= outer.upper
+_GONE = 1e-12
+"""A component of a posterior with less weight is left out."""
+_PEAKS = 8
+"""Of a law on a grid that are looked at, the highest first."""
+
+
+def _peaks(law: Distribution, support: Support) -> list[tuple[float, float]]:
+    """Places and widths of the peaks of a law's density on a support's unconstrained scale, normal case sd."""
+    if isinstance(law, Gridded) and law.support == support:
+        u, density = np.asarray(law.grid), np.asarray(law.log_density)
+        tops = np.flatnonzero((density[1:-1] >= density[:-2]) & (density[1:-1] > density[2:])) + 1
+        if tops.size > 1:
+            tops = tops[np.argsort(-density[tops], kind="stable")][:_PEAKS]
+            left = [u[:top][density[:top] < density[top] - 0.5] for top in tops]
+            right = [u[top:][density[top:] < density[top] - 0.5] for top in tops]
+            ends = [(a[-1] if a.size else u[0], b[0] if b.size else u[-1]) for a, b in zip(left, right, strict=True)]
+            return [(float(u[top]), 0.5 * float(b - a)) for top, (a, b) in zip(tops, ends, strict=True)]
+    tail = float(special.ndtr(-1.0))
+    low, middle, high = (float(one) for one in support.to_unconstrained([law.ppf(tail), law.ppf(0.5), law.isf(tail)]))
+    return [(middle, 0.5 * (high - low))]
 
 
 @dataclass(frozen=True)
@@ -56,7 +84,7 @@ class Overlay:
     frame: Support | None = None
 
     def __post_init__(self) -> None:
-        if not (_inside(self.prior.support, self.curve.support) or _inside(self.curve.support, self.prior.support)):
+        if not (self.curve.support.holds(self.prior.support) or self.prior.support.holds(self.curve.support)):
             raise InvalidInput(
                 "prior",
                 f"lives on ({self.prior.support.lower}, {self.prior.support.upper}), which neither contains the range "
@@ -70,7 +98,7 @@ class Overlay:
         """The support whose unconstrained coordinate is t: `frame`, by default the narrower of the two."""
         if self.frame is not None:
             return self.frame
-        return self.prior.support if _inside(self.prior.support, self.curve.support) else self.curve.support
+        return self.prior.support if self.curve.support.holds(self.prior.support) else self.curve.support
 
     @cached_property
     def wide(self) -> Overlay:
@@ -114,10 +142,29 @@ class Overlay:
         return mean, sd, float(self.prior.support.to_unconstrained(self.prior.ppf(0.5)))
 
     @cached_property
+    def client_peaks(self) -> tuple[tuple[float, float], ...]:
+        """Where the client's density of v peaks, with the width there: of every component of a mixture."""
+        return tuple(peak for part in parts_of(self.prior) for peak in _peaks(part, self.prior.support))
+
+    @cached_property
+    def curve_reach(self) -> tuple[tuple[float, float], float]:
+        """The range of v where L is within e^-8 of its largest value, and where it is largest."""
+        v = self.client_coordinate(self.nodes)
+        finite = np.isfinite(v)
+        v, row = v[finite], self.rows[0][finite]
+        level = v[row >= row.max() - 8.0]
+        return (float(level.min()), float(level.max())), float(v[row.argmax()])
+
+    @cached_property
+    def client_reach(self) -> float:
+        """Width of what the nodes cover of v."""
+        v = self.client_coordinate(self.nodes)
+        return float(np.ptp(v[np.isfinite(v)]))
+
+    @cached_property
     def _client_breaks(self) -> Array:
         """Quantiles of the client in v."""
-        v = self.prior.support.to_unconstrained(quantile_breaks(self.prior))
-        return np.unique(v[np.isfinite(v)])
+        return unconstrained_breaks(self.prior, self.prior.support)
 
     @property
     def _client_ends(self) -> Array:
@@ -220,7 +267,7 @@ class Overlay:
 
     def _kept_mass(self, shift: float, factor: float) -> float:
         prior, narrow = self.prior.support, self.support
-        if _inside(prior, narrow):
+        if narrow.holds(prior):
             return 1.0
         median = self.client_scale[2]
         ends = prior.to_unconstrained([narrow.lower, narrow.upper])
@@ -302,7 +349,7 @@ class Overlay:
         low, high = self.curve.data_side_range
         u = self._convert(self.nodes, self.support, self.curve.support)
         flat = np.zeros_like(self.nodes)
-        if not _inside(self.prior.support, self.support):
+        if not self.support.holds(self.prior.support):
             flat = self._log_dv_dt(self.nodes, self.client_coordinate(self.nodes))
         kept = self.curve.reference_kept[:, None]
         with np.errstate(invalid="ignore"):
@@ -312,7 +359,7 @@ class Overlay:
     @cached_property
     def data_side(self) -> Distribution:
         """What the data say without the reference, flat against the scale that `log_data_side` names."""
-        if _inside(self.prior.support, self.curve.support):
+        if self.curve.support.holds(self.prior.support):
             return self.curve.data_side
         return law_from_nodes(self.support, self.nodes, self.log_data_side[0])
 
@@ -331,6 +378,15 @@ class Overlay:
             mean = (pair.mu * pair.tau**-2 + pair.estimate * power * pair.s**-2) / precision
             family = Normal if isinstance(self.prior, Normal) else LogNormal
             return family(mean, precision**-0.5)
+        if isinstance(self.prior, Mixture) and self.prior.is_mixed and self.curve.support.holds(self.prior.support):
+            # One law over all would have to jump where a component begins.
+            parts = [Overlay(part, self.curve) for part in self.prior.components]
+            terms = [power * part.rows[0] + part.log_prior + part.log_weights for part in parts]
+            weights = special.softmax([special.logsumexp(term) for term in terms] + np.log(self.prior.weights))
+            left = [(float(w), part) for w, part in zip(weights, parts, strict=True) if w > _GONE]
+            total = math.fsum(w for w, _ in left)
+            laws = tuple(part.posterior(power) for _, part in left)
+            return laws[0] if len(laws) == 1 else Mixture(tuple(w / total for w, _ in left), laws)
         return law_from_nodes(self.support, self.nodes, power * self.rows[0] + self.log_prior)
 
     @cached_property

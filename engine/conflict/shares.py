@@ -58,10 +58,16 @@ class DirichletShares:
         return len(self.alpha) > len(self.places)
 
     def without(self, place: int) -> DirichletShares | None:
-        """The law of the other shares' log-ratios among themselves, and to the rest; None where no ratio is left."""
+        """The law of the other shares; None where no ratio is left.
+
+        With a rest the share becomes part of it, which is exact (Dirichlet laws aggregate); without one the others are
+        compared among themselves.
+        """
         at = self.places.index(place)
         places, alpha = self.places[:at] + self.places[at + 1 :], self.alpha[:at] + self.alpha[at + 1 :]
-        return DirichletShares(places, alpha) if len(alpha) > 1 else None
+        if self.has_rest:
+            alpha = (*alpha[:-1], alpha[-1] + self.alpha[at])
+        return DirichletShares(places, alpha) if places and len(alpha) > 1 else None
 
     def log_ratio_moments(self) -> tuple[Array, Array]:
         """Mean and covariance of the log-ratios to the last part: digamma and trigamma differences (Aitchison 1986)."""
@@ -80,9 +86,14 @@ class DirichletShares:
 
     def logit_correlation(self) -> Array:
         """Correlation of the logits of the shares, by draws: the covariances have no closed form."""
-        parts = np.random.default_rng(_SEED).standard_gamma(np.asarray(self.alpha)[:, None], (len(self.alpha), _DRAWS))
-        parts = np.maximum(parts, 1e-300)
-        logits = [np.log(part) - np.log(parts.sum(axis=0) - part) for part in parts[: len(self.places)]]
+        if len(self.alpha) == 2:
+            return np.atleast_2d([[1.0, -1.0], [-1.0, 1.0]])[: len(self.places), : len(self.places)]
+        rng, alpha = np.random.default_rng(_SEED), np.asarray(self.alpha)[:, None]
+        # Γ(a) is Γ(a + 1) U^(1/a): in logarithms nothing underflows, however small a is.
+        size = (alpha.size, _DRAWS)
+        logs = np.log(rng.standard_gamma(alpha + 1.0, size)) - rng.standard_exponential(size) / alpha
+        # The others summed, not subtracted from the whole: of a share near one nothing would be left.
+        logits = [logs[at] - special.logsumexp(np.delete(logs, at, axis=0), axis=0) for at in range(len(self.places))]
         return np.atleast_2d(np.corrcoef(logits))
 
 

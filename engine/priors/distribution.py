@@ -16,10 +16,15 @@ from scipy import special, stats
 from scipy.interpolate import CubicSpline
 
 from engine.errors import InvalidInput
+from engine.priors.mesh import mesh
 
 Size = int | tuple[int, ...]
 Array = NDArray[np.float64]
 
+_LARGEST_LOG = math.log(np.finfo(np.float64).max)
+_FARTHEST = 700.0
+"""On a log or logit scale there is hardly a float beyond."""
+_BREAK_SCORES = np.linspace(-7.0, 7.0, 281)
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 _LAGUERRE_NODES, _LAGUERRE_WEIGHTS = np.polynomial.laguerre.laggauss(48)
@@ -63,6 +68,10 @@ class Support:
         """Whether each x lies strictly inside."""
         x = _array(x)
         return (x > self.lower) & (x < self.upper)
+
+    def holds(self, other: Support) -> bool:
+        """Whether another support lies in this one."""
+        return self.lower <= other.lower and other.upper <= self.upper
 
     def to_unconstrained(self, x: ArrayLike) -> Array:
         """u(x) = x, log(x - lower) or logit((x - lower)/(upper - lower)); the ends go to minus and plus infinity."""
@@ -196,6 +205,11 @@ def _factor(factor: float) -> float:
     return _positive("factor", factor)
 
 
+def _exp(value: float) -> float:
+    """e to a power; infinite beyond the float range."""
+    return math.exp(value) if value < _LARGEST_LOG else math.inf
+
+
 def _set(instance: Distribution, **values: object) -> None:
     """Store checked parameters as plain floats, so that equal laws compare equal whatever number type came in."""
     for name, value in values.items():
@@ -269,11 +283,16 @@ class LogNormal(Distribution):
 
     @property
     def mean(self) -> float:  # noqa: D102
-        return math.exp(self.log_mean + 0.5 * self.log_sd**2)
+        return _exp(self.log_mean + 0.5 * self.log_sd * self.log_sd)
 
     @property
     def sd(self) -> float:  # noqa: D102
-        return self.mean * math.sqrt(math.expm1(self.log_sd**2))
+        variance = self.log_sd * self.log_sd
+        # Half of log expm1 of the variance: of a tiny one it is that of the variance, of a large one half of it.
+        half = math.log(self.log_sd) if variance < 1e-20 else 0.5 * variance
+        if 1e-20 <= variance < 700.0:
+            half = 0.5 * math.log(math.expm1(variance))
+        return _exp(self.log_mean + 0.5 * variance + half)
 
     def logpdf(self, x: ArrayLike) -> Array:  # noqa: D102
         x = _array(x)
@@ -288,10 +307,10 @@ class LogNormal(Distribution):
         return self._log.sf(POSITIVE.to_unconstrained(np.maximum(_array(x), 0.0)))
 
     def ppf(self, q: ArrayLike) -> Array:  # noqa: D102
-        return _array(np.exp(self._log.ppf(q)))
+        return POSITIVE.from_unconstrained(self._log.ppf(q))
 
     def isf(self, q: ArrayLike) -> Array:  # noqa: D102
-        return _array(np.exp(self._log.isf(q)))
+        return POSITIVE.from_unconstrained(self._log.isf(q))
 
     def sample(self, rng: np.random.Generator, size: Size) -> Array:  # noqa: D102
         return rng.lognormal(self.log_mean, self.log_sd, size)
@@ -666,7 +685,10 @@ class Uniform(Distribution):
 
 @dataclass(frozen=True)
 class Mixture(Distribution):
-    """Σ weights[k] · components[k]; the weights sum to 1 and the components share one support."""
+    """Σ weights[k] · components[k]; the weights sum to 1, and the support of one component holds all the others'.
+
+    Usually they share one. A narrower one is what a belief above 0 beside a vague law on the real line is.
+    """
 
     weights: tuple[float, ...]
     components: tuple[Distribution, ...]
@@ -681,12 +703,18 @@ class Mixture(Distribution):
             raise InvalidInput("weights", "must each be finite and above 0")
         if abs(math.fsum(self.weights) - 1.0) > 1e-9:
             raise InvalidInput("weights", "must sum to 1")
-        if any(c.support != self.components[0].support for c in self.components):
-            raise InvalidInput("components", "must all have the same support")
+        if self.support not in {c.support for c in self.components}:
+            raise InvalidInput("components", "must lie in the support of one of them")
 
     @property
     def support(self) -> Support:  # noqa: D102
-        return self.components[0].support
+        supports = [c.support for c in self.components]
+        return Support(min(one.lower for one in supports), max(one.upper for one in supports))
+
+    @cached_property
+    def is_mixed(self) -> bool:
+        """Whether some component has a narrower support than the mixture."""
+        return any(c.support != self.support for c in self.components)
 
     @property
     def mean(self) -> float:  # noqa: D102
@@ -709,7 +737,7 @@ class Mixture(Distribution):
         return self._log_mix([c.logpdf(x) for c in self.components])
 
     def unconstrained_logpdf(self, u: ArrayLike) -> Array:  # noqa: D102
-        return self._log_mix([c.unconstrained_logpdf(u) for c in self.components])
+        return self._log_mix([_logpdf_on(self.support, c, _array(u)) for c in self.components])
 
     def cdf(self, x: ArrayLike) -> Array:  # noqa: D102
         return self._mix([c.cdf(x) for c in self.components])
@@ -747,13 +775,77 @@ class Mixture(Distribution):
     def scaled(self, factor: float) -> Mixture:  # noqa: D102
         return Mixture(self.weights, tuple(c.scaled(factor) for c in self.components))
 
-    def shifted(self, delta: float) -> Mixture:  # noqa: D102
-        return Mixture(self.weights, tuple(c.shifted(delta) for c in self.components))
+    def shifted(self, delta: float) -> Distribution:  # noqa: D102
+        return self._moved(1.0, _finite("delta", delta))
+
+    def widened(self, factor: float) -> Distribution:  # noqa: D102
+        median = float(self.support.to_unconstrained(self.ppf(0.5)))
+        return self._moved(_factor(factor), (1.0 - factor) * median)
+
+    def _moved(self, factor: float, delta: float) -> Distribution:
+        """The law with u → factor u + delta, component by component: so they keep their families."""
+        if not self.is_mixed:
+            return Mixture(self.weights, tuple(_moved(c, factor, delta) for c in self.components))
+        if self.support.link is Link.IDENTITY:
+            return Mixture(self.weights, tuple(_transformed(c, factor, delta) for c in self.components))
+        return _transformed(Gridded.of(self), factor, delta)
 
     def unconstrained_moments(self) -> tuple[float, float]:  # noqa: D102
+        if self.is_mixed:
+            return (self.mean, self.sd) if self.support.link is Link.IDENTITY else super().unconstrained_moments()
         means, sds = np.transpose([c.unconstrained_moments() for c in self.components])
         mean = float(np.dot(self.weights, means))
         return mean, math.sqrt(float(np.dot(self.weights, sds**2 + (means - mean) ** 2)))
+
+
+def _logpdf_on(support: Support, law: Distribution, u: Array) -> Array:
+    """Log density of a law that lives in a support, of that support's unconstrained coordinate."""
+    if law.support == support:
+        return law.unconstrained_logpdf(u)
+    return law.logpdf(support.from_unconstrained(u)) + support.log_jacobian(u)
+
+
+def _moved(law: Distribution, factor: float, delta: float) -> Distribution:
+    """The law whose unconstrained coordinate is factor u + delta."""
+    if factor == 1.0:
+        return law.shifted(delta)
+    median = float(law.support.to_unconstrained(law.ppf(0.5)))
+    return law.widened(factor).shifted(delta + (factor - 1.0) * median)
+
+
+def _transformed(law: Distribution, factor: float, delta: float) -> Distribution:
+    """The law of factor X + delta, its support with it."""
+    if law.support == REAL_LINE:
+        return _moved(law, factor, delta)
+    scaled = Gridded.of(law).scaled(factor)
+    return Gridded(scaled.lower + delta, scaled.upper + delta, scaled.grid, scaled.log_density)
+
+
+def parts_of(law: Distribution) -> list[Distribution]:
+    """The components of a mixture, with mixtures in it flattened; any other law alone."""
+    if isinstance(law, Mixture):
+        return [part for component in law.components for part in parts_of(component)]
+    return [law]
+
+
+def quantile_breaks(law: Distribution) -> Array:
+    """Quantiles of the law at normal scores -7 … 7 (281 of them), in x; of every component of a mixture.
+
+    Increasing, and dense where the law has its mass.
+    """
+    low, high = _BREAK_SCORES[_BREAK_SCORES <= 0.0], _BREAK_SCORES[_BREAK_SCORES > 0.0]
+    parts = parts_of(law)
+    quantiles = [part.ppf(special.ndtr(low)) for part in parts] + [part.isf(special.ndtr(-high)) for part in parts]
+    return np.unique(np.concatenate(quantiles)) if len(parts) > 1 else np.concatenate(quantiles)
+
+
+def unconstrained_breaks(law: Distribution, support: Support) -> Array:
+    """`quantile_breaks` of the law inside a support, on the support's unconstrained scale; increasing and finite."""
+    x = quantile_breaks(law)
+    u = support.to_unconstrained(np.clip(x, support.lower, support.upper))
+    if support.link is not Link.IDENTITY:
+        u = np.clip(u, -_FARTHEST, _FARTHEST)
+    return np.unique(u[np.isfinite(u)])
 
 
 @dataclass(frozen=True)
@@ -792,12 +884,13 @@ class Gridded(Distribution):
 
     @staticmethod
     def of(law: Distribution, points: int = 1601) -> Gridded:
-        """The same law on a grid that reaches its 1e-12 tails; the law itself when it is already gridded."""
+        """The same law on a grid to its 1e-12 tails, dense where a component is narrow; the law itself when gridded."""
         if isinstance(law, Gridded):
             return law
-        ends = law.support.to_unconstrained([float(law.ppf(1e-12)), float(law.isf(1e-12))])
-        grid = np.linspace(max(ends[0], -700.0), min(ends[1], 700.0), points)
-        return Gridded(law.support.lower, law.support.upper, tuple(grid), tuple(law.unconstrained_logpdf(grid)))
+        grid = mesh(points, [unconstrained_breaks(part, law.support) for part in parts_of(law)])
+        values = law.unconstrained_logpdf(grid)
+        kept = np.isfinite(values)
+        return Gridded(law.support.lower, law.support.upper, tuple(grid[kept]), tuple(values[kept]))
 
     # All integrals are relative to the largest density, so that an unnormalised log density cannot overflow.
 

@@ -36,12 +36,12 @@ Array = NDArray[np.float64]
 _LIMIT = 30.0  # of a parameter's logarithm: beyond e^30 a law is a point or has no shape
 _REACH = 60.0  # spreads that a location may lie from the centre of a statement
 _OUTSIDE = 30.0  # scales that the location of a truncated normal may lie outside its support
-_STUDENT_DF = 4.0
+STUDENT_DF = 4.0
 _LOG_2PI_E = math.log(2.0 * math.pi) + 1.0
 
 
 class Family(enum.Enum):
-    """A family, with its name for people."""
+    """A family, with its name for people; STUDENT_T has 4 degrees of freedom."""
 
     NORMAL = "normal"
     TRUNCATED_NORMAL = "truncated normal"
@@ -51,6 +51,20 @@ class Family(enum.Enum):
     BETA = "beta"
     STUDENT_T = "Student t with 4 degrees of freedom"
     UNIFORM = "uniform"
+
+    def lives_on(self, support: Support) -> bool:
+        """Whether laws of the family have this support, or are offered there: a uniform law has one of its own."""
+        match self:
+            case Family.NORMAL | Family.STUDENT_T:
+                return support == REAL_LINE
+            case Family.HALF_NORMAL | Family.LOG_NORMAL | Family.GAMMA:
+                return support == POSITIVE
+            case Family.BETA:
+                return support == UNIT_INTERVAL
+            case Family.TRUNCATED_NORMAL:
+                return support != REAL_LINE
+            case Family.UNIFORM:
+                return math.isfinite(support.lower) and math.isfinite(support.upper)
 
 
 @dataclass(frozen=True)
@@ -147,10 +161,10 @@ class _Normal(Rules):
 class _StudentT(_Normal):
     def make(self, theta: Array, anchor: Anchor) -> Distribution:
         location = anchor.centre + anchor.spread * float(theta[0])
-        return StudentT(_STUDENT_DF, location, anchor.spread * _ratio(theta[1]))
+        return StudentT(STUDENT_DF, location, anchor.spread * _ratio(theta[1]))
 
     def from_moments(self, mean: float, sd: float, support: Support) -> Distribution:
-        return StudentT(_STUDENT_DF, mean, sd * math.sqrt((_STUDENT_DF - 2.0) / _STUDENT_DF))
+        return StudentT(STUDENT_DF, mean, sd * math.sqrt((STUDENT_DF - 2.0) / STUDENT_DF))
 
     def entropy(self, law: Distribution) -> float:
         assert isinstance(law, StudentT)
@@ -397,7 +411,7 @@ def chosen(family: Family | None, support: Support) -> Family:
 def family_of(law: Distribution) -> Family | None:
     """The family of a law; None for a mixture, a law on a grid, or a Student t of other degrees of freedom."""
     if isinstance(law, StudentT):
-        return Family.STUDENT_T if law.df == _STUDENT_DF else None
+        return Family.STUDENT_T if law.df == STUDENT_DF else None
     return _OF_LAW.get(type(law))
 
 

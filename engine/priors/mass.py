@@ -13,7 +13,7 @@ from scipy import optimize, special
 from engine.errors import InvalidInput
 from engine.priors.distribution import Distribution, Link, Support, Uniform
 from engine.priors.families import RULES, Anchor, Family, chosen, describe
-from engine.priors.statement import Fitted
+from engine.priors.statement import Fitted, within_floats
 
 Array = NDArray[np.float64]
 
@@ -37,19 +37,21 @@ def fit_range(
     With `mean` or `mode` (at most one) the law has that as well; both are solved as equations of their own, so the
     probability is met whatever the other asks (conflict.md §13, §15.2). Among several solutions the one of greatest
     entropy is taken. Raises InvalidInput on "lower", "upper", "probability", "mean", "mode", "family"; also where the
-    entropy has no greatest value, as when a range at the end of a half-line holds too little.
+    entropy has no greatest value, as when a range at the end of a half-line holds too little, or has it, on a
+    half-line, in a law of which more than half lies beyond the range: that would be far out for no stated reason.
     """
     family = chosen(family, support)
     _check(lower, upper, probability, support, mean, mode)
-    fitter = _Fitter(lower, upper, probability, support, family)
-    if mean is None and mode is None:
-        law = fitter.greatest()
-    elif RULES[family].free == 1:
-        field = "mean" if mode is None else "mode"
-        raise InvalidInput(field, f"{family.value} has one parameter, which the range settles")
-    else:
-        law = fitter.with_statistic("mean" if mode is None else "mode", float(mean if mode is None else mode))  # type: ignore[arg-type]
-    inside = fitter.mass(law)
+    beside = "mean" if mode is None else "mode"
+    with within_floats("upper", "lower", "upper", "probability", "mean", "mode", "family"):
+        fitter = _Fitter(lower, upper, probability, support, family)
+        if mean is None and mode is None:
+            law = fitter.greatest()
+        elif RULES[family].free == 1:
+            raise InvalidInput(beside, f"{family.value} has one parameter, which the range settles")
+        else:
+            law = fitter.with_statistic(beside, float(mean if mode is None else mode))  # type: ignore[arg-type]
+        inside = fitter.mass(law)
     notes = [f"{describe(law)}, which puts {100 * inside:.4g} % between {lower:g} and {upper:g}"]
     if mode is not None:
         notes[0] += f" and peaks at {RULES[family].mode(law):.4g}"
@@ -189,6 +191,9 @@ class _Fitter:
                 best = value, self._make(exact)
         if best is None or highest > best[0] + 1e-5:
             raise self._impossible()
+        # On a half-line the measure draws a law that has room to where numbers are large, and the unit would choose.
+        if self.support.link is Link.LOG and not self.lower < float(best[1].ppf(0.5)) < self.upper:
+            raise self._impossible()
         return best[1]
 
     def _at_an_end(self, theta: Array) -> bool:
@@ -255,6 +260,6 @@ class _Fitter:
     def _impossible(self) -> InvalidInput:
         return InvalidInput(
             "probability",
-            f"no {self.family.value} law with probability {self.probability:g} between {self.lower:g} and "
-            f"{self.upper:g} is of greatest entropy; state a mean or mode beside it, or take another family",
+            f"a range from {self.lower:g} to {self.upper:g} with probability {self.probability:g} does not settle a "
+            f"{self.family.value} law of greatest entropy; state a mean or mode beside it, or take another family",
         )

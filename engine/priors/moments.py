@@ -10,7 +10,7 @@ from scipy import special
 from engine.errors import InvalidInput
 from engine.priors.distribution import Normal, Support
 from engine.priors.families import RULES, Family, chosen, describe
-from engine.priors.statement import Fitted
+from engine.priors.statement import Fitted, within_floats
 
 
 class Meaning(enum.Enum):
@@ -54,7 +54,8 @@ def fit_mean_plus_minus(
     rules = RULES[chosen(family, support)]
     _check_inside("mean", mean, support)
     sd, reading = standard_deviation(plus_minus, meaning, level)
-    law = rules.from_moments(mean, sd, support)
+    with within_floats("plus_minus", "plus_minus", "mean"):
+        law = rules.from_moments(mean, sd, support)
     same = "" if isinstance(law, Normal) else " with the same mean and sd"
     note = f"{reading}; {describe(law)}{same}"
     inside = float(law.cdf(mean + plus_minus) - law.cdf(mean - plus_minus))
@@ -81,7 +82,8 @@ def fit_mode_and_bounds(
         raise InvalidInput("mode", "must lie between lower and upper")
     mean, sd = (lower + 4.0 * mode + upper) / 6.0, (upper - lower) / 6.0
     try:
-        law = rules.from_moments(mean, sd, support)
+        with within_floats("upper", "plus_minus"):
+            law = rules.from_moments(mean, sd, support)
     except InvalidInput as error:
         raise InvalidInput("family" if error.field == "plus_minus" else error.field, error.message) from None
     inside = float(law.cdf(upper) - law.cdf(lower))

@@ -9,12 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
-from engine.priors.distribution import Beta, Distribution, Gridded, Link, Normal, Support
+from engine.priors.distribution import (
+    Beta,
+    Distribution,
+    Gridded,
+    Normal,
+    Support,
+    parts_of,
+    unconstrained_breaks,
+)
+from engine.priors.mesh import mass_points, mesh
 
 Array = NDArray[np.float64]
 
 _POINTS, _SEARCH = 1601, 32001
-_REACH = 400.0  # on a log or logit scale there is no float beyond
 
 
 def product(reference: Distribution, belief: Distribution) -> Distribution:
@@ -59,20 +67,16 @@ def on_grid(log_density: Callable[[Array], Array], support: Support, laws: Seque
             values = log_density(support.from_unconstrained(grid)) + support.log_jacobian(grid)
         return np.where(np.isfinite(values), values, -np.inf)
 
-    ends = [_ends(law, support) for law in laws]
-    grid = np.linspace(min(low for low, _ in ends), max(high for _, high in ends), _SEARCH)
+    parts = [unconstrained_breaks(part, support) for law in laws for part in parts_of(law)]
+    grid = mesh(_SEARCH, [part for part in parts if part.size > 1])
     values = unconstrained(grid)
     if not math.isfinite(float(values.max())):
         raise InvalidInput("laws", "have no mass in common")
     inside = np.flatnonzero(values > values.max() - 60.0)
-    grid = np.linspace(grid[max(inside[0] - 1, 0)], grid[min(inside[-1] + 1, grid.size - 1)], _POINTS)
+    # One point more on either side: the law may begin or end between two.
+    near = slice(max(inside[0] - 1, 0), inside[-1] + 2)
+    own = mass_points(grid[near], values[near])
+    grid = mesh(_POINTS, [own, grid[near]])
     values = unconstrained(grid)
     kept = np.isfinite(values)
     return Gridded(support.lower, support.upper, tuple(grid[kept]), tuple(values[kept] - values.max()))
-
-
-def _ends(law: Distribution, support: Support) -> tuple[float, float]:
-    """Where a law begins and ends on the support's unconstrained scale, up to a mass of 1e-12 on either side."""
-    x = np.clip([float(law.ppf(1e-12)), float(law.isf(1e-12))], support.lower, support.upper)
-    low, high = np.clip(support.to_unconstrained(x), -_REACH, _REACH) if support.link is not Link.IDENTITY else x
-    return float(low), float(high)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, signal, special
 
-from engine.conflict.curve import cells, quantile_breaks
+from engine.conflict.curve import cells
 from engine.errors import InvalidInput
 from engine.priors.distribution import (
-    POSITIVE,
-    REAL_LINE,
-    UNIT_INTERVAL,
     Beta,
     Distribution,
     Gamma,
@@ -24,44 +20,17 @@ from engine.priors.distribution import (
     LogNormal,
     Normal,
     StudentT,
-    Support,
     TruncatedNormal,
     Uniform,
+    unconstrained_breaks,
 )
+from engine.priors.families import STUDENT_DF, Family
 
 Array = NDArray[np.float64]
 
 MAX_CDF_ERROR = 0.05
-_T_FREEDOM = 4.0
 _PROMINENT = 0.01
 """A peak of the density counts as a mode if it stands out by this part of its height: less is a ripple."""
-
-
-class Family(enum.Enum):
-    """Families that a law can be projected on; STUDENT_T has 4 degrees of freedom."""
-
-    NORMAL = "normal"
-    TRUNCATED_NORMAL = "truncated_normal"
-    HALF_NORMAL = "half_normal"
-    LOG_NORMAL = "log_normal"
-    GAMMA = "gamma"
-    BETA = "beta"
-    STUDENT_T = "student_t"
-    UNIFORM = "uniform"
-
-    def lives_on(self, support: Support) -> bool:
-        """Whether the family's laws have this support."""
-        match self:
-            case Family.NORMAL | Family.STUDENT_T:
-                return support == REAL_LINE
-            case Family.HALF_NORMAL | Family.LOG_NORMAL | Family.GAMMA:
-                return support == POSITIVE
-            case Family.BETA:
-                return support == UNIT_INTERVAL
-            case Family.TRUNCATED_NORMAL:
-                return support != REAL_LINE
-            case Family.UNIFORM:
-                return math.isfinite(support.lower) and math.isfinite(support.upper)
 
 
 @dataclass(frozen=True)
@@ -132,8 +101,7 @@ def project(law: Distribution, family: Family) -> Projection:
 
 def modes(law: Distribution) -> tuple[float, ...]:
     """The modes of the density of the unconstrained coordinate, in the units of the quantity, ripples left out."""
-    breaks = law.support.to_unconstrained(quantile_breaks(law))
-    breaks = breaks[np.isfinite(breaks)]
+    breaks = unconstrained_breaks(law, law.support)
     grid = np.linspace(breaks[0], breaks[-1], 4001)
     grid = np.unique(np.concatenate([grid, breaks]))
     density = np.exp(law.unconstrained_logpdf(grid))
@@ -144,8 +112,7 @@ def modes(law: Distribution) -> tuple[float, ...]:
 
 def _nodes(laws: list[Distribution]) -> tuple[Array, Array]:
     """Quadrature nodes in the unconstrained coordinate that cover the laws, and their log weights."""
-    breaks = np.concatenate([law.support.to_unconstrained(quantile_breaks(law)) for law in laws])
-    breaks = breaks[np.isfinite(breaks)]
+    breaks = np.concatenate([unconstrained_breaks(law, law.support) for law in laws])
     return cells(np.unique(np.concatenate([breaks, np.linspace(breaks.min(), breaks.max(), 801)])))
 
 
@@ -172,7 +139,7 @@ def _nearest(law: Distribution, family: Family, u: Array, mass: Array) -> Distri
                 return None
             return _by_search(lambda a, b: TruncatedNormal(a, b, support.lower, support.upper), mean, sd, x, mass)
         case Family.STUDENT_T:
-            return _by_search(lambda a, b: StudentT(_T_FREEDOM, a, b), mean, sd / math.sqrt(2.0), x, mass)
+            return _by_search(lambda a, b: StudentT(STUDENT_DF, a, b), mean, sd / math.sqrt(2.0), x, mass)
 
 
 def _gamma(mean: float, mean_log: float) -> Gamma | None:

@@ -11,7 +11,7 @@ from scipy import special
 from engine.errors import InvalidInput
 from engine.priors.distribution import Support
 from engine.priors.families import Anchor, Family, chosen, fit_cdf
-from engine.priors.statement import REJECT_ERROR, Fitted, of_probabilities
+from engine.priors.statement import REJECT_ERROR, Fitted, of_probabilities, within_floats
 
 Array = NDArray[np.float64]
 
@@ -37,12 +37,16 @@ def fit_quantiles(
         raise InvalidInput("values", "must be finite and increase strictly with the probabilities")
     if not np.all(support.contains(x)):
         raise InvalidInput("values", f"must lie strictly inside ({support.lower}, {support.upper})")
-    law = fit_cdf(x, asked, family, anchors(x, asked, support))
-    return of_probabilities(law, x.tolist(), asked.tolist(), REJECT_ERROR)
+    with within_floats("values", "values", "family"):
+        law = fit_cdf(x, asked, family, anchors(x, asked, support))
+        return of_probabilities(law, x.tolist(), asked.tolist(), REJECT_ERROR)
 
 
 def anchors(x: Array, asked: Array, support: Support) -> list[Anchor]:
     """Where to start: unconstrained values [n] regressed on normal scores, exact for a normal or log-normal law."""
-    sd, mean = np.polyfit(special.ndtri(asked), support.to_unconstrained(x), 1)
-    first = Anchor.of_unconstrained(support, float(mean), float(sd))
+    scores, u = special.ndtri(asked), support.to_unconstrained(x)
+    about = scores - scores.mean()
+    # Probabilities that differ by rounding have one score between them.
+    sd = float(about @ u) / max(float(about @ about), np.finfo(np.float64).tiny)
+    first = Anchor.of_unconstrained(support, float(u.mean() - sd * scores.mean()), sd)
     return [first, first.widened(0.4), first.widened(2.5)]

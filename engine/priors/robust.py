@@ -38,10 +38,10 @@ def unit_information(curve: EvidenceCurve) -> Distribution:
 def robust_mixture(overlay: Overlay, vague: Distribution, weight: float) -> RobustMixture:
     """(1 - w) client + w vague after the data: weights ∝ (1 - w) m_client and w m_vague, components unchanged.
 
-    Both live on the quantity's support: a client on a wider or narrower one is restricted to it.
+    A client on a wider support than the quantity's is restricted to it; one on a narrower is itself, a component there.
     """
     prior = overlay.prior
-    if prior.support != overlay.curve.support:
+    if not overlay.curve.support.holds(prior.support):
         wide = overlay.wide
         prior = law_from_nodes(wide.support, wide.nodes, wide.log_prior)
     if weight <= 0.0 or weight >= 1.0:

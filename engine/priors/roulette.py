@@ -10,7 +10,7 @@ from engine.errors import InvalidInput
 from engine.priors.distribution import Support
 from engine.priors.families import Family, chosen, fit_cdf
 from engine.priors.quantiles import anchors
-from engine.priors.statement import REJECT_ERROR, Fitted, of_probabilities
+from engine.priors.statement import REJECT_ERROR, Fitted, of_probabilities, within_floats
 
 MIN_BINS, MIN_CHIPS = 5, 10
 
@@ -54,7 +54,8 @@ def fit_roulette(
     counts = counts + 0.5 / counts.size
     below = (np.cumsum(counts) / counts.sum())[:-1]
     at = x if before and after else x[1:] if after else x[:-1] if before else x[1:-1]
-    law = fit_cdf(at, below, family, anchors(at, below, support))
+    with within_floats("edges", "family"):
+        law = fit_cdf(at, below, family, anchors(at, below, support))
     try:
         return of_probabilities(law, at.tolist(), below.tolist(), REJECT_ERROR + 0.5 / float(laid.sum()))
     except InvalidInput as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,23 @@ class Fitted:
     def interpolated(self, family: Family) -> bool:
         """Whether the family has more free parameters than numbers stated less one: nothing checks the fit."""
         return RULES[family].free > self.equations - 1
+
+
+@contextmanager
+def within_floats(field: str, *own: str) -> Iterator[None]:
+    """Numerics of a statement: what leaves the range of floats, or of a family's parameters, is the fault of `field`.
+
+    InvalidInput on one of the statement's `own` fields goes through.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except InvalidInput as error:
+        if error.field in own:
+            raise
+        raise InvalidInput(field, f"leads to a law that cannot be had: its {error.field} {error.message}") from None
+    except (ArithmeticError, ValueError, np.linalg.LinAlgError):
+        raise InvalidInput(field, "is too extreme to be worked with") from None
 
 
 Fit = Callable[[Family], Fitted]

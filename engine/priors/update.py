@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from engine.conflict.bayes_factor import recentred, recentring_shift
 from engine.conflict.curve import EvidenceCurve
-from engine.conflict.experiment import Experiment, with_experiment
+from engine.conflict.experiment import Experiment, median_and_spread, with_experiment
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import node_split
@@ -17,6 +17,7 @@ from engine.conflict.reliability import curve_refusals
 from engine.errors import InvalidInput
 from engine.priors.distribution import Distribution, Gridded, Mixture
 from engine.priors.power_prior import adaptive_power
+from engine.priors.projection import modes
 from engine.priors.robust import robust_mixture, unit_information
 from engine.priors.widening import ml_widening, p_value_widening
 
@@ -141,6 +142,12 @@ def update(
         case Strategy.ADAPTIVE_POWER_PRIOR:
             return _adaptive(overlay)
         case Strategy.ROBUST_MIXTURE:
+            if curve.is_silent or float(curve.reference_kept[0]) > 0.0:
+                return _kept(
+                    prior,
+                    "the data do not bound the quantity by themselves, so there is no vague prior worth one month of "
+                    "them to put beside the belief",
+                )
             return _robust(overlay, unit_information(curve), rule.robust_weight)
         case Strategy.CONSERVATIVE:
             return _conservative(overlay, rule.p_value)
@@ -182,7 +189,11 @@ def _mix(first: Distribution, second: Distribution, weight: float) -> Distributi
             weights.append(share)
             components.append(law)
     mixture = Mixture(tuple(weights), tuple(components))
-    return mixture if len(components) <= MAX_COMPONENTS else Gridded.of(mixture)
+    if len(components) <= MAX_COMPONENTS:
+        return mixture
+    if mixture.is_mixed:
+        raise InvalidInput("prior", f"would be more than {MAX_COMPONENTS} components, which do not all live alike")
+    return Gridded.of(mixture)
 
 
 def _posterior(overlay: Overlay, power: float, told: str) -> PriorUpdate:
@@ -194,8 +205,9 @@ def _posterior(overlay: Overlay, power: float, told: str) -> PriorUpdate:
         share = overlay.extrapolated(power * overlay.rows[0] + overlay.log_prior)
     if share > MAX_EXTRAPOLATED:
         return _kept(overlay.prior, _beyond(share))
-    reasons = (told, *_warning(overlay))
-    return PriorUpdate(overlay.posterior(power), Action.UPDATE, reasons, changed=True)
+    law = overlay.posterior(power)
+    reasons = (told, *_warning(overlay, law, power))
+    return PriorUpdate(law, Action.UPDATE, reasons, changed=True)
 
 
 def _beyond(share: float) -> str:
@@ -205,17 +217,20 @@ def _beyond(share: float) -> str:
     )
 
 
-def _warning(overlay: Overlay) -> tuple[str, ...]:
+def _warning(overlay: Overlay, law: Distribution, power: float) -> tuple[str, ...]:
+    """That belief and data are apart; and, of the posterior, that it is sure of what neither says, where it is."""
     pair = overlay.normal_pair
     apart = (
         pair.z > Z_WARNING if pair is not None else node_split(overlay).value < math.erfc(Z_WARNING / math.sqrt(2.0))
     )
     if not apart:
         return ()
-    return (
-        "belief and data are more than 2 standard deviations apart: the posterior is narrower than both and sits "
-        "where neither is",
-    )
+    told = "belief and data are more than 2 standard deviations apart"
+    middle, spread = median_and_spread(law)
+    sides = [median_and_spread(side) for side in (overlay.prior, overlay.data_side)]
+    if power == 1.0 and all(spread < other and abs(middle - place) > spread for place, other in sides):
+        told += ": the posterior is narrower than both and sits where neither is"
+    return (told,)
 
 
 def _adaptive(overlay: Overlay) -> PriorUpdate:
@@ -262,5 +277,9 @@ def _conservative(overlay: Overlay, p_value: float | None) -> PriorUpdate:
         enough = f"the data have a p-value of at least {p_value:g} already"
     if factor <= 1.0:
         return _kept(overlay.prior, enough)
-    reasons = (f"widened {factor:.4g} times about its median, {width}",)
-    return PriorUpdate(overlay.prior.widened(factor), Action.WIDEN, reasons, changed=True)
+    law = overlay.prior.widened(factor)
+    reasons = [f"widened {factor:.4g} times about its median, {width}"]
+    if len(peaks := modes(law)) > 1:
+        where = " and ".join(f"{peak:.3g}" for peak in peaks)
+        reasons.append(f"the widened belief has {len(peaks)} modes, at {where}: widening moved them apart as well")
+    return PriorUpdate(law, Action.WIDEN, tuple(reasons), changed=True)

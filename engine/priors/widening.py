@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
+import numpy as np
 from scipy import optimize, special
 
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import node_split
+from engine.conflict.search import least
 from engine.errors import InvalidInput
 
 MAX_WIDENING = 1e4
+_GRID = np.arange(0.0, math.log(MAX_WIDENING), 0.1)
+_ABOUT = np.linspace(-3.0, 3.0, 13)
 
 
 def ml_widening(overlay: Overlay) -> float:
@@ -26,11 +31,15 @@ def ml_widening(overlay: Overlay) -> float:
     def loss(log_factor: float) -> float:
         return -overlay.log_marginal_of(0.0, math.exp(log_factor))
 
-    if loss(1e-3) >= loss(0.0):
-        return 1.0
-    bounds = (0.0, math.log(MAX_WIDENING))
-    found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-7})
-    return math.exp(float(found.x))
+    # Of a mixture each component has a width of its own at which it reaches the data.
+    (low, high), top = overlay.curve_reach
+    median, candidates = overlay.client_scale[2], [_GRID]
+    for place, spread in overlay.client_peaks:
+        factor = (top - median) / (place - median) if place != median else 0.0
+        if factor > 0.0:
+            width = math.hypot(factor * spread, (high - low) / 8.0) / abs(top - median)
+            candidates.append(math.log(factor) + width * _ABOUT)
+    return math.exp(least(loss, np.clip(np.concatenate(candidates), 0.0, _GRID[-1]), 1e-7)[0])
 
 
 def p_value_widening(overlay: Overlay, p_value: float) -> float | None:
@@ -50,12 +59,11 @@ def p_value_widening(overlay: Overlay, p_value: float) -> float | None:
 
     if node_split(overlay).value >= p_value:
         return 1.0
-    low, high = 0.0, 0.5
+    # In small steps: of a mixture the p-value may rise, fall and rise again.
     try:
-        while excess(high) < 0.0:
-            low, high = high, high + 0.5
-            if high > math.log(MAX_WIDENING):
-                return None
+        for low, high in pairwise(_GRID.tolist()):
+            if excess(high) >= 0.0:
+                return math.exp(float(optimize.brentq(excess, low, high, xtol=1e-9)))
     except InvalidInput:  # wider still, it would lie outside the range of the quantity
         return None
-    return math.exp(float(optimize.brentq(excess, low, high, xtol=1e-9)))
+    return None

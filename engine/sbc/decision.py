@@ -122,6 +122,7 @@ class NecessityInputs:
     bayes_factor: evidence against the client's prior, >= 0, +inf allowed; log_bayes_factor is its natural log, for
         values that overflow, and may be given instead (or with it, if they agree)
     bayes_factor_words: what is known of bayes_factor where that is no number but a label, as it is to be told
+    bayes_factor_partial: whether there are beliefs whose factor could not be had, so that a larger one may be missing
     business_impact_minor_units: what is at stake, >= 0, in minor units of `currency`
     client_confidence: the client's own, in [0, 1]
     """
@@ -133,6 +134,7 @@ class NecessityInputs:
     business_impact_minor_units: int | None = None
     currency: str = "USD"
     client_confidence: float | None = None
+    bayes_factor_partial: bool | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that no model or client can have."""
@@ -295,6 +297,8 @@ def _rules(inputs: NecessityInputs, policy: NecessityPolicy) -> tuple[RuleResult
             factor = max(factor, math.nextafter(limit, math.inf))
         else:
             factor = min(factor, limit)
+    if inputs.bayes_factor_partial and factor is not None and not factor > policy.max_bayes_factor:
+        factor = None  # what is known is small; what is not may be anything
     return (
         _above(Rule.MODEL_COMPLEXITY, "n_parameters", inputs.n_parameters, policy.max_parameters, policy),
         _above(Rule.CONFLICT_SEVERITY, "bayes_factor", factor, policy.max_bayes_factor, policy),

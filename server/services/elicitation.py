@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -23,7 +23,15 @@ from server.formats import quantity_words, shown
 from server.idempotency import seen_before
 from server.lineage import accepted_update
 from server.pages import page_of
-from server.resources import belief_message, beliefs_of, by_pk, owned, session_message, share_groups
+from server.resources import (
+    belief_message,
+    beliefs_of,
+    by_pk,
+    correlated_beliefs,
+    owned,
+    session_message,
+    share_groups,
+)
 from server.services.models import check_distribution, check_estimand
 from server.wire import from_json, label, to_json
 
@@ -147,7 +155,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
                 # The other shares of a group stay, but without this one they are no longer a Dirichlet distribution.
                 groups = [group for group in share_groups(row) if request.belief_id not in group.belief_ids]
                 row.share_groups = [to_json(group) for group in groups]
-                row.coherence_notes = coherence_notes(left, channels_of(model), groups)
+                row.coherence_notes = coherence_notes(left, channels_of(model), groups, correlated_beliefs(row))
                 row.state = "FEEDBACK" if left else "DRAFT"
                 row.version += 1
             return elicitation_pb2.RemoveBeliefResponse(
@@ -361,10 +369,12 @@ def coherence_notes(
     beliefs: Sequence[elicitation_pb2.Belief],
     channels: Sequence[str],
     groups: Sequence[elicitation_pb2.ShareGroup] = (),
+    correlated: Collection[str] = (),
 ) -> list[str]:
     """Remarks on the beliefs about a model with these channels taken together, before any data are looked at.
 
-    Shares that were stated together, in one of the groups, sum to what they should by construction.
+    Shares that were stated together, in one of the groups, sum to what they should by construction. Of shares that are
+    `correlated`, as those of an adopted update are, nothing is said that holds for independent ones.
     """
     notes = []
     together = {belief_id for group in groups for belief_id in group.belief_ids}
@@ -374,8 +384,10 @@ def coherence_notes(
         stated.setdefault(belief.estimand.quantity, {})[belief.estimand.channel] = belief.summary
         if belief.belief_id not in together:
             alone.setdefault(belief.estimand.quantity, {})[belief.estimand.channel] = belief.summary
+    coupled = {belief.estimand.quantity for belief in beliefs if belief.belief_id in correlated}
     for quantity in _SHARES:
-        if alone.get(quantity) and (note := _whole_note(quantity, stated[quantity], channels)):
+        independent = quantity not in coupled
+        if alone.get(quantity) and (note := _whole_note(quantity, stated[quantity], channels, independent)):
             notes.append(note)
     shares = stated.get(common_pb2.QUANTITY_SHARE_OF_OUTCOME, {})
     totals = stated.get(common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME, {})
@@ -397,7 +409,10 @@ def _percent(share: float) -> str:
 
 
 def _whole_note(
-    quantity: common_pb2.Quantity.ValueType, shares: Mapping[str, common_pb2.Estimate], channels: Sequence[str]
+    quantity: common_pb2.Quantity.ValueType,
+    shares: Mapping[str, common_pb2.Estimate],
+    channels: Sequence[str],
+    independent: bool,
 ) -> str:
     """A remark when shares exceed the whole, may well do so, or are all there is without filling it."""
     name = quantity_words(quantity)
@@ -407,7 +422,7 @@ def _whole_note(
             f"The stated means of {name} sum to {_percent(total)}, which is more than the whole: "
             "together these beliefs leave a negative rest."
         )
-    if not all(share.HasField("mean") and share.HasField("sd") for share in shares.values()):
+    if not independent or not all(share.HasField("mean") and share.HasField("sd") for share in shares.values()):
         return ""
     spread = math.hypot(*(share.sd for share in shares.values()))
     if quantity == common_pb2.QUANTITY_SHARE_OF_MEDIA and set(shares) == set(channels) and total + 1.96 * spread < 1:

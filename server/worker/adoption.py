@@ -54,7 +54,9 @@ async def adopt_prior_update(context: WorkerContext, job: Job) -> Commit:
             model_pk=model_row.pk,
             state="FEEDBACK",
             client_confidence=request.client_confidence if request.HasField("client_confidence") else None,
-            coherence_notes=coherence_notes(beliefs, channels_of(model_row)),
+            coherence_notes=coherence_notes(
+                beliefs, channels_of(model_row), correlated=[] if correlation is None else correlation["belief_ids"]
+            ),
             version=1,
             adopted_update_pk=row.pk,
             correlation=correlation,

@@ -9,6 +9,7 @@ from engine.conflict.analysis import Finding, analyse_belief
 from engine.conflict.causes import Attribution
 from engine.conflict.experiment import distance, with_experiment
 from engine.conflict.overlay import Overlay
+from engine.conflict.reliability import Status
 from engine.conflict.severity import Severity
 from engine.priors.recommendation import Recommendation, Situation, recommend
 from engine.priors.update import PriorUpdate
@@ -23,7 +24,10 @@ CLASHES = 0.3
 def advice(
     case: Case, updated: PriorUpdate, analysis: conflict_pb2.ConflictAnalysis, belief_months: float
 ) -> tuple[Recommendation, float]:
-    """What is recommended, and the recentred log Bayes factor against the belief: of data and experiments together."""
+    """What is recommended, and the recentred log Bayes factor against the belief: of data and experiments together.
+
+    Of the data alone where the two together cannot be judged.
+    """
     figures, experiment = case.figures, case.experiment
     finding = Finding[label(conflict_pb2.Finding, figures.finding)]
     severity = _severity(figures.severity)
@@ -34,9 +38,11 @@ def advice(
     if experiment is not None and case.reliable:
         threshold = analysis.confidence_threshold if analysis.HasField("confidence_threshold") else None
         both = analyse_belief(case.before, with_experiment(case.curve, experiment), confidence_threshold=threshold)
-        finding, severity, heavy = both.finding, both.severity, both.severity_if_heavy_tailed
-        p_value, log_bf = both.p.value, both.recentred.log_bf
-        sensitivity = None if both.sensitivity is None else both.sensitivity.prior.value
+        # Far from the data an experiment leaves nothing to be said of both together, but what the data say still holds.
+        if both.status is not Status.UNRELIABLE:
+            finding, severity, heavy = both.finding, both.severity, both.severity_if_heavy_tailed
+            p_value, log_bf = both.p.value, both.recentred.log_bf
+            sensitivity = None if both.sensitivity is None else both.sensitivity.prior.value
         apart = distance(experiment, Overlay(case.before, case.curve).data_side)
     attribution = label(conflict_pb2.ConflictAttribution, figures.attribution)
     situation = Situation(

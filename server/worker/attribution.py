@@ -77,7 +77,8 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         if request.include_bayesian_validation:
             validation = message.validation
             impact = request.business_impact.minor_units if request.HasField("business_impact") else None
-            inputs = session_inputs(model_row, elicited, impact, validation.conflicts)
+            joint = validation.joint if validation.HasField("joint") else None
+            inputs = session_inputs(model_row, elicited, impact, validation.conflicts, joint)
             question = Question(
                 row.client_id, "ATTRIBUTION", str(row.pk), model_row, period, inputs, reference.diagnostics
             )

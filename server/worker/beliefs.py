@@ -16,7 +16,7 @@ from server.estimates import LARGEST_FRACTION
 from server.formats import estimand as words
 from server.lineage import accepted_update, change_of, inherit
 from server.period import Period
-from server.resources import belief_message, beliefs_of, owned, session_message, share_groups
+from server.resources import belief_message, beliefs_of, correlated_beliefs, owned, session_message, share_groups
 from server.services.elicitation import channels_of, coherence_notes
 from server.wire import label, to_json
 from server.worker.calls import Commit, WorkerContext
@@ -240,7 +240,7 @@ async def _finish(session: AsyncSession, row: Session, channels: Sequence[str]) 
     row.state = "FEEDBACK"
     row.version += 1
     beliefs = [belief_message(other) for other in await beliefs_of(session, row.pk)]
-    row.coherence_notes = coherence_notes(beliefs, channels, share_groups(row))
+    row.coherence_notes = coherence_notes(beliefs, channels, share_groups(row), correlated_beliefs(row))
     await session.flush()
 
 

@@ -80,7 +80,7 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         stored.window_pk = window.pk
         stored.exploratory = bool(overlaps)
         analysis.looks = await looks_at(session, window, beliefs)
-        inputs = session_inputs(model_row, elicited, row.business_impact_minor, messages)
+        inputs = session_inputs(model_row, elicited, row.business_impact_minor, messages, joint)
         question = Question(row.client_id, "CONFLICT", str(row.pk), model_row, period, inputs, diagnostics)
         analysis.sbc_necessity.CopyFrom(await decided(session, question))
         stored.result = to_json(analysis)
@@ -124,12 +124,21 @@ def session_inputs(
     elicited: Session | None,
     business_impact_minor: int | None,
     beliefs: Sequence[conflict_pb2.BeliefConflict],
+    joint: conflict_pb2.JointConflict | None = None,
 ) -> NecessityInputs:
-    """What an analysis knows of the inputs of the decision on SBC."""
+    """What an analysis knows of the inputs of the decision on SBC.
+
+    The Bayes factor is the largest of those that can be relied on, the calibrated one of all beliefs together among
+    them; where there is a belief without such a one it is only part of the answer.
+    """
     reliable = [recentred(b) for b in beliefs if b.status != conflict_pb2.CONFLICT_STATUS_UNRELIABLE]
+    partial = len(reliable) < len(beliefs)
+    if joint is not None and joint.status == conflict_pb2.CONFLICT_STATUS_OK:
+        reliable.append(joint.log_calibrated_bayes_factor)
     return NecessityInputs(
         n_parameters=model.parameter_count,
         log_bayes_factor=max(reliable, default=None),
+        bayes_factor_partial=partial or None,
         business_impact_minor_units=business_impact_minor,
         client_confidence=elicited.client_confidence if elicited else None,
     )

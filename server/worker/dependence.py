@@ -69,6 +69,8 @@ def updated_correlation(
     if len(cases) < 2:
         return None
     prior = prior_correlation(elicited, [case.belief.belief_id for case in cases])
+    if prior is not None and not np.all(np.isfinite(prior)):
+        return "The correlation of the updated priors is not given: that of the beliefs is not known."
     kept = None if prior is None or is_independent(prior) else prior
     if rule.strategy in {Strategy.EVIDENCE_WEIGHTED, Strategy.ROBUST_MIXTURE, Strategy.CONSERVATIVE}:
         return kept
@@ -97,6 +99,8 @@ def updated_correlation(
         )
     except (InvalidInput, np.linalg.LinAlgError) as error:
         return f"The correlation of the updated priors is not given: {error}."
+    if not np.all(np.isfinite(found)):
+        return "The correlation of the updated priors is not given: belief and data do not settle it."
     return None if is_independent(found) else found
 
 

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
+from scipy import special
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.conflict.preposterior import expected_errors, thresholds
@@ -24,7 +25,7 @@ from server.certificates import fit_key
 from server.formats import estimand as words
 from server.formats import shown
 from server.period import Period
-from server.resources import belief_message, beliefs_of, dataset_of, owned, share_groups
+from server.resources import belief_message, beliefs_of, correlation_of, dataset_of, owned, share_groups
 from server.services.elicitation import can_be_prior, channels_of
 from server.window import check_period
 from server.wire import label, quantity_name
@@ -46,6 +47,8 @@ class _Stated:
 
     beliefs: Sequence[elicitation_pb2.Belief]
     groups: Sequence[elicitation_pb2.ShareGroup]
+    correlation: Floats | None
+    """[k, k] of the beliefs on their unconstrained scales, where the session has one."""
     reference: EngineModel
     believed: EngineModel
     others: Sequence[str]
@@ -78,7 +81,9 @@ async def elicitation_feedback(context: WorkerContext, job: Job) -> Commit:
         key = fit_key(model_row, await dataset_of(session, model_row), period, rows)
         beliefs = [belief_message(one) for one in rows]
         names = [one.belief_id for one in others]
-        stated = _Stated(beliefs, share_groups(row), reference, believed, names, seed_of(key).derived("feedback"))
+        between = correlation_of(row, [one.belief_id for one in rows])
+        seed = seed_of(key).derived("feedback")
+        stated = _Stated(beliefs, share_groups(row), between, reference, believed, names, seed)
     feedback = await asyncio.to_thread(_feedback, stated, period)
 
     async def commit(session: AsyncSession) -> elicitation_pb2.GetElicitationFeedbackResponse:
@@ -178,10 +183,12 @@ def _stated_totals(stated: _Stated) -> list[elicitation_pb2.ImpliedTotal]:
     """Sums of the stated shares: of outcome, with what they leave for the rest, and of media."""
     totals = []
     for quantity in (common_pb2.QUANTITY_SHARE_OF_OUTCOME, common_pb2.QUANTITY_SHARE_OF_MEDIA):
-        members = [belief for belief in stated.beliefs if belief.estimand.quantity == quantity]
-        if len(members) < 2:
+        places = [place for place, belief in enumerate(stated.beliefs) if belief.estimand.quantity == quantity]
+        if len(places) < 2:
             continue
-        draws = _joint_draws(members, stated.groups, stated.seed.derived("totals"))
+        members = [stated.beliefs[place] for place in places]
+        between = None if stated.correlation is None else stated.correlation[np.ix_(places, places)]
+        draws = joint_draws(members, stated.groups, between, stated.seed.derived("totals"))
         total = draws.sum(axis=0)
         name = label(common_pb2.Quantity, quantity).lower().replace("_", " ")
         channels = " and ".join(belief.estimand.channel for belief in members)
@@ -203,18 +210,33 @@ def _stated_totals(stated: _Stated) -> list[elicitation_pb2.ImpliedTotal]:
     return totals
 
 
-def _joint_draws(
-    beliefs: Sequence[elicitation_pb2.Belief], groups: Sequence[elicitation_pb2.ShareGroup], seed: Seed
+def joint_draws(
+    beliefs: Sequence[elicitation_pb2.Belief],
+    groups: Sequence[elicitation_pb2.ShareGroup],
+    correlation: Floats | None,
+    seed: Seed,
 ) -> Floats:
-    """Draws [beliefs, TOTAL_DRAWS] of stated shares; those of a group together, everything else independent."""
+    """Draws [k, TOTAL_DRAWS] of stated shares: those of a group together, the others independent or as correlated.
+
+    `correlation` [k, k] is on the unconstrained scales, where the draws have it by a Gaussian copula.
+    """
     rng = seed.generator(0, Purpose.PRIOR)
     draws: dict[str, Floats] = {}
     for group in groups:
         drawn = rng.dirichlet(list(group.alpha), TOTAL_DRAWS).T
         draws |= dict(zip(group.belief_ids, drawn, strict=False))  # the rest has no belief
-    for belief in beliefs:
-        if belief.belief_id not in draws:
-            draws[belief.belief_id] = to_law(belief.compiled, "compiled").sample(rng, TOTAL_DRAWS)
+    if correlation is not None:
+        values, vectors = np.linalg.eigh(correlation)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        scores = root @ rng.standard_normal((len(beliefs), TOTAL_DRAWS))
+    for place, belief in enumerate(beliefs):
+        if belief.belief_id in draws:
+            continue
+        law = to_law(belief.compiled, "compiled")
+        if correlation is None:
+            draws[belief.belief_id] = law.sample(rng, TOTAL_DRAWS)
+        else:
+            draws[belief.belief_id] = law.ppf(special.ndtr(scores[place]))
     return np.stack([draws[belief.belief_id] for belief in beliefs])
 
 

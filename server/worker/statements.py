@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import InvalidInput
 from engine.priors.distribution import UNIT_INTERVAL, Distribution, Normal, Support, TruncatedNormal
-from engine.priors.families import RULES, Family, admissible, chosen, family_of
+from engine.priors.families import RULES, Family, admissible, chosen, describe, family_of
 from engine.priors.mass import fit_range
 from engine.priors.moments import Meaning, fit_mean_plus_minus, fit_mode_and_bounds, standard_deviation
 from engine.priors.pool import disagreement, linear_pool, log_pool
@@ -122,13 +122,21 @@ def compile_statement(
     except InvalidInput as error:
         where = "statement.family" if error.field == "family" else f"{path}.{error.field}"
         raise InvalidInput(where, error.message) from None
+    _check_finite(fitted.distribution, path)
     return Compiled(fitted.distribution, list(fitted.notes), fit_message(fitted.distribution, place, fitted, fit))
 
 
 def compile_given(given: common_pb2.Distribution, place: Place, *notes: str, path: str = "statement") -> Compiled:
     """A distribution that is what it is, with notes that go before its own."""
     law, own = _on_support(to_law(given, path), place, path)
+    _check_finite(law, path)
     return Compiled(law, [*notes, *own], fit_message(law, place))
+
+
+def _check_finite(law: Distribution, path: str) -> None:
+    """Refuse a law with parameters so extreme that its quantiles are no numbers any more."""
+    if not all(math.isfinite(float(law.ppf(p))) for p in (*UNTOLD, 0.5)):
+        raise InvalidInput(path, f"has quantiles beyond what can be computed: {describe(law)}")
 
 
 def refuse_narrower(law: Distribution, place: Place) -> None:

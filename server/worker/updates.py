@@ -13,7 +13,8 @@ from engine.conflict.divergence import PriorWorth, prior_worth
 from engine.conflict.overlay import Overlay
 from engine.errors import InvalidInput
 from engine.priors.distribution import Distribution
-from engine.priors.projection import Family, project
+from engine.priors.families import Family
+from engine.priors.projection import project
 from engine.priors.update import Action, Strategy, UpdateRule, update
 from engine.priors.update import PriorUpdate as Updated
 from persistence.tables import Job, PriorUpdate, Session

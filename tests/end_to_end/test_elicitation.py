@@ -135,12 +135,12 @@ def test_a_uniform_statement_is_compiled_with_the_reason_why_it_is_no_belief(cli
     assert "Not to be had as a belief" in fitted.notes[-1]
 
 
-def test_an_updated_prior_has_nothing_to_be_fitted(client: Client) -> None:
+def test_an_updated_prior_is_added_to_a_session_not_fitted(client: Client) -> None:
     register_tv(client)
     request = elicitation_pb2.FitPriorRequest(client_id=client.client_id, quantity=common_pb2.QUANTITY_ROI)
     request.statement.updated_prior.update_id = "u"
     request.statement.updated_prior.belief_id = "b"
-    with pytest.raises(InvalidArgument, match="is compiled already"):
+    with pytest.raises(InvalidArgument, match=r"statement\.updated_prior: is compiled already"):
         client._connection.unary(client._connection.stubs.elicitation.FitPrior, request, None)
 
 

@@ -210,3 +210,52 @@ def test_parameters_that_no_dirichlet_law_has_are_refused(alpha: tuple[float, ..
     with pytest.raises(InvalidInput) as caught:
         DirichletShares((0, 1), alpha)
     assert caught.value.field == "alpha"
+
+
+def posterior_curves(alpha: np.ndarray, counts: np.ndarray, seed: int) -> tuple[list[EvidenceCurve], np.ndarray]:
+    """Curves and draws [k, n] of all but the last share, from counts under a flat Dirichlet reference."""
+    draws = np.random.default_rng(seed).dirichlet(1.0 + counts, 2000).T[:-1]
+    flat = Beta(1.0, alpha.size - 1.0)
+    made = [
+        EvidenceCurve.from_draws(row.reshape(4, 500), flat, 24.0, n_effective=2000.0, r_hat=1.0, with_error=False)
+        for row in draws
+    ]
+    return made, draws
+
+
+def test_without_one_of_its_shares_a_group_still_agrees_with_data_that_agree() -> None:
+    # The share that is left out belongs to the rest: Dirichlet laws aggregate.
+    alpha = np.array([20.0, 12.0, 8.0])
+    group = DirichletShares((0, 1), tuple(alpha))
+    left = group.without(1)
+    assert left == DirichletShares((0,), (20.0, 20.0))
+    assert left.without(0) is None
+    curves, draws = posterior_curves(alpha, 10.0 * alpha, 5)
+    found = joint_beliefs([Beta(a, 40.0 - a) for a in alpha[:2]], curves, draws, groups=[group])
+    assert found.conflict.d2 < 0.1
+    assert all(one is not None and one.df == 1 and one.d2 < 0.1 for one in found.without)
+
+
+def test_without_one_of_its_shares_a_right_group_has_a_uniform_p_value() -> None:
+    rng, alpha = np.random.default_rng(11), np.array([20.0, 12.0, 8.0])
+    group = DirichletShares((0, 1), tuple(alpha))
+    p_values = []
+    for seed in range(40):
+        curves, draws = posterior_curves(alpha, rng.multinomial(80, rng.dirichlet(alpha)), seed)
+        found = joint_beliefs([Beta(a, 40.0 - a) for a in alpha[:2]], curves, draws, groups=[group])
+        p_values.append([one.p for one in found.without if one is not None])
+    assert np.shape(p_values) == (40, 2)
+    for column in np.transpose(p_values):
+        assert stats.kstest(column, "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    "alpha", [(600.0, 1e-3, 1e-3), (23.5, 0.24), (0.2, 0.2), (1e-3, 1e-3, 1e-3), (135.5, 1.4, 1.4)], ids=str
+)
+def test_the_correlation_of_logits_is_one_whatever_share_dominates(alpha: tuple[float, ...]) -> None:
+    matrix = DirichletShares(tuple(range(len(alpha))), alpha).logit_correlation()
+    assert np.all(np.isfinite(matrix))
+    assert np.linalg.eigvalsh(matrix)[0] > -1e-9
+    assert np.diag(matrix) == pytest.approx(np.ones(len(alpha)))
+    if len(alpha) == 2:
+        assert matrix[0, 1] == -1.0

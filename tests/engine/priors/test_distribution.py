@@ -10,6 +10,7 @@ from scipy import integrate, stats
 
 from engine.errors import InvalidInput
 from engine.priors.distribution import (
+    REAL_LINE,
     Beta,
     Distribution,
     Gamma,
@@ -178,7 +179,7 @@ def test_support_fixes_the_link_and_inverts_it(lower: float, upper: float, link:
         ("lower", lambda: TruncatedNormal(0.0, 1.0, -math.inf, 1.0)),
         ("location", lambda: TruncatedNormal(0.0, 1.0, 1e200, math.inf)),
         ("weights", lambda: Mixture((0.5, 0.4), (Normal(0.0, 1.0), Normal(1.0, 1.0)))),
-        ("components", lambda: Mixture((0.5, 0.5), (Normal(0.0, 1.0), Beta(1.0, 1.0)))),
+        ("components", lambda: Mixture((0.5, 0.5), (Uniform(-1.0, 0.5), Beta(1.0, 1.0)))),
         ("grid", lambda: Gridded(0.0, 1.0, (0.0, 0.0, 1.0, 2.0), (0.0, 0.0, 0.0, 0.0))),
         ("log_density", lambda: Gridded(0.0, 1.0, (0.0, 1.0, 2.0, 3.0), (0.0, math.nan, 0.0, 0.0))),
         ("factor", lambda: Normal(0.0, 1.0).scaled(0.0)),
@@ -189,3 +190,52 @@ def test_a_bad_parameter_is_refused_by_name(field: str, make) -> None:
     with pytest.raises(InvalidInput) as caught:
         make()
     assert caught.value.field == field
+
+
+T4 = StudentT(4.0, 0.5, 0.1)
+
+
+@pytest.mark.parametrize("other", [Normal(0.25, 0.03), StudentT(4.0, 0.25, 0.02)], ids=str)
+def test_a_heavy_tailed_mixture_keeps_its_shape_on_a_grid(other: Distribution) -> None:
+    # The 1e-12 tails of the t law lie 800 scales out: an even grid would have one point per scale.
+    law = Mixture((0.5, 0.5), (T4, other))
+    x = law.ppf(np.linspace(0.001, 0.999, 999))
+    assert np.abs(Gridded.of(law).cdf(x) - law.cdf(x)).max() < 1e-6
+
+
+def test_a_mixture_moves_and_widens_component_by_component() -> None:
+    law = Mixture((0.5, 0.5), (T4, Normal(0.25, 0.03)))
+    median = float(law.ppf(0.5))
+    q = np.linspace(0.01, 0.99, 99)
+    assert law.widened(1.7).ppf(q) == pytest.approx(median + 1.7 * (law.ppf(q) - median), abs=1e-9)
+    assert law.shifted(-0.4).ppf(q) == pytest.approx(law.ppf(q) - 0.4, abs=1e-9)
+
+
+MIXED = Mixture((0.6, 0.4), (Beta(0.5, 3.0), Normal(0.2, 0.3)))
+
+
+def test_a_mixture_of_narrower_and_wider_laws_lives_on_the_wider_support() -> None:
+    assert MIXED.support == REAL_LINE
+    x = np.array([-0.3, 0.1, 0.9, 1.2])
+    wide = 0.4 * np.exp(Normal(0.2, 0.3).logpdf(x))
+    assert np.exp(MIXED.logpdf(x)) == pytest.approx(wide + 0.6 * np.exp(Beta(0.5, 3.0).logpdf(x)))
+    assert np.exp(MIXED.unconstrained_logpdf(x)) == pytest.approx(np.exp(MIXED.logpdf(x)))
+    assert MIXED.cdf(MIXED.ppf([0.02, 0.5, 0.98])) == pytest.approx([0.02, 0.5, 0.98])
+    assert MIXED.unconstrained_moments() == pytest.approx((MIXED.mean, MIXED.sd))
+
+
+def test_a_mixture_of_narrower_and_wider_laws_moves_with_its_edges() -> None:
+    median, q = float(MIXED.ppf(0.5)), np.linspace(0.01, 0.99, 99)
+    assert MIXED.shifted(0.5).ppf(q) == pytest.approx(MIXED.ppf(q) + 0.5, abs=1e-7)
+    assert MIXED.widened(2.0).ppf(q) == pytest.approx(median + 2.0 * (MIXED.ppf(q) - median), abs=1e-7)
+
+
+@pytest.mark.parametrize("law", [LogNormal(0.0, 40.0), LogNormal(800.0, 1.0), LogNormal(-800.0, 40.0)], ids=str)
+def test_a_log_normal_beyond_the_float_range_has_infinite_moments(law: LogNormal) -> None:
+    assert law.sd == math.inf
+    assert law.mean == (math.inf if law.log_mean + 0.5 * law.log_sd**2 > 709.8 else pytest.approx(1.0))
+
+
+def test_the_sd_of_a_log_normal_is_the_textbooks() -> None:
+    law = LogNormal(0.4, 0.7)
+    assert law.sd == pytest.approx(law.mean * math.sqrt(math.expm1(0.49)), rel=1e-12)

@@ -104,6 +104,16 @@ def test_a_gamma_of_a_given_mode_is_found_far_from_the_first_guess() -> None:
     assert float(law.cdf(10.0) - law.cdf(1.0)) == pytest.approx(0.7, abs=1e-8)
 
 
+@pytest.mark.parametrize("family", [Family.LOG_NORMAL, Family.GAMMA])
+def test_a_range_that_holds_too_little_to_say_where_the_rest_is_is_refused(family: Family) -> None:
+    # The entropy is greatest for medians of 1e6 and 4e4: the law has left the range for where numbers are large.
+    with pytest.raises(InvalidInput, match="does not settle") as caught:
+        fit_range(1.0, 3.0, 0.02, POSITIVE, family)
+    assert caught.value.field == "probability"
+    law = fit_range(1.0, 3.0, 0.5, POSITIVE, family).distribution
+    assert 1.0 < float(law.ppf(0.5)) < 3.0
+
+
 def test_the_probability_is_met_on_the_real_line_around_the_middle() -> None:
     fitted = fit_range(-1.0, 3.0, 0.9, REAL_LINE)
     assert fitted.distribution.mean == pytest.approx(1.0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import integrate
 
 from engine.errors import InvalidInput
 from engine.priors.distribution import (
@@ -148,3 +150,15 @@ def test_a_product_on_a_grid_is_still_the_product() -> None:
     gap = law.logpdf(x) - Beta(2.0, 3.0).logpdf(x) - TruncatedNormal(0.5, 0.1, 0.0, 1.0).logpdf(x)
     assert np.ptp(gap) < 1e-7
     assert law.support == UNIT_INTERVAL
+
+
+def test_a_logarithmic_pool_of_heavy_tails_has_the_density_asked_for() -> None:
+    first, second = StudentT(4.0, 0.5, 0.1), StudentT(4.0, 0.3, 0.02)
+
+    def density(x: float) -> float:
+        return math.exp(0.5 * float(first.logpdf(x)) + 0.5 * float(second.logpdf(x)))
+
+    ends = [-np.inf, 0.0, 0.25, 0.3, 0.35, 0.5, 0.8, np.inf]
+    pieces = [integrate.quad(density, a, b, epsabs=1e-12)[0] for a, b in itertools.pairwise(ends)]
+    below = np.cumsum(pieces)[:-1] / math.fsum(pieces)
+    assert log_pool([first, second], [1.0, 1.0]).cdf(ends[1:-1]) == pytest.approx(below, abs=1e-6)

@@ -26,7 +26,8 @@ from engine.priors.distribution import (
     TruncatedNormal,
     Uniform,
 )
-from engine.priors.projection import Family, modes, project
+from engine.priors.families import Family
+from engine.priors.projection import modes, project
 from engine.priors.update import Strategy, UpdateRule, update
 
 EXAMPLES = settings(max_examples=15, deadline=None, derandomize=True, database=None)

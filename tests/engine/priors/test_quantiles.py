@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
@@ -97,6 +99,7 @@ def test_a_fit_does_not_depend_on_the_unit(family: Family, factor: float) -> Non
     st.lists(st.floats(0.02, 0.98), min_size=2, max_size=5, unique=True),
     st.lists(st.floats(0.02, 0.98), min_size=2, max_size=5, unique=True),
 )
+@example([0.02, math.nextafter(0.02, 1.0)], [0.5, 0.75])
 def test_fitted_probabilities_increase_and_miss_by_no_more_than_the_limit(ps: list[float], xs: list[float]) -> None:
     n = min(len(ps), len(xs))
     ps, xs = sorted(ps)[:n], sorted(xs)[:n]

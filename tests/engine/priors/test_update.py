@@ -9,6 +9,7 @@ import pytest
 from scipy import integrate, special
 
 from engine.conflict.curve import EvidenceCurve
+from engine.conflict.divergence import prior_worth
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import node_split
 from engine.errors import InvalidInput
@@ -16,11 +17,13 @@ from engine.priors.distribution import (
     REAL_LINE,
     Beta,
     Distribution,
+    Gamma,
     Gridded,
     LogNormal,
     Mixture,
     Normal,
     StudentT,
+    TruncatedNormal,
     Uniform,
 )
 from engine.priors.update import Action, Strategy, UpdateRule, update
@@ -249,6 +252,56 @@ def test_full_bayesian_warns_beyond_two_standard_deviations() -> None:
     assert len(update(TV, curve(0.45), UpdateRule(Strategy.FULL_BAYESIAN)).reasons) == 1
 
 
+def test_a_posterior_is_said_to_be_where_neither_is_only_where_it_is() -> None:
+    full = update(TV, curve(0.25), UpdateRule(Strategy.FULL_BAYESIAN))
+    assert full.reasons[1].endswith("sits where neither is")
+    # At a quarter of the weight N(.375, .0707) is wider than the data.
+    part = update(TV, curve(0.25), UpdateRule(Strategy.POWER_PRIOR, power=0.25))
+    assert part.reasons[1] == "belief and data are more than 2 standard deviations apart"
+    # A heavy-tailed belief gives way: the posterior sits on the data.
+    heavy = update(StudentT(4.0, 0.5, 0.03), curve(0.0), UpdateRule(Strategy.FULL_BAYESIAN))
+    assert heavy.distribution.mean == pytest.approx(0.026, abs=1e-3)
+    assert heavy.reasons[1] == "belief and data are more than 2 standard deviations apart"
+
+
+@pytest.mark.parametrize("prior", [Beta(0.5, 3.0), Gamma(0.5, 2.0), TruncatedNormal(0.0, 0.1, 0.0, 1.0)], ids=str)
+def test_a_belief_that_rises_at_its_end_stays_itself_in_a_robust_mixture(prior: Distribution) -> None:
+    summary = EvidenceCurve.normal(0.25, 0.05, Normal(0.3, 3.0), 24.0, support=REAL_LINE)
+    law = update(prior, summary, UpdateRule(Strategy.ROBUST_MIXTURE)).distribution
+    assert isinstance(law, Mixture)
+    assert law.components[0] == prior
+    assert law.support == REAL_LINE
+
+    # And so on with the next data: each component has its own posterior.
+    after = update(law, summary, UpdateRule(Strategy.FULL_BAYESIAN)).distribution
+    total, first = 0.0, 0.0
+    for x in (np.linspace(-0.5, -1e-12, 20001), np.geomspace(1e-14, 1.0 - 1e-9, 200001)):
+        density = np.exp(law.logpdf(x) - 0.5 * ((x - 0.25) / 0.05) ** 2)
+        total, first = total + integrate.trapezoid(density, x), first + integrate.trapezoid(x * density, x)
+    assert after.mean == pytest.approx(first / total, abs=1e-5)
+    worth = prior_worth(Overlay(law, summary))
+    assert worth.by_moments
+    assert worth.months == pytest.approx(24.0 * (0.05 / law.sd) ** 2, rel=1e-3)
+
+
+def test_a_robust_mixture_needs_data_that_say_something() -> None:
+    rng = np.random.default_rng(1)
+    reference = Beta(2.0, 4.0)
+    silent = EvidenceCurve.from_draws(rng.beta(2.0, 4.0, (4, 1000)), reference, 24.0, n_effective=4000.0, r_hat=1.0)
+    belief = Beta(6.0, 6.0)
+    result = update(belief, silent, UpdateRule(Strategy.ROBUST_MIXTURE))
+    assert result.distribution is belief
+    assert "do not bound the quantity" in result.reasons[0]
+
+
+def test_a_widened_mixture_is_said_to_have_several_modes() -> None:
+    pair = Mixture((0.5, 0.5), (Normal(0.4, 0.03), Normal(0.6, 0.03)))
+    result = update(pair, curve(0.0), UpdateRule(Strategy.CONSERVATIVE))
+    assert isinstance(result.distribution, Mixture)
+    assert "2 modes" in result.reasons[1]
+    assert len(update(TV, curve(0.0), UpdateRule(Strategy.CONSERVATIVE)).reasons) == 1
+
+
 def test_full_bayesian_of_a_beta_share_is_the_conjugate_posterior() -> None:
     grid = np.linspace(-40.0, 40.0, 4001)
     log_l = 15.0 * special.log_expit(grid) + 5.0 * special.log_expit(-grid)
@@ -301,3 +354,12 @@ def test_a_setting_out_of_range_is_refused_by_name(setting: dict[str, float]) ->
     with pytest.raises(InvalidInput) as caught:
         UpdateRule(Strategy.EVIDENCE_WEIGHTED, **setting)  # type: ignore[arg-type]
     assert [caught.value.field] == list(setting)
+
+
+@pytest.mark.parametrize(("ratio", "sd"), [(30.0, 0.249303), (500.0, 0.343741)])
+def test_an_adaptive_power_keeps_its_narrow_part_beside_wide_data(ratio: float, sd: float) -> None:
+    # ∫ v(b) w(b) db / ∫ w(b) db, v = 1/(b/tau² + 1/s²), w = 1/√(tau²/b + s²), by adaptive quadrature
+    wide = EvidenceCurve.normal(0.5, 0.1 * ratio, Normal(0.0, ratio), 24.0)
+    law = update(TV, wide, UpdateRule(Strategy.ADAPTIVE_POWER_PRIOR)).distribution
+    assert law.sd == pytest.approx(sd, rel=1e-3)
+    assert float(law.isf(0.05)) - 0.5 == pytest.approx(0.5 - float(law.ppf(0.05)), rel=1e-4)

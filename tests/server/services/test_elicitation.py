@@ -81,6 +81,7 @@ def test_shares_that_may_well_exceed_the_whole_are_remarked_on_unless_they_were_
     assert "24 %" in note
     group = elicitation_pb2.ShareGroup(quantity=common_pb2.QUANTITY_SHARE_OF_OUTCOME, belief_ids=["a", "b"])
     assert coherence_notes(beliefs, ["tv", "radio"], [group]) == []
+    assert coherence_notes(beliefs, ["tv", "radio"], correlated=["a", "b"]) == []
     safe = [belief(share_of_outcome("tv"), 0.3, 0.05), belief(share_of_outcome("radio"), 0.4, 0.05)]
     assert coherence_notes(safe, ["tv", "radio"]) == []
 

@@ -10,19 +10,21 @@ from typing import Any, cast
 
 import pytest
 from liftos.bayes import usd
-from liftos.bayes.v1 import common_pb2, sbc_pb2
+from liftos.bayes.v1 import common_pb2, conflict_pb2, sbc_pb2
 from sqlalchemy import select
 
 from engine.inference.settings import FitSettings
-from engine.sbc.decision import POLICY_V1, EvidenceTrigger, NecessityEvidence, NecessityInputs
+from engine.sbc.decision import POLICY_V1, Decision, EvidenceTrigger, NecessityEvidence, NecessityInputs
+from engine.sbc.decision import check_necessity as decide
 from persistence import jobs
 from persistence.database import Database
 from persistence.lookup import ensure_client
-from persistence.tables import AuditEntry, Fit, Job, Model, NecessityDecision
+from persistence.tables import AuditEntry, Fit, Job, Model, NecessityDecision, Session
 from server.certificates import Standing, reference_key
 from server.period import Period
 from server.policies import BUILT_IN, thresholds_message
 from server.wire import from_json, label, to_json
+from server.worker.conflict import session_inputs
 from server.worker.convert import to_policy
 from server.worker.necessity import Calibration, check_necessity, fit_evidence, necessity_message, restored, stored
 from server.worker.policies import create_policy, policy_in_force
@@ -54,6 +56,8 @@ def test_inputs_and_evidence_come_back_from_the_store_with_all_their_digits() ->
         n_parameters=15, log_bayes_factor=math.inf, business_impact_minor_units=0, client_confidence=0.1 + 0.2
     )
     assert restored(NecessityInputs, stored(inputs)) == inputs
+    partial = NecessityInputs(log_bayes_factor=0.1, bayes_factor_partial=True)
+    assert restored(NecessityInputs, stored(partial)) == partial
     evidence = NecessityEvidence(certified_pass=False, divergences=0, r_hat=1.0 + 1e-15, ess=math.inf)
     assert restored(NecessityEvidence, stored(evidence) | {"of a later version": 1}) == evidence
     assert math.isnan(cast(float, restored(NecessityEvidence, stored(NecessityEvidence(r_hat=math.nan))).r_hat))
@@ -191,3 +195,27 @@ async def test_a_label_is_told_as_a_label_and_what_is_missing_by_its_name_in_the
         assert told in answered.explanation
         row = (await session.scalars(select(NecessityDecision))).one()
         assert decided_again(row, POLICY_V1).explanation == answered.explanation
+
+
+def conflict_of(log_factor: float, status: conflict_pb2.ConflictStatus.ValueType) -> conflict_pb2.BeliefConflict:
+    message = conflict_pb2.BeliefConflict(status=status)
+    message.bayes_factors.add(alternative=conflict_pb2.BAYES_FACTOR_ALTERNATIVE_RECENTRED, log_bayes_factor=log_factor)
+    return message
+
+
+def test_a_factor_that_is_not_known_is_not_a_small_one() -> None:
+    small, large = (conflict_of(log, conflict_pb2.CONFLICT_STATUS_OK) for log in (0.3, 5.0))
+    unknown = conflict_of(0.1, conflict_pb2.CONFLICT_STATUS_UNRELIABLE)
+    model, elicited = Model(parameter_count=8), Session(client_confidence=0.9)
+
+    def outcome(beliefs: list[conflict_pb2.BeliefConflict], joint: conflict_pb2.JointConflict | None = None) -> object:
+        return decide(session_inputs(model, elicited, 100, beliefs, joint)).decision
+
+    assert outcome([small]) is Decision.NOT_REQUIRED_BY_POLICY
+    assert outcome([small, unknown]) is Decision.UNDETERMINED
+    assert decide(session_inputs(model, elicited, 100, [small, unknown])).missing == ("bayes_factor",)
+    assert outcome([large, unknown]) is Decision.ESSENTIAL
+    joint = conflict_pb2.JointConflict(status=conflict_pb2.CONFLICT_STATUS_OK, log_calibrated_bayes_factor=4.0)
+    assert outcome([small], joint) is Decision.ESSENTIAL
+    joint.status = conflict_pb2.CONFLICT_STATUS_UNRELIABLE
+    assert outcome([small], joint) is Decision.NOT_REQUIRED_BY_POLICY

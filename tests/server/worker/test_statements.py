@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
-from liftos.bayes import beta, normal, truncated_normal, uniform
-from liftos.bayes.v1 import common_pb2
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from liftos.bayes import beta, gamma, half_normal, log_normal, normal, student_t, truncated_normal, uniform
+from liftos.bayes.v1 import common_pb2, elicitation_pb2
 from liftos.bayes.values import statement
 
 from engine.errors import InvalidInput
 from engine.priors.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Beta, Normal, TruncatedNormal
+from engine.priors.families import admissible
+from server.worker.convert import estimate_of_law, to_law
 from server.worker.statements import Member, Place, check_range, compile_statement, refuse_narrower
 
 SHARE = Place(common_pb2.QUANTITY_SHARE_OF_OUTCOME, "share of TV", UNIT_INTERVAL, UNIT_INTERVAL)
 SUMMARY = Place(common_pb2.QUANTITY_SHARE_OF_OUTCOME, "share of TV", UNIT_INTERVAL, REAL_LINE)
 ROI = Place(common_pb2.QUANTITY_ROI, "ROI of TV", POSITIVE, POSITIVE)
+MARGINAL = Place(common_pb2.QUANTITY_MARGINAL_ROI, "marginal ROI of TV", REAL_LINE, REAL_LINE)
 HALF = {"mean": 0.5, "plus_minus": 0.1, "meaning": "sd"}
 
 
@@ -123,3 +129,78 @@ def test_jensen_shannon_never_exceeds_ln_2() -> None:
     members = [Member("a/x", Beta(2.0, 200.0), 1.0), Member("b/y", Beta(200.0, 2.0), 1.0)]
     (apart,) = compile_statement(statement(pooled=[("a", "x"), ("b", "y")]), SHARE, members).disagreement
     assert apart.jensen_shannon_nats == pytest.approx(math.log(2.0))
+
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+ABOVE = st.floats(min_value=0.0, exclude_min=True, allow_nan=False, allow_infinity=False)
+INSIDE = st.floats(min_value=0.0, max_value=1.0, exclude_min=True, exclude_max=True)
+VALUES = {SHARE: INSIDE, ROI: ABOVE, MARGINAL: FINITE}
+
+
+@st.composite
+def extreme_statements(draw: st.DrawFn) -> tuple[elicitation_pb2.BeliefStatement, Place]:
+    place = draw(st.sampled_from(list(VALUES)))
+    value = VALUES[place]
+    family = draw(st.sampled_from([None, *(one.name.lower() for one in admissible(place.natural))]))
+    form = draw(st.sampled_from(["moments", "quantiles", "range", "mode", "roulette"]))
+    low, middle, high = sorted(draw(st.lists(value, min_size=3, max_size=3)))
+    if form == "moments":
+        return statement(mean=middle, plus_minus=draw(ABOVE), meaning="sd", family=family), place
+    if form == "quantiles":
+        return statement(quantiles={0.05: low, 0.5: middle, 0.95: high}, family=family), place
+    if form == "range":
+        return statement(range=(low, high), probability=draw(INSIDE), family=family), place
+    if form == "mode":
+        return statement(mode_and_bounds=(low, middle, high), family=family), place
+    edges = np.linspace(low, high, 6) if math.isfinite(high - low) else np.array([low, middle, high])
+    return statement(roulette=(edges.tolist(), [1, 3, 4, 3, 1][: edges.size - 1]), family=family), place
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(extreme_statements())
+@example((statement(mean=1e-200, plus_minus=1.0, meaning="sd"), ROI))
+@example((statement(quantiles={0.05: 1e-20, 0.95: 1e20}), ROI))
+def test_any_finite_statement_compiles_or_is_refused_by_field(
+    stated: tuple[elicitation_pb2.BeliefStatement, Place],
+) -> None:
+    asked, place = stated
+    blamed, law = "statement.", None
+    try:
+        check_range(asked, place.natural)
+        law = compile_statement(asked, place).distribution
+    except InvalidInput as error:
+        blamed = error.field
+    assert blamed.startswith("statement.")
+    assert law is None or math.isfinite(estimate_of_law(law).median)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@settings(max_examples=150, deadline=None)
+@given(
+    st.one_of(
+        st.builds(normal, FINITE, ABOVE),
+        st.builds(log_normal, FINITE, ABOVE),
+        st.builds(half_normal, ABOVE),
+        st.builds(beta, ABOVE, ABOVE),
+        st.builds(gamma, ABOVE, ABOVE),
+        st.builds(uniform, FINITE, FINITE),
+        st.builds(student_t, st.floats(2.0, 1e300), FINITE, ABOVE),
+        st.builds(truncated_normal, FINITE, ABOVE, st.just(0.0), st.sampled_from([1.0, math.inf])),
+    )
+)
+@example(log_normal(0.0, 40.0))
+@example(log_normal(800.0, 1.0))
+def test_any_finite_distribution_has_a_summary_or_is_refused(given_law: common_pb2.Distribution) -> None:
+    try:
+        law = to_law(given_law)
+    except InvalidInput:
+        return
+    estimate_of_law(law)
+    blamed = []
+    for place in (SHARE, ROI, MARGINAL):
+        try:
+            compile_statement(statement(distribution=given_law), place)
+        except InvalidInput as error:
+            blamed.append(error.field)
+    assert all(field.startswith("statement.") for field in blamed)

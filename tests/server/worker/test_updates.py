@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from liftos.bayes.v1 import conflict_pb2, elicitation_pb2
 
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.experiment import Experiment
-from engine.priors.distribution import Normal
+from engine.priors.distribution import Beta, Normal
 from engine.priors.update import PriorUpdate, Strategy, UpdateRule, update
 from persistence.tables import Session
 from server.wire import to_json
@@ -139,3 +140,27 @@ def test_shares_that_miss_their_sum_are_asked_for_again() -> None:
     kept = update(PRIORS[0], CURVES[0], UpdateRule(Strategy.EVIDENCE_WEIGHTED))
     assert advice(one, kept, analysis, 6.0)[0].row == "incoherent"
     assert advice(case(1), kept, analysis, 6.0)[0].row == "no conflict"
+
+
+def test_an_experiment_far_from_the_data_leaves_what_the_data_say() -> None:
+    # Together they lie where no draw has been, so both together cannot be judged; the experiment contradicts the data.
+    draws = np.random.default_rng(1).beta(20, 45, (4, 1000))
+    curve = EvidenceCurve.from_draws(draws, Beta(1.2, 6.0), 24.0, n_effective=4000.0, r_hat=1.0)
+    alone = case(0, {0: Experiment(0.6, 0.05)})
+    figures = conflict_pb2.BeliefConflict()
+    figures.CopyFrom(alone.figures)
+    figures.bayes_factors.add(alternative=conflict_pb2.BAYES_FACTOR_ALTERNATIVE_RECENTRED, log_bayes_factor=0.7)
+    far = replace(alone, before=Beta(12.0, 30.0), curve=curve, figures=figures)
+    rule = UpdateRule(Strategy.FULL_BAYESIAN)
+    kept = update(far.before, curve, rule, experiments=list(far.experiments.values()))
+    found, log_bf = advice(far, kept, conflict_pb2.ConflictAnalysis(beliefs=[figures]), 6.0)
+    assert found.row == "experiment against data"
+    assert log_bf == 0.7
+
+
+def test_what_is_no_number_is_stored_as_no_correlation() -> None:
+    broken = Session(
+        share_groups=[], correlation={"belief_ids": ["b0", "b1"], "matrix": [[1.0, np.nan], [np.nan, 1.0]]}
+    )
+    cases, rule = [case(0), case(1)], UpdateRule(Strategy.CONSERVATIVE)
+    assert "is not given" in str(updated_correlation(broken, cases, updated(cases, rule), DRAWS, rule))
