@@ -33,7 +33,7 @@ from server.resources import (
     share_groups,
 )
 from server.services.models import check_distribution, check_estimand
-from server.wire import from_json, label, to_json
+from server.wire import from_json, to_json
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _NOT_FITTED = frozenset({"distribution", "pooled", "updated_prior"})
@@ -344,9 +344,9 @@ def check_priors(model: Model, rows: Iterable[ClientPrior], field: str) -> None:
     for row in rows:
         estimand = belief_message(row).estimand
         if not can_be_prior(estimand, channels):
-            what = label(common_pb2.Quantity, estimand.quantity).lower()
+            what = quantity_words(estimand.quantity)
             raise unimplemented(
-                f"a fit with belief {row.belief_id!r}, which is about a {what.replace('_', ' ')}, as its prior "
+                f"a fit with belief {row.belief_id!r}, which is about a {what}, as its prior "
                 "(leave the session out, or confirm one without this belief)",
                 field,
             )

@@ -133,7 +133,7 @@ def test_updated_beliefs_are_coupled_by_the_data_that_have_gone_into_them(client
 
 
 def test_fits_under_beliefs_that_are_no_priors_are_not_implemented_and_name_the_belief(client: Client) -> None:
-    message = r"belief 'derived-2-tv', which is about a marginal_roi, as its prior is not implemented"
+    message = r"belief 'derived-2-tv', which is about a marginal ROI, as its prior .*is not implemented"
     with pytest.raises(Unimplemented, match=message):
         client.attribution.analyze("m", session_id="derived", timeout=300)
     with pytest.raises(Unimplemented, match=message):
@@ -186,4 +186,4 @@ def test_a_total_that_the_shares_do_not_sum_to_is_remarked_on(client: Client) ->
     believe(client, "incoherent", share_of_outcome("radio"), 0.05, 0.02)
     believe(client, "incoherent", total_media_share_of_outcome(), 0.4, 0.05)
     (note,) = client.elicitation.get("incoherent").coherence_notes
-    assert "stated total of all media is 0.40" in note
+    assert "stated total of all media is 40.0 %" in note

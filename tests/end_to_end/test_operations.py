@@ -126,6 +126,7 @@ def test_a_worker_that_dies_is_started_again(make_service: Any, tmp_path: Path) 
     running.stop()
 
 
+@pytest.mark.slow
 def test_the_warm_up_gives_way_and_does_not_hold_up_a_stop(make_service: Any, tmp_path: Path) -> None:
     running = make_service(tmp_path / "s", {"LIFTOS_BAYES_WARM_UP": "[1]"})
     running.start()

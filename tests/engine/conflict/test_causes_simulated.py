@@ -123,6 +123,7 @@ def examined(
 COLUMNS = ("sales", "tv", "price", "promo", "holiday", "weather", "flat")
 
 
+@pytest.mark.slow
 def test_a_control_that_is_missing_is_named_first_and_resolves_the_conflict_of_a_right_belief() -> None:
     truth = world(1)
     _, found, causes = examined(truth, spec("promo", "holiday"), Normal(truth.share, 0.02), SAME_PROGRAM)

@@ -41,7 +41,7 @@ def bridge_of(case: Case, client: Distribution, seed: int, quantity: str = SHARE
 
 
 @pytest.mark.parametrize("tau", [0.02, 0.1, 0.3])
-@pytest.mark.parametrize("away", [2.0, 5.0, 8.0])
+@pytest.mark.parametrize("away", [pytest.param(2.0, marks=pytest.mark.slow), 5.0, 8.0])
 def test_the_bridge_finds_the_conjugate_marginal_likelihood(away: float, tau: float) -> None:
     client = Normal(0.25 + away * ERROR, tau)
     found = bridge_of(TV, client, seed=7)

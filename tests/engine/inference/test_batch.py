@@ -130,6 +130,7 @@ def test_failures_are_run_again_longer_and_never_dropped() -> None:
     assert np.all(first.diagnostics.escalations == 0)
 
 
+@pytest.mark.slow
 def test_what_fails_every_schedule_is_fitted_by_nuts() -> None:
     target, y = regression()
     settings = replace(

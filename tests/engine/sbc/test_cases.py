@@ -119,6 +119,7 @@ def test_6_laplace_passes_with_few_data_too() -> None:
     assert judged(PoissonGamma(TWO_RATES[:20]), 200, backend=LAPLACE).outcome is Outcome.PASS
 
 
+@pytest.mark.slow
 def test_6_variational_inference_of_one_rate_fails_only_where_it_stops_early() -> None:
     # One coordinate has no correlation to lose. What the R package shows with one rate is an optimiser that has not
     # arrived: ours starts from a tenth of the Laplace standard deviation, and a hundred steps do not widen it enough.
