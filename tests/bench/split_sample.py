@@ -72,7 +72,8 @@ def curve(prepared: AdditiveMmm, seed: int) -> EvidenceCurve:
     """The evidence about the share of x1 from a fit under the reference prior."""
     fit = prepared.fit(prepared.observed[:, None], Seed.of(seed), np.zeros(1, dtype=np.int64), FitSettings.single())
     assert fit.diagnostics.ok[0], fit.diagnostics
-    return EvidenceCurve.from_draws(fit.draws[QUANTITY][0], prepared.prior_of(QUANTITY), 1.0, quantity=QUANTITY)
+    months = prepared.n_observations * 7 / (365.25 / 12)  # what unit information is counted by
+    return EvidenceCurve.from_draws(fit.draws[QUANTITY][0], prepared.prior_of(QUANTITY), months, quantity=QUANTITY)
 
 
 def true_shares(table: Table, cut: int) -> tuple[float, float]:
