@@ -105,7 +105,10 @@ class Fitted:
         return np.stack([self.fit.draws[name].reshape(IDS.size, -1) for name in self.target.parameter_names])
 
 
-@pytest.fixture(scope="module", params=BACKENDS, ids=lambda backend: backend.name)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(b, marks=pytest.mark.slow if isinstance(b, Nuts) else (), id=b.name) for b in BACKENDS],
+)
 def fitted(request: pytest.FixtureRequest) -> Fitted:
     target, y = regression()
     return Fitted(request.param, target, y, request.param.fit(target, y, SEED, IDS))
