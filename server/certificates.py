@@ -138,7 +138,9 @@ async def failed_elsewhere(session: AsyncSession, model: Model, period: Period) 
 
     Keys tell windows apart by what was asked for, and versions of the service: neither mends a miscalibrated model.
     """
-    key = await reference_key(session, model, period)
+    dataset = await dataset_of(session, model)
+    key = fit_key(model, dataset, period, [])
+    window = dataset_window(dataset, period) if dataset else None
     statement = (
         select(SbcValidation)
         .where(
@@ -151,11 +153,8 @@ async def failed_elsewhere(session: AsyncSession, model: Model, period: Period) 
         )
         .order_by(SbcValidation.create_time.desc(), SbcValidation.pk.desc())
     )
-    dataset = await dataset_of(session, model)
     for run in await session.scalars(statement):
-        if dataset is not None and not shares_rows(
-            dataset_window(dataset, period), dataset_window(dataset, Period.of(run))
-        ):
+        if dataset and window and not shares_rows(window, dataset_window(dataset, Period.of(run))):
             continue
         decides = await certificate(session, model.client_id, model.pk, run.certificate_key)
         if decides is not None and decides.verdict_kind == "FAIL":

@@ -8,6 +8,7 @@ from typing import Any
 from persistence.tables import Attribution, Conflict, SbcValidation
 
 DEFAULT_MONTHS = 24
+DAYS_PER_MONTH = 365.25 / 12
 
 
 @dataclass(frozen=True)

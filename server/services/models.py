@@ -16,13 +16,13 @@ from server.errors import ServiceError, already_exists, invalid_field, unimpleme
 from server.estimates import check_estimate
 from server.idempotency import seen_before
 from server.pages import page_of
+from server.period import DAYS_PER_MONTH
 from server.resources import model_message, owned
 from server.services.datasets import sealed_dataset, stored_columns
 from server.wire import digest, label, to_json
 
 MAX_PARAMETERS = 50
 MAX_GRID = 4096
-DAYS_PER_MONTH = 365.25 / 12
 FAMILIES = {"additive_mmm": "additive_mmm/1", "conjugate_normal": "conjugate_normal/1"}
 Context = grpc.aio.ServicerContext[Any, Any]
 

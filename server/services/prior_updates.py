@@ -24,7 +24,7 @@ from server.idempotency import seen_before
 from server.pages import page_of
 from server.period import Period
 from server.phrases import spread
-from server.resources import belief_message, beliefs_of, by_pk, confirmed_session, conflict_message, owned
+from server.resources import belief_message, beliefs_of, by_pk, confirmed_session, owned
 from server.wire import from_json, label, timestamp, value_of
 
 _OWN_FIELDS = {
@@ -222,7 +222,8 @@ async def release_blockers(session: AsyncSession, row: PriorUpdate) -> list[str]
     """Why a recommendation cannot be accepted now; read from the store each time: a certificate may come later."""
     update = from_json(row.result or {}, prior_update_pb2.PriorUpdate())
     conflict = await by_pk(session, Conflict, row.conflict_pk)
-    analysis = await conflict_message(session, conflict)
+    # The stored figures alone: the whole message would render its texts for nothing.
+    analysis = from_json(conflict.result or {}, conflict_pb2.ConflictAnalysis())
     blockers = []
     if row.exploratory:
         blockers.append(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from liftos.bayes.v1 import common_pb2, elicitation_pb2
+from liftos.bayes.v1 import common_pb2
 
 from engine.conflict.joint import client_moments, data_moments
 from engine.conflict.reliability import MIN_EFFECTIVE
@@ -16,20 +16,18 @@ from engine.priors.correlation import BeliefUncertainty, is_independent, posteri
 from engine.priors.distribution import Distribution
 from engine.priors.update import PriorUpdate, Strategy, UpdateRule
 from persistence.tables import Session
-from server.resources import correlation_of
-from server.wire import from_json
+from server.resources import correlation_of, share_groups
 from server.worker.update_case import Case
 
 Floats = npt.NDArray[np.float64]
 
 
-def share_groups(session: Session, belief_ids: Sequence[str]) -> list[DirichletShares]:
+def dirichlet_groups(session: Session, belief_ids: Sequence[str]) -> list[DirichletShares]:
     """The session's groups of shares that were stated together, by the places of their beliefs in `belief_ids`."""
-    groups = [from_json(group, elicitation_pb2.ShareGroup()) for group in session.share_groups]
     places = {belief_id: place for place, belief_id in enumerate(belief_ids)}
     return [
         DirichletShares(tuple(places[one] for one in group.belief_ids), tuple(group.alpha))
-        for group in groups
+        for group in share_groups(session)
         if len(group.alpha) > 0 and all(one in places for one in group.belief_ids)
     ]
 
@@ -39,7 +37,7 @@ def prior_correlation(session: Session, belief_ids: Sequence[str]) -> Floats | N
 
     A group is correlated within itself alone: what the Dirichlet law says stands against any other statement.
     """
-    matrix, groups = correlation_of(session, belief_ids), share_groups(session, belief_ids)
+    matrix, groups = correlation_of(session, belief_ids), dirichlet_groups(session, belief_ids)
     if matrix is None and not groups:
         return None
     matrix = np.eye(len(belief_ids)) if matrix is None else matrix

@@ -30,7 +30,7 @@ from server.resources import correlation_of
 from server.wire import from_json, quantity_name
 from server.worker.calls import WorkerContext
 from server.worker.convert import belief_law
-from server.worker.dependence import share_groups, whole_shares
+from server.worker.dependence import dirichlet_groups, whole_shares
 from server.worker.fits import Floats, StoredFit, stored_curve
 
 FALSE_DISCOVERY_RATE = 0.05
@@ -153,7 +153,7 @@ def examine_jointly(elicited: tables.Session, examined: Sequence[Examined]) -> J
             draws,
             whole_shares([one.belief.estimand for one in examined], draws),
             correlation_of(elicited, belief_ids),
-            share_groups(elicited, belief_ids),
+            dirichlet_groups(elicited, belief_ids),
         )
     except (InvalidInput, np.linalg.LinAlgError) as error:
         return str(error)

@@ -27,7 +27,7 @@ from engine.priors.distribution import REAL_LINE, Distribution, Support
 from persistence import tables
 from persistence.tables import ClientPrior, Fit, FitDraws, Model
 from server.certificates import fit_key
-from server.period import Period
+from server.period import DAYS_PER_MONTH, Period
 from server.resources import dataset_of, date_range
 from server.version import SERVER_VERSION
 from server.wire import from_json, label, quantity_name, timestamp, to_json, value_of
@@ -37,7 +37,6 @@ from server.worker.convert import from_law, to_law
 from server.worker.models import natural_support
 
 Floats = npt.NDArray[np.float64]
-DAYS_PER_MONTH = 365.25 / 12
 
 
 @dataclass(frozen=True)

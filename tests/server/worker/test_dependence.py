@@ -10,7 +10,7 @@ from liftos.bayes.v1 import elicitation_pb2
 from persistence.tables import Session
 from server.resources import correlation_of
 from server.wire import to_json
-from server.worker.dependence import prior_correlation, share_groups, whole_shares
+from server.worker.dependence import dirichlet_groups, prior_correlation, whole_shares
 
 MATRIX = [[1.0, 0.3, 0.0], [0.3, 1.0, -0.2], [0.0, -0.2, 1.0]]
 
@@ -26,9 +26,9 @@ def test_a_stored_correlation_follows_the_order_of_the_beliefs() -> None:
 def test_shares_that_were_stated_together_are_found_by_their_places() -> None:
     group = elicitation_pb2.ShareGroup(belief_ids=["b", "a"], alpha=[2.0, 3.0, 5.0])
     session = Session(share_groups=[to_json(group)])
-    (found,) = share_groups(session, ["a", "b", "c"])
+    (found,) = dirichlet_groups(session, ["a", "b", "c"])
     assert (found.places, found.alpha) == ((1, 0), (2.0, 3.0, 5.0))
-    assert share_groups(session, ["a", "c"]) == []
+    assert dirichlet_groups(session, ["a", "c"]) == []
 
 
 def test_a_group_of_shares_is_correlated_within_itself_alone() -> None:
