@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from engine.conflict.outliers import student_errors
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Saturation, prepare
-from engine.models.table import Table, Window, months_before
+from engine.models.table import Table, Window
+from engine.rules.calendar import months_before
 
 Floats = NDArray[np.float64]
 

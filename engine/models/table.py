@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
+from engine.rules.calendar import Dates, first_of_last
 
 Floats = NDArray[np.float64]
-Dates = NDArray[np.datetime64]
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,7 @@ def _check_balanced(dates: Dates, codes: NDArray[np.intp], geo_names: tuple[str,
 
 @dataclass(frozen=True)
 class Window:
-    """The last `data_period_months` calendar months of the data; None takes every row.
-
-    The end is the end of the last period (its date plus the usual spacing of the dates), the start lies the given
-    number of months earlier, and a row belongs when its date is not before the start: 24 months of weeks are 104 rows.
-    """
+    """The last `data_period_months` calendar months of the data (engine.rules.calendar); None takes every row."""
 
     data_period_months: int | None = None
 
@@ -128,18 +124,4 @@ class Window:
         """Index of the first of these dates [T], strictly increasing, that is inside."""
         if self.data_period_months is None:
             return 0
-        spacing = int(np.median(np.diff(dates).astype(np.int64)))
-        # Months differ in length, so that the end of a monthly (or quarterly) period is found by the calendar.
-        months = round(spacing / 30.44) if spacing >= 28 else 0
-        end = months_before(dates[-1], -months) if months else dates[-1] + np.timedelta64(spacing, "D")
-        return int(np.searchsorted(dates, months_before(end, self.data_period_months), side="left"))
-
-
-def months_before(date: np.datetime64, months: int) -> np.datetime64:
-    """The same day of the month `months` earlier, or that month's last day where the day does not exist."""
-    day = date.astype("datetime64[D]")
-    month = day.astype("datetime64[M]")
-    start = (month - np.timedelta64(months, "M")).astype("datetime64[D]")
-    following = (month - np.timedelta64(months - 1, "M")).astype("datetime64[D]")
-    earlier: np.datetime64 = min(start + (day - month.astype("datetime64[D]")), following - np.timedelta64(1, "D"))
-    return earlier
+        return first_of_last(dates, self.data_period_months)

@@ -6,9 +6,9 @@ import datetime
 
 from liftos.bayes.v1 import dataset_pb2, model_pb2
 
+from engine.rules.calendar import DAYS_PER_MONTH
 from server.contract.checks import check_distribution, check_estimand, check_estimate
 from server.contract.errors import invalid_field
-from server.contract.period import DAYS_PER_MONTH
 from server.contract.wire import label
 
 MAX_PARAMETERS = 50

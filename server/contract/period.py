@@ -8,7 +8,6 @@ from typing import Any
 from persistence.tables import Attribution, Conflict, SbcValidation
 
 DEFAULT_MONTHS = 24
-DAYS_PER_MONTH = 365.25 / 12
 
 
 @dataclass(frozen=True)

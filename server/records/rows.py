@@ -15,21 +15,17 @@ import numpy as np
 import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
 
+from engine.rules.calendar import MONTH_DAYS, ONE_DAY, Dates, end_of, first_of_last, months_from
 from persistence.tables import Dataset, DataWindow, Model
 from server.contract.errors import ServiceError, invalid_field
 from server.contract.period import Period
 from server.contract.wire import digest, from_json, quantity_name
 from server.records.content import Geos
 
-Dates = npt.NDArray[np.datetime64]
-
 DIGEST_LENGTH = 16
 """Hexadecimal digits of a month's digest: two values of the same month are confused once in 2^64."""
 NAMED_GEOS = 50
 """So many geos of an overlap are named; the rows are those of all."""
-MONTH_DAYS = 28
-"""Rows at least this far apart are months."""
-_ONE_DAY = np.timedelta64(1, "D")
 
 
 def check_period(model: Model, dataset: Dataset | None, period: Period, path: str = "") -> None:
@@ -44,7 +40,7 @@ def check_period(model: Model, dataset: Dataset | None, period: Period, path: st
 
 
 def dataset_window(dataset: Dataset, period: Period) -> DataWindow:
-    """The rows of a data set that a period takes, without their digests; the same rows as the engine's `Window`.
+    """The rows of a data set that a period takes, without their digests; the same rows as the engine takes.
 
     The rules of an upload leave no gap in the dates and give every geo the same, so that first date, last date and
     grain tell all of them, and no content is read. Raises ServiceError INVALID_FIELD when the held-out months leave
@@ -52,19 +48,18 @@ def dataset_window(dataset: Dataset, period: Period) -> DataWindow:
     """
     assert dataset.first_date is not None
     assert dataset.last_date is not None
-    monthly = dataset.grain == "MONTHLY"
     first, last = np.datetime64(dataset.first_date, "D"), np.datetime64(dataset.last_date, "D")
-    if monthly:
+    if dataset.grain == "MONTHLY":
         months = int((last.astype("datetime64[M]") - first.astype("datetime64[M]")).astype(int))
-        dates = _months_from(first, months + 1)
+        dates = months_from(first, months + 1)
     else:
-        dates = np.arange(first, last + _ONE_DAY, np.timedelta64(7 if dataset.grain == "WEEKLY" else 1, "D"))
+        dates = np.arange(first, last + ONE_DAY, np.timedelta64(7 if dataset.grain == "WEEKLY" else 1, "D"))
     if period.hold_out:
-        kept = _first_row(dates, period.hold_out, monthly)
+        kept = first_of_last(dates, period.hold_out)
         if kept < 2:
             raise invalid_field("hold_out_months", f"leaves {kept} periods of {len(dates)}")
         dates = dates[:kept]
-    used = dates[_first_row(dates, period.months, monthly) :]
+    used = dates[first_of_last(dates, period.months) :]
     columns = [from_json(column, dataset_pb2.Column()) for column in dataset.columns]
     kpi = next(column.name for column in columns if column.role == dataset_pb2.COLUMN_ROLE_KPI)
     geos = next((list(c.categories) for c in columns if c.role == dataset_pb2.COLUMN_ROLE_GEO), [])
@@ -75,7 +70,7 @@ def dataset_window(dataset: Dataset, period: Period) -> DataWindow:
         kpi=kpi,
         geos=sorted(geos),
         first_date=_day(used[0]),
-        last_date=_day(_end(used, monthly) - _ONE_DAY),
+        last_date=_day(end_of(dates) - ONE_DAY),
         row_count=len(used) * max(len(geos), 1),
         digests={},
     )
@@ -178,36 +173,8 @@ def _starts(window: DataWindow) -> Dates:
     first, last = np.datetime64(window.first_date, "D"), np.datetime64(window.last_date, "D")
     days = int((last - first).astype(int)) + 1
     if days >= MONTH_DAYS * periods:
-        return _months_from(first, periods)
+        return months_from(first, periods)
     return np.asarray(first + np.arange(periods) * days // periods)
-
-
-def _months_from(first: np.datetime64, count: int) -> Dates:
-    """The same day of `count` months; the rules of an upload see to it that every month has the day."""
-    month = first.astype("datetime64[M]")
-    return np.asarray((month + np.arange(count)).astype("datetime64[D]") + (first - month.astype("datetime64[D]")))
-
-
-def _end(dates: Dates, monthly: bool) -> np.datetime64:
-    """The day after the last period."""
-    if monthly:
-        return _months_before(dates[-1], -1)
-    step = dates[1] - dates[0] if len(dates) > 1 else _ONE_DAY
-    return np.datetime64(dates[-1] + step)
-
-
-def _first_row(dates: Dates, months: int, monthly: bool) -> int:
-    """Index of the first of the dates that lies in the last calendar months, as `engine.models.table.Window` has it."""
-    return int(np.searchsorted(dates, _months_before(_end(dates, monthly), months), side="left"))
-
-
-def _months_before(day: np.datetime64, months: int) -> np.datetime64:
-    """The same day of the month `months` earlier, or that month's last day where the day does not exist."""
-    month = day.astype("datetime64[M]")
-    earlier = month - np.timedelta64(months, "M")
-    last = (earlier + np.timedelta64(1, "M")).astype("datetime64[D]") - _ONE_DAY
-    same = earlier.astype("datetime64[D]") + (day - month.astype("datetime64[D]"))
-    return np.datetime64(min(same, last))
 
 
 def _day(value: np.datetime64) -> datetime.date:

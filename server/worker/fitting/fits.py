@@ -24,9 +24,10 @@ from engine.inference.fit import BatchFit, Seed
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.conjugate_normal import ConjugateNormal
 from engine.models.protocol import Model as EngineModel
+from engine.rules.calendar import DAYS_PER_MONTH
 from persistence import tables
 from persistence.tables import ClientPrior, Fit, FitDraws, Model
-from server.contract.period import DAYS_PER_MONTH, Period
+from server.contract.period import Period
 from server.contract.version import SERVER_VERSION
 from server.contract.wire import date_range, from_json, label, quantity_name, timestamp, to_json, value_of
 from server.records.certificates import fit_key

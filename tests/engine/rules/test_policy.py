@@ -253,8 +253,8 @@ def test_sentence_names_the_reason_in_plain_words():
     assert "bayes_factor" in _with(bayes_factor=None).sentence
 
 
-def test_decision_and_verdict_load_no_jax():
-    code = "import sys, engine.sbc.decision, engine.sbc.verdict; sys.exit('jax' in sys.modules)"
+def test_rules_and_verdict_load_no_jax():
+    code = "import sys, engine.rules.policy, engine.rules.calendar, engine.sbc.verdict; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

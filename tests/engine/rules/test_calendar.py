@@ -1,0 +1,63 @@
+"""Calendar months: the same day of another month, the end of a period, the rows of the last months."""
+
+import numpy as np
+import pytest
+
+from engine.rules.calendar import end_of, first_of_last, months_before, months_from
+
+DAY = np.timedelta64(1, "D")
+
+
+def days(first: str, step: int, count: int) -> np.ndarray:
+    return np.datetime64(first) + step * DAY * np.arange(count)
+
+
+@pytest.mark.parametrize(
+    ("date", "months", "expected"),
+    [
+        ("2021-08-30", 24, "2019-08-30"),
+        ("2021-03-31", 1, "2021-02-28"),
+        ("2020-03-31", 1, "2020-02-29"),
+        ("2020-02-29", 12, "2019-02-28"),
+        ("2020-01-15", 13, "2018-12-15"),
+        ("2020-01-31", -1, "2020-02-29"),
+    ],
+)
+def test_months_are_calendar_months_with_the_day_clamped(date: str, months: int, expected: str) -> None:
+    assert months_before(np.datetime64(date), months) == np.datetime64(expected)
+
+
+def test_months_that_begin_at_a_months_end_keep_to_their_month() -> None:
+    found = months_from(np.datetime64("2019-12-31"), 4).astype(str).tolist()
+    assert found == ["2019-12-31", "2020-01-31", "2020-02-29", "2020-03-31"]
+
+
+@pytest.mark.parametrize(
+    ("dates", "end"),
+    [
+        (days("2020-02-25", 1, 5), "2020-03-01"),
+        (days("2020-02-24", 7, 3), "2020-03-16"),
+        (months_from(np.datetime64("2020-01-01"), 2), "2020-03-01"),
+        (months_from(np.datetime64("2021-01-29"), 2), "2021-03-28"),
+        (months_from(np.datetime64("2021-01-01"), 7)[::3], "2021-10-01"),
+        (days("2020-02-29", 1, 1), "2020-03-01"),
+    ],
+    ids=["days", "weeks", "months", "short month", "quarters", "one day"],
+)
+def test_the_last_period_ends_where_a_following_one_would_begin(dates: np.ndarray, end: str) -> None:
+    assert end_of(dates) == np.datetime64(end)
+
+
+@pytest.mark.parametrize(
+    ("dates", "months", "rows"),
+    [
+        (days("2020-01-06", 7, 209), 24, 104),
+        (months_from(np.datetime64("2018-01-01"), 40), 24, 24),
+        (months_from(np.datetime64("2018-01-01"), 40)[::3], 24, 8),
+        (days("2019-01-01", 1, 425), 12, 366),  # up to 29 February 2020
+        (days("2021-01-04", 7, 20), 24, 20),
+    ],
+    ids=["weeks", "months", "quarters", "leap year", "longer than the data"],
+)
+def test_rows_of_the_last_months(dates: np.ndarray, months: int, rows: int) -> None:
+    assert len(dates) - first_of_last(dates, months) == rows
