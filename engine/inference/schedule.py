@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from engine.errors import InvalidInput
+from engine.rules.presets import CHUNK
 
 BLOCK = 25
 """Transitions per compiled call; schedules are multiples of it, so that every schedule shares one compilation."""
@@ -28,7 +29,7 @@ class Schedule:
     thin: int = 1
     trajectory: float = 2.0
     target_accept: float = 0.8
-    chunk: int = 64
+    chunk: int = CHUNK
     dtype: str = "float64"
 
     def steps(self, dimension: int) -> int:

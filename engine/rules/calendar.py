@@ -16,17 +16,18 @@ ONE_DAY = np.timedelta64(1, "D")
 
 def months_before(day: np.datetime64, months: int) -> np.datetime64:
     """The same day of the month `months` earlier, or that month's last day where the day does not exist."""
-    return np.datetime64(_moved(day, -months))
+    moved: np.datetime64 = _moved(day, np.array([-months]))[0]
+    return moved
 
 
 def months_from(first: np.datetime64, count: int) -> Dates:
     """The same day [count] of a month and of those that follow it, or their last day where the day does not exist."""
-    return np.asarray(_moved(first, np.arange(count)))
+    return _moved(first, np.arange(count))
 
 
-def _moved(day: np.datetime64, months: int | NDArray[np.int64]) -> Dates:
+def _moved(day: np.datetime64, months: NDArray[np.int64]) -> Dates:
     month = day.astype("datetime64[M]")
-    moved = month + np.asarray(months, "timedelta64[M]")
+    moved = month + months.astype("timedelta64[M]")
     last = (moved + np.timedelta64(1, "M")).astype("datetime64[D]") - ONE_DAY
     same = moved.astype("datetime64[D]") + (day.astype("datetime64[D]") - month.astype("datetime64[D]"))
     return np.asarray(np.minimum(same, last))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.errors import InvalidInput
+from engine.rules.presets import SIMULATIONS, ValidationType
 
 
 class Decision(enum.Enum):
@@ -57,16 +58,6 @@ class EvidenceTrigger(enum.Enum):
     DATA_DEPENDENT_SCALING = "DATA_DEPENDENT_SCALING"
 
 
-class ValidationType(enum.Enum):
-    """Kind of run: QUICK finds gross errors only; POSTERIOR simulates from the posterior, where the conflict is."""
-
-    NONE = "NONE"
-    QUICK = "QUICK"
-    STANDARD = "STANDARD"
-    COMPREHENSIVE = "COMPREHENSIVE"
-    POSTERIOR = "POSTERIOR"
-
-
 @dataclass(frozen=True)
 class NecessityPolicy:
     """Thresholds of one policy version; all are strict, so a value equal to its threshold triggers nothing.
@@ -106,9 +97,9 @@ POLICY_V1 = NecessityPolicy(
     near_miss=0.1,
     max_r_hat=1.01,
     min_ess=400.0,
-    quick_simulations=100,
-    standard_simulations=500,
-    comprehensive_simulations=1000,
+    quick_simulations=SIMULATIONS[ValidationType.QUICK],
+    standard_simulations=SIMULATIONS[ValidationType.STANDARD],
+    comprehensive_simulations=SIMULATIONS[ValidationType.COMPREHENSIVE],
 )
 
 

@@ -12,7 +12,7 @@ from engine.errors import UnsupportedModel
 from engine.inference.backend import Backend
 from engine.inference.fit import BatchFit, FitDiagnostics, Integers, Purpose, Seed
 from engine.models.protocol import CarryOver, Model
-from engine.sbc.part import Part
+from engine.rules.presets import Part
 from engine.sbc.ranks import thinned
 
 Floats = npt.NDArray[np.float64]

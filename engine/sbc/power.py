@@ -17,7 +17,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from engine.errors import InvalidInput
-from engine.rules.policy import POLICY_V1, NecessityPolicy, ValidationType
+from engine.rules.policy import POLICY_V1, NecessityPolicy
+from engine.rules.presets import ValidationType
 from engine.sbc.band import CUTS, band, leave_probability
 from engine.sbc.verdict_rules import RULES, VerdictRules
 

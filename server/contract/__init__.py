@@ -1,1 +1,1 @@
-"""What messages mean: wire formats, errors and reasons, checks, presets, families."""
+"""What messages mean: wire formats, errors and reasons, checks, families."""

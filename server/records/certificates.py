@@ -11,9 +11,9 @@ from liftos.bayes.v1 import elicitation_pb2, sbc_pb2
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from engine.rules.presets import Part
 from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
 from server.contract.period import Period
-from server.contract.presets import POSTERIOR
 from server.contract.version import SERVER_VERSION
 from server.contract.wire import digest, from_json, label, to_json
 from server.records.lookups import by_pk, dataset_of
@@ -189,7 +189,8 @@ async def standing(session: AsyncSession, model: Model, period: Period) -> Stand
     run = deciding(runs)
     if run is not None and run.verdict_kind == "PASS":
         posterior = any(
-            other.verdict_kind == "PASS" and any(part["part"] == POSTERIOR for part in other.parts) for other in runs
+            other.verdict_kind == "PASS" and any(part["part"] == Part.POSTERIOR.value for part in other.parts)
+            for other in runs
         )
         return Standing(run, posterior, None)
     related = SbcValidation.model_pk == model.pk

@@ -11,13 +11,13 @@ from liftos.bayes.v1 import common_pb2, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from engine.rules.presets import CHUNK, SIMULATIONS, Part, ValidationType, parts_of
 from persistence import jobs, queue
 from persistence import sbc_runs as sbc
 from persistence.tables import Job, Model, SbcValidation, Session
 from persistence.tables.jobs import OPEN_JOB_STATES
 from server.contract.errors import ServiceError
 from server.contract.period import Period
-from server.contract.presets import DEFAULT_SIMULATIONS, POSTERIOR, parts_of
 from server.contract.wire import digest, label, timestamp, value_of
 from server.records.certificates import fit_key
 from server.records.lineage import refuse_seen
@@ -28,8 +28,6 @@ from server.records.sessions import beliefs_of, check_priors, confirmed_session
 
 MAX_SIMULATIONS = 100_000
 DEFAULT_ALPHA = 0.05
-CHUNK = 64
-"""Simulations that share one compiled call (engine/inference/schedule.py): a shard of no multiple wastes a part."""
 SHARDS = 16
 """Most shards of a run while they are smaller than the configured size: enough for many workers and for progress to be
 seen, few enough for full batches."""
@@ -37,7 +35,8 @@ seen, few enough for full batches."""
 
 async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSpec, most: int) -> SbcValidation:
     """The run that a specification asks for, not yet stored, with `most` simulations in a shard."""
-    kind = spec.validation_type or sbc_pb2.VALIDATION_TYPE_STANDARD
+    validation_type = spec.validation_type or sbc_pb2.VALIDATION_TYPE_STANDARD
+    kind = ValidationType[label(sbc_pb2.ValidationType, validation_type)]
     model = await owned(session, Model, client_id, spec.model_id, field="spec.model_id")
     elicited: Session | None = None
     if spec.session_id:
@@ -49,9 +48,9 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
     check_period(model, dataset, period, "spec.")
     beliefs = await beliefs_of(session, elicited.pk) if elicited else []
     check_priors(model, beliefs, "spec.session_id")
-    num_simulations = spec.num_simulations if spec.HasField("num_simulations") else DEFAULT_SIMULATIONS[kind]
+    num_simulations = spec.num_simulations if spec.HasField("num_simulations") else SIMULATIONS[kind]
     parts = parts_of(kind, num_simulations, canaries=spec.canaries, carry_over=model.family.startswith("additive_mmm"))
-    if any(part == POSTERIOR for part, _ in parts):
+    if any(part is Part.POSTERIOR for part, _ in parts):
         await refuse_seen(session, model, period, beliefs)
     method = label(sbc_pb2.InferenceMethod, spec.inference_method or sbc_pb2.INFERENCE_METHOD_PRODUCTION)
     alpha = spec.alpha if spec.HasField("alpha") else DEFAULT_ALPHA
@@ -59,7 +58,7 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
         client_id=client_id,
         model_pk=model.pk,
         session_pk=elicited.pk if elicited else None,
-        validation_type=label(sbc_pb2.ValidationType, kind),
+        validation_type=kind.value,
         num_simulations=num_simulations,
         data_period_months=period.months,
         hold_out_months=period.hold_out,
@@ -67,10 +66,12 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
         alpha=alpha,
         stop_on_fail=spec.stop_on_fail,
         shard_size=shard_size(num_simulations, most),
-        parts=[{"part": part, "planned": [number], "quantities": None, "reported": 0} for part, number in parts],
+        parts=[{"part": part.value, "planned": [number], "quantities": None, "reported": 0} for part, number in parts],
         inference_method=method,
         further_quantities=list(spec.further_quantities),
-        plan_key=digest(kind, [part for part, _ in parts], method, sorted(spec.further_quantities), alpha),
+        plan_key=digest(
+            validation_type, [part.value for part, _ in parts], method, sorted(spec.further_quantities), alpha
+        ),
         certificate_key=fit_key(model, dataset, period, beliefs, method),
     )
 

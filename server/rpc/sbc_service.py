@@ -13,6 +13,7 @@ import numpy as np
 from liftos.bayes.v1 import common_pb2, sbc_pb2, sbc_pb2_grpc
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from engine.rules.presets import Part
 from persistence import idempotency as requests
 from persistence import jobs
 from persistence import sbc_runs as sbc
@@ -20,7 +21,6 @@ from persistence.database import Database
 from persistence.tables import Job, Model, NecessityDecision, NecessityPolicy, SbcResult, SbcValidation
 from server.contract.checks import check_money
 from server.contract.errors import ServiceError, invalid_field
-from server.contract.presets import decides
 from server.contract.wire import from_json, label, timestamp, to_array, to_json, value_of
 from server.records.certificates import finished_run, run_key
 from server.records.lookups import TERMINAL_STATES, owned
@@ -190,7 +190,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                     done = await sbc.done_by_part(session, row.pk)
                     verdict = sbc_pb2.SbcVerdict(
                         kind=sbc_pb2.VERDICT_KIND_CANCELLED,
-                        n_simulations=sum(number for part, number in done.items() if decides(part)),
+                        n_simulations=sum(number for part, number in done.items() if not Part[part].is_canary),
                         alpha=row.alpha,
                         reasons=["The run was cancelled."],
                         explanation=f"Cancelled after {job.done} of {job.total} simulations, from which nothing is "
@@ -243,7 +243,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 size = shard_size(request.additional_simulations, self.settings.shard_size)
                 parts = []
                 for part in row.parts:
-                    if decides(part["part"]) or part["part"] in missed:
+                    if not Part[part["part"]].is_canary or part["part"] in missed:
                         await plan_shards(session, row, part["part"], part["planned"][-1], larger, size)
                         part = part | {"planned": [*part["planned"], larger]}  # noqa: PLW2901
                     parts.append(part)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from liftos.bayes.v1 import common_pb2, elicitation_pb2, sbc_pb2
+from liftos.bayes.v1 import common_pb2, elicitation_pb2
 
 from engine.conflict.analysis import Summary
 from engine.distributions import distribution as law
 from engine.distributions.product import product
 from engine.errors import InvalidInput
-from engine.rules.policy import POLICY_V1, NecessityPolicy
 from server.contract.wire import from_array, to_array
 
 LEVELS = (0.5, 0.8, 0.95)
@@ -144,15 +142,3 @@ def estimate_of_draws(draws: npt.NDArray[np.float64], levels: Sequence[float] = 
         lower, upper = np.quantile(flat, [(1 - level) / 2, (1 + level) / 2])
         estimate.intervals.add(level=level, lower=float(lower), upper=float(upper))
     return estimate
-
-
-def to_policy(thresholds: sbc_pb2.NecessityThresholds, version: int) -> NecessityPolicy:
-    """The engine's policy with these thresholds; what they do not say is as in the built-in version."""
-    return dataclasses.replace(
-        POLICY_V1,
-        version=version,
-        max_parameters=thresholds.model_complexity,
-        max_bayes_factor=thresholds.bayes_factor,
-        max_impact_minor_units=thresholds.business_impact.minor_units,
-        min_confidence=thresholds.client_confidence,
-    )

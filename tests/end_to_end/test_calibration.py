@@ -17,9 +17,9 @@ from liftos.bayes.v1 import common_pb2, sbc_pb2
 
 from engine.distributions.distribution import Normal
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
+from engine.rules.presets import Part
 from engine.sbc.judgement import PartRecord, judge
 from engine.sbc.ledger import RankLedger
-from engine.sbc.part import Part
 from server.contract.wire import from_array
 from server.worker.sbc.calibration import verdict_message
 from tests.end_to_end.examples import MONTHS, normal, register_mmm, register_tv

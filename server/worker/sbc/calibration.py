@@ -18,12 +18,12 @@ from engine.inference.laplace import LaplaceApproximation
 from engine.inference.nuts import Nuts
 from engine.inference.svi import FullRankSvi, MeanFieldSvi
 from engine.models.protocol import Model as EngineModel
+from engine.rules.presets import Part
 from engine.sbc.contraction import Contraction, summarise
 from engine.sbc.coverage import Coverage
 from engine.sbc.interim import InterimReport
 from engine.sbc.judgement import Judgement, PartRecord, judge
 from engine.sbc.ledger import RankLedger, Status
-from engine.sbc.part import Part
 from engine.sbc.ranked_quantities import equivalents, ranked_quantities
 from engine.sbc.shard import MAX_DRAWS, run_shard
 from engine.sbc.verdict import Outcome, QuantityVerdict, Verdict

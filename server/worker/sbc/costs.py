@@ -11,9 +11,10 @@ from liftos.bayes.v1 import sbc_pb2
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from engine.rules.presets import SIMULATIONS, Part, ValidationType, parts_of
 from persistence.tables import Job, JobEvent, Model, SbcValidation
 from server.contract.period import Period
-from server.contract.presets import DEFAULT_SIMULATIONS, POSTERIOR, parts_of
+from server.contract.wire import label
 from server.records.certificates import PRODUCTION
 from server.texts.formats import number
 
@@ -92,10 +93,11 @@ NOTHING = Measured(sbc_pb2.COST_BASIS_UNKNOWN, (), "")
 
 def workload(kind: sbc_pb2.ValidationType.ValueType, simulations: int, family: str) -> Workload:
     """What a run of a preset has to do, with so many simulations in each part that decides and canaries if any."""
-    parts = parts_of(kind, simulations, canaries=False, carry_over=family.startswith("additive_mmm"))
+    preset = ValidationType[label(sbc_pb2.ValidationType, kind)]
+    parts = parts_of(preset, simulations, canaries=False, carry_over=family.startswith("additive_mmm"))
     return Workload(
-        prior=sum(size for part, size in parts if part != POSTERIOR),
-        posterior=sum(size for part, size in parts if part == POSTERIOR),
+        prior=sum(size for part, size in parts if part is not Part.POSTERIOR),
+        posterior=sum(size for part, size in parts if part is Part.POSTERIOR),
     )
 
 
@@ -178,7 +180,7 @@ def cost_message(found: Measured, work: Workload) -> sbc_pb2.SbcCost:
     timings = covering or list(found.timings)
     message = sbc_pb2.SbcCost(basis=found.basis, fits=work.fits, runs=len(timings))
     if not timings:
-        pilot = DEFAULT_SIMULATIONS[sbc_pb2.VALIDATION_TYPE_QUICK]
+        pilot = SIMULATIONS[ValidationType.QUICK]
         message.explanation = (
             "Unknown: no run of this model, or of one of its family with a similar number of parameters, has ended "
             f"yet. A QUICK run of {pilot} simulations measures it, and finds gross errors on the way."

@@ -13,8 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.inference.batch import FitSettings
-from engine.rules.policy import INPUTS, Change, NecessityEvidence, NecessityInputs, NecessityPolicy, ValidationType
+from engine.rules.policy import INPUTS, Change, NecessityEvidence, NecessityInputs, NecessityPolicy
 from engine.rules.policy import check_necessity as decide
+from engine.rules.presets import ValidationType
 from engine.sbc.power import detectable_by
 from persistence import tables
 from persistence.tables import Fit, Job, Model, SbcValidation
@@ -22,10 +23,10 @@ from server.contract.period import Period
 from server.contract.wire import digest, from_json, label, to_json, value_of
 from server.records.certificates import Standing, reference_key, standing
 from server.records.lookups import by_pk, dataset_of, owned
+from server.records.policies import policy_in_force
 from server.records.rows import check_period
 from server.worker.context import Commit, WorkerContext
 from server.worker.sbc.costs import NOTHING, cost_message, measured, workload
-from server.worker.sbc.policy_creation import policy_in_force
 
 CENTS = 100
 EXACT = "exact"

@@ -1,4 +1,4 @@
-"""Versions of a client's policy on SBC: which is in force, and putting a new one in force."""
+"""Putting a new version of a client's policy on SBC in force."""
 
 from __future__ import annotations
 
@@ -6,27 +6,10 @@ from liftos.bayes.v1 import sbc_pb2
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.rules.policy import POLICY_V1, NecessityPolicy
 from persistence import tables
 from persistence.tables import AuditEntry, Client, Job
-from server.contract.errors import invalid_field
-from server.records.policies import policy_message
+from server.records.policies import policy_in_force, policy_message, to_policy
 from server.worker.context import Commit, WorkerContext
-from server.worker.conversion import to_policy
-
-
-async def policy_in_force(session: AsyncSession, client_id: str, version: int | None = None) -> NecessityPolicy:
-    """The client's newest version, or the one asked for; ServiceError INVALID_FIELD if there is no such version."""
-    if version == POLICY_V1.version:
-        return POLICY_V1
-    table = tables.NecessityPolicy
-    statement = select(table).where(table.client_id == client_id).order_by(table.version.desc()).limit(1)
-    row = await session.scalar(statement if version is None else statement.where(table.version == version))
-    if row is not None:
-        return to_policy(policy_message(row).thresholds, row.version)
-    if version is None:
-        return POLICY_V1
-    raise invalid_field("policy_version", f"there is no version {version} of the policy of client {client_id!r}")
 
 
 async def create_policy(context: WorkerContext, job: Job) -> Commit:

@@ -18,8 +18,8 @@ from persistence.paging import MAX_PAGE_SIZE, list_page
 from persistence.tables import Job, Model, NecessityDecision, SbcValidation
 from server.records.certificates import PRODUCTION
 from server.records.messages import stored_decision_message
+from server.records.policies import to_policy
 from server.worker.context import Commit, WorkerContext
-from server.worker.conversion import to_policy
 from server.worker.sbc.necessity import Calibration, necessity_message, restored
 
 SHOWN = 200

@@ -15,16 +15,15 @@ from liftos.bayes.v1 import common_pb2, sbc_pb2
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import EngineError
+from engine.rules.presets import Part
 from engine.sbc.interim import interim
 from engine.sbc.judgement import rules_of
 from engine.sbc.ledger import RankLedger
-from engine.sbc.part import Part
 from engine.sbc.verdict import Outcome
 from persistence import jobs
 from persistence import sbc_runs as sbc
 from persistence.database import StorageUnavailable
 from persistence.tables import Job, SbcShard, SbcValidation
-from server.contract.presets import decides
 from server.contract.wire import label, to_json, value_of
 from server.records.certificates import run_key
 from server.records.lookups import TERMINAL_STATES
@@ -222,4 +221,4 @@ def _due(run: SbcValidation, name: str, prefix: int) -> bool:
     """Whether the part has enough new simulations for a report, or all; canaries are judged at the end only."""
     part = part_of(run, name)
     enough = min(REPORT_GROWTH * part["reported"], part["planned"][-1])
-    return decides(name) and prefix > part["reported"] and prefix >= enough
+    return not Part[name].is_canary and prefix > part["reported"] and prefix >= enough

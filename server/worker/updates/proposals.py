@@ -26,12 +26,12 @@ from server.contract.wire import label, to_array, to_json, value_of
 from server.records.lineage import lineage_of, overlaps_of, refuse_used_experiments, updates_from, window_behind
 from server.records.lookups import owned
 from server.records.messages import conflict_message
+from server.records.policies import policy_in_force
 from server.records.prior_updates import conflict_behind
 from server.texts.phrases import recentred
 from server.worker.conflict.analyses import session_inputs
 from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import estimate_of_law, from_law
-from server.worker.sbc.policy_creation import policy_in_force
 from server.worker.updates.cases import Case, beliefs_with_curves, cases_of, joint_draws, updated_correlation
 from server.worker.updates.situation import advice
 

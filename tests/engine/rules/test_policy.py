@@ -18,9 +18,9 @@ from engine.rules.policy import (
     NecessityEvidence,
     NecessityInputs,
     Rule,
-    ValidationType,
     check_necessity,
 )
+from engine.rules.presets import ValidationType
 from engine.sbc.power import detectable_by
 
 CALM = NecessityInputs(n_parameters=5, bayes_factor=1.5, business_impact_minor_units=1_000_000, client_confidence=0.9)
@@ -243,6 +243,14 @@ def test_policy_hash_changes_with_every_field_and_decisions_are_reproducible():
     assert len(hashes) == 1 + len(dataclasses.fields(POLICY_V1))
     assert check_necessity(CALM) == check_necessity(CALM)
     assert check_necessity(CALM, policy=dataclasses.replace(POLICY_V1, max_parameters=4)).decision is Decision.ESSENTIAL
+
+
+def test_the_built_in_version_is_the_one_whose_hash_is_stored_with_decisions():
+    # Another value of any field, the presets' sizes among them, has to be another version.
+    assert (POLICY_V1.version, POLICY_V1.hash) == (
+        1,
+        "ffd1a8926a12836606c86d3f9ec6111dad678c74ff92ebc03fd948e44972af77",
+    )
 
 
 def test_sentence_names_the_reason_in_plain_words():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from engine.errors import InvalidInput
+from engine.rules.presets import Part
 from engine.sbc.judgement import PartRecord, judge, rules_of
 from engine.sbc.ledger import RankLedger
-from engine.sbc.part import Part
 from engine.sbc.verdict import Outcome, Reason, verdict
 from engine.sbc.verdict_rules import RULES, VerdictRules
 

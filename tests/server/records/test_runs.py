@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.inference.batch import FitSettings
-from server.records.runs import CHUNK, SHARDS, shard_size
+from server.records.runs import SHARDS, shard_size
 from server.settings import Settings
 
 
@@ -32,8 +31,3 @@ def test_shards_are_whole_chunks_and_few_but_never_larger_than_configured(
 def test_a_run_has_at_most_so_many_shards_until_they_reach_the_configured_size() -> None:
     most = Settings().shard_size
     assert all(-(-n // shard_size(n, most)) <= SHARDS for n in range(1, SHARDS * most + 1))
-
-
-def test_the_chunk_of_the_rule_is_that_of_the_sampler() -> None:
-    # The server does not import the engine's sampler, which needs JAX.
-    assert FitSettings.simulation().schedules[0].chunk == CHUNK

@@ -13,14 +13,13 @@ from engine.inference.batch import FitSettings
 from engine.inference.fit import Seed
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
 from engine.models.protocol import CarryOver
+from engine.rules.presets import SIMULATIONS, Part
 from engine.sbc.interim import interim
 from engine.sbc.judgement import PartRecord, judge
 from engine.sbc.ledger import RankLedger
-from engine.sbc.part import Part
 from engine.sbc.ranked_quantities import ranked_quantities
 from engine.sbc.shard import run_shard
-from persistence.tables.sbc import INFERENCE_METHODS, SBC_PARTS
-from server.contract.presets import decides
+from persistence.tables.sbc import INFERENCE_METHODS, SBC_PARTS, VALIDATION_TYPES
 from server.worker.sbc.calibration import backend_of, interim_message, ledger_of, rows_of, verdict_message
 from tests.bench.cases import case
 
@@ -73,10 +72,12 @@ def test_verdict_and_interim_messages_carry_the_figures_of_the_engine() -> None:
     assert running.running_verdict == sbc_pb2.VERDICT_KIND_UNSPECIFIED
 
 
-def test_store_contract_and_engine_have_the_same_parts_and_methods() -> None:
+def test_store_contract_and_engine_have_the_same_parts_types_and_methods() -> None:
     assert list(SBC_PARTS) == [part.value for part in Part]
     assert ["SBC_PART_UNSPECIFIED", *(f"SBC_PART_{part}" for part in SBC_PARTS)] == sbc_pb2.SbcPart.keys()
-    assert [decides(part.value) for part in Part] == [not part.is_canary for part in Part]
+    types = [f"VALIDATION_TYPE_{kind.value}" for kind in SIMULATIONS]
+    assert types == [f"VALIDATION_TYPE_{kind}" for kind in VALIDATION_TYPES]
+    assert ["VALIDATION_TYPE_UNSPECIFIED", *types] == sbc_pb2.ValidationType.keys()
     methods = [f"INFERENCE_METHOD_{method}" for method in INFERENCE_METHODS]
     assert ["INFERENCE_METHOD_UNSPECIFIED", *methods] == sbc_pb2.InferenceMethod.keys()
 

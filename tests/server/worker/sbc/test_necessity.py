@@ -23,11 +23,10 @@ from persistence.tables import AuditEntry, Fit, Job, Model, NecessityDecision, S
 from server.contract.period import Period
 from server.contract.wire import from_json, label, to_json
 from server.records.certificates import Standing, reference_key
-from server.records.policies import BUILT_IN, thresholds_message
+from server.records.policies import policy_in_force, thresholds_message
 from server.worker.conflict.analyses import session_inputs
-from server.worker.conversion import to_policy
 from server.worker.sbc.necessity import Calibration, check_necessity, fit_evidence, necessity_message, restored, stored
-from server.worker.sbc.policy_creation import create_policy, policy_in_force
+from server.worker.sbc.policy_creation import create_policy
 from server.worker.sbc.replays import decided_again
 
 NO_CONTEXT: Any = None
@@ -44,11 +43,6 @@ def diagnostics(**changes: Any) -> common_pb2.FitDiagnostics:
         "inference": FitSettings.single().name,
     }
     return common_pb2.FitDiagnostics(**(good | changes))
-
-
-def test_the_version_that_the_server_lists_as_built_in_is_the_engines() -> None:
-    assert to_policy(BUILT_IN.thresholds, BUILT_IN.version) == POLICY_V1
-    assert BUILT_IN.policy_hash == POLICY_V1.hash
 
 
 def test_inputs_and_evidence_come_back_from_the_store_with_all_their_digits() -> None:
