@@ -136,14 +136,6 @@ async def set_state(
     return True
 
 
-async def request_cancel(session: AsyncSession, job_pk: uuid.UUID) -> bool:
-    """Ask the workers to stop; they read the flag between two pieces of work. False when the job has ended."""
-    if await _update(session, Job.pk == job_pk, Job.state.in_(OPEN_JOB_STATES), cancel_requested=True) is None:
-        return False
-    await notify(session, job_pk)
-    return True
-
-
 async def append_event(
     session: AsyncSession, job_pk: uuid.UUID, payload_factory: Callable[[int], bytes], *, done: int | None = None
 ) -> int:

@@ -16,14 +16,15 @@ from engine.conflict.curve import EvidenceCurve
 from engine.conflict.reliability import Status
 from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.batch import FitSettings
-from engine.inference.fit import BatchFit, Floats, Seed
+from engine.inference.batch import BatchedHmc
+from engine.inference.fit import BatchFit, Seed
 from engine.inference.log_evidence import log_evidence
 from engine.models.additive_mmm import AdditiveMmm
 
 CurveOf = Callable[[AdditiveMmm, BatchFit, str], EvidenceCurve]
-Shown = Callable[[float, float], str]
 """The evidence curve of a quantity under a model, from the model's fit."""
+Shown = Callable[[float, float], str]
+"""A mean and a standard deviation as they are printed, in the client's units."""
 
 COLLINEAR = 0.9
 """R² above which the data count as unable to tell a channel from the rest: its variance is ten times as large."""
@@ -33,8 +34,8 @@ _WORTH_MONTHS = 6.0
 _TALKED_DOWN = 2.6
 
 
-class Attribution(enum.Enum):
-    """Where a conflict comes from, as far as refits can tell.
+class Blame(enum.Enum):
+    """What is to blame for a conflict, as far as refits can tell.
 
     PRIOR: no change of the model resolves it. MODEL: one does that the data prefer. OUTLIERS: it hangs on outlying
     rows. UNDECIDED: a change resolves it and the data do not tell which model is right.
@@ -94,23 +95,23 @@ class Cause:
 class Causes:
     """The causes of one conflict, the most plausible first; `failed` names the changed models that gave no answer.
 
-    There is no attribution where none gave one.
+    Nothing is blamed where none gave one.
     """
 
     ranked: tuple[Cause, ...]
     failed: tuple[str, ...]
-    attribution: Attribution | None
+    blame: Blame | None
 
 
 def refit(
-    base: AdditiveMmm, candidates: Sequence[Alternative], seed: Seed, settings: FitSettings | None = None
+    base: AdditiveMmm, candidates: Sequence[Alternative], seed: Seed, settings: BatchedHmc | None = None
 ) -> list[Refit]:
     """Fit every alternative to the observed KPI; the refits serve all beliefs about the model.
 
     By default with the settings of a single fit, because alternatives of the base model's shape then run in programs
     that its own fit has compiled; only NUTS, the last resort, is left out.
     """
-    settings = settings or replace(FitSettings.single(), last=None)
+    settings = settings or replace(BatchedHmc.single(), last=None)
     before, found = _log_evidence(base), []
     for candidate in candidates:
         model, gain = candidate.model, candidate.log_evidence_gain
@@ -124,16 +125,6 @@ def refit(
 
 def _log_evidence(model: AdditiveMmm) -> float:
     return float(log_evidence(model.target, model.target_units(model.observed[:, None]))[0])
-
-
-def draws_curve(months: float) -> CurveOf:
-    """The curve of a quantity whose prior has a closed form, for so many months of data behind the base model."""
-
-    def curve(model: AdditiveMmm, fit: BatchFit, quantity: str) -> EvidenceCurve:
-        draws: Floats = fit.draws[quantity][0]
-        return EvidenceCurve.from_draws(draws, model.prior_of(quantity), months * model.rows_used, quantity=quantity)
-
-    return curve
 
 
 def explain(
@@ -176,12 +167,10 @@ def explain(
             causes.append(_cause(found, other, each, shown))
     base = found.recentred.log_bf if base_log_bf is None else base_log_bf
     ranked = tuple(sorted(causes, key=lambda cause: -cause.expected_drop(base)))
-    return Causes(ranked, tuple(failed), _attribution(ranked))
+    return Causes(ranked, tuple(failed), _blame(ranked))
 
 
-def _cause(
-    found: BeliefConflict, other: BeliefConflict, refitted: Refit, shown: Callable[[float, float], str]
-) -> Cause:
+def _cause(found: BeliefConflict, other: BeliefConflict, refitted: Refit, shown: Shown) -> Cause:
     alternative, gain = refitted.alternative, refitted.log_evidence_gain
     resolves = not other.conflict
     vaguer = resolves and not alternative.same_rows and _still_contradicts(found, other)
@@ -219,19 +208,19 @@ def _still_contradicts(found: BeliefConflict, other: BeliefConflict) -> bool:
     return bool(2.0 * float(special.ndtr(-z)) <= found.rule.null_rate)
 
 
-def _attribution(ranked: Sequence[Cause]) -> Attribution | None:
+def _blame(ranked: Sequence[Cause]) -> Blame | None:
     if not ranked:
         return None
     # What the data reject explains nothing.
     resolving = [c for c in ranked if c.resolves and not c.only_vaguer and (c.log_evidence_gain or 0.0) >= -_PREFERRED]
     if not resolving:
-        return Attribution.PRIOR
+        return Blame.PRIOR
     # Outliers to which the data prefer normal errors explain nothing.
     if resolving[0].kind is CauseKind.OUTLIERS and (resolving[0].log_evidence_gain or 0.0) >= 0.0:
-        return Attribution.OUTLIERS
+        return Blame.OUTLIERS
     if any(c.kind is not CauseKind.OUTLIERS and (c.log_evidence_gain or 0.0) > _PREFERRED for c in resolving):
-        return Attribution.MODEL
-    return Attribution.UNDECIDED
+        return Blame.MODEL
+    return Blame.UNDECIDED
 
 
 def suggestion(found: BeliefConflict, causes: Causes, channel: str, months: float, r_squared: float | None) -> str:
@@ -248,11 +237,11 @@ def suggestion(found: BeliefConflict, causes: Causes, channel: str, months: floa
             return f"Check the rows of {_listed(first.dates)}." if first.dates else "Check the data for outlying rows."
         if first.kind is CauseKind.COLUMN_ADDED:
             return f"Give the model the column {first.subject} as a control."
-        if causes.attribution is Attribution.MODEL and (first.log_evidence_gain or 0.0) > _PREFERRED:
+        if causes.blame is Blame.MODEL and (first.log_evidence_gain or 0.0) > _PREFERRED:
             changed = _phrase(first)
             return f"Ask again {changed[0].lower()}{changed[1:]}, a model that explains the data better."
     experiment = f"An experiment with {channel} (geo test or lift test) would settle it"
-    if causes.attribution is Attribution.UNDECIDED:
+    if causes.blame is Blame.UNDECIDED:
         return f"{experiment}: the data do not tell which model is right."
     if r_squared is not None and r_squared > COLLINEAR:
         return f"{experiment}: {100 * r_squared:.0f} % of its exposure follows from the rest of the model."

@@ -38,8 +38,3 @@ def collinearity(model: AdditiveMmm, channel: str) -> float:
     total = float(spread @ spread)
     # Exposure that never varies is the intercept's.
     return float(np.clip(1.0 - rest @ rest / total, 0.0, 1.0)) if total > 1e-24 * float(own @ own) else 1.0
-
-
-def variance_inflation(r_squared: float) -> float:
-    """By how much collinearity multiplies the variance of a linear coefficient, 1 / (1 - R²); infinite at R² = 1."""
-    return 1.0 / (1.0 - r_squared) if r_squared < 1.0 else float("inf")

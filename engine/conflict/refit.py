@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engine.conflict.bridge_sampling import BridgedMarginal, log_marginal_likelihood
 from engine.conflict.tempering import ladder_settings
 from engine.distributions.distribution import Support
-from engine.inference.batch import FitSettings, fit_batch
+from engine.inference.batch import BatchedHmc, fit_batch
 from engine.inference.fit import Purpose, Seed
 from engine.inference.target import Target, log_density
 from engine.inference.tilted import COORDINATE, TiltedTarget, laddered, z_names
@@ -50,7 +50,7 @@ def refit_bridge(
     y: Array,
     support: Support,
     seed: Seed,
-    settings: FitSettings | None = None,
+    settings: BatchedHmc | None = None,
     repetitions: int = 2,
 ) -> RefitEstimate:
     """log m_client / m_ref for one data set y [T] in the target's units, from fits at lambda = 0 and 1.

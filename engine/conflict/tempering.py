@@ -16,7 +16,7 @@ from engine.conflict.importance import pareto_khat
 from engine.conflict.overlay import Overlay
 from engine.distributions.distribution import Support
 from engine.errors import InvalidInput
-from engine.inference.batch import FitSettings, fit_batch
+from engine.inference.batch import BatchedHmc, fit_batch
 from engine.inference.fit import FitDiagnostics, Seed
 from engine.inference.tilted import COORDINATE, LOG_RATIO, TiltedTarget, laddered
 
@@ -65,13 +65,13 @@ class TemperedBridge:
         return not self.reasons
 
 
-def ladder_settings(settings: FitSettings | None = None) -> FitSettings:
-    """Settings of one fit (`FitSettings.single` by default) for a ladder: 8 rungs a chunk, no NUTS at the end.
+def ladder_settings(settings: BatchedHmc | None = None) -> BatchedHmc:
+    """Settings of one fit (`BatchedHmc.single` by default) for a ladder: 8 rungs a chunk, no NUTS at the end.
 
     A rung that no schedule brings to converge makes the estimate inadmissible; a serial fit of it would take longer
     than the refit that is next in line.
     """
-    single = settings or FitSettings.single()
+    single = settings or BatchedHmc.single()
     return replace(single, schedules=tuple(replace(s, chunk=CHUNK) for s in single.schedules), last=None)
 
 
@@ -144,7 +144,7 @@ def tempered_bridge(
     support: Support,
     powers: Array,
     seed: Seed,
-    settings: FitSettings | None = None,
+    settings: BatchedHmc | None = None,
 ) -> TemperedBridge:
     """log m_client / m_ref for one data set y [T] in the target's units, over the powers [K + 1] of `ladder`.
 

@@ -37,7 +37,7 @@ class _Chunk(NamedTuple):
     divergences: Array
 
 
-def fit_batch(target: Target, y: Floats, seed: Seed, simulations: Integers, settings: FitSettings) -> BatchFit:
+def fit_batch(target: Target, y: Floats, seed: Seed, simulations: Integers, settings: BatchedHmc) -> BatchFit:
     """Posterior draws for y [T, S] in the target's units.
 
     Chains start around the mode found from y; nothing in here ever sees a true parameter. Which simulations are run
@@ -70,7 +70,7 @@ def _run(
     seed: Seed,
     ids: Integers,
     todo: Integers,
-    settings: FitSettings,
+    settings: BatchedHmc,
     schedule: Schedule,
     level: int,
     values: Floats,
@@ -95,7 +95,7 @@ def _run_chunk(
     y: Floats,
     seed: Seed,
     ids: Integers,
-    settings: FitSettings,
+    settings: BatchedHmc,
     schedule: Schedule,
     level: int,
 ) -> _Chunk:
@@ -147,13 +147,12 @@ def _level_keys(keys: Array, level: int) -> Array:
 
 
 @dataclass(frozen=True)
-class FitSettings:
-    """How a batch is sampled and when a fit counts as good.
+class BatchedHmc:
+    """The inference of production: batched HMC with its schedules, and when a fit counts as good.
 
     Every simulation runs on the first schedule; those that miss a threshold run again on the next, and by `last` when
     they have missed it on all: an escalation that is fixed in advance and chosen from draws only (Modrák et al. 2023).
-    Every schedule returns `draws` draws of each of `chains` chains. The settings are a `Backend`: the one whose fits
-    are certified, because it is the one that production uses.
+    Every schedule returns `draws` draws of each of `chains` chains. It is the `Backend` whose fits are certified.
     """
 
     chains: int
@@ -170,8 +169,6 @@ class FitSettings:
 
     def fit(self, target: Target, y: Floats, seed: Seed, simulations: Integers) -> BatchFit:
         """Draws [S, chains, draws] for y [T, S]; see `engine.inference.batch.fit_batch`."""
-        from engine.inference.batch import fit_batch  # it takes these settings
-
         return fit_batch(target, y, seed, simulations, self)
 
     def __post_init__(self) -> None:
@@ -185,7 +182,7 @@ class FitSettings:
             raise InvalidInput("settings.r_hat_limit", "R-hat limits lie above 1, ESS limits above 0")
 
     @classmethod
-    def single(cls) -> FitSettings:
+    def single(cls) -> BatchedHmc:
         """One data set, with the thresholds of Vehtari et al. 2021 (R-hat 1.01, ESS 400).
 
         Sixteen chains, because they cost no more than four: fewer do not fill the CPU's vectors. Not more, because
@@ -197,7 +194,7 @@ class FitSettings:
         return cls._with_nuts(16, 400, (first, longer, longest), r_hat_limit=1.01, ess_limit=400.0)
 
     @classmethod
-    def simulation(cls, parameters: int = 15) -> FitSettings:
+    def simulation(cls, parameters: int = 15) -> BatchedHmc:
         """Many simulated data sets: short chains, R-hat 1.05 and ESS 100 for every one of the parameters.
 
         The smallest of many effective sizes is smaller, so that more parameters need more draws.
@@ -213,6 +210,6 @@ class FitSettings:
     @classmethod
     def _with_nuts(
         cls, chains: int, draws: int, schedules: tuple[Schedule, ...], r_hat_limit: float, ess_limit: float
-    ) -> FitSettings:
+    ) -> BatchedHmc:
         nuts = Nuts(chains, draws=draws, target_accept=0.98, r_hat_limit=r_hat_limit, ess_limit=ess_limit)
         return cls(chains, draws, schedules, r_hat_limit, ess_limit, nuts)

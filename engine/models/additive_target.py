@@ -197,7 +197,12 @@ class AdditiveTarget:
                 return jnp.ones_like(value)
         return (1.0 - value) ** 2
 
-    def _media_mean(self, theta: Array, curves: list[_Curve]) -> Array:
+    def media_mean(self, theta: Array, curves: list[_Curve] | None = None) -> Array:
+        """Media part of the scaled expectation [T, lanes] at theta [D, lanes], around its mean over time.
+
+        `curves` are those of theta, where they are at hand.
+        """
+        curves = curves or self._curves(theta)
         media, _, _ = self._split(theta)
         effect = jnp.zeros_like(curves[0].value)
         for index, curve in enumerate(curves):
@@ -208,16 +213,12 @@ class AdditiveTarget:
         """Mean over the window of series [T, lanes] that are zero where the series is only filled up."""
         return jnp.sum(series, axis=0) / self.rows
 
-    def media_mean(self, theta: Array) -> Array:
-        """Media part of the scaled expectation [T, lanes] at theta [D, lanes], around its mean over time."""
-        return self._media_mean(theta, self._curves(theta))
-
     def _residual(self, theta: Array, y: Array, curves: list[_Curve]) -> _Residual:
         """Project y net of media and of the block's prior mean.
 
         s is formed before anything is squared: |r|² - |U'r|² would cancel, in float32 down to nothing.
         """
-        residual = y - self._media_mean(theta, curves) - self.block.design_mean[:, None]
+        residual = y - self.media_mean(theta, curves) - self.block.design_mean[:, None]
         projected = self.block.basis.T @ residual
         variance = theta[-1] ** 2
         eigenvalues = self.block.eigenvalues[:, None]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from engine.errors import UnsupportedQuantity
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.schedule import BLOCK, Schedule
 from engine.inference.target import Target
@@ -138,7 +138,7 @@ def _quantities(model: Model, sample: PriorSample) -> list[Check]:
 def _frozen(model: Model, sample: PriorSample) -> list[Check]:
     before = dict(getattr(model, "scalers", {}))
     observed = model.observed.copy()
-    settings = FitSettings(4, BLOCK, (Schedule(warmup=2 * BLOCK, pilot=BLOCK, leapfrog=4, chunk=8),), 1.05, 100.0)
+    settings = BatchedHmc(4, BLOCK, (Schedule(warmup=2 * BLOCK, pilot=BLOCK, leapfrog=4, chunk=8),), 1.05, 100.0)
     fit = model.fit(sample.y[:, :2], _SEED, np.arange(2, dtype=np.int64), settings)
     shape = (2, settings.chains, settings.draws)
     shaped = all(fit.draws[name].shape == shape for name in model.quantity_names)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.conflict.analysis import Finding
-from engine.conflict.causes import Attribution
+from engine.conflict.causes import Blame
 from engine.conflict.severity import Severity
 from engine.updates.update import Action
 
@@ -24,7 +24,7 @@ class Situation:
 
     Fields:
         finding, severity, severity_if_heavy_tailed: of the analysis; a severity is None where there is none.
-        attribution: where a conflict comes from, None where nothing was tried.
+        blame: where a conflict comes from, None where nothing was tried.
         z: two-sided normal distance with the node-split p-value of belief and data.
         belief_months: what the belief is worth; data_months: what there is of data.
         prior_sensitivity: power-scaling shift of the posterior by the belief; None where it has no moments.
@@ -39,7 +39,7 @@ class Situation:
     finding: Finding
     severity: Severity | None
     severity_if_heavy_tailed: Severity | None
-    attribution: Attribution | None
+    blame: Blame | None
     z: float
     belief_months: float
     data_months: float
@@ -107,19 +107,19 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         "model explains it",
-        lambda s: s.in_conflict and s.attribution is Attribution.MODEL,
+        lambda s: s.in_conflict and s.blame is Blame.MODEL,
         Action.CHECK_MODEL,
         "Another model explains the data better and resolves the conflict: check the model before the belief.",
     ),
     Row(
         "outliers explain it",
-        lambda s: s.in_conflict and s.attribution is Attribution.OUTLIERS,
+        lambda s: s.in_conflict and s.blame is Blame.OUTLIERS,
         Action.CHECK_MODEL,
         "The conflict hangs on outlying rows: check these and the model before the belief.",
     ),
     Row(
         "undecided",
-        lambda s: s.in_conflict and s.attribution is Attribution.UNDECIDED,
+        lambda s: s.in_conflict and s.blame is Blame.UNDECIDED,
         Action.CHECK_MODEL,
         "Another model resolves the conflict and the data do not tell which is right: check the model before the "
         "belief.",

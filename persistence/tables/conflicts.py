@@ -139,6 +139,7 @@ class PriorUpdate(Owned):
         Index(None, "session_pk", "create_time"),
         Index(None, "conflict_pk"),
         one_of("update_strategy", UPDATE_STRATEGIES),
+        # Looser than the contract and the engine, which ask for 1: they refuse before anything is stored.
         finite_from("min_evidence_strength", 0),
         one_of("state", UPDATE_STATES),
         at_least("version", 1),

@@ -36,6 +36,7 @@ class Job(Owned):
     state: Mapped[str] = mapped_column(default="QUEUED")
     attempt: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime.datetime | None]
+    # Read by no one any more; migrations only add, so the column stays and wants a value.
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     request: Mapped[bytes]
     response: Mapped[bytes | None]

@@ -1,4 +1,4 @@
-"""The key under which a calibration result is valid, and nothing else."""
+"""Under which key a calibration result is valid, and which run decides about a fit."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def _has_scope(method: str) -> bool:
         descriptor = Default().FindServiceByName(service).methods_by_name[name]
     except KeyError:
         return False
-    return int(descriptor.GetOptions().Extensions[options_pb2.scope]) != options_pb2.SCOPE_UNSPECIFIED
+    return rules.scope_of(descriptor) != options_pb2.SCOPE_UNSPECIFIED
 
 
 def _denied(method: str) -> grpc.RpcMethodHandler[Any, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.distributions.distribution import LogNormal
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.diagnostics import summary
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
@@ -228,11 +228,11 @@ class Preset:
     name: str
     copies: int
 
-    def settings(self, model: AdditiveMmm) -> FitSettings:
+    def settings(self, model: AdditiveMmm) -> BatchedHmc:
         """The settings for a model."""
         if self.name == "single":
-            return FitSettings.single()
-        whole = FitSettings.simulation(len(model.parameter_names))
+            return BatchedHmc.single()
+        whole = BatchedHmc.simulation(len(model.parameter_names))
         return replace(whole, schedules=whole.schedules[:1], last=None)
 
     def fit(self, model: AdditiveMmm, names: Sequence[str]) -> tuple[Side, dict[str, Any]]:

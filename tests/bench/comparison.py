@@ -28,7 +28,7 @@ from scipy import stats
 
 from engine.distributions.distribution import Distribution, HalfNormal, Normal
 from engine.inference.backend import Backend
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import BatchFit, Integers, Purpose, Seed
 from engine.inference.precision import enable_float64
 from engine.inference.prior_map import PriorMap, tabulate
@@ -264,7 +264,7 @@ def _rank_columns(problem: Problem, ranks: Mapping[str, Any]) -> Floats:
 def ours(problem: Problem, simulations: int) -> dict[str, Any]:
     """The verdict of `run_shard` on the settings of the service; seconds with compilation, and again without."""
     model = cast("Model", _Model(problem))
-    settings = FitSettings.simulation(len(problem.priors))
+    settings = BatchedHmc.simulation(len(problem.priors))
     start = time.perf_counter()
     ledger = run_shard(model, _SEED, np.arange(simulations), settings)
     found = verdict(ledger, simulations)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.sbc.ledger import RankLedger
@@ -32,7 +32,7 @@ def measure(parameters: int, simulations: int) -> list[dict[str, Any]]:
     """One row per run (as shipped, float64, float64 with other chains) and one per comparison of ranks."""
     enable_float64()
     model = case(parameters)
-    shipped = FitSettings.simulation(len(model.parameter_names))
+    shipped = BatchedHmc.simulation(len(model.parameter_names))
     exact = dataclasses.replace(
         shipped, schedules=tuple(dataclasses.replace(schedule, dtype="float64") for schedule in shipped.schedules)
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.inference.backend import Backend
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import BatchFit, FitDiagnostics, Seed
 from engine.models.protocol import Model
 from engine.sbc.ledger import RankLedger, concatenate
@@ -42,7 +42,7 @@ class _Recorded:
 
 
 def run_simulations(
-    model: Model, seed: Seed, ids: NDArray[np.int64], settings: FitSettings, *, chains: Seed | None = None
+    model: Model, seed: Seed, ids: NDArray[np.int64], settings: BatchedHmc, *, chains: Seed | None = None
 ) -> tuple[RankLedger, NDArray[np.int64]]:
     """Ledger of the simulations, shard by shard, and the schedule [S] that each ended on, from 0.
 
@@ -54,7 +54,7 @@ def run_simulations(
     return concatenate(ledgers), np.concatenate([np.asarray(found.escalations) for found in recorded.found])
 
 
-def compile_levels(model: Model, settings: FitSettings) -> None:
+def compile_levels(model: Model, settings: BatchedHmc) -> None:
     """Fit one data set on every schedule in turn, so that none of them is compiled in what is timed afterwards.
 
     NUTS, which hardly a simulation comes to, is compiled when it does.

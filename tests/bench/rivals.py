@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from numpyro.infer import MCMC, NUTS
 
 from engine.distributions.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.diagnostics import ess_bulk, ess_tail, rank_r_hat
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
@@ -192,7 +192,7 @@ def disagreement(model: AdditiveMmm, y: Floats, draws: int = 2500) -> dict[str, 
     """
     enable_float64()
     data = np.asarray(y)[:, None]
-    ours = model.fit(data, Seed.of(1), np.arange(1), FitSettings.single()).draws
+    ours = model.fit(data, Seed.of(1), np.arange(1), BatchedHmc.single()).draws
     runs = {"compiled NUTS": _nuts(model, data, 1000, draws, "float64", 0)}
     if _optional("nutpie") is not None and _optional("pymc") is not None:
         runs["nutpie"] = _nutpie(model, data, 1000, draws, 0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from tests.bench import gradient, machine, probe, single
@@ -24,7 +24,7 @@ def measure(geos: int, weeks: int, simulations: int, data_sets: int) -> dict[str
     """The row of one size of the data, in a fresh process: gradients, single fits and an SBC run."""
     enable_float64()
     model = case(15, weeks) if geos == 1 else panel_case(geos, weeks)
-    settings = FitSettings.simulation(len(model.parameter_names))
+    settings = BatchedHmc.simulation(len(model.parameter_names))
     ids = np.arange(simulations)
     found = gradient.rate(model, 256, "float32", closed=True)
     fits = single.fits(model, data_sets)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm
@@ -24,7 +24,7 @@ _SEED = Seed.of(1200)
 
 def fits(model: AdditiveMmm, data_sets: int) -> dict[str, Any]:
     """Cold and warm seconds and the worst diagnostics of single fits of simulated data sets, in this process."""
-    settings = FitSettings.single()
+    settings = BatchedHmc.single()
     ids = np.arange(data_sets)
     y = model.sample_prior(_SEED, ids).y
 

@@ -23,7 +23,7 @@ from engine.conflict.curve import EvidenceCurve
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
 from engine.distributions.distribution import Beta, Distribution
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, Window, prepare
@@ -70,7 +70,7 @@ def model(table: Table, window: Window) -> AdditiveMmm:
 
 def curve(prepared: AdditiveMmm, seed: int) -> EvidenceCurve:
     """The evidence about the share of x1 from a fit under the reference prior."""
-    fit = prepared.fit(prepared.observed[:, None], Seed.of(seed), np.zeros(1, dtype=np.int64), FitSettings.single())
+    fit = prepared.fit(prepared.observed[:, None], Seed.of(seed), np.zeros(1, dtype=np.int64), BatchedHmc.single())
     assert fit.diagnostics.ok[0], fit.diagnostics
     months = prepared.n_observations * 7 / (365.25 / 12)  # what unit information is counted by
     return EvidenceCurve.from_draws(fit.draws[QUANTITY][0], prepared.prior_of(QUANTITY), months, quantity=QUANTITY)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.sbc.ledger import RankLedger, concatenate
@@ -30,7 +30,7 @@ from tests.bench.cases import SIZES, case
 
 __all__: list[str] = []
 
-_LEVELS = len(FitSettings.simulation().schedules) + 1
+_LEVELS = len(BatchedHmc.simulation().schedules) + 1
 """The schedules and NUTS."""
 
 
@@ -65,7 +65,7 @@ def _work(parameters: int, pipe: Connection, barrier: Any) -> None:
     enable_float64()
     begun = time.perf_counter()
     model = case(parameters)
-    settings = FitSettings.simulation(len(model.parameter_names))
+    settings = BatchedHmc.simulation(len(model.parameter_names))
     probe.run_simulations(model, Seed.of(999), np.arange(probe.SHARD), settings)
     shard_done = time.perf_counter()
     # Few simulations need the last schedule, so that the first shard need not have compiled it.

@@ -27,7 +27,7 @@ from engine.conflict.overlay import Overlay
 from engine.distributions.distribution import UNIT_INTERVAL, Distribution
 from engine.elicitation.moments import Meaning, fit_mean_plus_minus
 from engine.errors import InvalidInput
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.diagnostics import summary
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
@@ -170,7 +170,7 @@ def fitted(case: Case, *, warmup: int = 1000, draws: int = 2000) -> Fits:
 
 
 def _ours(model: AdditiveMmm, names: tuple[str, ...]) -> tuple[Floats, bool]:
-    fit = model.fit(model.observed[:, None], Seed.of(3), np.arange(1), FitSettings.single())
+    fit = model.fit(model.observed[:, None], Seed.of(3), np.arange(1), BatchedHmc.single())
     return np.stack([fit.draws[name][0] for name in names]), bool(fit.diagnostics.ok[0])
 
 

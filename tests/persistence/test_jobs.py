@@ -95,14 +95,12 @@ async def test_an_ended_job_changes_no_more(database: Database, world: Any) -> N
     async with database.session() as session:
         assert await jobs.set_state(session, world.job.pk, "RUNNING")
         assert not await jobs.set_state(session, world.job.pk, "RUNNING")
-        assert await jobs.request_cancel(session, world.job.pk)
         assert await jobs.set_state(session, world.job.pk, "CANCELLED")
     async with database.session() as session:
         assert not await jobs.set_state(session, world.job.pk, "SUCCEEDED", response=b"late")
-        assert not await jobs.request_cancel(session, world.job.pk)
         assert await jobs.claim(session, world.job.pk, 30) is None
     job = await current(database, world.job)
-    assert (job.state, job.cancel_requested, job.response) == ("CANCELLED", True, None)
+    assert (job.state, job.response) == ("CANCELLED", None)
 
 
 async def test_an_unknown_state_is_refused(database: Database, world: Any) -> None:

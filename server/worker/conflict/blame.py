@@ -82,8 +82,8 @@ async def explain_conflicts(
         found = await asyncio.to_thread(_causes, fit, one, refits)
         failed |= set(found.failed)
         message.causes.extend(_message(cause) for cause in found.ranked)
-        if found.attribution is not None:
-            message.attribution = value_of(conflict_pb2.ConflictAttribution, found.attribution.name)
+        if found.blame is not None:
+            message.attribution = value_of(conflict_pb2.ConflictAttribution, found.blame.name)
         about = f"channel {message.estimand.channel}" if message.estimand.channel else "the channels"
         r_squared = message.collinearity if message.HasField("collinearity") else None
         message.suggestion = suggestion(one.figures, found, about, fit.months, r_squared)

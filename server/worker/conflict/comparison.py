@@ -20,7 +20,7 @@ from engine.conflict.reliability import Status
 from engine.conflict.replication import ReplicatedPValue, replicated_p
 from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.protocol import Model as EngineModel
@@ -132,7 +132,7 @@ def _as_a_family(examined: Sequence[Examined], rule: ConflictRule) -> list[Exami
 async def audit(fit: StoredFit, one: Examined, replicates: int) -> ReplicatedPValue | None:
     """The replicated-data p-value of a belief; None for a quantity that no single parameter of the model sets."""
     seed = fit.seed.derived(f"replicates of {one.prior!r}")
-    settings = FitSettings.simulation(len(fit.model.parameter_names))
+    settings = BatchedHmc.simulation(len(fit.model.parameter_names))
     name = quantity_name(one.belief.estimand)
     try:
         return await asyncio.to_thread(replicated_p, fit.model, name, one.prior, fit.draws, replicates, seed, settings)

@@ -19,7 +19,7 @@ from engine.conflict.curve import CurveKind, EvidenceCurve, jackknife_groups
 from engine.conflict.induced import InducedPrior, induced_prior
 from engine.distributions.distribution import REAL_LINE, Distribution, Support
 from engine.errors import UnsupportedQuantity
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import BatchFit, Seed
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.conjugate_normal import ConjugateNormal
@@ -107,7 +107,7 @@ async def stored_fit(
         divergences=int(fit.diagnostics.divergences[0]),
         escalations=int(fit.diagnostics.escalations[0]),
         converged=bool(fit.diagnostics.ok[0]),
-        inference="exact" if isinstance(model, ConjugateNormal) else FitSettings.single().name,
+        inference="exact" if isinstance(model, ConjugateNormal) else BatchedHmc.single().name,
     )
     provenance = common_pb2.Provenance(
         model_id=model_row.model_id,
@@ -155,7 +155,7 @@ def seed_of(key: str) -> Seed:
 def single_fit(model: EngineModel, seed: Seed) -> tuple[BatchFit, float]:
     """The fit of the observed data, and the seconds of it that went into compiling."""
     with compile_clock() as clock:
-        fit = model.fit(model.observed[:, None], seed, np.zeros(1, dtype=np.int64), FitSettings.single())
+        fit = model.fit(model.observed[:, None], seed, np.zeros(1, dtype=np.int64), BatchedHmc.single())
     return fit, clock.seconds
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import jax
 import numpy as np
 
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Table, prepare
@@ -37,7 +37,7 @@ class Step:
 
     name: str
     model: AdditiveMmm
-    settings: FitSettings
+    settings: BatchedHmc
 
     def run(self) -> None:
         """Fit once. One data set suffices, as a chunk is filled up to its size; what comes out does not matter."""
@@ -52,8 +52,8 @@ def steps(channels: Iterable[int]) -> Iterator[Step]:
     models = [common_model(count) for count in channels]
     for what in ("one data set", "simulations"):
         for model in models:
-            simulated = FitSettings.simulation(len(model.parameter_names))
-            settings = FitSettings.single() if what == "one data set" else simulated
+            simulated = BatchedHmc.simulation(len(model.parameter_names))
+            settings = BatchedHmc.single() if what == "one data set" else simulated
             for number, schedule in enumerate(settings.schedules, start=1):
                 name = f"{len(model.spec.channels)} channels, {what}, schedule {number}"
                 yield Step(name, model, replace(settings, schedules=(schedule,), last=None))

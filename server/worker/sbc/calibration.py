@@ -12,7 +12,7 @@ from liftos.bayes.v1 import sbc_pb2
 
 from engine.errors import InvalidInput
 from engine.inference.backend import Backend
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.laplace import LaplaceApproximation
 from engine.inference.nuts import Nuts
@@ -37,7 +37,7 @@ COMPREHENSIVE = "COMPREHENSIVE"
 
 def backend_of(method: str, parameters: int) -> Backend:
     """The inference that a run checks, for a model of so many parameters."""
-    production = FitSettings.simulation(parameters)
+    production = BatchedHmc.simulation(parameters)
     match method:
         case "NUTS":
             return Nuts(

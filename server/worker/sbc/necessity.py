@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.rules.policy import INPUTS, Change, NecessityEvidence, NecessityInputs, NecessityPolicy
 from engine.rules.policy import check_necessity as decide
 from engine.rules.presets import ValidationType
@@ -200,7 +200,7 @@ def fit_evidence(diagnostics: common_pb2.FitDiagnostics | None, stands: Standing
         divergences=diagnostics.divergences,
         r_hat=diagnostics.max_r_hat,
         ess=min(diagnostics.min_ess_bulk, diagnostics.min_ess_tail),
-        approximate_inference=diagnostics.inference != FitSettings.single().name,
+        approximate_inference=diagnostics.inference != BatchedHmc.single().name,
     )
 
 

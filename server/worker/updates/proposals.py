@@ -35,7 +35,8 @@ from server.worker.conversion import estimate_of_law, from_law
 from server.worker.updates.cases import Case, beliefs_with_curves, cases_of, joint_draws, updated_correlation
 from server.worker.updates.situation import advice
 
-DEFAULT_EVIDENCE, DEFAULT_POWER, DEFAULT_ROBUST_WEIGHT = 10.0, 0.5, 0.2
+_SETTINGS = ("min_evidence_strength", "power", "robust_weight")
+"""Of an update, called in the contract as in the engine."""
 
 
 async def update_priors(context: WorkerContext, job: Job) -> Commit:
@@ -115,16 +116,13 @@ async def _decision(
 
 
 def update_rule(request: prior_update_pb2.UpdatePriorsRequest) -> UpdateRule:
-    """The strategy of a request with its settings."""
+    """The strategy of a request with its settings; those that it does not have are the engine's."""
+    given = {name: getattr(request, name) for name in _SETTINGS if request.HasField(name)}
     return UpdateRule(
         strategy=Strategy[label(prior_update_pb2.UpdateStrategy, chosen_strategy(request))],
-        min_evidence_strength=(
-            request.min_evidence_strength if request.HasField("min_evidence_strength") else DEFAULT_EVIDENCE
-        ),
         gate=not request.without_gate,
-        power=request.power if request.HasField("power") else DEFAULT_POWER,
-        robust_weight=request.robust_weight if request.HasField("robust_weight") else DEFAULT_ROBUST_WEIGHT,
         p_value=request.conservative_p_value if request.HasField("conservative_p_value") else None,
+        **given,
     )
 
 

@@ -6,7 +6,7 @@ from liftos.bayes.v1 import common_pb2, conflict_pb2
 from scipy import special
 
 from engine.conflict.analysis import Finding, analyse_belief
-from engine.conflict.causes import Attribution
+from engine.conflict.causes import Blame
 from engine.conflict.experiment import distance, with_experiment
 from engine.conflict.overlay import Overlay
 from engine.conflict.reliability import Status
@@ -44,12 +44,12 @@ def advice(
             p_value, log_bf = both.p.value, both.recentred.log_bf
             sensitivity = None if both.sensitivity is None else both.sensitivity.prior.value
         apart = distance(experiment, Overlay(case.before, case.curve).data_side)
-    attribution = label(conflict_pb2.ConflictAttribution, figures.attribution)
+    blame = label(conflict_pb2.ConflictAttribution, figures.attribution)
     situation = Situation(
         finding=finding,
         severity=severity,
         severity_if_heavy_tailed=heavy,
-        attribution=None if attribution == "UNSPECIFIED" else Attribution[attribution],
+        blame=None if blame == "UNSPECIFIED" else Blame[blame],
         z=-float(special.ndtri(0.5 * max(p_value, 1e-300))),
         belief_months=belief_months,
         data_months=case.curve.months,

@@ -10,7 +10,7 @@ import pytest
 
 from engine.conflict.alternatives import Alternative, CauseKind
 from engine.conflict.analysis import BeliefConflict, analyse_belief
-from engine.conflict.causes import Attribution, Causes, Refit, explain, suggestion
+from engine.conflict.causes import Blame, Causes, Refit, explain, suggestion
 from engine.conflict.curve import EvidenceCurve
 from engine.distributions.distribution import REAL_LINE, Normal, Uniform
 from engine.errors import UnsupportedQuantity
@@ -86,23 +86,23 @@ def test_causes_are_ranked_by_probability_times_drop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("refits", "attribution"),
+    ("refits", "blame"),
     [
-        ([refit(COLUMN, 0.26, 9.0)], Attribution.PRIOR),  # preferred by the data, and resolves nothing
+        ([refit(COLUMN, 0.26, 9.0)], Blame.PRIOR),  # preferred by the data, and resolves nothing
         ([], None),
-        ([refit(SATURATION, 0.4, math.log(3.0) + 0.01)], Attribution.MODEL),
-        ([refit(SATURATION, 0.4, math.log(3.0) - 0.01)], Attribution.UNDECIDED),
-        ([refit(YEAR, 0.4, None)], Attribution.UNDECIDED),
-        ([refit(CauseKind.OUTLIERS, 0.4, 8.0), refit(COLUMN, 0.39, 8.0)], Attribution.OUTLIERS),
-        ([refit(CauseKind.OUTLIERS, 0.39, 8.0), refit(COLUMN, 0.4, 8.0)], Attribution.MODEL),
-        ([refit(CauseKind.OUTLIERS, 0.4, -0.5)], Attribution.UNDECIDED),
-        ([refit(CauseKind.OUTLIERS, 0.4, -2.0)], Attribution.PRIOR),  # the data reject the only way out
+        ([refit(SATURATION, 0.4, math.log(3.0) + 0.01)], Blame.MODEL),
+        ([refit(SATURATION, 0.4, math.log(3.0) - 0.01)], Blame.UNDECIDED),
+        ([refit(YEAR, 0.4, None)], Blame.UNDECIDED),
+        ([refit(CauseKind.OUTLIERS, 0.4, 8.0), refit(COLUMN, 0.39, 8.0)], Blame.OUTLIERS),
+        ([refit(CauseKind.OUTLIERS, 0.39, 8.0), refit(COLUMN, 0.4, 8.0)], Blame.MODEL),
+        ([refit(CauseKind.OUTLIERS, 0.4, -0.5)], Blame.UNDECIDED),
+        ([refit(CauseKind.OUTLIERS, 0.4, -2.0)], Blame.PRIOR),  # the data reject the only way out
     ],
 )
 def test_the_attribution_follows_what_resolves_and_what_the_data_prefer(
-    refits: list[Refit], attribution: Attribution | None
+    refits: list[Refit], blame: Blame | None
 ) -> None:
-    assert causes(*refits).attribution is attribution
+    assert causes(*refits).blame is blame
 
 
 def test_fewer_rows_that_only_say_less_exonerate_nobody() -> None:
@@ -111,7 +111,7 @@ def test_fewer_rows_that_only_say_less_exonerate_nobody() -> None:
     (cause,) = found.ranked
     assert cause.resolves
     assert cause.only_vaguer
-    assert found.attribution is Attribution.PRIOR
+    assert found.blame is Blame.PRIOR
     assert "fewer rows say less" in cause.explanation
 
 
@@ -127,7 +127,7 @@ def test_refits_that_did_not_converge_are_counted_and_say_nothing() -> None:
     found = causes(refit(COLUMN, 0.4, 9.0, subject="price", converged=False))
     assert found.ranked == ()
     assert found.failed == ("column added price",)
-    assert found.attribution is None  # nothing was tried that could exonerate the belief
+    assert found.blame is None  # nothing was tried that could exonerate the belief
 
 
 def test_a_model_without_the_quantity_has_nothing_to_say() -> None:
@@ -187,7 +187,7 @@ def test_two_firm_sides_far_apart_call_for_an_experiment() -> None:
     # conflict.md §12: both worth more than 6 months, z > 2.6. Here (.05/.06)² · 24 months = 16.7 and z = 3.2.
     belief = Normal(0.5, 0.06)
     found = analyse_belief(belief, curve(0.25))
-    nothing = Causes((), (), Attribution.PRIOR)
+    nothing = Causes((), (), Blame.PRIOR)
     assert found.prior_ess_months == pytest.approx(24.0 * (0.05 / 0.06) ** 2)
     assert "too firm" in suggestion(found, nothing, "tv", 24.0, 0.2)
     assert suggestion(found, nothing, "tv", 5.0, 0.2) == ""

@@ -14,11 +14,12 @@ from scipy import special, stats
 
 from engine.conflict.alternatives import MAX_COLUMNS, CauseKind, alternatives
 from engine.conflict.analysis import BeliefConflict, analyse_belief
-from engine.conflict.causes import Attribution, Causes, draws_curve, explain, refit
+from engine.conflict.causes import Blame, Causes, CurveOf, explain, refit
+from engine.conflict.curve import EvidenceCurve
 from engine.conflict.outliers import DEGREES_OF_FREEDOM, student_errors
 from engine.distributions.distribution import Beta, Distribution, LogNormal, Normal
-from engine.inference.batch import FitSettings
-from engine.inference.fit import Seed
+from engine.inference.batch import BatchedHmc
+from engine.inference.fit import BatchFit, Seed
 from engine.inference.log_evidence import log_evidence
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import (
@@ -108,13 +109,23 @@ KNOWN_CURVE = spec("promo", "holiday", half_saturation=LogNormal(np.log(0.5), 0.
 """The curve is known from elsewhere: otherwise its shape takes part of the outliers in, and the share stays."""
 
 
+def draws_curve(months: float) -> CurveOf:
+    """The curve of a quantity whose prior has a closed form, for so many months of data behind the base model."""
+
+    def curve(model: AdditiveMmm, fit: BatchFit, quantity: str) -> EvidenceCurve:
+        draws = fit.draws[quantity][0]
+        return EvidenceCurve.from_draws(draws, model.prior_of(quantity), months * model.rows_used, quantity=quantity)
+
+    return curve
+
+
 def examined(
     world: World, spec: AdditiveMmmSpec, belief: Distribution, kinds: Collection[CauseKind]
 ) -> tuple[AdditiveMmm, BeliefConflict, Causes]:
     """Model, conflict and causes of a belief about the share; of the kinds asked for."""
     model = prepare(world.table, spec, WINDOW)
     curve_of = draws_curve(24.0)
-    fit = model.fit(model.observed[:, None], SEED, np.array([0]), FitSettings.single())
+    fit = model.fit(model.observed[:, None], SEED, np.array([0]), BatchedHmc.single())
     found = analyse_belief(belief, curve_of(model, fit, SHARE))
     candidates = [each for each in alternatives(model, world.table, WINDOW, COLUMNS) if each.kind in kinds]
     return model, found, explain(found, belief, refit(model, candidates, SEED), curve_of)
@@ -132,7 +143,7 @@ def test_a_control_that_is_missing_is_named_first_and_resolves_the_conflict_of_a
     assert (first.kind, first.subject) == (CauseKind.COLUMN_ADDED, "price")
     assert first.resolves
     assert abs(first.data_side.mean - truth.share) < 3.0 * first.data_side.sd
-    assert causes.attribution is Attribution.MODEL
+    assert causes.blame is Blame.MODEL
     assert not causes.failed
 
 
@@ -141,7 +152,7 @@ def test_a_wrong_belief_under_the_right_model_is_the_beliefs_fault() -> None:
     wrong = Normal(truth.share + 0.15, 0.02)
     _, found, causes = examined(truth, spec("promo", "holiday", "price"), wrong, SAME_PROGRAM)
     assert found.conflict
-    assert causes.attribution is Attribution.PRIOR
+    assert causes.blame is Blame.PRIOR
     assert causes.ranked
 
 
@@ -153,7 +164,7 @@ def test_outlying_weeks_are_named_and_resolve_the_conflict_of_a_right_belief() -
     first = causes.ranked[0]
     assert first.kind is CauseKind.OUTLIERS
     assert first.resolves
-    assert causes.attribution is Attribution.OUTLIERS
+    assert causes.blame is Blame.OUTLIERS
     assert len(first.dates) == 5
     assert set(first.dates) <= set(truth.outliers)
 
@@ -162,7 +173,7 @@ def test_the_evidence_of_student_errors_is_that_of_importance_sampling() -> None
     model = prepare(world(5, outliers=True).table, KNOWN_CURVE, WINDOW)
     found = student_errors(model)
     # With draws of the weighted posterior, m_t / m_w = E[p_t(y) / p_w(y)].
-    fit = found.model.fit(model.observed[:, None], SEED, np.array([0]), FitSettings.single())
+    fit = found.model.fit(model.observed[:, None], SEED, np.array([0]), BatchedHmc.single())
     every = slice(None, None, 8)
     parameters = {name: fit.draws[name][0].ravel()[every] for name in model.parameter_names}
     sd = model.design.kpi_sd * parameters["sigma"]
@@ -242,7 +253,7 @@ def test_a_linear_model_of_saturating_media_is_named_first() -> None:
     first = causes.ranked[0]
     assert (first.kind, first.subject) == (CauseKind.SATURATION, "Hill curves for all channels")
     assert first.resolves
-    assert causes.attribution is Attribution.MODEL
+    assert causes.blame is Blame.MODEL
 
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "pymc_mmm_example.csv"
@@ -250,12 +261,12 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "pymc_mmm_example.csv"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("saturation", "controls", "belief", "first", "attribution"),
+    ("saturation", "controls", "belief", "first", "blame"),
     [
         # Data README: simulated with logistic curves and two events; the share of x1 in the last 104 weeks is 26.6 %.
-        (Saturation.LOGISTIC, ("event_2",), Beta(50.0, 50.0), None, Attribution.PRIOR),
-        (Saturation.LINEAR, ("event_2",), Normal(0.266, 0.02), "Hill curves for all channels", Attribution.MODEL),
-        (Saturation.LOGISTIC, (), Beta(50.0, 50.0), "event_2", Attribution.PRIOR),
+        (Saturation.LOGISTIC, ("event_2",), Beta(50.0, 50.0), None, Blame.PRIOR),
+        (Saturation.LINEAR, ("event_2",), Normal(0.266, 0.02), "Hill curves for all channels", Blame.MODEL),
+        (Saturation.LOGISTIC, (), Beta(50.0, 50.0), "event_2", Blame.PRIOR),
     ],
     ids=["wrong belief", "linear media", "no event and a wrong belief"],
 )
@@ -264,7 +275,7 @@ def test_causes_on_the_example(
     controls: tuple[str, ...],
     belief: Distribution,
     first: str | None,
-    attribution: Attribution,
+    blame: Blame,
 ) -> None:
     with EXAMPLE.open() as file:
         rows = list(csv.DictReader(file))
@@ -274,11 +285,11 @@ def test_causes_on_the_example(
     channels = tuple(Channel(name, name, Beta(1.0, 3.0), saturation=saturation) for name in ("x1", "x2"))
     mmm = AdditiveMmmSpec("y", channels, tuple(Control(name, name) for name in controls))
     model = prepare(table, mmm, WINDOW)
-    fit, curve_of = model.fit(model.observed[:, None], SEED, np.array([0]), FitSettings.single()), draws_curve(24.0)
+    fit, curve_of = model.fit(model.observed[:, None], SEED, np.array([0]), BatchedHmc.single()), draws_curve(24.0)
     found = analyse_belief(belief, curve_of(model, fit, "share_of_outcome[x1]"))
     assert found.conflict
     causes = explain(found, belief, refit(model, alternatives(model, table, WINDOW, names), SEED), curve_of)
-    assert causes.attribution is attribution
+    assert causes.blame is blame
     if first is not None:
         gains = {cause.subject: cause.log_evidence_gain or 0.0 for cause in causes.ranked}
         assert max(gains, key=gains.__getitem__) == first

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.conflict.collinearity import collinearity, variance_inflation
+from engine.conflict.collinearity import collinearity
 from engine.distributions.distribution import Beta
 from engine.errors import InvalidInput
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, prepare
@@ -40,12 +40,6 @@ def test_a_control_that_repeats_the_channel_says_it_all() -> None:
     found = collinearity(model(a=a, b=b, copy=3.0 - 2.0 * a), "a")
     assert found == pytest.approx(1.0, abs=1e-12)
     assert collinearity(model(a=a, b=b), "a") < found
-
-
-def test_the_variance_inflation_factor_follows_from_it() -> None:
-    assert variance_inflation(0.0) == 1.0
-    assert variance_inflation(0.9) == pytest.approx(10.0)
-    assert variance_inflation(1.0) == np.inf
 
 
 def test_an_unknown_channel_is_refused() -> None:

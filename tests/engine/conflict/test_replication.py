@@ -10,12 +10,12 @@ import pytest
 from engine.conflict.replication import replicated_p
 from engine.distributions.distribution import Normal
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.models.conjugate_normal import ConjugateNormal, ConjugateNormalSpec, prepare
 
 QUANTITY = "share_of_outcome[tv]"
-SETTINGS = FitSettings.simulation(15)
+SETTINGS = BatchedHmc.simulation(15)
 
 
 def summary(estimate: float) -> ConjugateNormal:

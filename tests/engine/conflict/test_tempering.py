@@ -21,7 +21,7 @@ from engine.conflict.tempering import (
 )
 from engine.distributions.distribution import Beta, Distribution, Gamma, LogNormal, Normal, StudentT
 from engine.errors import InvalidInput
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.inference.tilted import tilt
@@ -118,9 +118,7 @@ def test_steps_that_are_too_long_are_told() -> None:
 
 def test_rungs_that_did_not_converge_are_told() -> None:
     client = Normal(0.5, 0.1)
-    settings = ladder_settings(
-        FitSettings(16, 400, FitSettings.single().schedules[:1], r_hat_limit=1.01, ess_limit=1e9)
-    )
+    settings = ladder_settings(BatchedHmc(16, 400, BatchedHmc.single().schedules[:1], r_hat_limit=1.01, ess_limit=1e9))
     powers = ladder(Overlay(client, TV.curve()))
     found = tempered_bridge(TV.tilted(client), TV.y, REFERENCES[SHARE].support, powers, Seed.of(7), settings)
     assert len(found.reasons) == powers.size
@@ -192,7 +190,7 @@ def test_bridge_refit_and_mean_agree_on_a_mix_model(quantity: str, belief: Distr
     model = small_model()
     sample = model.sample_prior(Seed.of(4), np.arange(1))
     y = model.target_units(sample.y)[:, 0]
-    draws = model.fit(sample.y, Seed.of(1), np.arange(1), FitSettings.single()).draws[quantity][0]
+    draws = model.fit(sample.y, Seed.of(1), np.arange(1), BatchedHmc.single()).draws[quantity][0]
     curve = EvidenceCurve.from_draws(draws, belief, 14.0, quantity=quantity)
     centre, sd = float(draws.mean()), float(draws.std())
     covered = float(curve.grid[0]), float(curve.grid[-1])
@@ -217,7 +215,7 @@ def test_bridge_and_refit_agree_where_the_curve_extrapolates() -> None:
     model = prepare(example_table(), example_spec())
     quantity, client = "share_of_outcome[x1]", Normal(0.5, 0.02)
     reference, y = model.prior_of(quantity), model.target_units(model.observed[:, None])[:, 0]
-    draws = model.fit(model.observed[:, None], Seed.of(1), np.arange(1), FitSettings.single()).draws[quantity][0]
+    draws = model.fit(model.observed[:, None], Seed.of(1), np.arange(1), BatchedHmc.single()).draws[quantity][0]
     curve = EvidenceCurve.from_draws(draws, reference, 42.0, quantity=quantity)
     target = tilt(model.target, quantity, client, reference, (float(curve.grid[0]), float(curve.grid[-1])))
     found = tempered_bridge(target, y, reference.support, ladder(Overlay(client, curve)), Seed.of(2))

@@ -10,7 +10,7 @@ from jax import Array
 from scipy import stats
 
 from engine.errors import InvalidInput
-from engine.inference.batch import FitSettings, fit_batch
+from engine.inference.batch import BatchedHmc, fit_batch
 from engine.inference.fit import Seed
 from engine.inference.mode import find_mode
 from engine.inference.nuts import Nuts
@@ -71,10 +71,10 @@ def regression() -> tuple[Regression, np.ndarray]:
 
 def short(
     draws: int = 50, warmup: int = 50, leapfrog: int = 6, chunk: int = 6, thins: tuple[int, ...] = (1,), **limits: float
-) -> FitSettings:
+) -> BatchedHmc:
     """One schedule for each thinning, without NUTS at the end."""
     schedules = tuple(Schedule(warmup * thin, warmup * thin // 2, leapfrog, thin, chunk=chunk) for thin in thins)
-    return FitSettings(4, draws, schedules, **({"r_hat_limit": 1.05, "ess_limit": 100.0} | limits))
+    return BatchedHmc(4, draws, schedules, **({"r_hat_limit": 1.05, "ess_limit": 100.0} | limits))
 
 
 def test_the_mode_of_a_linear_model_is_its_posterior_mean() -> None:
@@ -157,21 +157,21 @@ def test_only_failures_are_run_again() -> None:
 def test_unfit_data_are_refused() -> None:
     target, y = regression()
     with pytest.raises(InvalidInput, match="finite"):
-        fit_batch(target, np.where(y > 0, y, np.nan), SEED, np.arange(6), FitSettings.simulation())
+        fit_batch(target, np.where(y > 0, y, np.nan), SEED, np.arange(6), BatchedHmc.simulation())
     with pytest.raises(InvalidInput, match="one simulation id per column"):
-        fit_batch(target, y, SEED, np.arange(5), FitSettings.simulation())
+        fit_batch(target, y, SEED, np.arange(5), BatchedHmc.simulation())
 
 
 def test_no_simulations_give_an_empty_fit() -> None:
     target, y = regression()
-    fit = fit_batch(target, y[:, :0], SEED, np.arange(0), FitSettings.simulation())
+    fit = fit_batch(target, y[:, :0], SEED, np.arange(0), BatchedHmc.simulation())
     assert fit.draws["z0"].shape == (0, 4, 125)
 
 
 @pytest.mark.parametrize("changes", [{"chains": 1}, {"draws": 30}, {"schedules": ()}, {"ess_limit": float("nan")}])
 def test_unusable_settings_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(InvalidInput):
-        replace(FitSettings.simulation(), **changes)
+        replace(BatchedHmc.simulation(), **changes)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from jax.scipy.special import ndtr
 
 from engine.distributions.distribution import Gamma, HalfNormal
 from engine.inference.backend import Backend
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.diagnostics import ess_bulk
 from engine.inference.fit import Seed
 from engine.inference.nuts import Nuts
@@ -202,9 +202,9 @@ REFERENCES = [
 # The half-Cauchy tail of tau needs small steps: with the default acceptance both samplers meet a few divergences there.
 BACKENDS: list[Backend] = [
     replace(
-        FitSettings.single(),
+        BatchedHmc.single(),
         draws=1500,
-        schedules=tuple(replace(schedule, target_accept=0.98) for schedule in FitSettings.single().schedules),
+        schedules=tuple(replace(schedule, target_accept=0.98) for schedule in BatchedHmc.single().schedules),
     ),
     Nuts(draws=2000, target_accept=0.98),
 ]

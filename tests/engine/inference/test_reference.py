@@ -14,7 +14,7 @@ from scipy import stats
 from engine.errors import InvalidInput
 from engine.inference.assessment import assess_chains, assess_independent
 from engine.inference.backend import Backend
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import BatchFit, Seed
 from engine.inference.laplace import LaplaceApproximation
 from engine.inference.nuts import Nuts
@@ -84,7 +84,7 @@ def exact(target: Regression, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 BACKENDS: list[Backend] = [
-    replace(FitSettings.simulation(), draws=500),
+    replace(BatchedHmc.simulation(), draws=500),
     Nuts(warmup=300, draws=500),
     LaplaceApproximation(draws=500),
     FullRankSvi(draws=500),

@@ -12,7 +12,7 @@ from scipy import stats
 
 from engine.distributions.distribution import Beta, LogNormal, Mixture, Normal
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import (
@@ -388,7 +388,7 @@ def test_unusable_columns_are_refused_with_their_field(changes: dict[str, object
 
 @pytest.mark.slow  # of the sampler by default: inference/test_reference.py
 def test_a_fit_does_not_depend_on_the_batch() -> None:
-    model, settings = small_model(), replace(FitSettings.simulation(), last=None)
+    model, settings = small_model(), replace(BatchedHmc.simulation(), last=None)
     ids = np.arange(8)
     y = model.sample_prior(SEED, ids).y
     together = model.fit(y, SEED, ids, settings)
@@ -405,7 +405,7 @@ def test_a_fit_does_not_depend_on_the_batch() -> None:
 def test_the_posterior_covers_the_true_shares_of_the_example() -> None:
     # Data README: true shares of the KPI over all 179 weeks are 29.05 % and 6.97 %.
     model = prepare(example_table(), example_spec())
-    fit = model.fit(model.observed[:, None], SEED, np.array([0]), FitSettings.single())
+    fit = model.fit(model.observed[:, None], SEED, np.array([0]), BatchedHmc.single())
     assert fit.diagnostics.ok[0]
     for name, truth, widest in (("share_of_outcome[x1]", 0.2905, 0.03), ("share_of_outcome[x2]", 0.0697, 0.006)):
         draws = fit.draws[name].ravel()
@@ -418,6 +418,6 @@ def test_the_posterior_covers_the_true_shares_of_the_example() -> None:
 def test_a_mixture_prior_needs_no_code_of_its_own() -> None:
     prior = Mixture((0.5, 0.5), (Beta(30.0, 70.0), Beta(60.0, 40.0)))
     model = prepare(example_table(), example_spec()).with_priors({"share_of_outcome[x1]": prior})
-    fit = model.fit(model.observed[:, None], SEED, np.array([0]), FitSettings.single())
+    fit = model.fit(model.observed[:, None], SEED, np.array([0]), BatchedHmc.single())
     # Data at 29 % choose the component at 30 %.
     assert fit.draws["share_of_outcome[x1]"].mean() == pytest.approx(0.297, abs=0.02)

@@ -12,7 +12,7 @@ import pytest
 from engine.conflict.induced import prior_draws
 from engine.distributions.distribution import Beta, LogNormal, Normal
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import (
@@ -305,7 +305,7 @@ def test_three_geos_give_back_the_share_that_they_were_simulated_with() -> None:
     )
     channel = Channel("tv", "tv", Beta(1.0, 3.0))
     made = prepare(table, AdditiveMmmSpec("sales", (channel,), fourier_pairs=1, population="population"))
-    fit = made.fit(made.observed[:, None], SEED, np.array([0]), FitSettings.single())
+    fit = made.fit(made.observed[:, None], SEED, np.array([0]), BatchedHmc.single())
     assert fit.diagnostics.ok[0]
     draws = fit.draws["share_of_outcome[tv]"].ravel()
     low, high = np.quantile(draws, [0.025, 0.975])

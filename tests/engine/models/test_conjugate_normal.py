@@ -8,7 +8,7 @@ from scipy import stats
 
 from engine.distributions.distribution import Beta, Distribution, LogNormal, Normal, TruncatedNormal, Uniform
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.conformance import check
@@ -18,7 +18,7 @@ enable_float64()
 
 TV = "share_of_outcome[TV]"
 SEED = Seed.of(7)
-MANY = replace(FitSettings.simulation(), draws=5000)
+MANY = replace(BatchedHmc.simulation(), draws=5000)
 
 
 def model(prior: Distribution) -> ConjugateNormal:
@@ -70,15 +70,15 @@ def test_the_family_passes_the_conformance_test(prior: Distribution) -> None:
 def test_a_fit_does_not_depend_on_the_batch() -> None:
     fitted, ids = model(Normal(0.5, 0.1)), np.arange(8)
     y = fitted.sample_prior(SEED, ids).y
-    together = fitted.fit(y, SEED, ids, FitSettings.simulation()).draws[TV]
-    alone = fitted.fit(y[:, 5:], SEED, ids[5:], FitSettings.simulation()).draws[TV]
+    together = fitted.fit(y, SEED, ids, BatchedHmc.simulation()).draws[TV]
+    alone = fitted.fit(y[:, 5:], SEED, ids[5:], BatchedHmc.simulation()).draws[TV]
     np.testing.assert_array_equal(together[5:], alone)
 
 
 def test_ranks_of_the_truth_are_uniform() -> None:
     fitted, ids = model(Normal(0.5, 0.1)), np.arange(1000)
     sample = fitted.sample_prior(SEED, ids)
-    draws = fitted.fit(sample.y, SEED, ids, replace(FitSettings.simulation(), draws=50)).draws
+    draws = fitted.fit(sample.y, SEED, ids, replace(BatchedHmc.simulation(), draws=50)).draws
     for name in fitted.quantity_names:
         below = (draws[name].reshape(1000, -1) < sample.quantities[name][:, None]).mean(axis=1)
         assert stats.kstest(below, "uniform").pvalue > 1e-3, name

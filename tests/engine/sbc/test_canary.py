@@ -7,7 +7,7 @@ import pytest
 
 from engine.distributions.distribution import Normal
 from engine.errors import UnsupportedModel
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.conjugate_normal import ConjugateNormal, ConjugateNormalSpec
@@ -22,7 +22,7 @@ from tests.bench.cases import case
 enable_float64()
 
 SEED = Seed.of(12)
-SETTINGS = FitSettings.simulation()
+SETTINGS = BatchedHmc.simulation()
 UNIT = ConjugateNormal(ConjugateNormalSpec("mu", 0.4, 10**-0.5, 10, Normal(0.0, 1.0)))
 CANARIES = [part for part in Part if part.is_canary]
 
@@ -88,6 +88,6 @@ def test_every_canary_is_noticed_on_an_mmm(canary: Part) -> None:
     """256 simulations of 15 parameters."""
     model = case(15)
     names = ranked_quantities(model, dependence=True)
-    ledger = run_shard(model, SEED, np.arange(256), FitSettings.simulation(15), quantities=names, part=canary)
+    ledger = run_shard(model, SEED, np.arange(256), BatchedHmc.simulation(15), quantities=names, part=canary)
     found = verdict(ledger, 256)
     assert found.outcome is Outcome.FAIL, found.sentence

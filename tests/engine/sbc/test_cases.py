@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from engine.inference.backend import Backend
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.laplace import LaplaceApproximation
 from engine.inference.precision import enable_float64
@@ -48,7 +48,7 @@ from tests.engine.sbc.toys import (
 
 enable_float64()
 
-SETTINGS = FitSettings.simulation()
+SETTINGS = BatchedHmc.simulation()
 LAPLACE = LaplaceApproximation(draws=SETTINGS.draws)
 # A thousand steps arrive where four thousand do in one or two coordinates.
 MEAN_FIELD = MeanFieldSvi(draws=SETTINGS.draws, steps=1000)
@@ -194,7 +194,7 @@ def test_11_data_may_be_rejected_by_y_and_truths_may_not_be_rejected_by_mu() -> 
 @pytest.mark.slow
 def test_12_eight_schools_are_flagged_with_a_funnel_and_pass_without() -> None:
     # The sampler for simulations alone: NUTS, which takes over what it leaves, would need hours for the funnel.
-    settings = replace(FitSettings.simulation(10), last=None)
+    settings = replace(BatchedHmc.simulation(10), last=None)
     centred = run(EightSchools(CentredTarget), 256, backend=settings)
     flagged = verdict(centred, 256)
     assert flagged.outcome is not Outcome.PASS

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.distributions.distribution import Normal
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import BatchFit, Seed
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
 from engine.sbc.shard import run_shard
@@ -19,7 +19,7 @@ from engine.sbc.verdict import Outcome, Reason, verdict
 QUANTITY = "share_of_outcome[TV]"
 SPEC = ConjugateNormalSpec(QUANTITY, 0.25, 0.05, 24, Normal(0.5, 0.1))
 MODEL = prepare(SPEC)
-SETTINGS = FitSettings.simulation()
+SETTINGS = BatchedHmc.simulation()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 
 from engine.distributions.distribution import Normal
 from engine.errors import UnsupportedModel
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.conformance import check
@@ -23,7 +23,7 @@ from tests.bench.cases import case
 enable_float64()
 
 SEED = Seed.of(7)
-SETTINGS = FitSettings.simulation()
+SETTINGS = BatchedHmc.simulation()
 # mu ~ N(0, 1) and ten unit-noise observations: the example of sbc.md §8 and §10.
 UNIT = ConjugateNormal(ConjugateNormalSpec("mu", 0.4, 10**-0.5, 10, Normal(0.0, 1.0)))
 
@@ -136,6 +136,6 @@ def test_a_restricted_mmm_ignores_what_it_should() -> None:
 def test_posterior_sbc_of_an_mmm_passes() -> None:
     """500 simulations of 15 parameters."""
     model = case(15)
-    ledger = run_shard(model, SEED, np.arange(500), FitSettings.simulation(15), part=Part.POSTERIOR)
+    ledger = run_shard(model, SEED, np.arange(500), BatchedHmc.simulation(15), part=Part.POSTERIOR)
     found = verdict(ledger, 500)
     assert found.outcome is Outcome.PASS, found.sentence

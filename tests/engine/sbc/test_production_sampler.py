@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.nuts import Nuts
 from engine.inference.precision import enable_float64
@@ -31,7 +31,7 @@ def test_nuts_passes_on_the_mmm_and_mean_field_inference_does_not() -> None:
 @pytest.mark.slow
 def test_2048_simulations_of_15_parameters_converge_and_have_uniform_ranks() -> None:
     model = case(15)
-    settings = FitSettings.simulation(len(model.parameter_names))
+    settings = BatchedHmc.simulation(len(model.parameter_names))
     shards = np.arange(2048).reshape(-1, 256)
     ledger = concatenate([run_shard(model, Seed.of(31_415), ids, settings) for ids in shards])
     assert np.mean(ledger.accepted) >= 0.99

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from engine.distributions.distribution import Normal
 from engine.inference.backend import Backend
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import BatchFit, Integers, Seed
 from engine.inference.precision import enable_float64
 from engine.inference.target import Target, differentiated
@@ -48,7 +48,7 @@ enable_float64()
 Floats = NDArray[np.float64]
 
 MODEL = case(15)
-SETTINGS = FitSettings.simulation(len(MODEL.parameter_names))
+SETTINGS = BatchedHmc.simulation(len(MODEL.parameter_names))
 SHARD, MOST = 64, 256
 SEEDS = (1, 2, 3)
 WIDE = Normal(0.0, 10.0)

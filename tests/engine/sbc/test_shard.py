@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import BatchFit, FitDiagnostics, Purpose, Seed
 from engine.models.protocol import PriorSample
 from engine.sbc.ledger import RankLedger, Status, concatenate
@@ -14,7 +14,7 @@ from engine.sbc.shard import run_shard, statuses
 from engine.sbc.verdict import Outcome, verdict
 
 SEED = Seed.of(20_240_101)
-SETTINGS = FitSettings.simulation()
+SETTINGS = BatchedHmc.simulation()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.conflict.analysis import Finding
-from engine.conflict.causes import Attribution
+from engine.conflict.causes import Blame
 from engine.conflict.severity import Severity
 from engine.updates.recommendation import TABLE, Situation, recommend
 from engine.updates.update import Action
@@ -21,7 +21,7 @@ CONFLICT = Situation(
     finding=Finding.CONFLICT,
     severity=Severity.STRONG,
     severity_if_heavy_tailed=Severity.STRONG,
-    attribution=Attribution.PRIOR,
+    blame=Blame.PRIOR,
     z=2.3,
     belief_months=6.0,
     data_months=24.0,
@@ -36,7 +36,7 @@ AGREES = dataclasses.replace(
     finding=Finding.AGREES,
     severity=Severity.WEAK,
     severity_if_heavy_tailed=Severity.WEAK,
-    attribution=None,
+    blame=None,
     z=0.5,
     joint_conflict=False,
     outcome=Action.KEEP,
@@ -45,9 +45,9 @@ AGREES = dataclasses.replace(
 ROWS = [
     ("unreliable", Action.CHECK_MODEL, CONFLICT, {"finding": Finding.UNRELIABLE, "severity": None, "z": 5.0}),
     ("experiment against data", Action.CHECK_MODEL, CONFLICT, {"experiment_z": 3.0}),
-    ("model explains it", Action.CHECK_MODEL, CONFLICT, {"attribution": Attribution.MODEL}),
-    ("outliers explain it", Action.CHECK_MODEL, CONFLICT, {"attribution": Attribution.OUTLIERS}),
-    ("undecided", Action.CHECK_MODEL, CONFLICT, {"attribution": Attribution.UNDECIDED, "belief_months": 30.0}),
+    ("model explains it", Action.CHECK_MODEL, CONFLICT, {"blame": Blame.MODEL}),
+    ("outliers explain it", Action.CHECK_MODEL, CONFLICT, {"blame": Blame.OUTLIERS}),
+    ("undecided", Action.CHECK_MODEL, CONFLICT, {"blame": Blame.UNDECIDED, "belief_months": 30.0}),
     ("neither can be talked down", Action.RUN_EXPERIMENT, CONFLICT, {"z": 2.7, "belief_months": 6.5}),
     ("incoherent", Action.RE_ELICIT, CONFLICT, {"incoherence_z": 2.5}),
     ("incoherent", Action.RE_ELICIT, AGREES, {"incoherence_z": 2.5}),
@@ -104,7 +104,7 @@ SITUATIONS = st.builds(
     finding=st.sampled_from(Finding),
     severity=st.none() | st.sampled_from(Severity),
     severity_if_heavy_tailed=st.none() | st.sampled_from(Severity),
-    attribution=st.none() | st.sampled_from(Attribution),
+    blame=st.none() | st.sampled_from(Blame),
     z=st.floats(0.0, 40.0),
     belief_months=st.floats(0.0, 1e6),
     data_months=st.floats(0.1, 200.0),
@@ -129,5 +129,5 @@ def test_there_is_always_an_answer_and_no_prior_is_recommended_on_figures_that_c
         assert found.action is situation.outcome
     if found.action is Action.KEEP:
         assert situation.outcome is Action.KEEP  # what is accepted under this name changes nothing
-    if situation.in_conflict and situation.attribution not in (None, Attribution.PRIOR):
+    if situation.in_conflict and situation.blame not in (None, Blame.PRIOR):
         assert found.action is Action.CHECK_MODEL

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine.distributions.distribution import LogNormal, Uniform
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, Window, prepare
@@ -53,14 +53,14 @@ def test_the_window_of_the_common_model_is_that_of_a_request_that_names_none() -
 
 def test_every_schedule_is_run_alone_and_the_fits_of_calls_come_first() -> None:
     todo = list(steps([2, 1]))
-    single = FitSettings.single()
+    single = BatchedHmc.single()
     models = [len(step.model.spec.channels) for step in todo]
     assert models == [2] * 3 + [1] * 3 + [2] * 3 + [1] * 3
     assert [step.settings for step in todo[:3]] == [
         replace(single, schedules=(schedule,), last=None) for schedule in single.schedules
     ]
     simulated = {step.settings.schedules for step in todo[6:]}
-    assert simulated == {(schedule,) for schedule in FitSettings.simulation().schedules}
+    assert simulated == {(schedule,) for schedule in BatchedHmc.simulation().schedules}
     assert len({step.name for step in todo}) == len(todo)
 
 
@@ -76,7 +76,7 @@ def test_a_step_that_fails_is_told_and_does_not_stop_the_others(
 
     monkeypatch.setattr(Step, "run", run)
     monkeypatch.setattr(jax, "clear_caches", lambda: ran.append("cleared"))  # other tests need what they have compiled
-    model, settings = common_model(1), FitSettings.single()
+    model, settings = common_model(1), BatchedHmc.single()
 
     def todo() -> Iterator[Step]:
         yield from (Step(name, model, settings) for name in ("first", "second", "third"))

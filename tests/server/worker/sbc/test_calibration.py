@@ -9,7 +9,7 @@ import pytest
 from liftos.bayes.v1 import sbc_pb2
 
 from engine.distributions.distribution import Normal
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
 from engine.models.protocol import CarryOver
@@ -27,7 +27,7 @@ MODEL = prepare(ConjugateNormalSpec("share_of_outcome[TV]", 0.25, 0.05, 24, Norm
 
 
 def ledger(n: int = 100, part: Part = Part.PRIOR) -> RankLedger:
-    return run_shard(MODEL, Seed.of(1), np.arange(n), FitSettings.simulation(), 99, ranked_quantities(MODEL), part=part)
+    return run_shard(MODEL, Seed.of(1), np.arange(n), BatchedHmc.simulation(), 99, ranked_quantities(MODEL), part=part)
 
 
 def test_a_ledger_survives_the_store_unchanged() -> None:

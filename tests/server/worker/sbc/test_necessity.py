@@ -13,7 +13,7 @@ from liftos.bayes import usd
 from liftos.bayes.v1 import common_pb2, conflict_pb2, sbc_pb2
 from sqlalchemy import select
 
-from engine.inference.batch import FitSettings
+from engine.inference.batch import BatchedHmc
 from engine.rules.policy import POLICY_V1, Decision, EvidenceTrigger, NecessityEvidence, NecessityInputs
 from engine.rules.policy import check_necessity as decide
 from persistence import jobs
@@ -40,7 +40,7 @@ def diagnostics(**changes: Any) -> common_pb2.FitDiagnostics:
         "min_ess_bulk": 3000.0,
         "min_ess_tail": 2000.0,
         "converged": True,
-        "inference": FitSettings.single().name,
+        "inference": BatchedHmc.single().name,
     }
     return common_pb2.FitDiagnostics(**(good | changes))
 
