@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from engine.arrays import Dates, Floats
 from engine.conflict.outliers import student_errors
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Saturation, prepare
 from engine.models.table import Table, Window
 from engine.rules.calendar import months_before
-
-Floats = NDArray[np.float64]
 
 MAX_COLUMNS = 20
 MAX_WEIGHTS = 104
@@ -80,7 +78,7 @@ def alternatives(
     return found + _years(base, table, window)
 
 
-def _dates(table: Table, window: Window) -> NDArray[np.datetime64]:
+def _dates(table: Table, window: Window) -> Dates:
     """Dates [T] of the window."""
     return table.periods[window.first_row(table.periods) :]
 

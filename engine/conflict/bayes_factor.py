@@ -7,14 +7,13 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from engine.arrays import Floats
 from engine.conflict.marginal import Estimator, Ladder, LogMarginal, difference_error
 from engine.conflict.overlay import Overlay
 from engine.conflict.search import least
 from engine.errors import InvalidInput
-
-Array = NDArray[np.float64]
 
 WIDENING = 3.0
 _ABOUT = np.linspace(-3.0, 3.0, 13)
@@ -52,19 +51,19 @@ class BayesFactor:
         return math.exp(self.log_bf) if self.log_bf < 709.0 else math.inf
 
 
-def log_recentred(z: ArrayLike) -> Array:
+def log_recentred(z: ArrayLike) -> Floats:
     """ln e^{z²/2}: the client moved to the likelihood's maximum, normal case (conflict.md §4.1)."""
     return np.asarray(0.5 * np.square(z), dtype=np.float64)
 
 
-def log_widened(d: ArrayLike, tau: ArrayLike, s: ArrayLike, factor: float = WIDENING) -> Array:
+def log_widened(d: ArrayLike, tau: ArrayLike, s: ArrayLike, factor: float = WIDENING) -> Floats:
     """ln[(v/v_c) exp(½ d² (1/v² - 1/v_c²))], v² = tau² + s², v_c² = factor² tau² + s² (conflict.md §4.1)."""
     v2 = np.square(tau) + np.square(s)
     wide2 = np.square(factor * np.asarray(tau)) + np.square(s)
     return np.asarray(0.5 * np.log(v2 / wide2) + 0.5 * np.square(d) * (1.0 / v2 - 1.0 / wide2), dtype=np.float64)
 
 
-def log_point(z: ArrayLike, v: ArrayLike, s: ArrayLike) -> Array:
+def log_point(z: ArrayLike, v: ArrayLike, s: ArrayLike) -> Floats:
     """ln[(v/s) e^{z²/2}]: all mass on the estimate, the supremum over every alternative (conflict.md §4.1)."""
     return np.asarray(np.log(np.asarray(v) / np.asarray(s)) + 0.5 * np.square(z), dtype=np.float64)
 

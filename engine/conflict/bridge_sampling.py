@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import linalg, special
 
+from engine.arrays import Floats
 from engine.errors import InvalidInput
 from engine.inference.diagnostics import effective_sample_size
-
-Array = NDArray[np.float64]
 
 TOLERANCE = 1e-10
 MAX_ITERATIONS = 1000
@@ -28,8 +27,8 @@ class Bridge(NamedTuple):
     """
 
     log_ratio: float
-    numerator: Array
-    denominator: Array
+    numerator: Floats
+    denominator: Floats
     iterations: int
     converged: bool
 
@@ -93,7 +92,7 @@ def bridge(
     return Bridge(log_ratio, numerator, denominator, iterations, converged)
 
 
-def log_mean(logs: Array) -> float:
+def log_mean(logs: Floats) -> float:
     """log of the mean of exp(logs) [n]."""
     return float(special.logsumexp(logs)) - math.log(logs.size)
 
@@ -136,19 +135,19 @@ def bridge_estimate(
     return BridgeEstimate(found.log_ratio, math.sqrt(math.log1p(relative)), found.iterations, found.converged)
 
 
-def _effective(values: Array) -> float:
+def _effective(values: Floats) -> float:
     """Effective size of [chains, n], capped at the number; the number itself of a flat [n]."""
     if values.ndim == 1:
         return float(values.size)
     return min(max(float(effective_sample_size(values)), 1.0), float(values.size))
 
 
-def _relative_variance(values: Array) -> float:
+def _relative_variance(values: Floats) -> float:
     return float(values.var(ddof=1) / values.mean() ** 2)
 
 
 def log_marginal_likelihood(
-    log_density: Callable[[Array], Array], draws: ArrayLike, rng: np.random.Generator, repetitions: int = 2
+    log_density: Callable[[Floats], Floats], draws: ArrayLike, rng: np.random.Generator, repetitions: int = 2
 ) -> BridgedMarginal:
     """log ∫ exp(log_density(z)) dz over R^D from draws z [chains, n, D] of the normalised density.
 
@@ -196,11 +195,11 @@ def combined(repetitions: list[BridgeEstimate]) -> BridgedMarginal:
 class _Normal(NamedTuple):
     """A normal law by its mean [D] and lower Cholesky factor [D, D]."""
 
-    mean: Array
-    factor: Array
+    mean: Floats
+    factor: Floats
 
     @classmethod
-    def of(cls, draws: Array) -> _Normal:
+    def of(cls, draws: Floats) -> _Normal:
         """Fitted to draws [N, D]."""
         covariance = np.atleast_2d(np.cov(draws.T))
         spread = np.sqrt(np.diag(covariance))
@@ -213,11 +212,11 @@ class _Normal(NamedTuple):
             raise InvalidInput("draws", "do not vary in every direction")
         return cls(draws.mean(axis=0), factor)
 
-    def sample(self, rng: np.random.Generator, number: int) -> Array:
+    def sample(self, rng: np.random.Generator, number: int) -> Floats:
         """[number, D]."""
         return np.asarray(self.mean + rng.standard_normal((number, self.mean.size)) @ self.factor.T)
 
-    def log_density(self, z: Array) -> Array:
+    def log_density(self, z: Floats) -> Floats:
         """[N] at z [N, D]."""
         scaled = linalg.solve_triangular(self.factor, (z - self.mean).T, lower=True)
         constant = np.log(np.diag(self.factor)).sum() + 0.5 * self.mean.size * math.log(2.0 * math.pi)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from engine.arrays import Floats
 from engine.conflict.marginal import Estimator, Ladder, LogMarginal, agree, by_curve
 from engine.conflict.overlay import Overlay
 from engine.conflict.refit import refit_bridge
@@ -17,15 +15,13 @@ from engine.inference.fit import Seed
 from engine.inference.tilted import TiltedTarget, tilt
 from engine.models.additive_mmm import AdditiveMmm
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Bridges:
     """Admissible estimates of ln m_client / m_ref, and draws [chains, n] of psi under the client's posterior."""
 
     marginals: tuple[LogMarginal, ...] = ()
-    client_draws: Array | None = None
+    client_draws: Floats | None = None
 
 
 def bridges(model: AdditiveMmm, ladder: Ladder, seed: Seed) -> Bridges:
@@ -53,7 +49,7 @@ def _run(model: AdditiveMmm, target: TiltedTarget, overlay: Overlay, seed: Seed)
     curve = overlay.curve
     y = model.target_units(model.observed[:, None])[:, 0]
     found: list[LogMarginal] = []
-    draws: Array | None = None
+    draws: Floats | None = None
     tempered = tempered_bridge(target, y, curve.support, powers_of(overlay), seed.derived("tempered bridge"))
     if tempered.admissible:
         draws = tempered.client_draws

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 from scipy.interpolate import CubicSpline
 
+from engine.arrays import Floats
 from engine.conflict.density import LogDensity, fit_log_densities
 from engine.conflict.induced import InducedPrior
 from engine.distributions.distribution import (
@@ -30,8 +31,6 @@ from engine.errors import InvalidInput
 from engine.inference.diagnostics import ess_bulk, rank_r_hat
 from engine.rules.limits import SILENT_CONTRACTION
 
-Array = NDArray[np.float64]
-
 POINTS = 801
 JACKKNIFE_GROUPS = 16
 UNDERSMOOTHING = 3.0
@@ -46,7 +45,7 @@ class CurveKind(enum.Enum):
     DRAWS = "draws"
 
 
-def cells(breaks: Array) -> tuple[Array, Array]:
+def cells(breaks: Floats) -> tuple[Floats, Floats]:
     """Nodes and log weights of 3-point Gauss–Legendre quadrature on every cell between sorted `breaks`."""
     # Breaks a rounding error apart would give a cell whose nodes coincide.
     apart = np.diff(breaks) > 1e-12 * float(np.max(np.abs(breaks)))
@@ -56,7 +55,7 @@ def cells(breaks: Array) -> tuple[Array, Array]:
     return nodes.ravel(), np.log((half[:, None] * _GAUSS_WEIGHTS).ravel())
 
 
-def law_from_nodes(support: Support, nodes: Array, log_density: Array) -> Gridded:
+def law_from_nodes(support: Support, nodes: Floats, log_density: Floats) -> Gridded:
     """A law from its log density of the unconstrained coordinate at nodes, over the part within e^-60 of the peak.
 
     The grid is dense where the nodes are, which follow belief and data, and where the law has its mass.
@@ -88,10 +87,10 @@ class EvidenceCurve:
     quantity: str
     support: Support
     reference: Distribution
-    grid: Array
-    log_likelihood: Array
-    heavy_tail_log_likelihood: Array
-    replicates: Array
+    grid: Floats
+    log_likelihood: Floats
+    heavy_tail_log_likelihood: Floats
+    replicates: Floats
     supported: tuple[float, float]
     gaussian: tuple[float, float] | None
     kind: CurveKind
@@ -162,12 +161,12 @@ class EvidenceCurve:
         quantity: str,
         support: Support,
         reference: Distribution,
-        grid: Array,
-        log_likelihood: Array,
+        grid: Floats,
+        log_likelihood: Floats,
         months: float,
         gaussian: tuple[float, float] | None,
     ) -> EvidenceCurve:
-        def build(values: Array) -> EvidenceCurve:
+        def build(values: Floats) -> EvidenceCurve:
             none = np.empty((0, grid.size))
             supported = (-math.inf, math.inf)
             return cls(
@@ -245,7 +244,7 @@ class EvidenceCurve:
         rows = [_with_tails(fit, prior, grid, windows, linear=False) for fit, prior in zip(fits, laws, strict=True)]
         heavy = _with_tails(fits[0], law, grid, windows, linear=True)
 
-        def build(main: Array, tail: Array, replicates: Array) -> EvidenceCurve:
+        def build(main: Floats, tail: Floats, replicates: Floats) -> EvidenceCurve:
             return cls(
                 quantity,
                 support,
@@ -270,7 +269,7 @@ class EvidenceCurve:
     # -- evaluation --------------------------------------------------------------------------------------------
 
     @cached_property
-    def _rows(self) -> Array:
+    def _rows(self) -> Floats:
         """[2 + R, n]: the curve, its heavy-tailed twin, the replicates."""
         return np.concatenate([self.log_likelihood[None], self.heavy_tail_log_likelihood[None], self.replicates])
 
@@ -282,7 +281,7 @@ class EvidenceCurve:
     def _main_spline(self) -> CubicSpline:
         return CubicSpline(self.grid, self.log_likelihood[None], axis=-1)
 
-    def rows_at(self, u: ArrayLike) -> Array:
+    def rows_at(self, u: ArrayLike) -> Floats:
         """log L at u [m] → [2 + R, m]: the curve, its heavy-tailed twin, then the replicates.
 
         Beyond the grid it goes on with the slope and curvature of its end, never upwards. An exactly normal curve is
@@ -294,10 +293,10 @@ class EvidenceCurve:
             return np.broadcast_to(row, (2, *at.shape))
         return self._continued(self._spline, at)
 
-    def _gaussian_row(self, u: Array, gaussian: tuple[float, float]) -> Array:
+    def _gaussian_row(self, u: Floats, gaussian: tuple[float, float]) -> Floats:
         return float(self.log_likelihood[self.grid.size // 2]) - 0.5 * ((u - gaussian[0]) / gaussian[1]) ** 2
 
-    def _continued(self, spline: CubicSpline, at: Array) -> Array:
+    def _continued(self, spline: CubicSpline, at: Floats) -> Floats:
         """Rows of a spline at u [m], continued beyond the grid."""
         first, last = self.grid[0], self.grid[-1]
         out = np.asarray(spline(np.clip(at, first, last)))
@@ -311,7 +310,7 @@ class EvidenceCurve:
                 out = out + np.where(np.isnan(change), -np.inf, change)
         return out
 
-    def log_likelihood_at(self, u: ArrayLike) -> Array:
+    def log_likelihood_at(self, u: ArrayLike) -> Floats:
         """log L at unconstrained u, any shape."""
         at = np.asarray(u, dtype=np.float64)
         if self.gaussian is not None:
@@ -319,27 +318,27 @@ class EvidenceCurve:
         return np.asarray(self._continued(self._main_spline, at.ravel())[0].reshape(at.shape))
 
     @cached_property
-    def standard_error(self) -> Array:
+    def standard_error(self) -> Floats:
         """Pointwise Monte Carlo standard error of log L on the grid [n]; zero when exact."""
         return jackknife_error(self.replicates)
 
     @cached_property
-    def reference_breaks(self) -> Array:
+    def reference_breaks(self) -> Floats:
         """Integration breaks in u that cover the curve's grid and the reference prior."""
         return np.unique(np.concatenate([self.grid, unconstrained_breaks(self.reference, self.support)]))
 
     @cached_property
-    def _reference_nodes(self) -> tuple[Array, Array, Array]:
+    def _reference_nodes(self) -> tuple[Floats, Floats, Floats]:
         """Nodes u, log weights, and log reference density of u there, restricted to the reference's support."""
         nodes, log_weights = cells(self.reference_breaks)
         return nodes, log_weights, self._log_reference(nodes)
 
-    def _log_reference(self, u: Array) -> Array:
+    def _log_reference(self, u: Floats) -> Floats:
         if self.reference.support == self.support:
             return self.reference.unconstrained_logpdf(u)
         return self.reference.logpdf(self.support.from_unconstrained(u)) + self.support.log_jacobian(u)
 
-    def log_reference_marginals(self, laws: Sequence[Distribution] | None = None) -> Array:
+    def log_reference_marginals(self, laws: Sequence[Distribution] | None = None) -> Floats:
         """log ∫ p_ref L for every row; `laws`, one per row, are what each row was divided by when it is not p_ref.
 
         Against p_ref itself an error of the prior's density that all of the posterior shares would cancel.
@@ -364,7 +363,7 @@ class EvidenceCurve:
         return law_from_nodes(self.support, nodes, self.rows_at(nodes)[0] + log_reference)
 
     @cached_property
-    def reference_kept(self) -> Array:
+    def reference_kept(self) -> Floats:
         """The power of the reference prior that stays in the data side, one per row [2 + R]; 0 where L stands alone.
 
         L alone is a proper law on the unconstrained scale only if it dies out on both sides. The power is 0 when L has
@@ -455,7 +454,7 @@ class EvidenceCurve:
         return bool(max(at[0] - at[1], at[3] - at[2]) / step * sd > 0.5)
 
 
-def jackknife_groups(u: Array) -> list[Array]:
+def jackknife_groups(u: Floats) -> list[Floats]:
     """Cut draws [chains, n] into 16 or more groups: whole chains, or consecutive blocks when chains are few."""
     chains, n = u.shape
     if chains >= JACKKNIFE_GROUPS:
@@ -464,7 +463,7 @@ def jackknife_groups(u: Array) -> list[Array]:
     return [block for chain in u for block in np.array_split(chain, blocks)]
 
 
-def jackknife_error(replicates: ArrayLike) -> Array:
+def jackknife_error(replicates: ArrayLike) -> Floats:
     """Standard error from delete-one-group figures on axis 0: sqrt((R - 1)/R Σ (x_r - mean)²); 0 when R = 0."""
     values = np.asarray(replicates, dtype=np.float64)
     if values.shape[0] == 0:
@@ -489,14 +488,14 @@ def normal_law(mean: float, sd: float, support: Support) -> Distribution:
 def _with_tails(
     fit: LogDensity,
     reference: Distribution,
-    grid: Array,
+    grid: Floats,
     windows: tuple[tuple[float, float], tuple[float, float]],
     *,
     linear: bool,
-) -> Array:
+) -> Floats:
     """log L on the grid: the fit minus the reference inside the draws' range, continued outside of it."""
 
-    def log_likelihood(u: Array) -> Array:
+    def log_likelihood(u: Floats) -> Floats:
         return fit(u) - reference.unconstrained_logpdf(u)
 
     (low, _), (high, _) = windows

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
-Array = NDArray[np.float64]
+from engine.arrays import Floats
 
 _SEGMENTS = 30
 _BINS_PER_SEGMENT = 10
@@ -22,16 +21,16 @@ class LogDensity:
 
     low: float
     high: float
-    knots: Array
-    coefficients: Array
+    knots: Floats
+    coefficients: Floats
 
-    def __call__(self, u: Array) -> Array:
+    def __call__(self, u: Floats) -> Floats:
         """Log density at u, which must lie in [low, high]."""
         return np.asarray(BSpline(self.knots, self.coefficients, 3)(u), dtype=np.float64)
 
 
 def fit_log_densities(
-    groups: Sequence[Array], effective_fraction: float, *, undersmoothing: float = 1.0
+    groups: Sequence[Floats], effective_fraction: float, *, undersmoothing: float = 1.0
 ) -> list[LogDensity]:
     """Log density of all draws, followed by one fit per group that leaves this group out; none for a single group.
 
@@ -79,7 +78,7 @@ def fit_log_densities(
     return [LogDensity(low, high, knots, fit) for fit in fits]
 
 
-def _poisson_fit(basis: Array, counts: Array, penalty: Array, start: Array) -> tuple[Array, float]:
+def _poisson_fit(basis: Floats, counts: Floats, penalty: Floats, start: Floats) -> tuple[Floats, float]:
     """Penalised Poisson regression by iteratively reweighted least squares; also the effective number of parameters."""
     coefficients = start
     ridge = 1e-9 * np.eye(basis.shape[1])

@@ -6,15 +6,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from engine.arrays import Floats
 from engine.conflict.curve import jackknife_error
 from engine.conflict.overlay import Overlay
 from engine.distributions.distribution import Distribution, Mixture
 from engine.distributions.effective_size import by_moments, elir
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def wasserstein(overlay: Overlay) -> Wasserstein:
     return Wasserstein(float(w1[0]), float(w2[0]), float(w1[0]) / sd, float(w2[0]) / sd, floor, *errors)
 
 
-def _w2(client: Distribution, x: Array, mass: Array, below: Array, above: Array) -> float:
+def _w2(client: Distribution, x: Floats, mass: Floats, below: Floats, above: Floats) -> float:
     """W2 of the law with these masses at x from the client, each point paired with the client's equal quantile."""
     used = mass > 1e-14
     low, high = np.minimum(below[used], 0.5), np.minimum(above[used], 0.5)
@@ -131,7 +129,7 @@ def prior_worth(overlay: Overlay) -> PriorWorth:
     share = mass[used] / mass[used].sum()
     variance = float(share @ (at[used] - float(share @ at[used])) ** 2)
 
-    def unit_variance(u: Array) -> Array:
+    def unit_variance(u: Floats) -> Floats:
         return np.full_like(u, months * variance)
 
     # Where a component of a narrower support begins the density jumps, which is no information.

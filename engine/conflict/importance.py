@@ -6,13 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
+from engine.arrays import Floats
 from engine.conflict.curve import jackknife_error, jackknife_groups
 from engine.errors import InvalidInput
-
-Array = NDArray[np.float64]
 
 GOOD_KHAT, MAX_KHAT = 0.5, 0.7
 """Up to the first the mean can be reported, up to the second it can confirm another estimate (conflict.md §3 G)."""
@@ -23,7 +22,7 @@ class ImportanceMean:
     """ln of a mean of ratios, its delete-one-group jackknife versions [R], and the Pareto shape of the ratios."""
 
     log_mean: float
-    replicates: Array
+    replicates: Floats
     khat: float
 
     @property
@@ -69,7 +68,7 @@ def pareto_khat(log_ratio: ArrayLike) -> float:
     return _zhang_stephens(np.maximum(excess, 1e-300))
 
 
-def _zhang_stephens(x: Array) -> float:
+def _zhang_stephens(x: Floats) -> float:
     """Posterior-mean shape k of the generalised Pareto law of sorted positive x (Zhang & Stephens 2009)."""
     n = x.size
     m = 30 + int(math.sqrt(n))

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from engine.arrays import Floats
 from engine.conflict.density import LogDensity, fit_log_densities
 from engine.distributions.distribution import Gridded, Support
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.fit import Purpose, Seed
 from engine.models.protocol import Model
-
-Array = NDArray[np.float64]
 
 PRIOR_DRAWS = 100_000
 GROUPS = 16
@@ -52,7 +51,7 @@ def induced_prior(
     return smoothed(np.clip(values, lower, upper), support, groups=groups)
 
 
-def prior_draws(model: Model, seed: Seed, draws: int) -> dict[str, Array]:
+def prior_draws(model: Model, seed: Seed, draws: int) -> dict[str, Floats]:
     """Independent draws [draws] of every parameter from its prior, by name.
 
     Every parameter has a stream of its own, so that the draws of one do not depend on the others.
@@ -89,7 +88,7 @@ def smoothed(draws: ArrayLike, support: Support, *, groups: int = GROUPS) -> Ind
     return InducedPrior(law, tuple(replicates))
 
 
-def _with_tails(fit: LogDensity, grid: Array, edges: Array, windows: Array, sd: float) -> Array:
+def _with_tails(fit: LogDensity, grid: Floats, edges: Floats, windows: Floats, sd: float) -> Floats:
     """Log density on the grid [n]: the fit between the edges, and lines beyond."""
     out = fit(np.clip(grid, *edges))
     for outward, edge, inner in zip((-1.0, 1.0), edges, windows, strict=True):

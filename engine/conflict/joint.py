@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import linalg, stats
 
+from engine.arrays import Floats
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.overlay import Overlay
 from engine.conflict.severity import Severity, calibrated_log_bf, severity
 from engine.conflict.shares import DirichletShares, coherent_shares, correlated_log_ratios, log_ratios
 from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -101,16 +100,16 @@ class DataMoments:
         for draws that were left out. mean [k], cov [k, k]: weighted. effective_draws: effective number of the weighted.
     """
 
-    coordinates: Array
-    weights: Array
+    coordinates: Floats
+    weights: Floats
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Floats:
         """[k]."""
         return np.asarray(np.average(self.coordinates, axis=1, weights=self.weights))
 
     @property
-    def cov(self) -> Array:
+    def cov(self) -> Floats:
         """[k, k]."""
         k = self.coordinates.shape[0]
         return np.cov(self.coordinates, aweights=self.weights).reshape(k, k)
@@ -229,12 +228,12 @@ class _Block:
 
     places: tuple[int, ...]
     has_rest: bool
-    draws: Array
-    mean: Array
-    cov: Array
+    draws: Floats
+    mean: Floats
+    cov: Floats
 
 
-def checked_correlation(correlation: ArrayLike, k: int) -> Array:
+def checked_correlation(correlation: ArrayLike, k: int) -> Floats:
     """A correlation matrix [k, k] of beliefs; InvalidInput unless it is one."""
     matrix = np.asarray(correlation, dtype=np.float64)
     if matrix.shape != (k, k) or not np.all(np.isfinite(matrix)) or not np.allclose(matrix, matrix.T, atol=1e-9):

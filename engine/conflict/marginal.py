@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from engine.arrays import Floats
 from engine.conflict.curve import CurveKind, jackknife_error
 from engine.conflict.importance import GOOD_KHAT, MAX_KHAT, importance_mean
 from engine.conflict.overlay import Overlay
-
-Array = NDArray[np.float64]
 
 MAX_DISAGREEMENT = 0.5
 IMMATERIAL = 0.05
@@ -43,7 +42,7 @@ class LogMarginal:
 
     value: float
     heavy_tailed: float
-    replicates: Array
+    replicates: Floats
     estimator: Estimator
     own_error: float = 0.0
     khat: float | None = None
@@ -62,7 +61,7 @@ class LogMarginal:
         return replace(self, own_error=math.hypot(self.own_error, 0.5 * (self.value - other.value)))
 
     @classmethod
-    def of_rows(cls, rows: Array, estimator: Estimator = Estimator.CURVE_INTEGRAL) -> LogMarginal:
+    def of_rows(cls, rows: Floats, estimator: Estimator = Estimator.CURVE_INTEGRAL) -> LogMarginal:
         """From values per row of the curve: itself, its heavy-tailed twin, the replicates."""
         return cls(float(rows[0]), float(rows[1]), np.asarray(rows[2:]), estimator)
 
@@ -103,7 +102,7 @@ class Ladder:
     """
 
     overlay: Overlay
-    draws: Array | None
+    draws: Floats | None
     admissible: tuple[LogMarginal, ...]
     chosen: LogMarginal
     khat: float | None

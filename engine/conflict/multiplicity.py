@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from engine.arrays import Flags, Floats
 from engine.errors import InvalidInput
 
-Array = NDArray[np.float64]
 
-
-def holm(p_values: ArrayLike) -> Array:
+def holm(p_values: ArrayLike) -> Floats:
     """Holm's step-down adjusted p-values [k]: below alpha with family-wise error alpha under any dependence."""
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1 or np.any(~((p >= 0.0) & (p <= 1.0))):
@@ -24,7 +23,7 @@ def holm(p_values: ArrayLike) -> Array:
     return adjusted
 
 
-def e_bh(log_e_values: ArrayLike, alpha: float) -> NDArray[np.bool_]:
+def e_bh(log_e_values: ArrayLike, alpha: float) -> Flags:
     """Which of K beliefs the e-BH procedure flags at false discovery rate alpha (Wang & Ramdas 2022; conflict.md §10).
 
     Flags the k largest where e_(k) ≥ K / (alpha k), k as large as possible; valid under any dependence. `log_e_values`

@@ -8,14 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
 from scipy import stats
 
+from engine.arrays import Floats
 from engine.inference.log_evidence import log_evidence, posterior_mode
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.additive_target import AdditiveTarget
-
-Floats = NDArray[np.float64]
 
 DEGREES_OF_FREEDOM = 4.0
 _ROUNDS, _SETTLED = 30, 1e-3

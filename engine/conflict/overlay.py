@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from engine.arrays import Floats
 from engine.conflict.curve import EvidenceCurve, cells, law_from_nodes
 from engine.distributions.distribution import (
     Distribution,
@@ -23,9 +23,6 @@ from engine.distributions.distribution import (
     unconstrained_breaks,
 )
 from engine.errors import InvalidInput
-
-Array = NDArray[np.float64]
-
 
 _GONE = 1e-12
 """A component of a posterior with less weight is left out."""
@@ -118,7 +115,7 @@ class Overlay:
 
     # -- coordinates -------------------------------------------------------------------------------------------
 
-    def _convert(self, u: Array, source: Support, target: Support) -> Array:
+    def _convert(self, u: Floats, source: Support, target: Support) -> Floats:
         """Coordinates of points from one support on another's scale; points outside come out infinite or are NaN."""
         if source == target:
             return u
@@ -126,11 +123,11 @@ class Overlay:
             x = source.from_unconstrained(u)
             return target.to_unconstrained(np.where((x >= target.lower) & (x <= target.upper), x, np.nan))
 
-    def client_coordinate(self, t: Array) -> Array:
+    def client_coordinate(self, t: Floats) -> Floats:
         """t → the client's own unconstrained coordinate v."""
         return self._convert(t, self.support, self.prior.support)
 
-    def _log_dv_dt(self, t: Array, v: Array) -> Array:
+    def _log_dv_dt(self, t: Floats, v: Floats) -> Floats:
         if self.prior.support == self.support:
             return np.zeros_like(t)
         return self.support.log_jacobian(t) - self.prior.support.log_jacobian(v)
@@ -162,20 +159,20 @@ class Overlay:
         return float(np.ptp(v[np.isfinite(v)]))
 
     @cached_property
-    def _client_breaks(self) -> Array:
+    def _client_breaks(self) -> Floats:
         """Quantiles of the client in v."""
         return unconstrained_breaks(self.prior, self.prior.support)
 
     @property
-    def _client_ends(self) -> Array:
+    def _client_ends(self) -> Floats:
         return np.array([self.prior.support.lower, self.prior.support.upper])
 
     @cached_property
-    def _curve_breaks(self) -> Array:
+    def _curve_breaks(self) -> Floats:
         t = self._convert(self.curve.reference_breaks, self.curve.support, self.support)
         return np.unique(t[np.isfinite(t)])
 
-    def _breaks(self, client: Array) -> Array:
+    def _breaks(self, client: Floats) -> Floats:
         """Breaks in t that cover client quantiles (in v), curve and reference, with no gap wide against either."""
         own = self._convert(client, self.prior.support, self.support)
         own = own[np.isfinite(own)]
@@ -192,31 +189,31 @@ class Overlay:
     # -- the shared nodes --------------------------------------------------------------------------------------
 
     @cached_property
-    def _base(self) -> tuple[Array, Array]:
+    def _base(self) -> tuple[Floats, Floats]:
         return cells(self._breaks(self._client_breaks))
 
     @property
-    def nodes(self) -> Array:
+    def nodes(self) -> Floats:
         """Quadrature nodes t [m]."""
         return self._base[0]
 
     @property
-    def log_weights(self) -> Array:
+    def log_weights(self) -> Floats:
         """Log quadrature weights [m]."""
         return self._base[1]
 
     @cached_property
-    def x(self) -> Array:
+    def x(self) -> Floats:
         """The nodes in the units of the quantity [m]."""
         return self.support.from_unconstrained(self.nodes)
 
     @cached_property
-    def rows(self) -> Array:
+    def rows(self) -> Floats:
         """log L at the nodes [2 + R, m]."""
         return self._rows_at(self.nodes)
 
     @cached_property
-    def log_peaks(self) -> Array:
+    def log_peaks(self) -> Floats:
         """Largest log L of every row [2 + R], by a parabola through the highest node and its neighbours."""
         t, rows = self.nodes, self.rows
         peaks = rows.max(axis=1)
@@ -227,11 +224,11 @@ class Overlay:
                 peaks[row] += max(c - 0.25 * b * b / a, 0.0) if a < 0.0 else 0.0
         return np.asarray(peaks)
 
-    def _rows_at(self, t: Array) -> Array:
+    def _rows_at(self, t: Floats) -> Floats:
         return self.curve.rows_at(self._convert(t, self.support, self.curve.support))
 
     @cached_property
-    def log_prior(self) -> Array:
+    def log_prior(self) -> Floats:
         """Client log density of t at the nodes [m], renormalised to the narrower support."""
         return self._log_client(self.nodes, 0.0, 1.0) - self.log_kept_mass
 
@@ -240,7 +237,7 @@ class Overlay:
         """Log of the client's mass on the narrower support; 0 unless the client had to be truncated."""
         return math.log(self._kept_mass(0.0, 1.0))
 
-    def _log_client(self, t: Array, shift: float, factor: float) -> Array:
+    def _log_client(self, t: Floats, shift: float, factor: float) -> Floats:
         """Log density in t of the client after v → median + factor (v - median) + shift."""
         v = self.client_coordinate(t)
         median = self.client_scale[2]
@@ -250,7 +247,7 @@ class Overlay:
         log_density = self.prior.unconstrained_logpdf(median + (at - median - shift) / factor)
         return np.where(usable, log_density - math.log(factor) + self._log_dv_dt(t, at), -np.inf)
 
-    def powered_client(self, t: Array) -> tuple[Array, Array]:
+    def powered_client(self, t: Floats) -> tuple[Floats, Floats]:
         """(log p, log |dv/dt|) at t [m], p the client's density of v: p^b |dv/dt| is the client to the power b in t.
 
         The power is taken on the client's own unconstrained scale, so that no unit or link of the quantity matters.
@@ -261,7 +258,7 @@ class Overlay:
         log_density = np.where(usable, self.prior.unconstrained_logpdf(at), -np.inf)
         return log_density, self._log_dv_dt(t, at)
 
-    def log_likelihood_at(self, t: Array) -> Array:
+    def log_likelihood_at(self, t: Floats) -> Floats:
         """log L at t [m]."""
         return self.curve.log_likelihood_at(self._convert(t, self.support, self.curve.support))
 
@@ -277,11 +274,11 @@ class Overlay:
     # -- marginal likelihoods relative to the reference ----------------------------------------------------------
 
     @cached_property
-    def log_marginals(self) -> Array:
+    def log_marginals(self) -> Floats:
         """log m_client / m_ref for every row [2 + R]."""
         return np.asarray(special.logsumexp(self.rows + self.log_prior + self.log_weights, axis=1))
 
-    def _moved(self, shift: float, factor: float) -> tuple[Array, Array]:
+    def _moved(self, shift: float, factor: float) -> tuple[Floats, Floats]:
         """Nodes t and log masses there of the client moved and widened."""
         median = self.client_scale[2]
         nodes, log_weights = cells(self._breaks(median + factor * (self._client_breaks - median) + shift))
@@ -289,12 +286,12 @@ class Overlay:
         kept = log_mass > log_mass.max() - 700.0
         return nodes[kept], log_mass[kept]
 
-    def log_marginals_of(self, shift: float, factor: float) -> Array:
+    def log_marginals_of(self, shift: float, factor: float) -> Floats:
         """log m / m_ref [2 + R] of the client moved by `shift` and widened by `factor` on its unconstrained scale."""
         nodes, log_mass = self._moved(shift, factor)
         return np.asarray(special.logsumexp(self._rows_at(nodes) + log_mass, axis=1))
 
-    def log_ratios(self, x: Array, shift: float = 0.0, factor: float = 1.0) -> Array:
+    def log_ratios(self, x: Floats, shift: float = 0.0, factor: float = 1.0) -> Floats:
         """ln g(x) / p_ref(x) at draws of psi, any shape; g the client moved and widened, 0 outside its support."""
         with np.errstate(invalid="ignore"):
             inside = self.support.contains(x)
@@ -312,24 +309,24 @@ class Overlay:
     # -- the data side ----------------------------------------------------------------------------------------------
 
     @cached_property
-    def client_cdf(self) -> Array:
+    def client_cdf(self) -> Floats:
         """P(client ≤ x) at the nodes [m]; truncation of a wider client is ignored here."""
         return self.prior.cdf(self.x)
 
     @cached_property
-    def client_sf(self) -> Array:
+    def client_sf(self) -> Floats:
         """P(client > x) at the nodes [m]."""
         return self.prior.sf(self.x)
 
     @cached_property
-    def _log_reference(self) -> Array:
+    def _log_reference(self) -> Floats:
         reference = self.curve.reference
         if reference.support == self.support:
             return reference.unconstrained_logpdf(self.nodes)
         return reference.logpdf(self.x) + self.support.log_jacobian(self.nodes)
 
     @cached_property
-    def log_reference_posterior(self) -> Array:
+    def log_reference_posterior(self) -> Floats:
         """Log density of t under the reference posterior at the nodes [2 + R, m]."""
         return np.asarray(self.rows + self._log_reference)
 
@@ -339,7 +336,7 @@ class Overlay:
         return float(np.exp(special.logsumexp(self.log_reference_posterior[0] + self.log_weights)))
 
     @cached_property
-    def log_data_side(self) -> Array:
+    def log_data_side(self) -> Floats:
         """Log density of t, unnormalised, of the data side without the reference's influence [2 + R, m].
 
         L is flat against the unconstrained scale of the client, or of the quantity when the client's is narrower, and
@@ -394,7 +391,7 @@ class Overlay:
         """Share of the client posterior outside the range that the draws cover; 0 when the curve is exact."""
         return self.extrapolated(self.rows[0] + self.log_prior)
 
-    def extrapolated(self, log_density: Array) -> float:
+    def extrapolated(self, log_density: Floats) -> float:
         """Share outside the range that the draws cover of a law with this log density at the nodes, unnormalised."""
         u = self._convert(self.nodes, self.support, self.curve.support)
         low, high = self.curve.supported

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.conflict.severity import CONFLICT_THRESHOLD
 from engine.distributions.distribution import Distribution, Support
@@ -15,8 +14,6 @@ from engine.errors import UnsupportedQuantity
 from engine.inference.fit import Seed
 from engine.inference.laplace import LaplaceApproximation
 from engine.models.protocol import Model
-
-Array = NDArray[np.float64]
 
 SILENT = 0.99
 """Of the reference prior's sd: from a posterior no narrower than this no standard error can be taken."""

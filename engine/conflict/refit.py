@@ -9,9 +9,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array as JaxArray
-from numpy.typing import NDArray
+from jax import Array
 
+from engine.arrays import Floats
 from engine.conflict.bridge_sampling import BridgedMarginal, log_marginal_likelihood
 from engine.conflict.tempering import ladder_settings
 from engine.distributions.distribution import Support
@@ -19,8 +19,6 @@ from engine.inference.batch import BatchedHmc, fit_batch
 from engine.inference.fit import Purpose, Seed
 from engine.inference.target import Target, log_density
 from engine.inference.tilted import COORDINATE, TiltedTarget, laddered, z_names
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class RefitEstimate:
     client: BridgedMarginal
     reference: BridgedMarginal
     reasons: tuple[str, ...]
-    client_draws: Array
+    client_draws: Floats
 
     @property
     def admissible(self) -> bool:
@@ -47,7 +45,7 @@ class RefitEstimate:
 
 def refit_bridge(
     target: TiltedTarget,
-    y: Array,
+    y: Floats,
     support: Support,
     seed: Seed,
     settings: BatchedHmc | None = None,
@@ -87,11 +85,11 @@ def refit_bridge(
     )
 
 
-def _log_density(target: Target, y: Array, z: Array) -> Array:
+def _log_density(target: Target, y: Floats, z: Floats) -> Floats:
     """Log posterior density [N] of y [T] at z [N, D]."""
     return np.asarray(_compiled(target, jnp.asarray(y), jnp.asarray(z)))
 
 
 @jax.jit
-def _compiled(target: Target, y: JaxArray, z: JaxArray) -> JaxArray:
+def _compiled(target: Target, y: Array, z: Array) -> Array:
     return log_density(target, z.T, jnp.broadcast_to(y[:, None], (y.size, z.shape[0])))

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from engine.arrays import Floats
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.divergence import information_gain
 from engine.conflict.overlay import Overlay
@@ -17,8 +17,6 @@ from engine.errors import InvalidInput
 from engine.inference.backend import Backend
 from engine.inference.fit import Purpose, Seed
 from engine.models.protocol import Model
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from engine.arrays import Floats
 from engine.conflict.curve import jackknife_error
 from engine.conflict.divergence import Estimate
 from engine.conflict.overlay import Overlay
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def power_scaling(overlay: Overlay) -> PowerScaling | None:
     if not all(np.all(np.isfinite(values)) for values in (sd, by_prior, by_likelihood)):
         return None
 
-    def in_sd(moved: Array) -> Estimate:
+    def in_sd(moved: Floats) -> Estimate:
         return Estimate(float(moved[0] / sd[0]), float(jackknife_error(moved[2:] / sd[2:])))
 
     return PowerScaling(in_sd(by_prior), in_sd(by_likelihood), float(by_prior[0]), spread / (2.0 * float(sd[0])))

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
+from engine.arrays import Floats
 from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput
-
-Array = NDArray[np.float64]
 
 _DRAWS = 1 << 15
 _SEED = 20
@@ -29,10 +28,10 @@ class CoherentShares:
         incoherence_z: |sum of the stated means - 1| in standard deviations of the sum.
     """
 
-    means: Array
-    moved: Array
-    mean: Array
-    cov: Array
+    means: Floats
+    moved: Floats
+    mean: Floats
+    cov: Floats
     incoherence_z: float
 
 
@@ -69,14 +68,14 @@ class DirichletShares:
             alpha = (*alpha[:-1], alpha[-1] + self.alpha[at])
         return DirichletShares(places, alpha) if places and len(alpha) > 1 else None
 
-    def log_ratio_moments(self) -> tuple[Array, Array]:
+    def log_ratio_moments(self) -> tuple[Floats, Floats]:
         """Mean and covariance of the log-ratios to the last part: digamma and trigamma differences (Aitchison 1986)."""
         alpha = np.asarray(self.alpha)
         mean = special.digamma(alpha[:-1]) - special.digamma(alpha[-1])
         own, last = special.polygamma(1, alpha[:-1]), special.polygamma(1, alpha[-1])
         return mean, np.diag(own) + last
 
-    def log_ratios(self, values: ArrayLike) -> Array:
+    def log_ratios(self, values: ArrayLike) -> Floats:
         """The same log-ratios of draws [k, n] of all beliefs; NaN in draws that leave no rest."""
         shares = np.asarray(values, dtype=np.float64)[list(self.places)]
         if self.has_rest:
@@ -84,7 +83,7 @@ class DirichletShares:
             shares = np.vstack([shares, np.where(rest > 0.0, rest, np.nan)])
         return log_ratios(shares)
 
-    def logit_correlation(self) -> Array:
+    def logit_correlation(self) -> Floats:
         """Correlation of the logits of the shares, by draws: the covariances have no closed form."""
         if len(self.alpha) == 2:
             return np.atleast_2d([[1.0, -1.0], [-1.0, 1.0]])[: len(self.places), : len(self.places)]
@@ -97,13 +96,13 @@ class DirichletShares:
         return np.atleast_2d(np.corrcoef(logits))
 
 
-def log_ratios(shares: ArrayLike) -> Array:
+def log_ratios(shares: ArrayLike) -> Floats:
     """Logarithms [k - 1, n] of the first k - 1 of positive shares [k, n] to the last (additive log-ratios)."""
     values = np.log(np.asarray(shares, dtype=np.float64))
     return np.asarray(values[:-1] - values[-1:])
 
 
-def correlated_log_ratios(mean: ArrayLike, cov: ArrayLike) -> tuple[Array, Array]:
+def correlated_log_ratios(mean: ArrayLike, cov: ArrayLike) -> tuple[Floats, Floats]:
     """Mean and covariance of the log-ratios to the last share when the logits are N(mean [k], cov [k, k]), by draws.
 
     Of shares whose correlation is known: what they know of their sum is in it.

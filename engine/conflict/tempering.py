@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 from scipy.interpolate import PchipInterpolator
 
+from engine.arrays import Floats
 from engine.conflict.bridge_sampling import bridge
 from engine.conflict.curve import jackknife_error, jackknife_groups
 from engine.conflict.importance import pareto_khat
@@ -19,8 +19,6 @@ from engine.errors import InvalidInput
 from engine.inference.batch import BatchedHmc, fit_batch
 from engine.inference.fit import FitDiagnostics, Seed
 from engine.inference.tilted import COORDINATE, LOG_RATIO, TiltedTarget, laddered
-
-Array = NDArray[np.float64]
 
 CHUNK = 8
 """Rungs that run together. A part of a chunk costs as much as all of it, so that ladders fill whole chunks."""
@@ -54,10 +52,10 @@ class TemperedBridge:
     log_marginal: float
     mcse: float
     khat: float
-    ladder: Array
+    ladder: Floats
     reasons: tuple[str, ...]
-    client_draws: Array
-    reference_draws: Array
+    client_draws: Floats
+    reference_draws: Floats
 
     @property
     def admissible(self) -> bool:
@@ -75,7 +73,7 @@ def ladder_settings(settings: BatchedHmc | None = None) -> BatchedHmc:
     return replace(single, schedules=tuple(replace(s, chunk=CHUNK) for s in single.schedules), last=None)
 
 
-def ladder(overlay: Overlay) -> Array:
+def ladder(overlay: Overlay) -> Floats:
     """Powers 0 = l_0 < … < l_K = 1 from the evidence curve alone, by quadrature over psi.
 
     The laws are p_l ∝ p_ref(psi | y) exp(l r), r = log p_client / p_ref. A step is the longest whose weights
@@ -103,7 +101,7 @@ def ladder(overlay: Overlay) -> Array:
 class _Tempered:
     """The laws p_l on a uniform grid: log mass at l = 0, up to a constant, and log ratio r, both [m]."""
 
-    def __init__(self, log_mass: Array, ratio: Array) -> None:
+    def __init__(self, log_mass: Floats, ratio: Floats) -> None:
         self.log_mass, self.ratio = log_mass, ratio
 
     def roughness(self, at: float, to: float) -> float:
@@ -121,7 +119,7 @@ class _Tempered:
         return max(self.roughness(at, to), self.roughness(to, at)) <= limit
 
 
-def _climb(laws: _Tempered, limit: float, most: int) -> Array | None:
+def _climb(laws: _Tempered, limit: float, most: int) -> Floats | None:
     """The powers of the longest steps within the limit; None where they are more than `most`."""
     powers = [0.0]
     while powers[-1] < 1.0 and len(powers) <= most:
@@ -140,9 +138,9 @@ def _climb(laws: _Tempered, limit: float, most: int) -> Array | None:
 
 def tempered_bridge(
     target: TiltedTarget,
-    y: Array,
+    y: Floats,
     support: Support,
-    powers: Array,
+    powers: Floats,
     seed: Seed,
     settings: BatchedHmc | None = None,
 ) -> TemperedBridge:
@@ -178,7 +176,7 @@ def tempered_bridge(
     )
 
 
-def _unconverged(found: FitDiagnostics, powers: Array) -> list[str]:
+def _unconverged(found: FitDiagnostics, powers: Floats) -> list[str]:
     return [
         f"the fit at lambda {powers[rung]:.3g} did not converge: R-hat {found.r_hat[rung]:.3f}, "
         f"ESS {min(found.ess_bulk[rung], found.ess_tail[rung]):.0f}, {found.divergences[rung]} divergences"
@@ -186,7 +184,7 @@ def _unconverged(found: FitDiagnostics, powers: Array) -> list[str]:
     ]
 
 
-def bridged(ratios: Array, powers: Array) -> tuple[float, float, bool]:
+def bridged(ratios: Floats, powers: Floats) -> tuple[float, float, bool]:
     """log Z(1)/Z(0), its standard error and whether every step settled, from r [K + 1, chains, n] at the powers.
 
     A step's figure is log mean of its numerators (of the lower rung) - log mean of its denominators (of the upper);
@@ -195,7 +193,7 @@ def bridged(ratios: Array, powers: Array) -> tuple[float, float, bool]:
     """
     total, settled = 0.0, True
     # What a rung's groups of draws do to the total: log means [G] without each group, added over its two steps.
-    effects: list[list[Array]] = [[] for _ in powers]
+    effects: list[list[Floats]] = [[] for _ in powers]
     for k, step in enumerate(np.diff(powers)):
         found = bridge((step * ratios[k + 1]).ravel(), (step * ratios[k]).ravel())
         total += found.log_ratio
@@ -206,7 +204,7 @@ def bridged(ratios: Array, powers: Array) -> tuple[float, float, bool]:
     return total, math.hypot(*errors), settled
 
 
-def _left_out(logs: Array) -> Array:
+def _left_out(logs: Floats) -> Floats:
     """log mean of exp(logs) [chains, n] without each jackknife group [G]."""
     peak = float(logs.max())
     groups = jackknife_groups(np.exp(logs - peak))

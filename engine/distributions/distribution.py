@@ -11,15 +11,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special, stats
 from scipy.interpolate import CubicSpline
 
+from engine.arrays import Flags, Floats
 from engine.distributions.mesh import mesh
 from engine.errors import InvalidInput
 
 Size = int | tuple[int, ...]
-Array = NDArray[np.float64]
 
 _LARGEST_LOG = math.log(np.finfo(np.float64).max)
 _FARTHEST = 700.0
@@ -30,7 +30,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 _LAGUERRE_NODES, _LAGUERRE_WEIGHTS = np.polynomial.laguerre.laggauss(48)
 
 
-def _array(x: ArrayLike) -> Array:
+def _array(x: ArrayLike) -> Floats:
     return np.asarray(x, dtype=np.float64)
 
 
@@ -64,7 +64,7 @@ class Support:
             return Link.IDENTITY
         return Link.LOG if self.upper == math.inf else Link.LOGIT
 
-    def contains(self, x: ArrayLike) -> NDArray[np.bool_]:
+    def contains(self, x: ArrayLike) -> Flags:
         """Whether each x lies strictly inside."""
         x = _array(x)
         return (x > self.lower) & (x < self.upper)
@@ -73,7 +73,7 @@ class Support:
         """Whether another support lies in this one."""
         return self.lower <= other.lower and other.upper <= self.upper
 
-    def to_unconstrained(self, x: ArrayLike) -> Array:
+    def to_unconstrained(self, x: ArrayLike) -> Floats:
         """u(x) = x, log(x - lower) or logit((x - lower)/(upper - lower)); the ends go to minus and plus infinity."""
         x = _array(x)
         match self.link:
@@ -85,7 +85,7 @@ class Support:
             case Link.LOGIT:
                 return _array(special.logit((x - self.lower) / (self.upper - self.lower)))
 
-    def from_unconstrained(self, u: ArrayLike) -> Array:
+    def from_unconstrained(self, u: ArrayLike) -> Floats:
         """x(u), the inverse of `to_unconstrained`."""
         u = _array(u)
         match self.link:
@@ -97,7 +97,7 @@ class Support:
             case Link.LOGIT:
                 return _array(self.lower + (self.upper - self.lower) * special.expit(u))
 
-    def log_jacobian(self, u: ArrayLike) -> Array:
+    def log_jacobian(self, u: ArrayLike) -> Floats:
         """log |dx/du| at u."""
         u = _array(u)
         match self.link:
@@ -135,30 +135,30 @@ class Distribution(ABC):
         """The open interval that carries the mass."""
 
     @abstractmethod
-    def logpdf(self, x: ArrayLike) -> Array:
+    def logpdf(self, x: ArrayLike) -> Floats:
         """Log density in x; minus infinity outside the support."""
 
     @abstractmethod
-    def cdf(self, x: ArrayLike) -> Array:
+    def cdf(self, x: ArrayLike) -> Floats:
         """P(X <= x)."""
 
     @abstractmethod
-    def sf(self, x: ArrayLike) -> Array:
+    def sf(self, x: ArrayLike) -> Floats:
         """P(X > x), accurate in the upper tail."""
 
     @abstractmethod
-    def ppf(self, q: ArrayLike) -> Array:
+    def ppf(self, q: ArrayLike) -> Floats:
         """The quantile function."""
 
     @abstractmethod
-    def isf(self, q: ArrayLike) -> Array:
+    def isf(self, q: ArrayLike) -> Floats:
         """The x with P(X > x) = q, accurate in the upper tail."""
 
     @abstractmethod
     def scaled(self, factor: float) -> Distribution:
         """The law of factor * X, factor > 0."""
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Array:
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:
         """Independent draws of the given shape, by inversion unless the family has something faster."""
         return self.ppf(rng.random(size))
 
@@ -169,7 +169,7 @@ class Distribution(ABC):
         tail = 0.5 * (1.0 - level)
         return float(self.ppf(tail)), float(self.isf(tail))
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Array:
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:
         """Log density of the unconstrained coordinate u: logpdf(x(u)) + log |dx/du|."""
         return self.logpdf(self.support.from_unconstrained(u)) + self.support.log_jacobian(u)
 
@@ -230,23 +230,23 @@ class Normal(Distribution):
     def support(self) -> Support:  # noqa: D102
         return REAL_LINE
 
-    def logpdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         z = (_array(x) - self.mean) / self.sd
         return -0.5 * z * z - (_HALF_LOG_2PI + math.log(self.sd))
 
-    def cdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.ndtr((_array(x) - self.mean) / self.sd))
 
-    def sf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.ndtr((self.mean - _array(x)) / self.sd))
 
-    def ppf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(self.mean + self.sd * special.ndtri(_array(q)))
 
-    def isf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(self.mean - self.sd * special.ndtri(_array(q)))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Array:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
         return rng.normal(self.mean, self.sd, size)
 
     def scaled(self, factor: float) -> Normal:  # noqa: D102
@@ -294,28 +294,28 @@ class LogNormal(Distribution):
             half = 0.5 * math.log(math.expm1(variance))
         return _exp(self.log_mean + 0.5 * variance + half)
 
-    def logpdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         x = _array(x)
         inside = x > 0.0
         u = np.log(np.where(inside, x, 1.0))
         return np.where(inside, self._log.logpdf(u) - u, -np.inf)
 
-    def cdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return self._log.cdf(POSITIVE.to_unconstrained(np.maximum(_array(x), 0.0)))
 
-    def sf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return self._log.sf(POSITIVE.to_unconstrained(np.maximum(_array(x), 0.0)))
 
-    def ppf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return POSITIVE.from_unconstrained(self._log.ppf(q))
 
-    def isf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return POSITIVE.from_unconstrained(self._log.isf(q))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Array:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
         return rng.lognormal(self.log_mean, self.log_sd, size)
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Array:  # noqa: D102
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
         return self._log.logpdf(u)
 
     def scaled(self, factor: float) -> LogNormal:  # noqa: D102
@@ -354,7 +354,7 @@ class Beta(Distribution):
         total = self.alpha + self.beta
         return math.sqrt(self.alpha * self.beta / (total + 1.0)) / total
 
-    def logpdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         x = _array(x)
         inside = (x > 0.0) & (x < 1.0)
         y = np.where(inside, x, 0.5)
@@ -363,22 +363,22 @@ class Beta(Distribution):
         )
         return np.where(inside, value, -np.inf)
 
-    def cdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.betainc(self.alpha, self.beta, np.clip(_array(x), 0.0, 1.0)))
 
-    def sf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.betaincc(self.alpha, self.beta, np.clip(_array(x), 0.0, 1.0)))
 
-    def ppf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.betaincinv(self.alpha, self.beta, _array(q)))
 
-    def isf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.betainccinv(self.alpha, self.beta, _array(q)))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Array:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
         return rng.beta(self.alpha, self.beta, size)
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Array:  # noqa: D102
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
         u = _array(u)
         constant = special.betaln(self.alpha, self.beta)
         return _array(self.alpha * special.log_expit(u) + self.beta * special.log_expit(-u) - constant)
@@ -412,7 +412,7 @@ class TruncatedNormal(Distribution):
     def _log_mass(self) -> float:
         return float(self._log_mass_between(self.lower, self.upper))
 
-    def _log_mass_between(self, lower: ArrayLike, upper: ArrayLike) -> Array:
+    def _log_mass_between(self, lower: ArrayLike, upper: ArrayLike) -> Floats:
         """Log probability of (lower, upper) before truncation, from the tail in which it has its digits."""
         a, b = (_array(lower) - self.location) / self.scale, (_array(upper) - self.location) / self.scale
         right = a > 0.0
@@ -435,27 +435,27 @@ class TruncatedNormal(Distribution):
     def sd(self) -> float:  # noqa: D102
         return float(self._law.std())
 
-    def logpdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         x = _array(x)
         z = (x - self.location) / self.scale
         value = -0.5 * z * z - (_HALF_LOG_2PI + math.log(self.scale) + self._log_mass)
         return np.where(self.support.contains(x), value, -np.inf)
 
-    def cdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         x = np.clip(_array(x), self.lower, self.upper)
         return _array(np.exp(np.minimum(self._log_mass_between(self.lower, x) - self._log_mass, 0.0)))
 
-    def sf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
         x = np.clip(_array(x), self.lower, self.upper)
         return _array(np.exp(np.minimum(self._log_mass_between(x, self.upper) - self._log_mass, 0.0)))
 
-    def ppf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(self._law.ppf(_array(q)))
 
-    def isf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(self._law.isf(_array(q)))
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Array:  # noqa: D102
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
         # x(u) may round to an end of the support; the density there is still the limit from inside.
         with np.errstate(over="ignore"):
             z = (self.support.from_unconstrained(u) - self.location) / self.scale
@@ -493,26 +493,26 @@ class HalfNormal(Distribution):
     def sd(self) -> float:  # noqa: D102
         return self.scale * math.sqrt(1.0 - 2.0 / math.pi)
 
-    def logpdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         x = _array(x)
         return np.where(x > 0.0, math.log(2.0) + Normal(0.0, self.scale).logpdf(x), -np.inf)
 
-    def cdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.erf(np.maximum(_array(x), 0.0) / (self.scale * math.sqrt(2.0))))
 
-    def sf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.erfc(np.maximum(_array(x), 0.0) / (self.scale * math.sqrt(2.0))))
 
-    def ppf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(self.scale * math.sqrt(2.0) * special.erfinv(_array(q)))
 
-    def isf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(self.scale * math.sqrt(2.0) * special.erfcinv(_array(q)))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Array:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
         return np.abs(rng.normal(0.0, self.scale, size))
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Array:  # noqa: D102
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
         u = _array(u)
         with np.errstate(over="ignore"):
             return math.log(2.0) + Normal(0.0, self.scale).logpdf(np.exp(u)) + u
@@ -543,28 +543,28 @@ class Gamma(Distribution):
     def sd(self) -> float:  # noqa: D102
         return math.sqrt(self.shape) / self.rate
 
-    def logpdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         x = _array(x)
         inside = x > 0.0
         u = np.log(np.where(inside, x, 1.0))
         return np.where(inside, self.unconstrained_logpdf(u) - u, -np.inf)
 
-    def cdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.gammainc(self.shape, self.rate * np.maximum(_array(x), 0.0)))
 
-    def sf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.gammaincc(self.shape, self.rate * np.maximum(_array(x), 0.0)))
 
-    def ppf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.gammaincinv(self.shape, _array(q)) / self.rate)
 
-    def isf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.gammainccinv(self.shape, _array(q)) / self.rate)
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Array:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
         return rng.gamma(self.shape, 1.0 / self.rate, size)
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Array:  # noqa: D102
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
         v = _array(u) + math.log(self.rate)
         with np.errstate(over="ignore"):
             return _array(self.shape * v - np.exp(v) - special.gammaln(self.shape))
@@ -598,25 +598,25 @@ class StudentT(Distribution):
     def sd(self) -> float:  # noqa: D102
         return self.scale * math.sqrt(self.df / (self.df - 2.0))
 
-    def logpdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         z = (_array(x) - self.location) / self.scale
         half = 0.5 * self.df
         constant = special.gammaln(half + 0.5) - special.gammaln(half) - 0.5 * math.log(self.df * math.pi)
         return _array(constant - math.log(self.scale) - (half + 0.5) * np.log1p(z * z / self.df))
 
-    def cdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.stdtr(self.df, (_array(x) - self.location) / self.scale))
 
-    def sf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return _array(special.stdtr(self.df, (self.location - _array(x)) / self.scale))
 
-    def ppf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(self.location + self.scale * special.stdtrit(self.df, _array(q)))
 
-    def isf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(self.location - self.scale * special.stdtrit(self.df, _array(q)))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Array:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
         return _array(self.location + self.scale * rng.standard_t(self.df, size))
 
     def scaled(self, factor: float) -> StudentT:  # noqa: D102
@@ -657,25 +657,25 @@ class Uniform(Distribution):
     def sd(self) -> float:  # noqa: D102
         return (self.upper - self.lower) / math.sqrt(12.0)
 
-    def logpdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return np.where(self.support.contains(x), -math.log(self.upper - self.lower), -np.inf)
 
-    def cdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return np.clip((_array(x) - self.lower) / (self.upper - self.lower), 0.0, 1.0)
 
-    def sf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return np.clip((self.upper - _array(x)) / (self.upper - self.lower), 0.0, 1.0)
 
-    def ppf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(self.lower + (self.upper - self.lower) * _array(q))
 
-    def isf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
         return _array(self.upper - (self.upper - self.lower) * _array(q))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Array:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
         return rng.uniform(self.lower, self.upper, size)
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Array:  # noqa: D102
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
         return self.support.log_jacobian(u) - math.log(self.upper - self.lower)
 
     def scaled(self, factor: float) -> Uniform:  # noqa: D102
@@ -726,35 +726,35 @@ class Mixture(Distribution):
         parts = zip(self.weights, self.components, strict=True)
         return math.sqrt(math.fsum(w * (c.sd**2 + (c.mean - mean) ** 2) for w, c in parts))
 
-    def _log_mix(self, values: list[Array]) -> Array:
+    def _log_mix(self, values: list[Floats]) -> Floats:
         logs = np.stack(values, axis=-1)
         return _array(special.logsumexp(logs + np.log(self.weights), axis=-1))
 
-    def _mix(self, values: list[Array]) -> Array:
+    def _mix(self, values: list[Floats]) -> Floats:
         return _array(np.stack(values, axis=-1) @ np.asarray(self.weights))
 
-    def logpdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return self._log_mix([c.logpdf(x) for c in self.components])
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Array:  # noqa: D102
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
         return self._log_mix([_logpdf_on(self.support, c, _array(u)) for c in self.components])
 
-    def cdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return self._mix([c.cdf(x) for c in self.components])
 
-    def sf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
         return self._mix([c.sf(x) for c in self.components])
 
-    def ppf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
         q = _array(q)
         return self._bisect(np.stack([c.ppf(q) for c in self.components]), lambda x: self.cdf(x) < q)
 
-    def isf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
         q = _array(q)
         return self._bisect(np.stack([c.isf(q) for c in self.components]), lambda x: self.sf(x) > q)
 
     @staticmethod
-    def _bisect(corners: Array, is_below: Callable[[Array], NDArray[np.bool_]]) -> Array:
+    def _bisect(corners: Floats, is_below: Callable[[Floats], Flags]) -> Floats:
         # The mixture's quantile lies between the smallest and the largest quantile of its components.
         low, high = corners.min(axis=0), corners.max(axis=0)
         settled = low >= high
@@ -767,7 +767,7 @@ class Mixture(Distribution):
         with np.errstate(invalid="ignore"):
             return _array(np.where(settled, low, 0.5 * (low + high)))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Array:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
         which = rng.choice(len(self.weights), size=size, p=np.asarray(self.weights) / math.fsum(self.weights))
         draws = np.stack([c.sample(rng, size) for c in self.components])
         return _array(np.take_along_axis(draws, np.asarray(which)[None], axis=0)[0])
@@ -798,7 +798,7 @@ class Mixture(Distribution):
         return mean, math.sqrt(float(np.dot(self.weights, sds**2 + (means - mean) ** 2)))
 
 
-def _logpdf_on(support: Support, law: Distribution, u: Array) -> Array:
+def _logpdf_on(support: Support, law: Distribution, u: Floats) -> Floats:
     """Log density of a law that lives in a support, of that support's unconstrained coordinate."""
     if law.support == support:
         return law.unconstrained_logpdf(u)
@@ -828,7 +828,7 @@ def parts_of(law: Distribution) -> list[Distribution]:
     return [law]
 
 
-def quantile_breaks(law: Distribution) -> Array:
+def quantile_breaks(law: Distribution) -> Floats:
     """Quantiles of the law at normal scores -7 … 7 (281 of them), in x; of every component of a mixture.
 
     Increasing, and dense where the law has its mass.
@@ -839,7 +839,7 @@ def quantile_breaks(law: Distribution) -> Array:
     return np.unique(np.concatenate(quantiles)) if len(parts) > 1 else np.concatenate(quantiles)
 
 
-def unconstrained_breaks(law: Distribution, support: Support) -> Array:
+def unconstrained_breaks(law: Distribution, support: Support) -> Floats:
     """`quantile_breaks` of the law inside a support, on the support's unconstrained scale; increasing and finite."""
     x = quantile_breaks(law)
     u = support.to_unconstrained(np.clip(x, support.lower, support.upper))
@@ -902,17 +902,17 @@ class Gridded(Distribution):
     def _peak(self) -> float:
         return max(self.log_density)
 
-    def _density(self, u: Array) -> Array:
+    def _density(self, u: Floats) -> Floats:
         return _array(np.exp(self._spline(u) - self._peak))
 
-    def _partial(self, start: Array, stop: Array) -> Array:
+    def _partial(self, start: Floats, stop: Floats) -> Floats:
         """Integral of the density from start to stop, both in one grid cell, by 5-point Gauss–Legendre."""
         half = 0.5 * (stop - start)
         nodes = start[..., None] + half[..., None] * (1.0 + _NODES)
         return half * (self._density(nodes) @ _WEIGHTS)
 
     @cached_property
-    def _pieces(self) -> Array:
+    def _pieces(self) -> Floats:
         grid = _array(self.grid)
         return self._partial(grid[:-1], grid[1:])
 
@@ -938,12 +938,12 @@ class Gridded(Distribution):
         return math.exp(self._log_total - self._peak)
 
     @cached_property
-    def _below(self) -> Array:
+    def _below(self) -> Floats:
         """Mass below each grid point, relative to the total."""
         return _array(np.concatenate([[0.0], np.cumsum(self._pieces)]) + self._tails[1]) / self._total
 
     @cached_property
-    def _above(self) -> Array:
+    def _above(self) -> Floats:
         """Mass above each grid point, relative to the total."""
         return _array(np.concatenate([np.cumsum(self._pieces[::-1])[::-1], [0.0]]) + self._tails[3]) / self._total
 
@@ -952,7 +952,7 @@ class Gridded(Distribution):
         return Support(self.lower, self.upper)
 
     @cached_property
-    def _quadrature(self) -> tuple[Array, Array]:
+    def _quadrature(self) -> tuple[Floats, Floats]:
         """Nodes u and their probabilities: 5-point Gauss–Legendre per cell, Gauss–Laguerre in the two tails."""
         grid = _array(self.grid)
         half = 0.5 * np.diff(grid)
@@ -990,7 +990,7 @@ class Gridded(Distribution):
     def sd(self) -> float:  # noqa: D102
         return self._moments[1]
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Array:  # noqa: D102
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
         u = _array(u)
         first, last = self.grid[0], self.grid[-1]
         down, _, up, _ = self._tails
@@ -1000,17 +1000,17 @@ class Gridded(Distribution):
             value = np.where(u > last, value - (up * (u - last) if up > 0.0 else np.inf), value)
         return _array(value)
 
-    def logpdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         x = _array(x)
         inside = self.support.contains(x)
         middle = float(self.support.from_unconstrained(self.grid[0]))
         u = self.support.to_unconstrained(np.where(inside, x, middle))
         return np.where(inside, self.unconstrained_logpdf(u) - self.support.log_jacobian(u), -np.inf)
 
-    def _coordinate(self, x: ArrayLike) -> Array:
+    def _coordinate(self, x: ArrayLike) -> Floats:
         return self.support.to_unconstrained(np.clip(_array(x), self.lower, self.upper))
 
-    def cdf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
         u = self._coordinate(x)
         grid = _array(self.grid)
         down, left, up, right = self._tails
@@ -1021,7 +1021,7 @@ class Gridded(Distribution):
         above = 1.0 - np.exp(np.minimum(-up * (u - grid[-1]), 0.0)) * right / self._total
         return _array(np.where(u < grid[0], below, np.where(u > grid[-1], above, value)))
 
-    def sf(self, x: ArrayLike) -> Array:  # noqa: D102
+    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
         u = self._coordinate(x)
         grid = _array(self.grid)
         down, left, up, right = self._tails
@@ -1032,7 +1032,7 @@ class Gridded(Distribution):
         above = np.exp(np.minimum(-up * (u - grid[-1]), 0.0)) * right / self._total
         return _array(np.where(u < grid[0], below, np.where(u > grid[-1], above, value)))
 
-    def ppf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
         q = _array(q)
         grid = _array(self.grid)
         down, left, _, _ = self._tails
@@ -1050,12 +1050,12 @@ class Gridded(Distribution):
         u = np.where(beyond, self._upper_tail(1.0 - q), u) if np.any(beyond) else u
         return self.support.from_unconstrained(u)
 
-    def _upper_tail(self, q: Array) -> Array:
+    def _upper_tail(self, q: Floats) -> Floats:
         _, _, up, right = self._tails
         with np.errstate(divide="ignore"):
             return _array(self.grid[-1] - np.log(np.maximum(q, 0.0) * self._total / right) / up)
 
-    def isf(self, q: ArrayLike) -> Array:  # noqa: D102
+    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
         q = _array(q)
         grid = _array(self.grid)
         cell = np.clip(grid.size - 1 - np.searchsorted(self._above[::-1], q, side="right"), 0, grid.size - 2)

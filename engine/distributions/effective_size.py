@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from engine.arrays import Floats
 from engine.distributions.distribution import Distribution, Mixture, Support
-
-Array = NDArray[np.float64]
 
 _STEP = 1e-4
 
 
-def elir(law: Distribution, unit_variance: Callable[[Array], Array], *, unconstrained: bool = False) -> float:
+def elir(law: Distribution, unit_variance: Callable[[Floats], Floats], *, unconstrained: bool = False) -> float:
     """Expected local-information ratio E[-(log p)'' v] of a prior p (Neuenschwander et al. 2020; conflict.md §12).
 
     `unit_variance` is v, the inverse Fisher information of one observation, as a function of the coordinate: x, or u
@@ -35,7 +33,7 @@ def elir(law: Distribution, unit_variance: Callable[[Array], Array], *, unconstr
     return float(mass[fine] @ (slope[fine] ** 2 * unit_variance(at[fine]) + slope[fine] * change[fine]))
 
 
-def by_moments(law: Distribution, unit_variance: Callable[[Array], Array], *, unconstrained: bool = False) -> float:
+def by_moments(law: Distribution, unit_variance: Callable[[Floats], Floats], *, unconstrained: bool = False) -> float:
     """E[v] over the variance of the prior: what a conjugate prior of the same moments is worth.
 
     Of a Beta prior of a rate, with v = x (1 - x), the sum of its parameters. Coarser than ELIR for mixtures, whose
@@ -45,7 +43,7 @@ def by_moments(law: Distribution, unit_variance: Callable[[Array], Array], *, un
     return float(mass @ unit_variance(at)) / float(mass @ (at - float(mass @ at)) ** 2)
 
 
-def _nodes(law: Distribution, support: Support | None) -> tuple[Array, Array, Array]:
+def _nodes(law: Distribution, support: Support | None) -> tuple[Floats, Floats, Floats]:
     """Coordinates of the law, their probabilities, and the law's own scale at each, without those no float can hold.
 
     In x, or on the unconstrained scale of a support that holds the law.

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, special
 
+from engine.arrays import Floats
 from engine.distributions.distribution import (
     POSITIVE,
     REAL_LINE,
@@ -30,8 +30,6 @@ from engine.distributions.distribution import (
     Uniform,
 )
 from engine.errors import InvalidInput
-
-Array = NDArray[np.float64]
 
 _LIMIT = 30.0  # of a parameter's logarithm: beyond e^30 a law is a point or has no shape
 _REACH = 60.0  # spreads that a location may lie from the centre of a statement
@@ -115,11 +113,11 @@ class Rules(ABC):
     supports: ClassVar[tuple[Support, ...]]
 
     @abstractmethod
-    def make(self, theta: Array, anchor: Anchor) -> Distribution:
+    def make(self, theta: Floats, anchor: Anchor) -> Distribution:
         """The law with these parameters; they are clipped to where a law exists."""
 
     @abstractmethod
-    def rough(self, anchor: Anchor) -> Array:
+    def rough(self, anchor: Anchor) -> Floats:
         """Parameters of a law near the anchor, to start a search from."""
 
     @abstractmethod
@@ -142,10 +140,10 @@ class Rules(ABC):
 class _Normal(Rules):
     supports = (REAL_LINE,)
 
-    def make(self, theta: Array, anchor: Anchor) -> Distribution:
+    def make(self, theta: Floats, anchor: Anchor) -> Distribution:
         return Normal(anchor.centre + anchor.spread * float(theta[0]), anchor.spread * _ratio(theta[1]))
 
-    def rough(self, anchor: Anchor) -> Array:
+    def rough(self, anchor: Anchor) -> Floats:
         return np.zeros(2)
 
     def from_moments(self, mean: float, sd: float, support: Support) -> Distribution:
@@ -159,7 +157,7 @@ class _Normal(Rules):
 
 
 class _StudentT(_Normal):
-    def make(self, theta: Array, anchor: Anchor) -> Distribution:
+    def make(self, theta: Floats, anchor: Anchor) -> Distribution:
         location = anchor.centre + anchor.spread * float(theta[0])
         return StudentT(STUDENT_DF, location, anchor.spread * _ratio(theta[1]))
 
@@ -176,20 +174,20 @@ class _StudentT(_Normal):
 class _TruncatedNormal(Rules):
     supports = (POSITIVE, UNIT_INTERVAL)
 
-    def make(self, theta: Array, anchor: Anchor) -> Distribution:
+    def make(self, theta: Floats, anchor: Anchor) -> Distribution:
         location = anchor.centre + anchor.spread * float(np.clip(theta[0], -_REACH, _REACH))
         # Never so narrow that the support is out of its reach.
         outside = max(anchor.support.lower - location, location - anchor.support.upper, 0.0)
         scale = max(anchor.spread * _ratio(theta[1]), outside / _OUTSIDE)
         return TruncatedNormal(location, scale, anchor.support.lower, anchor.support.upper)
 
-    def rough(self, anchor: Anchor) -> Array:
+    def rough(self, anchor: Anchor) -> Floats:
         return np.zeros(2)
 
     def from_moments(self, mean: float, sd: float, support: Support) -> Distribution:
         anchor = Anchor(support, mean, sd)
 
-        def misfit(theta: Array) -> list[float]:
+        def misfit(theta: Floats) -> list[float]:
             law = self.make(theta, anchor)
             return [(law.mean - mean) / sd, law.sd / sd - 1.0]
 
@@ -219,10 +217,10 @@ class _HalfNormal(Rules):
     free = 1
     supports = (POSITIVE,)
 
-    def make(self, theta: Array, anchor: Anchor) -> Distribution:
+    def make(self, theta: Floats, anchor: Anchor) -> Distribution:
         return HalfNormal(anchor.centre * _ratio(theta[0]))
 
-    def rough(self, anchor: Anchor) -> Array:
+    def rough(self, anchor: Anchor) -> Floats:
         return np.array([-math.log(special.ndtri(0.75))])
 
     def from_moments(self, mean: float, sd: float, support: Support) -> Distribution:
@@ -245,11 +243,11 @@ class _HalfNormal(Rules):
 class _LogNormal(Rules):
     supports = (POSITIVE,)
 
-    def make(self, theta: Array, anchor: Anchor) -> Distribution:
+    def make(self, theta: Floats, anchor: Anchor) -> Distribution:
         unit = anchor.spread / anchor.centre
         return LogNormal(math.log(anchor.centre) + unit * float(theta[0]), unit * _ratio(theta[1]))
 
-    def rough(self, anchor: Anchor) -> Array:
+    def rough(self, anchor: Anchor) -> Floats:
         return np.zeros(2)
 
     def from_moments(self, mean: float, sd: float, support: Support) -> Distribution:
@@ -268,12 +266,12 @@ class _LogNormal(Rules):
 class _Gamma(Rules):
     supports = (POSITIVE,)
 
-    def make(self, theta: Array, anchor: Anchor) -> Distribution:
+    def make(self, theta: Floats, anchor: Anchor) -> Distribution:
         unit = anchor.spread / anchor.centre
         mean, shape = anchor.centre * _ratio(unit * theta[0]), _ratio(theta[1]) / unit**2
         return Gamma(shape, shape / mean)
 
-    def rough(self, anchor: Anchor) -> Array:
+    def rough(self, anchor: Anchor) -> Floats:
         return np.zeros(2)
 
     def from_moments(self, mean: float, sd: float, support: Support) -> Distribution:
@@ -295,14 +293,14 @@ class _Gamma(Rules):
 class _Beta(Rules):
     supports = (UNIT_INTERVAL,)
 
-    def make(self, theta: Array, anchor: Anchor) -> Distribution:
+    def make(self, theta: Floats, anchor: Anchor) -> Distribution:
         # Of mean m and total t the logit has a variance of nearly 1 / (m (1 - m) t).
         product = anchor.centre * (1.0 - anchor.centre)
         odds = anchor.centre / (1.0 - anchor.centre) * _ratio(anchor.spread / product * theta[0])
         total = product / anchor.spread**2 * _ratio(theta[1])
         return Beta(total * odds / (1.0 + odds), total / (1.0 + odds))
 
-    def rough(self, anchor: Anchor) -> Array:
+    def rough(self, anchor: Anchor) -> Floats:
         return np.zeros(2)
 
     def from_moments(self, mean: float, sd: float, support: Support) -> Distribution:
@@ -336,14 +334,14 @@ class _Beta(Rules):
 class _Uniform(Rules):
     supports = (REAL_LINE, POSITIVE, UNIT_INTERVAL)
 
-    def make(self, theta: Array, anchor: Anchor) -> Distribution:
+    def make(self, theta: Floats, anchor: Anchor) -> Distribution:
         centre, half = anchor.centre + anchor.spread * float(theta[0]), anchor.spread * _ratio(theta[1])
         inside = np.clip([centre - half, centre + half], anchor.support.lower, anchor.support.upper)
         if not inside[0] < inside[1]:
             raise InvalidInput("family", "the uniform law left the support")
         return Uniform(*inside)
 
-    def rough(self, anchor: Anchor) -> Array:
+    def rough(self, anchor: Anchor) -> Floats:
         return np.array([0.0, math.log(1.7)])
 
     def from_moments(self, mean: float, sd: float, support: Support) -> Distribution:
@@ -436,13 +434,13 @@ def describe(law: Distribution) -> str:
             return f"{'normal' if isinstance(law, Normal) else 'law'} with mean {law.mean:.4g} and sd {law.sd:.4g}"
 
 
-def fit_cdf(x: Array, asked: Array, family: Family, anchors: Sequence[Anchor]) -> Distribution:
+def fit_cdf(x: Floats, asked: Floats, family: Family, anchors: Sequence[Anchor]) -> Distribution:
     """The law whose distribution function at x [n] is nearest to `asked` [n] in squares, from each anchor in turn."""
     rules = RULES[family]
     best: tuple[float, Distribution] | None = None
     for anchor in anchors:
 
-        def residual(theta: Array, anchor: Anchor = anchor) -> Array:
+        def residual(theta: Floats, anchor: Anchor = anchor) -> Floats:
             try:
                 return rules.make(theta, anchor).cdf(x) - asked
             except InvalidInput:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
+from engine.arrays import Floats
 from engine.distributions.distribution import UNIT_INTERVAL, Distribution, Gridded, Support
 from engine.errors import InvalidInput
-
-Floats = NDArray[np.float64]
 
 _POINTS = 1601
 _TAIL = 1e-12

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
-Array = NDArray[np.float64]
+from engine.arrays import Floats
 
 _SCORES = 281
 
 
-def mesh(count: int, parts: Sequence[Array]) -> Array:
+def mesh(count: int, parts: Sequence[Floats]) -> Floats:
     """At most `count` increasing points over the range of `parts`, each of which has an equal say, as has even spacing.
 
     A part is an increasing sequence of points that lie close where a grid has to be fine. The points are equally spaced
@@ -26,7 +25,7 @@ def mesh(count: int, parts: Sequence[Array]) -> Array:
     return np.unique(np.interp(np.linspace(0.0, 1.0, count), np.mean(ranks, axis=0), knots))
 
 
-def mass_points(nodes: Array, log_density: Array) -> Array:
+def mass_points(nodes: Floats, log_density: Floats) -> Floats:
     """Quantiles, at equally spaced normal scores, of a law with this log density [n] at increasing nodes [n]."""
     density = np.exp(log_density - log_density.max())
     pieces = 0.5 * np.diff(nodes) * (density[:-1] + density[1:])

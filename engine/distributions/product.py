@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from engine.arrays import Floats
 from engine.distributions.distribution import (
     Beta,
     Distribution,
@@ -19,8 +19,6 @@ from engine.distributions.distribution import (
 )
 from engine.distributions.mesh import mass_points, mesh
 from engine.errors import InvalidInput
-
-Array = NDArray[np.float64]
 
 _POINTS, _SEARCH = 1601, 32001
 
@@ -47,7 +45,7 @@ def product(reference: Distribution, belief: Distribution) -> Distribution:
         raise InvalidInput("belief", "has no mass in common with the reference prior")
     support = Support(lower, upper)
 
-    def log_density(x: Array) -> Array:
+    def log_density(x: Floats) -> Floats:
         return reference.logpdf(x) + belief.logpdf(x)
 
     try:
@@ -56,13 +54,13 @@ def product(reference: Distribution, belief: Distribution) -> Distribution:
         raise InvalidInput("belief", "has no mass in common with the reference prior") from None
 
 
-def on_grid(log_density: Callable[[Array], Array], support: Support, laws: Sequence[Distribution]) -> Gridded:
+def on_grid(log_density: Callable[[Floats], Floats], support: Support, laws: Sequence[Distribution]) -> Gridded:
     """The law on a support with the log density in x given up to a constant, where any of the laws has mass.
 
     Raises InvalidInput on "laws" where the density is zero throughout.
     """
 
-    def unconstrained(grid: Array) -> Array:
+    def unconstrained(grid: Floats) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
             values = log_density(support.from_unconstrained(grid)) + support.log_jacobian(grid)
         return np.where(np.isfinite(values), values, -np.inf)

@@ -7,15 +7,13 @@ from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, special
 
+from engine.arrays import Floats
 from engine.distributions.distribution import Distribution, Link, Support, Uniform
 from engine.distributions.families import RULES, Anchor, Family, chosen, describe
 from engine.elicitation.statement import Fitted, within_floats
 from engine.errors import InvalidInput
-
-Array = NDArray[np.float64]
 
 _STEP = 1e-5  # central differences of entropy and mass, whose own errors are near 1e-15
 _MET = 1e-9
@@ -108,17 +106,17 @@ class _Fitter:
             return float(law.sf(self.lower) - law.sf(self.upper))
         return float(law.cdf(self.upper) - law.cdf(self.lower))
 
-    def _make(self, theta: Array) -> Distribution:
+    def _make(self, theta: Floats) -> Distribution:
         return self.rules.make(np.clip(theta, -_BOX, _BOX), self.anchor)
 
-    def _gap(self, theta: Array) -> float:
+    def _gap(self, theta: Floats) -> float:
         return self.mass(self._make(theta)) - self.probability
 
-    def _entropy(self, theta: Array) -> float:
+    def _entropy(self, theta: Floats) -> float:
         # In units of the range, so that its size does not depend on the unit.
         return self.rules.entropy(self._make(theta)) - math.log(self.upper - self.lower)
 
-    def _starts(self) -> Iterator[Array]:
+    def _starts(self) -> Iterator[Floats]:
         """Parameters of laws about the centre, narrow and wide; each time the anchor becomes that of the start."""
         first = self.anchor
         for factor in (1.0, 0.4, 2.5):
@@ -138,7 +136,7 @@ class _Fitter:
             return self._make(np.array([self._scale_root(lambda value: np.array([value]))]))
         return self._along_the_constraint()
 
-    def _scale_root(self, theta: Callable[[float], Array]) -> float:
+    def _scale_root(self, theta: Callable[[float], Floats]) -> float:
         """The largest parameter at which the mass, small again for large ones, is the stated one."""
         grid = np.linspace(-_BOX, _BOX, 481)
         gaps = np.asarray([self._gap(theta(float(value))) for value in grid])
@@ -196,20 +194,20 @@ class _Fitter:
             raise self._impossible()
         return best[1]
 
-    def _at_an_end(self, theta: Array) -> bool:
+    def _at_an_end(self, theta: Floats) -> bool:
         """Whether a parameter lies where it is clipped, so that the law no longer moves with it."""
         steps = np.concatenate([np.eye(theta.size), -np.eye(theta.size)])
         law = self._make(theta)
         return any(self._make(theta + step) == law for step in steps)
 
-    def _stationary(self, theta: Array) -> Array:
+    def _stationary(self, theta: Floats) -> Floats:
         """Mass less the stated one, and the part of the entropy's slope along the constraint."""
         entropy, mass = self._slopes(self._entropy, theta), self._slopes(self._gap, theta)
         along = (entropy[0] * mass[1] - entropy[1] * mass[0]) / max(float(np.hypot(*mass)), 1e-12)
         return np.array([self._gap(theta), along])
 
     @staticmethod
-    def _slopes(function: Callable[[Array], float], theta: Array) -> Array:
+    def _slopes(function: Callable[[Floats], float], theta: Floats) -> Floats:
         steps = _STEP * np.eye(theta.size)
         return np.asarray([(function(theta + step) - function(theta - step)) / (2.0 * _STEP) for step in steps])
 
@@ -224,7 +222,7 @@ class _Fitter:
         statistic = self.rules.mode if name == "mode" else lambda law: law.mean
         self.anchor = Anchor(self.support, value, self.anchor.spread)
 
-        def equations(theta: Array) -> list[float]:
+        def equations(theta: Floats) -> list[float]:
             try:
                 law = self._make(theta)
                 return [self.mass(law) - self.probability, (statistic(law) - value) / (self.upper - self.lower)]

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from engine.arrays import Floats
 from engine.distributions.distribution import Beta, Distribution, Gamma, LogNormal, Mixture, Normal, TruncatedNormal
 from engine.distributions.product import on_grid
 from engine.errors import InvalidInput
-
-Array = NDArray[np.float64]
 
 MAX_COMPONENTS = 8
 
@@ -72,7 +70,7 @@ def log_pool(laws: Sequence[Distribution], weights: Sequence[float]) -> Distribu
     # Summed in an order of their own, so that the order of the laws does not move the last digit.
     pairs_by_name = sorted(zip(laws, shares, strict=True), key=lambda pair: (repr(pair[0]), pair[1]))
 
-    def log_density(x: Array) -> Array:
+    def log_density(x: Floats) -> Floats:
         return np.asarray(sum(share * law.logpdf(x) for law, share in pairs_by_name))
 
     try:
@@ -138,12 +136,12 @@ def _spread(law: Distribution) -> float:
     return 0.5 * float(law.isf(tail) - law.ppf(tail))
 
 
-def _quantiles(law: Distribution) -> Array:
+def _quantiles(law: Distribution) -> Floats:
     """Quantiles at normal scores, at which the trapezoid rule is spectrally accurate."""
     return np.where(_SCORES < 0.0, law.ppf(special.ndtr(_SCORES)), law.isf(special.ndtr(-_SCORES)))
 
 
-def _to_mean(law: Distribution, other: Distribution, x: Array) -> float:
+def _to_mean(law: Distribution, other: Distribution, x: Floats) -> float:
     """KL(law ‖ (law + other)/2) in nats by the quantiles x of law; its integrand lies below ln 2."""
     with np.errstate(invalid="ignore"):
         gap = other.logpdf(x) - law.logpdf(x)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from engine.arrays import Floats
 from engine.distributions.distribution import Support
 from engine.distributions.families import Anchor, Family, chosen, fit_cdf
 from engine.elicitation.statement import REJECT_ERROR, Fitted, of_probabilities, within_floats
 from engine.errors import InvalidInput
-
-Array = NDArray[np.float64]
 
 
 def fit_quantiles(
@@ -42,7 +40,7 @@ def fit_quantiles(
         return of_probabilities(law, x.tolist(), asked.tolist(), REJECT_ERROR)
 
 
-def anchors(x: Array, asked: Array, support: Support) -> list[Anchor]:
+def anchors(x: Floats, asked: Floats, support: Support) -> list[Anchor]:
     """Where to start: unconstrained values [n] regressed on normal scores, exact for a normal or log-normal law."""
     scores, u = special.ndtri(asked), support.to_unconstrained(x)
     about = scores - scores.mean()

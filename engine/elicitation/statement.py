@@ -7,13 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.distributions.distribution import Distribution, Support
 from engine.distributions.families import RULES, Family, admissible, describe
 from engine.errors import InvalidInput
-
-Array = NDArray[np.float64]
 
 WARN_ERROR = 0.02
 REJECT_ERROR = 0.05

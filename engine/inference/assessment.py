@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from engine.arrays import Flags, Floats, Integers
 from engine.inference import diagnostics
-from engine.inference.fit import BatchFit, FitDiagnostics, Flags, Floats, Integers
+from engine.inference.fit import BatchFit, FitDiagnostics
 from engine.inference.target import Target
 
 

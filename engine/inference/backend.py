@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from engine.arrays import Floats, Integers
 from engine.errors import InvalidInput
 from engine.inference.drawn_quantities import draw_quantities
-from engine.inference.fit import BatchFit, Floats, Integers, Purpose, Seed
+from engine.inference.fit import BatchFit, Purpose, Seed
 from engine.inference.mode import Laplace, find_mode
 from engine.inference.precision import require_float64
 from engine.inference.target import Target

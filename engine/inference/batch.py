@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from engine.arrays import Floats, Integers
 from engine.errors import InvalidInput
 from engine.inference.assessment import assess, named, passes
 from engine.inference.backend import checked
 from engine.inference.drawn_quantities import draw_quantities
-from engine.inference.fit import BatchFit, FitDiagnostics, Floats, Integers, Purpose, Seed
+from engine.inference.fit import BatchFit, FitDiagnostics, Purpose, Seed
 from engine.inference.hmc import Trajectory, advance, initial_step, start_chains
 from engine.inference.mode import Laplace, averaged_factor, find_mode
 from engine.inference.nuts import Nuts

@@ -5,27 +5,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.arrays import Flags, Floats, Integers
 from engine.errors import InvalidInput
-
-if TYPE_CHECKING:
-    pass
-
-
-Floats = NDArray[np.float64]
-
-
-Integers = NDArray[np.int64]
-
-
-Flags = NDArray[np.bool_]
-
 
 _WORD = 0xFFFFFFFF
 

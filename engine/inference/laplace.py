@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from engine.arrays import Floats, Integers
 from engine.inference.assessment import assess_independent
 from engine.inference.backend import draw_each, require_positive
-from engine.inference.fit import BatchFit, Floats, Integers, Seed
+from engine.inference.fit import BatchFit, Seed
 from engine.inference.mode import Laplace
 from engine.inference.target import Target
 

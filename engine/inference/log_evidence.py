@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from engine.inference.fit import Floats
+from engine.arrays import Floats
 from engine.inference.mode import Laplace, find_mode
 from engine.inference.precision import require_float64
 from engine.inference.target import Target

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jax import Array
 from numpyro.infer.hmc import hmc
 
+from engine.arrays import Floats, Integers
 from engine.errors import InvalidInput
 from engine.inference.assessment import assess_chains
 from engine.inference.backend import draw_each, require_positive
-from engine.inference.fit import BatchFit, Floats, Integers, Seed
+from engine.inference.fit import BatchFit, Seed
 from engine.inference.mode import Laplace
 from engine.inference.target import Target, log_density
 

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from engine.arrays import Floats
 from engine.distributions.distribution import Distribution, Link
 from engine.errors import InvalidInput
 
@@ -19,8 +19,6 @@ _LAST = 8.0  # the table covers |z| <= 8, all but 1e-15 of the mass
 _STEPS_PER_UNIT = 64
 _NODES = int(2 * _LAST) * _STEPS_PER_UNIT + 1
 _RESOLVED = 1e-10  # a point closer than this (relative) to an end of its interval has lost its digits
-
-Floats = NDArray[np.float64]
 
 
 @jax.tree_util.register_dataclass

@@ -16,9 +16,10 @@ from numpyro.infer import SVI, Trace_ELBO, init_to_value
 from numpyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
 from numpyro.optim import Adam
 
+from engine.arrays import Floats, Integers
 from engine.inference.assessment import assess_independent
 from engine.inference.backend import draw_each, require_positive
-from engine.inference.fit import BatchFit, Floats, Integers, Seed
+from engine.inference.fit import BatchFit, Seed
 from engine.inference.mode import Laplace
 from engine.inference.target import Target, log_density
 

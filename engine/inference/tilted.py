@@ -10,14 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
+from engine.arrays import Floats
 from engine.distributions.distribution import Distribution, Link, Support
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.target import ClosedForm, SmoothTarget, differentiated
-
-Floats = NDArray[np.float64]
 
 COORDINATE = "tilted_coordinate"
 LOG_RATIO = "tilted_log_ratio"

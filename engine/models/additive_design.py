@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from engine.arrays import Floats, Integers
 from engine.errors import InvalidInput
 from engine.models.additive_spec import AdditiveMmmSpec, Channel, Saturation
 from engine.models.table import Table, Window
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Design:
     kpi: Floats
     population: Floats
     exposure: Floats
-    n_weights: NDArray[np.int64]
+    n_weights: Integers
     saturation: tuple[Saturation, ...]
     weights: Floats
     block: Floats

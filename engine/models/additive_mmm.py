@@ -9,13 +9,13 @@ from types import MappingProxyType
 
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
+from engine.arrays import Flags, Floats, Integers
 from engine.distributions.distribution import Distribution, Normal
 from engine.distributions.half_life import half_life, half_life_law, retention_law
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.backend import Backend
-from engine.inference.fit import BatchFit, Flags, Integers, Purpose, Seed
+from engine.inference.fit import BatchFit, Purpose, Seed
 from engine.inference.prior_map import coordinate, tabulate
 from engine.inference.target import Labels
 from engine.models.additive_design import Design, WindowReport, build_design
@@ -42,7 +42,6 @@ __all__ = [
 
 FAMILY = "additive_mmm/1"
 
-Floats = NDArray[np.float64]
 
 _TOTAL = "total_media_share_of_outcome"
 _LAST_PART = 0.01  # of spend, whose return is the marginal ROI (`methods/mmm.md` §3.3)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from engine.arrays import Floats
 from engine.models.additive_design import Design
 from engine.models.additive_simulator import saturate
 from engine.models.additive_spec import Saturation
-
-Floats = NDArray[np.float64]
 
 _CHUNK = 300_000  # exposures (rows times parameter values) held at a time; a few megabytes, which fit in a cache
 _LOG_3 = float(np.log(3.0))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from engine.arrays import Floats
 from engine.models.additive_design import Design
 from engine.models.additive_spec import Saturation
-
-Floats = NDArray[np.float64]
 
 
 def adstock(exposure: Floats, retention: float) -> Floats:

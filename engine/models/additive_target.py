@@ -9,13 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
 
+from engine.arrays import Floats
 from engine.inference.prior_map import PriorMap
 from engine.inference.target import Labels
 from engine.models.additive_spec import Saturation
-
-Floats = NDArray[np.float64]
 
 TIME_BUCKET = 8
 BLOCK_BUCKET = 4

@@ -9,17 +9,15 @@ from typing import Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from engine.arrays import Floats
 from engine.errors import UnsupportedQuantity
 from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.schedule import BLOCK, Schedule
 from engine.inference.target import Target
 from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, CarryOver, Model, PriorSample, Replicable
-
-Floats = NDArray[np.float64]
 
 _SEED = Seed(0x5EED, 0xC0DE)
 _P_VALUE = 1e-5  # of a Kolmogorov-Smirnov test per quantity: a false alarm once in 100 000

@@ -9,19 +9,18 @@ from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtri
 
+from engine.arrays import Flags, Floats, Integers
 from engine.distributions.distribution import Distribution, Normal, TruncatedNormal, Uniform
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.backend import Backend
-from engine.inference.fit import BatchFit, FitDiagnostics, Flags, Integers, Purpose, Seed
+from engine.inference.fit import BatchFit, FitDiagnostics, Purpose, Seed
 from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, PriorSample
 
 FAMILY = "conjugate_normal/1"
 
-Floats = NDArray[np.float64]
 
 _GRID = 8001
 _REACH = 9.0  # standard errors around the data mean that the numerical posterior covers

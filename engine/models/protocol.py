@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from engine.arrays import Flags, Floats, Integers
 from engine.distributions.distribution import Distribution
-from engine.inference.fit import BatchFit, Flags, Floats, Integers, Seed
+from engine.inference.fit import BatchFit, Seed
 
 LOG_LIKELIHOOD = "log_likelihood"
 LOG_PRIOR = "log_prior"

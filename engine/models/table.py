@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.arrays import Dates, Floats
 from engine.errors import InvalidInput
-from engine.rules.calendar import Dates, first_of_last
-
-Floats = NDArray[np.float64]
+from engine.rules.calendar import first_of_last
 
 
 @dataclass(frozen=True)

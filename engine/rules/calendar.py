@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Dates = NDArray[np.datetime64]
+from engine.arrays import Dates, Integers
 
 DAYS_PER_MONTH = 365.25 / 12
 """Of a month on average, where a length in days is told in months."""
@@ -25,7 +24,7 @@ def months_from(first: np.datetime64, count: int) -> Dates:
     return _moved(first, np.arange(count))
 
 
-def _moved(day: np.datetime64, months: NDArray[np.int64]) -> Dates:
+def _moved(day: np.datetime64, months: Integers) -> Dates:
     month = day.astype("datetime64[M]")
     moved = month + months.astype("timedelta64[M]")
     last = (moved + np.timedelta64(1, "M")).astype("datetime64[D]") - ONE_DAY

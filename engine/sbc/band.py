@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
+from engine.arrays import Floats, Integers
 from engine.errors import InvalidInput
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 T = TypeVar("T", bound=np.generic)
 
 CUTS = 50
@@ -43,8 +42,8 @@ class Band:
     alpha: float
     gamma: float
     coverage: float
-    lower: Ints
-    upper: Ints
+    lower: Integers
+    upper: Integers
 
     @property
     def z(self) -> Floats:
@@ -52,7 +51,7 @@ class Band:
         return np.arange(1, self.cuts) / self.cuts
 
 
-def counts(u: npt.ArrayLike, cuts: int = CUTS) -> Ints:
+def counts(u: npt.ArrayLike, cuts: int = CUTS) -> Integers:
     """Return R_k = #{u < k/K} for k = 1..K-1, int64 [K - 1], of values u [N] in [0, 1]."""
     values = np.sort(np.asarray(u, dtype=np.float64))
     if values.size and not (values[0] >= 0 and values[-1] <= 1):
@@ -87,7 +86,7 @@ def band(n: int, cuts: int = CUTS, alpha: float = 0.05) -> Band:
     return Band(n, cuts, alpha, chosen, coverage(n, cuts, chosen), _readonly(lower), _readonly(upper))
 
 
-def bounds(n: int, cuts: int, level: float, *, strict: bool = False) -> tuple[Ints, Ints]:
+def bounds(n: int, cuts: int, level: float, *, strict: bool = False) -> tuple[Integers, Integers]:
     """Return the inclusive bounds (lower, upper), each [K - 1], of the counts whose two tails are both >= level / 2.
 
     With `strict` both tails must be greater than level / 2. A cut where no count qualifies has lower > upper.
@@ -105,7 +104,7 @@ def coverage(n: int, cuts: int, level: float) -> float:
     return stay_probability(n, lower, upper, np.full(cuts, 1.0 / cuts))
 
 
-def stay_probability(n: int, lower: Ints, upper: Ints, cells: npt.ArrayLike) -> float:
+def stay_probability(n: int, lower: Integers, upper: Integers, cells: npt.ArrayLike) -> float:
     """Return P(lower_k <= R_k <= upper_k for all k) for n independent values with the given cell probabilities.
 
     lower, upper: [K - 1]; cells: [K], the probability of each of the K intervals between the cuts (uniform: 1/K).
@@ -124,7 +123,7 @@ def stay_probability(n: int, lower: Ints, upper: Ints, cells: npt.ArrayLike) -> 
     return min(1.0, float(weights @ rest) / float(_poisson(n, float(n))[n]))
 
 
-def leave_probability(n: int, lower: Ints, upper: Ints, cells: npt.ArrayLike) -> float:
+def leave_probability(n: int, lower: Integers, upper: Integers, cells: npt.ArrayLike) -> float:
     """Return 1 - stay_probability, summed over the first cut that is left, so that tiny values keep their digits."""
     inside = stay_probability(n, lower, upper, cells)
     if inside < 1.0 - 1e-6:

@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from engine.arrays import Floats, Integers
 from engine.errors import UnsupportedModel
 from engine.inference.backend import Backend
-from engine.inference.fit import BatchFit, FitDiagnostics, Integers, Purpose, Seed
+from engine.inference.fit import BatchFit, FitDiagnostics, Purpose, Seed
 from engine.models.protocol import CarryOver, Model
 from engine.rules.presets import Part
 from engine.sbc.ranks import thinned
-
-Floats = npt.NDArray[np.float64]
 
 KEPT = 49
 """Draws of a broken fit that are evaluated anew; enough for ranks, and evaluating is what a canary costs."""

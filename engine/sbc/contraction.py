@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Floats
 from engine.errors import InvalidInput
 from engine.sbc.ledger import RankLedger
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from engine.arrays import Integers
 from engine.errors import InvalidInput
 
 WIDTHS = (0.5, 0.8, 0.9, 0.95)
@@ -31,7 +32,7 @@ class Coverage:
     upper: float
 
 
-def covered_ranks(width: float, draws: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def covered_ranks(width: float, draws: npt.ArrayLike) -> tuple[Integers, Integers]:
     """Return the first and last rank of the central set of round((L + 1) width) ranks of L draws (any shape).
 
     The set is asymmetric by one rank where the parity of its size differs from that of L + 1. An empty set has

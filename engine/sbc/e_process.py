@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 from scipy import special, stats
 
+from engine.arrays import Floats
 from engine.errors import InvalidInput
 from engine.sbc.ledger import RankLedger
-
-Floats = npt.NDArray[np.float64]
 
 ALTERNATIVES: tuple[tuple[float, float], ...] = (
     (0.4, 0.4),

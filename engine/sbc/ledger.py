@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Flags, Floats, Integers
 from engine.errors import InvalidInput
-
-Floats = npt.NDArray[np.float64]
 
 
 class Status(enum.IntEnum):
@@ -45,7 +44,7 @@ class RankLedger:
     mean, sd, truth [S, P] float64: posterior mean and standard deviation, and the truth
     """
 
-    simulations: npt.NDArray[np.int64]
+    simulations: Integers
     quantities: tuple[str, ...]
     ranks: npt.NDArray[np.int32]
     n_draws: npt.NDArray[np.int32]
@@ -88,11 +87,11 @@ class RankLedger:
         return (self.ranks + self.v) / (self.n_draws[:, None] + 1.0)
 
     @property
-    def accepted(self) -> npt.NDArray[np.bool_]:
+    def accepted(self) -> Flags:
         """Return which simulations count, [S]."""
         return np.isin(self.status, [status.value for status in Status if status.accepted])
 
-    def rows(self, selected: npt.NDArray[np.bool_]) -> RankLedger:
+    def rows(self, selected: Flags) -> RankLedger:
         """Return the ledger of the selected simulations ([S] booleans)."""
         return dataclasses.replace(self, **{name: getattr(self, name)[selected] for name in _ARRAYS})
 

@@ -7,8 +7,8 @@ both fits are right. It asks about the region that the real data point to, where
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from engine.arrays import Integers
 from engine.errors import UnsupportedModel
 from engine.inference.backend import Backend
 from engine.inference.fit import BatchFit, Purpose, Seed
@@ -26,7 +26,7 @@ def paired(model: Model) -> Model:
 
 
 def sample_posterior(
-    model: Model, seed: Seed, simulations: npt.NDArray[np.int64], inference: Backend
+    model: Model, seed: Seed, simulations: Integers, inference: Backend
 ) -> tuple[PriorSample, BatchFit]:
     """Truths θ' [S], data [y, y'] [2T, S] and quantities of `paired(model)`, and the fits that the truths come from.
 

@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from engine.arrays import Floats
 from engine.errors import InvalidInput
 from engine.rules.policy import POLICY_V1, NecessityPolicy
 from engine.rules.presets import ValidationType
 from engine.sbc.band import CUTS, band, leave_probability
 from engine.sbc.verdict_rules import RULES, VerdictRules
-
-Floats = npt.NDArray[np.float64]
 
 POWER = 0.8
 """The probability of detection at which an error counts as detectable."""

@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
+from engine.arrays import Floats
 from engine.distributions.distribution import Uniform
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, Model
-
-Floats = npt.NDArray[np.float64]
 
 LOG_JOINT = "log_joint"
 """log_likelihood + log_prior, the unnormalised log posterior: its rank is that of the highest-density region."""

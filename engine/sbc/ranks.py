@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Floats, Integers
 from engine.errors import InvalidInput
-
-Floats = npt.NDArray[np.float64]
 
 
 def kept_draws(ess: float, available: int, largest: int) -> int:
@@ -21,7 +20,7 @@ def kept_draws(ess: float, available: int, largest: int) -> int:
     return max(1, min(limit, available))
 
 
-def thinned(available: int, kept: int) -> npt.NDArray[np.int64]:
+def thinned(available: int, kept: int) -> Integers:
     """Return `kept` evenly spaced positions among `available` merged draws."""
     return ((np.arange(kept) + 0.5) * available / kept).astype(np.int64)
 

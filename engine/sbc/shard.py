@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Floats, Integers
 from engine.errors import InvalidInput
 from engine.inference.backend import Backend
-from engine.inference.fit import BatchFit, FitDiagnostics, Integers, Purpose, Seed
+from engine.inference.fit import BatchFit, FitDiagnostics, Purpose, Seed
 from engine.models.protocol import Model, PriorSample
 from engine.rules.presets import Part
 from engine.sbc.canary import BrokenModel, broken
@@ -17,8 +18,6 @@ from engine.sbc.ledger import RankLedger, Status
 from engine.sbc.posterior import paired, sample_posterior
 from engine.sbc.ranked_quantities import evaluated
 from engine.sbc.ranks import kept_draws, ranks, thinned
-
-Floats = npt.NDArray[np.float64]
 
 MAX_DRAWS = 99
 """Kept draws per simulation: 100 possible ranks."""

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Floats
 from engine.errors import InvalidInput
 from engine.sbc.band import counts, p_value_best, p_value_of
 from engine.sbc.coverage import Coverage, coverage
@@ -19,8 +20,6 @@ from engine.sbc.ledger import RankLedger
 from engine.sbc.power import DetectableError, detectable_error
 from engine.sbc.shape import Shape, shape
 from engine.sbc.verdict_rules import RULES, VerdictRules
-
-Floats = npt.NDArray[np.float64]
 
 
 class Outcome(enum.Enum):

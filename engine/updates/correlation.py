@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from engine.arrays import Floats
 from engine.conflict.joint import checked_correlation
 from engine.errors import InvalidInput
-
-Array = NDArray[np.float64]
 
 _INDEPENDENT = 1e-9
 
@@ -19,8 +18,8 @@ _INDEPENDENT = 1e-9
 class BeliefUncertainty:
     """k beliefs on their unconstrained scales: standard deviations [k] and correlation [k, k] of the client."""
 
-    sd: Array
-    correlation: Array
+    sd: Floats
+    correlation: Floats
 
     @classmethod
     def of(cls, sd: ArrayLike, correlation: ArrayLike | None = None) -> BeliefUncertainty:
@@ -39,7 +38,7 @@ def posterior_correlation(
     likelihood_power: float = 1.0,
     belief_power: ArrayLike | None = None,
     experiment_precision: ArrayLike | None = None,
-) -> Array:
+) -> Floats:
     """corr of (P_c + a0 (P_d + E))⁻¹ [k, k], normal on the unconstrained scales (conflict.md §12).
 
     P_d is the inverse of `data_cov` [k, k], the data side with the reference's pull taken out; a0 `likelihood_power`;
@@ -70,12 +69,12 @@ def posterior_correlation(
     return found
 
 
-def _conditioned(prior: Array, error: Array, at: Array) -> Array:
+def _conditioned(prior: Floats, error: Floats, at: Floats) -> Floats:
     """The covariance after an observation of `at` @ u with covariance `error`."""
     total = at @ prior @ at.T + error
     return np.asarray(prior - prior @ at.T @ np.linalg.pinv(total, hermitian=True) @ at @ prior)
 
 
-def is_independent(correlation: Array) -> bool:
+def is_independent(correlation: Floats) -> bool:
     """Whether nothing couples the beliefs."""
     return bool(np.all(np.abs(correlation - np.eye(correlation.shape[0])) < _INDEPENDENT))

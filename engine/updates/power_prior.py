@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, special
 
+from engine.arrays import Floats
 from engine.conflict.curve import cells, law_from_nodes
 from engine.conflict.overlay import Overlay
 from engine.distributions.distribution import Distribution
 
-Array = NDArray[np.float64]
-
 # b = t² makes the integrands, which begin like √b, smooth at 0.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _ROOTS = 0.5 * (1.0 + _NODES)
-POWERS: Array = _ROOTS**2
+POWERS: Floats = _ROOTS**2
 _LOG_POWER_WEIGHTS = np.log(_WEIGHTS * _ROOTS)
 _FAR = np.geomspace(1e-2, 1e3, 300)
 """How far beyond the overlay's own nodes a belief with little power reaches, in widths of these."""
@@ -54,7 +52,7 @@ def adaptive_power(overlay: Overlay) -> AdaptivePower:
     log_client, log_likelihood = log_client[usable], log_likelihood[usable]
     base = (log_jacobian + log_weights)[usable]
 
-    def log_evidence(powers: Array) -> tuple[Array, Array]:
+    def log_evidence(powers: Floats) -> tuple[Floats, Floats]:
         """ln ∫ client^b / Z(b) L and ln Z(b) at each b."""
         terms = powers[:, None] * log_client + base
         log_z = special.logsumexp(terms, axis=1)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, signal, special
 
+from engine.arrays import Floats
 from engine.conflict.curve import cells
 from engine.distributions.distribution import (
     Beta,
@@ -25,8 +25,6 @@ from engine.distributions.distribution import (
 )
 from engine.distributions.families import STUDENT_DF, Family
 from engine.errors import InvalidInput
-
-Array = NDArray[np.float64]
 
 MAX_CDF_ERROR = 0.05
 _PROMINENT = 0.01
@@ -110,13 +108,13 @@ def modes(law: Distribution) -> tuple[float, ...]:
     return tuple(float(mode) for mode in law.support.from_unconstrained(grid[peaks]))
 
 
-def _nodes(laws: list[Distribution]) -> tuple[Array, Array]:
+def _nodes(laws: list[Distribution]) -> tuple[Floats, Floats]:
     """Quadrature nodes in the unconstrained coordinate that cover the laws, and their log weights."""
     breaks = np.concatenate([unconstrained_breaks(law, law.support) for law in laws])
     return cells(np.unique(np.concatenate([breaks, np.linspace(breaks.min(), breaks.max(), 801)])))
 
 
-def _nearest(law: Distribution, family: Family, u: Array, mass: Array) -> Distribution | None:
+def _nearest(law: Distribution, family: Family, u: Floats, mass: Floats) -> Distribution | None:
     """argmin KL(law ‖ member); `mass` [m] are the law's probabilities at the unconstrained nodes u [m]."""
     support, x = law.support, law.support.from_unconstrained(u)
     mean, sd = law.mean, law.sd
@@ -159,7 +157,7 @@ def _beta(mean: float, sd: float, mean_log: float, mean_log_rest: float) -> Beta
     """E log x and E log(1 - x) as asked, from the law of the same mean and sd."""
     total = max(mean * (1.0 - mean) / sd**2 - 1.0, 1e-3)
 
-    def excess(logs: Array) -> Array:
+    def excess(logs: Floats) -> Floats:
         alpha, beta = np.exp(np.clip(logs, -50.0, 50.0))
         both = special.digamma(alpha + beta)
         return np.array([special.digamma(alpha) - both - mean_log, special.digamma(beta) - both - mean_log_rest])
@@ -171,16 +169,16 @@ def _beta(mean: float, sd: float, mean_log: float, mean_log_rest: float) -> Beta
 
 
 def _by_search(
-    make: Callable[[float, float], Distribution], location: float, scale: float, x: Array, mass: Array
+    make: Callable[[float, float], Distribution], location: float, scale: float, x: Floats, mass: Floats
 ) -> Distribution | None:
     """The law make(location, scale) of the least -E log density, searched in standard deviations of the original."""
     used = mass > 0.0
     x, mass = x[used], mass[used]
 
-    def member(parameters: Array) -> Distribution:
+    def member(parameters: Floats) -> Distribution:
         return make(location + scale * float(parameters[0]), scale * math.exp(float(parameters[1])))
 
-    def loss(parameters: Array) -> float:
+    def loss(parameters: Floats) -> float:
         if np.abs(parameters).max() > 60.0:
             return math.inf
         try:

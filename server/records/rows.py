@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
 
-from engine.rules.calendar import MONTH_DAYS, ONE_DAY, Dates, end_of, first_of_last, months_from
+from engine.arrays import Dates
+from engine.rules.calendar import MONTH_DAYS, ONE_DAY, end_of, first_of_last, months_from
 from persistence.tables import Dataset, DataWindow, Model
 from server.contract.errors import ServiceError, invalid_field
 from server.contract.period import Period

@@ -12,6 +12,7 @@ from liftos.bayes.v1 import attribution_pb2, common_pb2, model_pb2, prior_update
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from engine.arrays import Floats
 from engine.conflict.analysis import ConflictRule
 from engine.conflict.induced import prior_draws
 from engine.errors import UnsupportedQuantity
@@ -30,7 +31,7 @@ from server.worker.conflict.comparison import examine
 from server.worker.conflict.conflict_messages import belief_message
 from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import estimate_of_draws, estimate_of_law
-from server.worker.fitting.fits import Floats, StoredFit, stored_fit
+from server.worker.fitting.fits import StoredFit, stored_fit
 from server.worker.sbc.necessity import Question, decided
 
 QUANTITIES = (

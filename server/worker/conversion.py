@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
 
+from engine.arrays import Floats
 from engine.conflict.analysis import Summary
 from engine.distributions import distribution as law
 from engine.distributions.product import product
@@ -134,7 +134,7 @@ def estimate_of_summary(summary: Summary) -> common_pb2.Estimate:
     return estimate
 
 
-def estimate_of_draws(draws: npt.NDArray[np.float64], levels: Sequence[float] = LEVELS) -> common_pb2.Estimate:
+def estimate_of_draws(draws: Floats, levels: Sequence[float] = LEVELS) -> common_pb2.Estimate:
     """Summary of posterior draws of any shape, with central intervals of these levels."""
     flat = np.ravel(draws)
     estimate = common_pb2.Estimate(mean=float(flat.mean()), median=float(np.median(flat)), sd=float(flat.std(ddof=1)))

@@ -26,10 +26,11 @@ from numpyro import distributions as dist
 from numpyro.infer import MCMC, NUTS
 from scipy import stats
 
+from engine.arrays import Integers
 from engine.distributions.distribution import Distribution, HalfNormal, Normal
 from engine.inference.backend import Backend
 from engine.inference.batch import BatchedHmc
-from engine.inference.fit import BatchFit, Integers, Purpose, Seed
+from engine.inference.fit import BatchFit, Purpose, Seed
 from engine.inference.precision import enable_float64
 from engine.inference.prior_map import PriorMap, tabulate
 from engine.inference.target import observed_curvature

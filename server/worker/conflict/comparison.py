@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from liftos.bayes.v1 import elicitation_pb2
 
+from engine.arrays import Floats
 from engine.conflict.analysis import BeliefConflict, ConflictRule, analyse_belief
 from engine.conflict.bridges import Bridges, bridges
 from engine.conflict.curve import CurveKind, EvidenceCurve
@@ -31,7 +32,7 @@ from server.records.sessions import correlation_of
 from server.worker.conflict.dependence import dirichlet_groups, whole_shares
 from server.worker.context import WorkerContext
 from server.worker.conversion import belief_law
-from server.worker.fitting.fits import Floats, StoredFit, stored_curve
+from server.worker.fitting.fits import StoredFit, stored_curve
 
 FALSE_DISCOVERY_RATE = 0.05
 """Of the e-BH procedure where the caller sets no confidence threshold."""

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2
 
+from engine.arrays import Floats
 from engine.conflict.shares import DirichletShares
 from persistence.tables import Session
 from server.records.sessions import correlation_of, share_groups
-
-Floats = npt.NDArray[np.float64]
 
 
 def dirichlet_groups(session: Session, belief_ids: Sequence[str]) -> list[DirichletShares]:

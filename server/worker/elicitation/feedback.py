@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
 from scipy import special
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from engine.arrays import Floats
 from engine.conflict.preposterior import expected_errors, thresholds
 from engine.distributions.distribution import Distribution
 from engine.errors import UnsupportedQuantity
@@ -33,8 +33,6 @@ from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import belief_law, estimate_of_draws, to_law
 from server.worker.fitting.fits import seed_of
 from server.worker.fitting.prepared import belief_support, natural_support
-
-Floats = npt.NDArray[np.float64]
 
 SIMULATIONS = 500
 TOTAL_DRAWS = 20_000

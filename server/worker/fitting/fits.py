@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from engine.arrays import Floats
 from engine.conflict.curve import CurveKind, EvidenceCurve, jackknife_groups
 from engine.conflict.induced import InducedPrior, induced_prior
 from engine.distributions.distribution import REAL_LINE, Distribution, Support
@@ -36,8 +37,6 @@ from server.worker.context import WorkerContext
 from server.worker.conversion import from_law, to_law
 from server.worker.fitting.compiler import compile_clock
 from server.worker.fitting.prepared import natural_support
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

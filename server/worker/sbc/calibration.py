@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from liftos.bayes.v1 import sbc_pb2
 
+from engine.arrays import Floats, Integers
 from engine.errors import InvalidInput
 from engine.inference.backend import Backend
 from engine.inference.batch import BatchedHmc
@@ -55,9 +55,7 @@ def backend_of(method: str, parameters: int) -> Backend:
     return production
 
 
-def simulate(
-    model: EngineModel, run: SbcValidation, part: str, simulations: npt.NDArray[np.int64]
-) -> tuple[RankLedger, float]:
+def simulate(model: EngineModel, run: SbcValidation, part: str, simulations: Integers) -> tuple[RankLedger, float]:
     """The ledger of the simulations, and the seconds of it that went into compiling."""
     try:
         names = ranked_quantities(model, run.further_quantities, dependence=run.validation_type == COMPREHENSIVE)
@@ -95,7 +93,7 @@ def rows_of(ledger: RankLedger) -> list[SbcRow]:
     ]
 
 
-def _finite(values: npt.NDArray[np.float64]) -> list[float]:
+def _finite(values: Floats) -> list[float]:
     """The values, those that are not finite as NaN, which is stored as absent."""
     return np.where(np.isfinite(values), values, np.nan).tolist()  # type: ignore[no-any-return]
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from engine.arrays import Floats
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.experiment import Experiment
 from engine.conflict.joint import client_moments, data_moments
@@ -26,8 +26,6 @@ from server.contract.wire import from_json, quantity_name
 from server.worker.conflict.dependence import prior_correlation, whole_shares
 from server.worker.conversion import belief_law
 from server.worker.fitting.fits import curve_of
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ async def _decision(
 
 def update_rule(request: prior_update_pb2.UpdatePriorsRequest) -> UpdateRule:
     """The strategy of a request with its settings; those that it does not have are the engine's."""
-    given = {name: getattr(request, name) for name in _SETTINGS if request.HasField(name)}
+    given = {field.name: value for field, value in request.ListFields() if field.name in _SETTINGS}
     return UpdateRule(
         strategy=Strategy[label(prior_update_pb2.UpdateStrategy, chosen_strategy(request))],
         gate=not request.without_gate,

@@ -25,10 +25,11 @@ import pytest
 from jax import Array
 from numpy.typing import NDArray
 
+from engine.arrays import Integers
 from engine.distributions.distribution import Normal
 from engine.inference.backend import Backend
 from engine.inference.batch import BatchedHmc
-from engine.inference.fit import BatchFit, Integers, Seed
+from engine.inference.fit import BatchFit, Seed
 from engine.inference.precision import enable_float64
 from engine.inference.target import Target, differentiated
 from engine.models import additive_simulator

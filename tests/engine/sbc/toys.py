@@ -13,9 +13,10 @@ from jax import Array
 from numpy.typing import NDArray
 from scipy import special
 
+from engine.arrays import Integers
 from engine.distributions.distribution import Gamma, HalfNormal
 from engine.inference.backend import Backend
-from engine.inference.fit import BatchFit, FitDiagnostics, Integers, Purpose, Seed
+from engine.inference.fit import BatchFit, FitDiagnostics, Purpose, Seed
 from engine.inference.prior_map import PriorMap, tabulate
 from engine.inference.target import Target, observed_curvature
 from engine.models.protocol import PriorSample
