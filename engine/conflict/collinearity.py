@@ -7,6 +7,7 @@ import numpy as np
 from engine.errors import InvalidInput
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.additive_simulator import adstock
+from engine.rules.quantity_names import name_of
 
 
 def collinearity(model: AdditiveMmm, channel: str) -> float:
@@ -24,7 +25,7 @@ def collinearity(model: AdditiveMmm, channel: str) -> float:
         [
             adstock(
                 design.exposure[:, index, : design.n_weights[index]],
-                float(model.priors[f"retention[{name}]"].ppf(0.5)),
+                float(model.priors[name_of("retention", name)].ppf(0.5)),
             )
             for index, name in enumerate(names)
         ],

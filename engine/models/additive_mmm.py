@@ -25,6 +25,7 @@ from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel
 from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlock, bucket
 from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, PriorSample
 from engine.models.table import Table, Window
+from engine.rules.quantity_names import TOTAL_MEDIA_SHARE, split_name
 
 __all__ = [
     "FAMILY",
@@ -43,7 +44,6 @@ __all__ = [
 FAMILY = "additive_mmm/1"
 
 
-_TOTAL = "total_media_share_of_outcome"
 _LAST_PART = 0.01  # of spend, whose return is the marginal ROI (`methods/mmm.md` §3.3)
 
 
@@ -112,7 +112,7 @@ class AdditiveMmm:
         rows += [f"roi[{channel.name}]" if channel.spend is not None else "" for channel in self.spec.channels]
         if len(names) > 1:
             # With one channel its share of media is 1 and the total is its share: a constant cannot be ranked.
-            rows += [f"share_of_media[{name}]" for name in names] + [_TOTAL]
+            rows += [f"share_of_media[{name}]" for name in names] + [TOTAL_MEDIA_SHARE]
         return tuple(rows)
 
     @property
@@ -131,7 +131,7 @@ class AdditiveMmm:
                 names.append(f"coefficient[{channel.name}]")
                 names += [f"marginal_roi[{channel.name}]"] if channel.spend is not None else []
         if len(channels) > 1 and all(positive):
-            names += [f"share_of_media[{channel.name}]" for channel in channels] + [_TOTAL]
+            names += [f"share_of_media[{channel.name}]" for channel in channels] + [TOTAL_MEDIA_SHARE]
         return tuple(dict.fromkeys(names))
 
     @property
@@ -190,7 +190,7 @@ class AdditiveMmm:
                 return self._media_parameters()[index], factors[quantity]
         if quantity in {f"half_saturation[{channel.name}]" for channel in self.spec.channels}:
             raise UnsupportedQuantity(quantity, "the channel acts linearly, so it has no half-saturation")
-        kind, owner = _split(quantity)
+        kind, owner = split_name(quantity)
         controls = {control.name for control in self.spec.controls} - set(self._channel_index)
         if kind == "coefficient" and owner in controls:
             return f"control[{owner}]", self.design.kpi_sd / self.design.scalers[f"control_sd[{owner}]"]
@@ -232,7 +232,7 @@ class AdditiveMmm:
 
     def _retention_of(self, quantity: str) -> str | None:
         """The retention behind a half-life, which is a monotone function of it."""
-        kind, owner = _split(quantity)
+        kind, owner = split_name(quantity)
         return f"retention[{owner}]" if kind == "half_life" and owner in self._channel_index else None
 
     def derive(self, quantity: str, parameters: Mapping[str, Floats]) -> Floats:
@@ -244,10 +244,10 @@ class AdditiveMmm:
         """
         if quantity in parameters:
             return np.asarray(parameters[quantity], dtype=np.float64)
-        kind, owner = _split(quantity)
+        kind, owner = split_name(quantity)
         if (retention := self._retention_of(quantity)) is not None:
             return half_life(parameters[retention])
-        if quantity == _TOTAL:
+        if quantity == TOTAL_MEDIA_SHARE:
             return np.asarray(sum(self._incremental(parameters)) / self.design.total_outcome)
         index = self._channel_index.get(owner)
         if index is not None and kind == "share_of_media":
@@ -377,7 +377,7 @@ class AdditiveMmm:
             for channel in self.spec.channels:
                 name = channel.name
                 values[f"share_of_media[{name}]"] = values[f"incremental_outcome[{name}]"] / total
-            values[_TOTAL] = total / self.design.total_outcome
+            values[TOTAL_MEDIA_SHARE] = total / self.design.total_outcome
         population = self.design.population[:, None]
         used = self._row_weights > 0.0
         values[LOG_LIKELIHOOD] = log_likelihood(
@@ -459,12 +459,6 @@ class AdditiveMmm:
         if series.ndim != 2 or series.shape[0] != self.n_observations:
             raise InvalidInput("y", f"must be [{self.n_observations}, S]")
         return inference.fit(self.target, self.target_units(series), seed, simulations)
-
-
-def _split(quantity: str) -> tuple[str, str]:
-    """Kind and owner of a quantity's name: roi[tv] is the roi of tv; without brackets the owner is empty."""
-    kind, _, owner = quantity.partition("[")
-    return kind, owner.removesuffix("]")
 
 
 def _retention_law(quantity: str, half_life: Distribution) -> Distribution:

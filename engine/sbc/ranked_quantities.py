@@ -11,6 +11,7 @@ from engine.arrays import Floats
 from engine.distributions.distribution import Uniform
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, Model
+from engine.rules.quantity_names import name_of, split_name
 
 LOG_JOINT = "log_joint"
 """log_likelihood + log_prior, the unnormalised log posterior: its rank is that of the highest-density region."""
@@ -100,7 +101,7 @@ def _multiple_of(model: Model, name: str) -> str | None:
 
 
 def _combinations(model: Model) -> list[str]:
-    effects = [name for name in model.parameter_names if name.startswith(("share_of_outcome[", "roi["))]
-    halves = [f"half_saturation[{effect.partition('[')[2]}" for effect in effects]
+    effects = [name for name in model.parameter_names if split_name(name)[0] in ("share_of_outcome", "roi")]
+    halves = [name_of("half_saturation", split_name(effect)[1]) for effect in effects]
     shapes = [f"{one} * {half}" for one, half in zip(effects, halves, strict=True) if half in model.parameter_names]
     return [f"{one} - {other}" for one, other in pairwise(effects)] + shapes

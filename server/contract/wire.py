@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf import json_format, timestamp_pb2
 from google.protobuf.message import Message
-from liftos.bayes.v1 import (
-    common_pb2,
-)
+from liftos.bayes.v1 import common_pb2
+
+from engine.rules.quantity_names import name_of
 
 M = TypeVar("M", bound=Message)
 
@@ -103,7 +103,7 @@ def quantity_name(estimand: common_pb2.Estimand) -> str:
     An estimand without a channel is called as its quantity, for example `total_media_share_of_outcome`.
     """
     name = label(common_pb2.Quantity, estimand.quantity).lower()
-    return f"{name}[{estimand.channel}]" if estimand.channel else name
+    return name_of(name, estimand.channel)
 
 
 def date_range(first: datetime.date | None, last: datetime.date | None) -> common_pb2.DateRange | None:

@@ -20,6 +20,7 @@ from engine.inference.fit import Purpose, Seed
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.conjugate_normal import ConjugateNormal
 from engine.models.protocol import Model as EngineModel
+from engine.rules.quantity_names import TOTAL_MEDIA_SHARE, name_of
 from persistence.tables import ClientPrior, Job, Model, Session
 from server.contract.period import Period
 from server.contract.quantities import estimand as words
@@ -36,7 +37,6 @@ from server.worker.fitting.prepared import belief_support, natural_support
 
 SIMULATIONS = 500
 TOTAL_DRAWS = 20_000
-TOTAL = "total_media_share_of_outcome"
 
 
 @dataclass(frozen=True)
@@ -240,8 +240,8 @@ def joint_draws(
 
 def _model_totals(model: AdditiveMmm, quantities: Mapping[str, Floats]) -> list[elicitation_pb2.ImpliedTotal]:
     """Share of outcome of all media under the beliefs, and under the model's own priors where there is none."""
-    only = f"share_of_outcome[{model.spec.channels[0].name}]"
-    total = quantities[TOTAL if TOTAL in quantities else only]
+    only = name_of("share_of_outcome", model.spec.channels[0].name)
+    total = quantities[TOTAL_MEDIA_SHARE if TOTAL_MEDIA_SHARE in quantities else only]
     return [
         elicitation_pb2.ImpliedTotal(
             what="share of outcome of all media, channels without a belief under the model's own prior",

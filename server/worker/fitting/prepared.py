@@ -25,6 +25,7 @@ from engine.models import additive_spec, conjugate_normal
 from engine.models.protocol import Model as EngineModel
 from engine.models.registry import prepare_function
 from engine.models.table import Table, Window
+from engine.rules.quantity_names import name_of, split_name
 from persistence import uploads as datasets
 from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
 from server.contract.period import Period
@@ -120,7 +121,7 @@ def _believed(model: EngineModel, beliefs: Sequence[ClientPrior]) -> EngineModel
         except UnsupportedQuantity as error:
             message = f"belief {row.belief_id!r} cannot be the prior of a fit ({error.message})"
             raise UnsupportedQuantity(name, message) from None
-        if name.startswith("coefficient[") and not isinstance(laws[name], Normal):
+        if split_name(name)[0] == "coefficient" and not isinstance(laws[name], Normal):
             message = "as the prior of a fit the coefficient of a control has to be Normal"
             raise UnsupportedQuantity(name, f"belief {row.belief_id!r}: {message}")
     return model.with_priors(laws)
@@ -136,7 +137,7 @@ def check_known(model: EngineModel, estimand: common_pb2.Estimand, field: str) -
             what = "channel or control" if coefficient else "channel"
             raise InvalidInput(f"{field}.channel", f"the model has no {what} {owner!r}")
     by_spend = quantity in (common_pb2.QUANTITY_ROI, common_pb2.QUANTITY_MARGINAL_ROI)
-    if by_spend and name not in model.quantity_names and f"roi[{owner}]" not in model.quantity_names:
+    if by_spend and name not in model.quantity_names and name_of("roi", owner) not in model.quantity_names:
         raise InvalidInput(f"{field}.quantity", f"channel {owner!r} has no spend column, so no ROI")
     if name not in model.quantity_names and quantity == common_pb2.QUANTITY_HALF_SATURATION:
         raise InvalidInput(f"{field}.quantity", f"channel {owner!r} has no half-saturation in this model")
@@ -161,8 +162,7 @@ def _channels(model: EngineModel) -> set[str]:
 
 
 def _owners(names: Sequence[str]) -> set[str]:
-    """What the names have in brackets."""
-    return {name.partition("[")[2].removesuffix("]") for name in names if "[" in name}
+    return {owner for _, owner in map(split_name, names) if owner}
 
 
 def natural_support(model: EngineModel, estimand: common_pb2.Estimand) -> Support:
