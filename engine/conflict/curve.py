@@ -16,17 +16,9 @@ from scipy.interpolate import CubicSpline
 from engine.arrays import Floats
 from engine.conflict.density import LogDensity, fit_log_densities
 from engine.conflict.induced import InducedPrior
-from engine.distributions.distribution import (
-    POSITIVE,
-    REAL_LINE,
-    Distribution,
-    Gridded,
-    LogNormal,
-    Normal,
-    Support,
-    unconstrained_breaks,
-)
+from engine.distributions.distribution import Distribution, Gridded, LogNormal, Normal, unconstrained_breaks
 from engine.distributions.mesh import mass_points, mesh
+from engine.distributions.support import POSITIVE, REAL_LINE, Support
 from engine.errors import InvalidInput
 from engine.inference.diagnostics import ess_bulk, rank_r_hat
 from engine.rules.limits import SILENT_CONTRACTION

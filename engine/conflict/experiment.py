@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.conflict.curve import EvidenceCurve
-from engine.distributions.distribution import REAL_LINE, Distribution, Normal
+from engine.distributions.distribution import Distribution, Normal
+from engine.distributions.support import REAL_LINE
 from engine.errors import InvalidInput
 
 _SCORES = np.linspace(-8.0, 8.0, 321)

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 
 from engine.arrays import Floats
 from engine.conflict.density import LogDensity, fit_log_densities
-from engine.distributions.distribution import Gridded, Support
+from engine.distributions.distribution import Gridded
+from engine.distributions.support import Support
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.fit import Purpose, Seed
 from engine.models.protocol import Model

@@ -18,10 +18,10 @@ from engine.distributions.distribution import (
     Mixture,
     Normal,
     StudentT,
-    Support,
     parts_of,
     unconstrained_breaks,
 )
+from engine.distributions.support import Support
 from engine.errors import InvalidInput
 
 _GONE = 1e-12

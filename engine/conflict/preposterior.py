@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.conflict.severity import CONFLICT_THRESHOLD
-from engine.distributions.distribution import Distribution, Support
+from engine.distributions.distribution import Distribution
+from engine.distributions.support import Support
 from engine.errors import UnsupportedQuantity
 from engine.inference.fit import Seed
 from engine.inference.laplace import LaplaceApproximation

@@ -14,7 +14,7 @@ from jax import Array
 from engine.arrays import Floats
 from engine.conflict.bridge_sampling import BridgedMarginal, log_marginal_likelihood
 from engine.conflict.tempering import ladder_settings
-from engine.distributions.distribution import Support
+from engine.distributions.support import Support
 from engine.inference.batch import BatchedHmc, fit_batch
 from engine.inference.fit import Purpose, Seed
 from engine.inference.target import Target, log_density

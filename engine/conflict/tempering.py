@@ -14,7 +14,7 @@ from engine.conflict.bridge_sampling import bridge
 from engine.conflict.curve import jackknife_error, jackknife_groups
 from engine.conflict.importance import pareto_khat
 from engine.conflict.overlay import Overlay
-from engine.distributions.distribution import Support
+from engine.distributions.support import Support
 from engine.errors import InvalidInput
 from engine.inference.batch import BatchedHmc, fit_batch
 from engine.inference.fit import FitDiagnostics, Seed

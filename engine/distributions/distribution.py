@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,8 +14,9 @@ from numpy.typing import ArrayLike
 from scipy import special, stats
 from scipy.interpolate import CubicSpline
 
-from engine.arrays import Flags, Floats
+from engine.arrays import Flags, Floats, as_floats
 from engine.distributions.mesh import mesh
+from engine.distributions.support import POSITIVE, REAL_LINE, UNIT_INTERVAL, Link, Support
 from engine.errors import InvalidInput
 
 Size = int | tuple[int, ...]
@@ -28,90 +28,6 @@ _BREAK_SCORES = np.linspace(-7.0, 7.0, 281)
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 _LAGUERRE_NODES, _LAGUERRE_WEIGHTS = np.polynomial.laguerre.laggauss(48)
-
-
-def _array(x: ArrayLike) -> Floats:
-    return np.asarray(x, dtype=np.float64)
-
-
-class Link(enum.Enum):
-    """The map from a support to the real line."""
-
-    IDENTITY = "identity"
-    LOG = "log"
-    LOGIT = "logit"
-
-
-@dataclass(frozen=True)
-class Support:
-    """The open interval (lower, upper); the real line, a half-line bounded below, or a bounded interval."""
-
-    lower: float
-    upper: float
-
-    def __post_init__(self) -> None:
-        if math.isnan(self.lower) or self.lower == math.inf:
-            raise InvalidInput("lower", "must be a number or minus infinity")
-        if math.isnan(self.upper) or not self.upper > self.lower:
-            raise InvalidInput("upper", f"must be above the lower end {self.lower}")
-        if self.lower == -math.inf and self.upper != math.inf:
-            raise InvalidInput("lower", "a support bounded only from above is not offered; mirror the quantity")
-
-    @property
-    def link(self) -> Link:
-        """IDENTITY on the real line, LOG on a half-line, LOGIT on a bounded interval."""
-        if self.lower == -math.inf:
-            return Link.IDENTITY
-        return Link.LOG if self.upper == math.inf else Link.LOGIT
-
-    def contains(self, x: ArrayLike) -> Flags:
-        """Whether each x lies strictly inside."""
-        x = _array(x)
-        return (x > self.lower) & (x < self.upper)
-
-    def holds(self, other: Support) -> bool:
-        """Whether another support lies in this one."""
-        return self.lower <= other.lower and other.upper <= self.upper
-
-    def to_unconstrained(self, x: ArrayLike) -> Floats:
-        """u(x) = x, log(x - lower) or logit((x - lower)/(upper - lower)); the ends go to minus and plus infinity."""
-        x = _array(x)
-        match self.link:
-            case Link.IDENTITY:
-                return x
-            case Link.LOG:
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    return _array(np.log(x - self.lower))
-            case Link.LOGIT:
-                return _array(special.logit((x - self.lower) / (self.upper - self.lower)))
-
-    def from_unconstrained(self, u: ArrayLike) -> Floats:
-        """x(u), the inverse of `to_unconstrained`."""
-        u = _array(u)
-        match self.link:
-            case Link.IDENTITY:
-                return u
-            case Link.LOG:
-                with np.errstate(over="ignore"):
-                    return _array(self.lower + np.exp(u))
-            case Link.LOGIT:
-                return _array(self.lower + (self.upper - self.lower) * special.expit(u))
-
-    def log_jacobian(self, u: ArrayLike) -> Floats:
-        """log |dx/du| at u."""
-        u = _array(u)
-        match self.link:
-            case Link.IDENTITY:
-                return np.zeros_like(u)
-            case Link.LOG:
-                return u
-            case Link.LOGIT:
-                return _array(math.log(self.upper - self.lower) + special.log_expit(u) + special.log_expit(-u))
-
-
-REAL_LINE = Support(-math.inf, math.inf)
-POSITIVE = Support(0.0, math.inf)
-UNIT_INTERVAL = Support(0.0, 1.0)
 
 
 class Distribution(ABC):
@@ -227,39 +143,39 @@ class Normal(Distribution):
         _set(self, mean=_finite("mean", self.mean), sd=_positive("sd", self.sd))
 
     @property
-    def support(self) -> Support:  # noqa: D102
+    def support(self) -> Support:
         return REAL_LINE
 
-    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        z = (_array(x) - self.mean) / self.sd
+    def logpdf(self, x: ArrayLike) -> Floats:
+        z = (as_floats(x) - self.mean) / self.sd
         return -0.5 * z * z - (_HALF_LOG_2PI + math.log(self.sd))
 
-    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.ndtr((_array(x) - self.mean) / self.sd))
+    def cdf(self, x: ArrayLike) -> Floats:
+        return as_floats(special.ndtr((as_floats(x) - self.mean) / self.sd))
 
-    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.ndtr((self.mean - _array(x)) / self.sd))
+    def sf(self, x: ArrayLike) -> Floats:
+        return as_floats(special.ndtr((self.mean - as_floats(x)) / self.sd))
 
-    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(self.mean + self.sd * special.ndtri(_array(q)))
+    def ppf(self, q: ArrayLike) -> Floats:
+        return as_floats(self.mean + self.sd * special.ndtri(as_floats(q)))
 
-    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(self.mean - self.sd * special.ndtri(_array(q)))
+    def isf(self, q: ArrayLike) -> Floats:
+        return as_floats(self.mean - self.sd * special.ndtri(as_floats(q)))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:
         return rng.normal(self.mean, self.sd, size)
 
-    def scaled(self, factor: float) -> Normal:  # noqa: D102
+    def scaled(self, factor: float) -> Normal:
         factor = _factor(factor)
         return Normal(self.mean * factor, self.sd * factor)
 
-    def shifted(self, delta: float) -> Normal:  # noqa: D102
+    def shifted(self, delta: float) -> Normal:
         return Normal(self.mean + _finite("delta", delta), self.sd)
 
-    def widened(self, factor: float) -> Normal:  # noqa: D102
+    def widened(self, factor: float) -> Normal:
         return Normal(self.mean, self.sd * _factor(factor))
 
-    def unconstrained_moments(self) -> tuple[float, float]:  # noqa: D102
+    def unconstrained_moments(self) -> tuple[float, float]:
         return self.mean, self.sd
 
 
@@ -278,15 +194,15 @@ class LogNormal(Distribution):
         return Normal(self.log_mean, self.log_sd)
 
     @property
-    def support(self) -> Support:  # noqa: D102
+    def support(self) -> Support:
         return POSITIVE
 
     @property
-    def mean(self) -> float:  # noqa: D102
+    def mean(self) -> float:
         return _exp(self.log_mean + 0.5 * self.log_sd * self.log_sd)
 
     @property
-    def sd(self) -> float:  # noqa: D102
+    def sd(self) -> float:
         variance = self.log_sd * self.log_sd
         # Half of log expm1 of the variance: of a tiny one it is that of the variance, of a large one half of it.
         half = math.log(self.log_sd) if variance < 1e-20 else 0.5 * variance
@@ -294,40 +210,40 @@ class LogNormal(Distribution):
             half = 0.5 * math.log(math.expm1(variance))
         return _exp(self.log_mean + 0.5 * variance + half)
 
-    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        x = _array(x)
+    def logpdf(self, x: ArrayLike) -> Floats:
+        x = as_floats(x)
         inside = x > 0.0
         u = np.log(np.where(inside, x, 1.0))
         return np.where(inside, self._log.logpdf(u) - u, -np.inf)
 
-    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return self._log.cdf(POSITIVE.to_unconstrained(np.maximum(_array(x), 0.0)))
+    def cdf(self, x: ArrayLike) -> Floats:
+        return self._log.cdf(POSITIVE.to_unconstrained(np.maximum(as_floats(x), 0.0)))
 
-    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return self._log.sf(POSITIVE.to_unconstrained(np.maximum(_array(x), 0.0)))
+    def sf(self, x: ArrayLike) -> Floats:
+        return self._log.sf(POSITIVE.to_unconstrained(np.maximum(as_floats(x), 0.0)))
 
-    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
+    def ppf(self, q: ArrayLike) -> Floats:
         return POSITIVE.from_unconstrained(self._log.ppf(q))
 
-    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
+    def isf(self, q: ArrayLike) -> Floats:
         return POSITIVE.from_unconstrained(self._log.isf(q))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:
         return rng.lognormal(self.log_mean, self.log_sd, size)
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:
         return self._log.logpdf(u)
 
-    def scaled(self, factor: float) -> LogNormal:  # noqa: D102
+    def scaled(self, factor: float) -> LogNormal:
         return LogNormal(self.log_mean + math.log(_factor(factor)), self.log_sd)
 
-    def shifted(self, delta: float) -> LogNormal:  # noqa: D102
+    def shifted(self, delta: float) -> LogNormal:
         return LogNormal(self.log_mean + _finite("delta", delta), self.log_sd)
 
-    def widened(self, factor: float) -> LogNormal:  # noqa: D102
+    def widened(self, factor: float) -> LogNormal:
         return LogNormal(self.log_mean, self.log_sd * _factor(factor))
 
-    def unconstrained_moments(self) -> tuple[float, float]:  # noqa: D102
+    def unconstrained_moments(self) -> tuple[float, float]:
         return self.log_mean, self.log_sd
 
 
@@ -342,20 +258,20 @@ class Beta(Distribution):
         _set(self, alpha=_positive("alpha", self.alpha), beta=_positive("beta", self.beta))
 
     @property
-    def support(self) -> Support:  # noqa: D102
+    def support(self) -> Support:
         return UNIT_INTERVAL
 
     @property
-    def mean(self) -> float:  # noqa: D102
+    def mean(self) -> float:
         return self.alpha / (self.alpha + self.beta)
 
     @property
-    def sd(self) -> float:  # noqa: D102
+    def sd(self) -> float:
         total = self.alpha + self.beta
         return math.sqrt(self.alpha * self.beta / (total + 1.0)) / total
 
-    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        x = _array(x)
+    def logpdf(self, x: ArrayLike) -> Floats:
+        x = as_floats(x)
         inside = (x > 0.0) & (x < 1.0)
         y = np.where(inside, x, 0.5)
         value = (
@@ -363,27 +279,27 @@ class Beta(Distribution):
         )
         return np.where(inside, value, -np.inf)
 
-    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.betainc(self.alpha, self.beta, np.clip(_array(x), 0.0, 1.0)))
+    def cdf(self, x: ArrayLike) -> Floats:
+        return as_floats(special.betainc(self.alpha, self.beta, np.clip(as_floats(x), 0.0, 1.0)))
 
-    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.betaincc(self.alpha, self.beta, np.clip(_array(x), 0.0, 1.0)))
+    def sf(self, x: ArrayLike) -> Floats:
+        return as_floats(special.betaincc(self.alpha, self.beta, np.clip(as_floats(x), 0.0, 1.0)))
 
-    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.betaincinv(self.alpha, self.beta, _array(q)))
+    def ppf(self, q: ArrayLike) -> Floats:
+        return as_floats(special.betaincinv(self.alpha, self.beta, as_floats(q)))
 
-    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.betainccinv(self.alpha, self.beta, _array(q)))
+    def isf(self, q: ArrayLike) -> Floats:
+        return as_floats(special.betainccinv(self.alpha, self.beta, as_floats(q)))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:
         return rng.beta(self.alpha, self.beta, size)
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
-        u = _array(u)
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:
+        u = as_floats(u)
         constant = special.betaln(self.alpha, self.beta)
-        return _array(self.alpha * special.log_expit(u) + self.beta * special.log_expit(-u) - constant)
+        return as_floats(self.alpha * special.log_expit(u) + self.beta * special.log_expit(-u) - constant)
 
-    def scaled(self, factor: float) -> Distribution:  # noqa: D102
+    def scaled(self, factor: float) -> Distribution:
         return Gridded.of(self).scaled(factor)
 
 
@@ -414,59 +330,59 @@ class TruncatedNormal(Distribution):
 
     def _log_mass_between(self, lower: ArrayLike, upper: ArrayLike) -> Floats:
         """Log probability of (lower, upper) before truncation, from the tail in which it has its digits."""
-        a, b = (_array(lower) - self.location) / self.scale, (_array(upper) - self.location) / self.scale
+        a, b = (as_floats(lower) - self.location) / self.scale, (as_floats(upper) - self.location) / self.scale
         right = a > 0.0
         a, b = np.where(right, -b, a), np.where(right, -a, b)
         near, far = special.log_ndtr(b), special.log_ndtr(a)
         with np.errstate(divide="ignore", invalid="ignore"):
             one_side = near + np.log1p(-np.exp(far - near))
             both = np.log1p(-special.ndtr(a) - special.ndtr(-b))
-        return _array(np.where(a >= b, -np.inf, np.where(b <= 0.0, one_side, both)))
+        return as_floats(np.where(a >= b, -np.inf, np.where(b <= 0.0, one_side, both)))
 
     @property
-    def support(self) -> Support:  # noqa: D102
+    def support(self) -> Support:
         return Support(self.lower, self.upper)
 
     @cached_property
-    def mean(self) -> float:  # noqa: D102
+    def mean(self) -> float:
         return float(self._law.mean())
 
     @cached_property
-    def sd(self) -> float:  # noqa: D102
+    def sd(self) -> float:
         return float(self._law.std())
 
-    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        x = _array(x)
+    def logpdf(self, x: ArrayLike) -> Floats:
+        x = as_floats(x)
         z = (x - self.location) / self.scale
         value = -0.5 * z * z - (_HALF_LOG_2PI + math.log(self.scale) + self._log_mass)
         return np.where(self.support.contains(x), value, -np.inf)
 
-    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        x = np.clip(_array(x), self.lower, self.upper)
-        return _array(np.exp(np.minimum(self._log_mass_between(self.lower, x) - self._log_mass, 0.0)))
+    def cdf(self, x: ArrayLike) -> Floats:
+        x = np.clip(as_floats(x), self.lower, self.upper)
+        return as_floats(np.exp(np.minimum(self._log_mass_between(self.lower, x) - self._log_mass, 0.0)))
 
-    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        x = np.clip(_array(x), self.lower, self.upper)
-        return _array(np.exp(np.minimum(self._log_mass_between(x, self.upper) - self._log_mass, 0.0)))
+    def sf(self, x: ArrayLike) -> Floats:
+        x = np.clip(as_floats(x), self.lower, self.upper)
+        return as_floats(np.exp(np.minimum(self._log_mass_between(x, self.upper) - self._log_mass, 0.0)))
 
-    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(self._law.ppf(_array(q)))
+    def ppf(self, q: ArrayLike) -> Floats:
+        return as_floats(self._law.ppf(as_floats(q)))
 
-    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(self._law.isf(_array(q)))
+    def isf(self, q: ArrayLike) -> Floats:
+        return as_floats(self._law.isf(as_floats(q)))
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:
         # x(u) may round to an end of the support; the density there is still the limit from inside.
         with np.errstate(over="ignore"):
             z = (self.support.from_unconstrained(u) - self.location) / self.scale
             value = -0.5 * z * z - (_HALF_LOG_2PI + math.log(self.scale) + self._log_mass)
         return value + self.support.log_jacobian(u)
 
-    def scaled(self, factor: float) -> TruncatedNormal:  # noqa: D102
+    def scaled(self, factor: float) -> TruncatedNormal:
         f = _factor(factor)
         return TruncatedNormal(self.location * f, self.scale * f, self.lower * f, self.upper * f)
 
-    def shifted(self, delta: float) -> Distribution:  # noqa: D102
+    def shifted(self, delta: float) -> Distribution:
         if self.support.link is Link.IDENTITY:
             return TruncatedNormal(self.location + _finite("delta", delta), self.scale, self.lower, self.upper)
         return super().shifted(delta)
@@ -482,42 +398,42 @@ class HalfNormal(Distribution):
         _set(self, scale=_positive("scale", self.scale))
 
     @property
-    def support(self) -> Support:  # noqa: D102
+    def support(self) -> Support:
         return POSITIVE
 
     @property
-    def mean(self) -> float:  # noqa: D102
+    def mean(self) -> float:
         return self.scale * math.sqrt(2.0 / math.pi)
 
     @property
-    def sd(self) -> float:  # noqa: D102
+    def sd(self) -> float:
         return self.scale * math.sqrt(1.0 - 2.0 / math.pi)
 
-    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        x = _array(x)
+    def logpdf(self, x: ArrayLike) -> Floats:
+        x = as_floats(x)
         return np.where(x > 0.0, math.log(2.0) + Normal(0.0, self.scale).logpdf(x), -np.inf)
 
-    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.erf(np.maximum(_array(x), 0.0) / (self.scale * math.sqrt(2.0))))
+    def cdf(self, x: ArrayLike) -> Floats:
+        return as_floats(special.erf(np.maximum(as_floats(x), 0.0) / (self.scale * math.sqrt(2.0))))
 
-    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.erfc(np.maximum(_array(x), 0.0) / (self.scale * math.sqrt(2.0))))
+    def sf(self, x: ArrayLike) -> Floats:
+        return as_floats(special.erfc(np.maximum(as_floats(x), 0.0) / (self.scale * math.sqrt(2.0))))
 
-    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(self.scale * math.sqrt(2.0) * special.erfinv(_array(q)))
+    def ppf(self, q: ArrayLike) -> Floats:
+        return as_floats(self.scale * math.sqrt(2.0) * special.erfinv(as_floats(q)))
 
-    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(self.scale * math.sqrt(2.0) * special.erfcinv(_array(q)))
+    def isf(self, q: ArrayLike) -> Floats:
+        return as_floats(self.scale * math.sqrt(2.0) * special.erfcinv(as_floats(q)))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:
         return np.abs(rng.normal(0.0, self.scale, size))
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
-        u = _array(u)
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:
+        u = as_floats(u)
         with np.errstate(over="ignore"):
             return math.log(2.0) + Normal(0.0, self.scale).logpdf(np.exp(u)) + u
 
-    def scaled(self, factor: float) -> HalfNormal:  # noqa: D102
+    def scaled(self, factor: float) -> HalfNormal:
         return HalfNormal(self.scale * _factor(factor))
 
 
@@ -532,44 +448,44 @@ class Gamma(Distribution):
         _set(self, shape=_positive("shape", self.shape), rate=_positive("rate", self.rate))
 
     @property
-    def support(self) -> Support:  # noqa: D102
+    def support(self) -> Support:
         return POSITIVE
 
     @property
-    def mean(self) -> float:  # noqa: D102
+    def mean(self) -> float:
         return self.shape / self.rate
 
     @property
-    def sd(self) -> float:  # noqa: D102
+    def sd(self) -> float:
         return math.sqrt(self.shape) / self.rate
 
-    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        x = _array(x)
+    def logpdf(self, x: ArrayLike) -> Floats:
+        x = as_floats(x)
         inside = x > 0.0
         u = np.log(np.where(inside, x, 1.0))
         return np.where(inside, self.unconstrained_logpdf(u) - u, -np.inf)
 
-    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.gammainc(self.shape, self.rate * np.maximum(_array(x), 0.0)))
+    def cdf(self, x: ArrayLike) -> Floats:
+        return as_floats(special.gammainc(self.shape, self.rate * np.maximum(as_floats(x), 0.0)))
 
-    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.gammaincc(self.shape, self.rate * np.maximum(_array(x), 0.0)))
+    def sf(self, x: ArrayLike) -> Floats:
+        return as_floats(special.gammaincc(self.shape, self.rate * np.maximum(as_floats(x), 0.0)))
 
-    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.gammaincinv(self.shape, _array(q)) / self.rate)
+    def ppf(self, q: ArrayLike) -> Floats:
+        return as_floats(special.gammaincinv(self.shape, as_floats(q)) / self.rate)
 
-    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.gammainccinv(self.shape, _array(q)) / self.rate)
+    def isf(self, q: ArrayLike) -> Floats:
+        return as_floats(special.gammainccinv(self.shape, as_floats(q)) / self.rate)
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:
         return rng.gamma(self.shape, 1.0 / self.rate, size)
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
-        v = _array(u) + math.log(self.rate)
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:
+        v = as_floats(u) + math.log(self.rate)
         with np.errstate(over="ignore"):
-            return _array(self.shape * v - np.exp(v) - special.gammaln(self.shape))
+            return as_floats(self.shape * v - np.exp(v) - special.gammaln(self.shape))
 
-    def scaled(self, factor: float) -> Gamma:  # noqa: D102
+    def scaled(self, factor: float) -> Gamma:
         return Gamma(self.shape, self.rate / _factor(factor))
 
 
@@ -587,49 +503,49 @@ class StudentT(Distribution):
         _set(self, df=float(self.df), location=_finite("location", self.location), scale=_positive("scale", self.scale))
 
     @property
-    def support(self) -> Support:  # noqa: D102
+    def support(self) -> Support:
         return REAL_LINE
 
     @property
-    def mean(self) -> float:  # noqa: D102
+    def mean(self) -> float:
         return self.location
 
     @property
-    def sd(self) -> float:  # noqa: D102
+    def sd(self) -> float:
         return self.scale * math.sqrt(self.df / (self.df - 2.0))
 
-    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        z = (_array(x) - self.location) / self.scale
+    def logpdf(self, x: ArrayLike) -> Floats:
+        z = (as_floats(x) - self.location) / self.scale
         half = 0.5 * self.df
         constant = special.gammaln(half + 0.5) - special.gammaln(half) - 0.5 * math.log(self.df * math.pi)
-        return _array(constant - math.log(self.scale) - (half + 0.5) * np.log1p(z * z / self.df))
+        return as_floats(constant - math.log(self.scale) - (half + 0.5) * np.log1p(z * z / self.df))
 
-    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.stdtr(self.df, (_array(x) - self.location) / self.scale))
+    def cdf(self, x: ArrayLike) -> Floats:
+        return as_floats(special.stdtr(self.df, (as_floats(x) - self.location) / self.scale))
 
-    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return _array(special.stdtr(self.df, (self.location - _array(x)) / self.scale))
+    def sf(self, x: ArrayLike) -> Floats:
+        return as_floats(special.stdtr(self.df, (self.location - as_floats(x)) / self.scale))
 
-    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(self.location + self.scale * special.stdtrit(self.df, _array(q)))
+    def ppf(self, q: ArrayLike) -> Floats:
+        return as_floats(self.location + self.scale * special.stdtrit(self.df, as_floats(q)))
 
-    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(self.location - self.scale * special.stdtrit(self.df, _array(q)))
+    def isf(self, q: ArrayLike) -> Floats:
+        return as_floats(self.location - self.scale * special.stdtrit(self.df, as_floats(q)))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
-        return _array(self.location + self.scale * rng.standard_t(self.df, size))
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:
+        return as_floats(self.location + self.scale * rng.standard_t(self.df, size))
 
-    def scaled(self, factor: float) -> StudentT:  # noqa: D102
+    def scaled(self, factor: float) -> StudentT:
         factor = _factor(factor)
         return StudentT(self.df, self.location * factor, self.scale * factor)
 
-    def shifted(self, delta: float) -> StudentT:  # noqa: D102
+    def shifted(self, delta: float) -> StudentT:
         return StudentT(self.df, self.location + _finite("delta", delta), self.scale)
 
-    def widened(self, factor: float) -> StudentT:  # noqa: D102
+    def widened(self, factor: float) -> StudentT:
         return StudentT(self.df, self.location, self.scale * _factor(factor))
 
-    def unconstrained_moments(self) -> tuple[float, float]:  # noqa: D102
+    def unconstrained_moments(self) -> tuple[float, float]:
         return self.mean, self.sd
 
 
@@ -646,39 +562,39 @@ class Uniform(Distribution):
             raise InvalidInput("upper", f"must be above the lower end {self.lower}")
 
     @property
-    def support(self) -> Support:  # noqa: D102
+    def support(self) -> Support:
         return Support(self.lower, self.upper)
 
     @property
-    def mean(self) -> float:  # noqa: D102
+    def mean(self) -> float:
         return 0.5 * (self.lower + self.upper)
 
     @property
-    def sd(self) -> float:  # noqa: D102
+    def sd(self) -> float:
         return (self.upper - self.lower) / math.sqrt(12.0)
 
-    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
+    def logpdf(self, x: ArrayLike) -> Floats:
         return np.where(self.support.contains(x), -math.log(self.upper - self.lower), -np.inf)
 
-    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return np.clip((_array(x) - self.lower) / (self.upper - self.lower), 0.0, 1.0)
+    def cdf(self, x: ArrayLike) -> Floats:
+        return np.clip((as_floats(x) - self.lower) / (self.upper - self.lower), 0.0, 1.0)
 
-    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        return np.clip((self.upper - _array(x)) / (self.upper - self.lower), 0.0, 1.0)
+    def sf(self, x: ArrayLike) -> Floats:
+        return np.clip((self.upper - as_floats(x)) / (self.upper - self.lower), 0.0, 1.0)
 
-    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(self.lower + (self.upper - self.lower) * _array(q))
+    def ppf(self, q: ArrayLike) -> Floats:
+        return as_floats(self.lower + (self.upper - self.lower) * as_floats(q))
 
-    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        return _array(self.upper - (self.upper - self.lower) * _array(q))
+    def isf(self, q: ArrayLike) -> Floats:
+        return as_floats(self.upper - (self.upper - self.lower) * as_floats(q))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:
         return rng.uniform(self.lower, self.upper, size)
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:
         return self.support.log_jacobian(u) - math.log(self.upper - self.lower)
 
-    def scaled(self, factor: float) -> Uniform:  # noqa: D102
+    def scaled(self, factor: float) -> Uniform:
         factor = _factor(factor)
         return Uniform(self.lower * factor, self.upper * factor)
 
@@ -707,7 +623,7 @@ class Mixture(Distribution):
             raise InvalidInput("components", "must lie in the support of one of them")
 
     @property
-    def support(self) -> Support:  # noqa: D102
+    def support(self) -> Support:
         supports = [c.support for c in self.components]
         return Support(min(one.lower for one in supports), max(one.upper for one in supports))
 
@@ -717,40 +633,40 @@ class Mixture(Distribution):
         return any(c.support != self.support for c in self.components)
 
     @property
-    def mean(self) -> float:  # noqa: D102
+    def mean(self) -> float:
         return math.fsum(w * c.mean for w, c in zip(self.weights, self.components, strict=True))
 
     @property
-    def sd(self) -> float:  # noqa: D102
+    def sd(self) -> float:
         mean = self.mean
         parts = zip(self.weights, self.components, strict=True)
         return math.sqrt(math.fsum(w * (c.sd**2 + (c.mean - mean) ** 2) for w, c in parts))
 
     def _log_mix(self, values: list[Floats]) -> Floats:
         logs = np.stack(values, axis=-1)
-        return _array(special.logsumexp(logs + np.log(self.weights), axis=-1))
+        return as_floats(special.logsumexp(logs + np.log(self.weights), axis=-1))
 
     def _mix(self, values: list[Floats]) -> Floats:
-        return _array(np.stack(values, axis=-1) @ np.asarray(self.weights))
+        return as_floats(np.stack(values, axis=-1) @ np.asarray(self.weights))
 
-    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
+    def logpdf(self, x: ArrayLike) -> Floats:
         return self._log_mix([c.logpdf(x) for c in self.components])
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
-        return self._log_mix([_logpdf_on(self.support, c, _array(u)) for c in self.components])
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:
+        return self._log_mix([_logpdf_on(self.support, c, as_floats(u)) for c in self.components])
 
-    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
+    def cdf(self, x: ArrayLike) -> Floats:
         return self._mix([c.cdf(x) for c in self.components])
 
-    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
+    def sf(self, x: ArrayLike) -> Floats:
         return self._mix([c.sf(x) for c in self.components])
 
-    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        q = _array(q)
+    def ppf(self, q: ArrayLike) -> Floats:
+        q = as_floats(q)
         return self._bisect(np.stack([c.ppf(q) for c in self.components]), lambda x: self.cdf(x) < q)
 
-    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        q = _array(q)
+    def isf(self, q: ArrayLike) -> Floats:
+        q = as_floats(q)
         return self._bisect(np.stack([c.isf(q) for c in self.components]), lambda x: self.sf(x) > q)
 
     @staticmethod
@@ -765,20 +681,20 @@ class Mixture(Distribution):
             low = np.where(below & ~settled, middle, low)
             high = np.where(below | settled, high, middle)
         with np.errstate(invalid="ignore"):
-            return _array(np.where(settled, low, 0.5 * (low + high)))
+            return as_floats(np.where(settled, low, 0.5 * (low + high)))
 
-    def sample(self, rng: np.random.Generator, size: Size) -> Floats:  # noqa: D102
+    def sample(self, rng: np.random.Generator, size: Size) -> Floats:
         which = rng.choice(len(self.weights), size=size, p=np.asarray(self.weights) / math.fsum(self.weights))
         draws = np.stack([c.sample(rng, size) for c in self.components])
-        return _array(np.take_along_axis(draws, np.asarray(which)[None], axis=0)[0])
+        return as_floats(np.take_along_axis(draws, np.asarray(which)[None], axis=0)[0])
 
-    def scaled(self, factor: float) -> Mixture:  # noqa: D102
+    def scaled(self, factor: float) -> Mixture:
         return Mixture(self.weights, tuple(c.scaled(factor) for c in self.components))
 
-    def shifted(self, delta: float) -> Distribution:  # noqa: D102
+    def shifted(self, delta: float) -> Distribution:
         return self._moved(1.0, _finite("delta", delta))
 
-    def widened(self, factor: float) -> Distribution:  # noqa: D102
+    def widened(self, factor: float) -> Distribution:
         median = float(self.support.to_unconstrained(self.ppf(0.5)))
         return self._moved(_factor(factor), (1.0 - factor) * median)
 
@@ -790,7 +706,7 @@ class Mixture(Distribution):
             return Mixture(self.weights, tuple(_transformed(c, factor, delta) for c in self.components))
         return _transformed(Gridded.of(self), factor, delta)
 
-    def unconstrained_moments(self) -> tuple[float, float]:  # noqa: D102
+    def unconstrained_moments(self) -> tuple[float, float]:
         if self.is_mixed:
             return (self.mean, self.sd) if self.support.link is Link.IDENTITY else super().unconstrained_moments()
         means, sds = np.transpose([c.unconstrained_moments() for c in self.components])
@@ -865,7 +781,7 @@ class Gridded(Distribution):
     def __post_init__(self) -> None:
         _set(self, lower=float(self.lower), upper=float(self.upper))
         Support(self.lower, self.upper)
-        grid, log_density = _array(self.grid), _array(self.log_density)
+        grid, log_density = as_floats(self.grid), as_floats(self.log_density)
         if grid.ndim != 1 or grid.size < 4:
             raise InvalidInput("grid", "must hold at least 4 points")
         if log_density.shape != grid.shape:
@@ -896,14 +812,14 @@ class Gridded(Distribution):
 
     @cached_property
     def _spline(self) -> CubicSpline:
-        return CubicSpline(_array(self.grid), _array(self.log_density))
+        return CubicSpline(as_floats(self.grid), as_floats(self.log_density))
 
     @cached_property
     def _peak(self) -> float:
         return max(self.log_density)
 
     def _density(self, u: Floats) -> Floats:
-        return _array(np.exp(self._spline(u) - self._peak))
+        return as_floats(np.exp(self._spline(u) - self._peak))
 
     def _partial(self, start: Floats, stop: Floats) -> Floats:
         """Integral of the density from start to stop, both in one grid cell, by 5-point Gauss–Legendre."""
@@ -913,13 +829,13 @@ class Gridded(Distribution):
 
     @cached_property
     def _pieces(self) -> Floats:
-        grid = _array(self.grid)
+        grid = as_floats(self.grid)
         return self._partial(grid[:-1], grid[1:])
 
     @cached_property
     def _tails(self) -> tuple[float, float, float, float]:
         """(lower decay rate, lower mass, upper decay rate, upper mass); rate 0 marks a law that stops at that end."""
-        grid = _array(self.grid)
+        grid = as_floats(self.grid)
         down, up = float(self._spline(grid[0], 1)), -float(self._spline(grid[-1], 1))
         left, right = self._density(grid[[0, -1]])
         return (
@@ -940,21 +856,21 @@ class Gridded(Distribution):
     @cached_property
     def _below(self) -> Floats:
         """Mass below each grid point, relative to the total."""
-        return _array(np.concatenate([[0.0], np.cumsum(self._pieces)]) + self._tails[1]) / self._total
+        return as_floats(np.concatenate([[0.0], np.cumsum(self._pieces)]) + self._tails[1]) / self._total
 
     @cached_property
     def _above(self) -> Floats:
         """Mass above each grid point, relative to the total."""
-        return _array(np.concatenate([np.cumsum(self._pieces[::-1])[::-1], [0.0]]) + self._tails[3]) / self._total
+        return as_floats(np.concatenate([np.cumsum(self._pieces[::-1])[::-1], [0.0]]) + self._tails[3]) / self._total
 
     @property
-    def support(self) -> Support:  # noqa: D102
+    def support(self) -> Support:
         return Support(self.lower, self.upper)
 
     @cached_property
     def _quadrature(self) -> tuple[Floats, Floats]:
         """Nodes u and their probabilities: 5-point Gauss–Legendre per cell, Gauss–Laguerre in the two tails."""
-        grid = _array(self.grid)
+        grid = as_floats(self.grid)
         half = 0.5 * np.diff(grid)
         u = (grid[:-1, None] + half[:, None] * (1.0 + _NODES)).ravel()
         mass = (half[:, None] * _WEIGHTS).ravel() * self._density(u)
@@ -977,64 +893,64 @@ class Gridded(Distribution):
         mean = float(mass @ x)
         return mean, math.sqrt(float(mass @ (x - mean) ** 2))
 
-    def unconstrained_moments(self) -> tuple[float, float]:  # noqa: D102
+    def unconstrained_moments(self) -> tuple[float, float]:
         u, mass = self._quadrature
         mean = float(mass @ u)
         return mean, math.sqrt(float(mass @ (u - mean) ** 2))
 
     @property
-    def mean(self) -> float:  # noqa: D102
+    def mean(self) -> float:
         return self._moments[0]
 
     @property
-    def sd(self) -> float:  # noqa: D102
+    def sd(self) -> float:
         return self._moments[1]
 
-    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:  # noqa: D102
-        u = _array(u)
+    def unconstrained_logpdf(self, u: ArrayLike) -> Floats:
+        u = as_floats(u)
         first, last = self.grid[0], self.grid[-1]
         down, _, up, _ = self._tails
         value = self._spline(np.clip(u, first, last)) - self._log_total
         with np.errstate(invalid="ignore"):
             value = np.where(u < first, value - (down * (first - u) if down > 0.0 else np.inf), value)
             value = np.where(u > last, value - (up * (u - last) if up > 0.0 else np.inf), value)
-        return _array(value)
+        return as_floats(value)
 
-    def logpdf(self, x: ArrayLike) -> Floats:  # noqa: D102
-        x = _array(x)
+    def logpdf(self, x: ArrayLike) -> Floats:
+        x = as_floats(x)
         inside = self.support.contains(x)
         middle = float(self.support.from_unconstrained(self.grid[0]))
         u = self.support.to_unconstrained(np.where(inside, x, middle))
         return np.where(inside, self.unconstrained_logpdf(u) - self.support.log_jacobian(u), -np.inf)
 
     def _coordinate(self, x: ArrayLike) -> Floats:
-        return self.support.to_unconstrained(np.clip(_array(x), self.lower, self.upper))
+        return self.support.to_unconstrained(np.clip(as_floats(x), self.lower, self.upper))
 
-    def cdf(self, x: ArrayLike) -> Floats:  # noqa: D102
+    def cdf(self, x: ArrayLike) -> Floats:
         u = self._coordinate(x)
-        grid = _array(self.grid)
+        grid = as_floats(self.grid)
         down, left, up, right = self._tails
         inner = np.clip(u, grid[0], grid[-1])
         cell = np.clip(np.searchsorted(grid, inner, side="right") - 1, 0, grid.size - 2)
         value = self._below[cell] + self._partial(grid[cell], inner) / self._total
         below = np.exp(np.minimum(down * (u - grid[0]), 0.0)) * left / self._total
         above = 1.0 - np.exp(np.minimum(-up * (u - grid[-1]), 0.0)) * right / self._total
-        return _array(np.where(u < grid[0], below, np.where(u > grid[-1], above, value)))
+        return as_floats(np.where(u < grid[0], below, np.where(u > grid[-1], above, value)))
 
-    def sf(self, x: ArrayLike) -> Floats:  # noqa: D102
+    def sf(self, x: ArrayLike) -> Floats:
         u = self._coordinate(x)
-        grid = _array(self.grid)
+        grid = as_floats(self.grid)
         down, left, up, right = self._tails
         inner = np.clip(u, grid[0], grid[-1])
         cell = np.clip(np.searchsorted(grid, inner, side="right") - 1, 0, grid.size - 2)
         value = self._above[cell + 1] + self._partial(inner, grid[cell + 1]) / self._total
         below = 1.0 - np.exp(np.minimum(down * (u - grid[0]), 0.0)) * left / self._total
         above = np.exp(np.minimum(-up * (u - grid[-1]), 0.0)) * right / self._total
-        return _array(np.where(u < grid[0], below, np.where(u > grid[-1], above, value)))
+        return as_floats(np.where(u < grid[0], below, np.where(u > grid[-1], above, value)))
 
-    def ppf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        q = _array(q)
-        grid = _array(self.grid)
+    def ppf(self, q: ArrayLike) -> Floats:
+        q = as_floats(q)
+        grid = as_floats(self.grid)
         down, left, _, _ = self._tails
         cell = np.clip(np.searchsorted(self._below, q, side="right") - 1, 0, grid.size - 2)
         low, high = grid[cell], grid[cell + 1]
@@ -1053,11 +969,11 @@ class Gridded(Distribution):
     def _upper_tail(self, q: Floats) -> Floats:
         _, _, up, right = self._tails
         with np.errstate(divide="ignore"):
-            return _array(self.grid[-1] - np.log(np.maximum(q, 0.0) * self._total / right) / up)
+            return as_floats(self.grid[-1] - np.log(np.maximum(q, 0.0) * self._total / right) / up)
 
-    def isf(self, q: ArrayLike) -> Floats:  # noqa: D102
-        q = _array(q)
-        grid = _array(self.grid)
+    def isf(self, q: ArrayLike) -> Floats:
+        q = as_floats(q)
+        grid = as_floats(self.grid)
         cell = np.clip(grid.size - 1 - np.searchsorted(self._above[::-1], q, side="right"), 0, grid.size - 2)
         low, high = grid[cell], grid[cell + 1]
         for _ in range(60):
@@ -1074,9 +990,9 @@ class Gridded(Distribution):
             u = np.where(1.0 - q < self._below[0], lower, u)
         return self.support.from_unconstrained(u)
 
-    def scaled(self, factor: float) -> Gridded:  # noqa: D102
+    def scaled(self, factor: float) -> Gridded:
         factor = _factor(factor)
-        grid = _array(self.grid)
+        grid = as_floats(self.grid)
         match self.support.link:
             case Link.IDENTITY:
                 grid = grid * factor
@@ -1084,11 +1000,11 @@ class Gridded(Distribution):
                 grid = grid + math.log(factor)
         return Gridded(self.lower * factor, self.upper * factor, tuple(grid), self.log_density)
 
-    def shifted(self, delta: float) -> Gridded:  # noqa: D102
-        grid = _array(self.grid) + _finite("delta", delta)
+    def shifted(self, delta: float) -> Gridded:
+        grid = as_floats(self.grid) + _finite("delta", delta)
         return Gridded(self.lower, self.upper, tuple(grid), self.log_density)
 
-    def widened(self, factor: float) -> Gridded:  # noqa: D102
+    def widened(self, factor: float) -> Gridded:
         median = float(self.support.to_unconstrained(self.ppf(0.5)))
-        grid = median + _factor(factor) * (_array(self.grid) - median)
+        grid = median + _factor(factor) * (as_floats(self.grid) - median)
         return Gridded(self.lower, self.upper, tuple(grid), self.log_density)

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import special
 
 from engine.arrays import Floats
-from engine.distributions.distribution import Distribution, Mixture, Support
+from engine.distributions.distribution import Distribution, Mixture
+from engine.distributions.support import Support
 
 _STEP = 1e-4
 

@@ -14,21 +14,17 @@ from scipy import optimize, special
 
 from engine.arrays import Floats
 from engine.distributions.distribution import (
-    POSITIVE,
-    REAL_LINE,
-    UNIT_INTERVAL,
     Beta,
     Distribution,
     Gamma,
     HalfNormal,
-    Link,
     LogNormal,
     Normal,
     StudentT,
-    Support,
     TruncatedNormal,
     Uniform,
 )
+from engine.distributions.support import POSITIVE, REAL_LINE, UNIT_INTERVAL, Link, Support
 from engine.errors import InvalidInput
 
 _LIMIT = 30.0  # of a parameter's logarithm: beyond e^30 a law is a point or has no shape

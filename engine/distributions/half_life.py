@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 from engine.arrays import Floats
-from engine.distributions.distribution import UNIT_INTERVAL, Distribution, Gridded, Support
+from engine.distributions.distribution import Distribution, Gridded
+from engine.distributions.support import UNIT_INTERVAL, Support
 from engine.errors import InvalidInput
 
 _POINTS = 1601

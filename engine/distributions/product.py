@@ -8,16 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from engine.arrays import Floats
-from engine.distributions.distribution import (
-    Beta,
-    Distribution,
-    Gridded,
-    Normal,
-    Support,
-    parts_of,
-    unconstrained_breaks,
-)
+from engine.distributions.distribution import Beta, Distribution, Gridded, Normal, parts_of, unconstrained_breaks
 from engine.distributions.mesh import mass_points, mesh
+from engine.distributions.support import Support
 from engine.errors import InvalidInput
 
 _POINTS, _SEARCH = 1601, 32001

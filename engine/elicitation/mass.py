@@ -10,8 +10,9 @@ import numpy as np
 from scipy import optimize, special
 
 from engine.arrays import Floats
-from engine.distributions.distribution import Distribution, Link, Support, Uniform
+from engine.distributions.distribution import Distribution, Uniform
 from engine.distributions.families import RULES, Anchor, Family, chosen, describe
+from engine.distributions.support import Link, Support
 from engine.elicitation.statement import Fitted, within_floats
 from engine.errors import InvalidInput
 

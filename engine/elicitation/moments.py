@@ -7,8 +7,9 @@ import math
 
 from scipy import special
 
-from engine.distributions.distribution import Normal, Support
+from engine.distributions.distribution import Normal
 from engine.distributions.families import RULES, Family, chosen, describe
+from engine.distributions.support import Support
 from engine.elicitation.statement import Fitted, within_floats
 from engine.errors import InvalidInput
 

@@ -8,8 +8,8 @@ import numpy as np
 from scipy import special
 
 from engine.arrays import Floats
-from engine.distributions.distribution import Support
 from engine.distributions.families import Anchor, Family, chosen, fit_cdf
+from engine.distributions.support import Support
 from engine.elicitation.statement import REJECT_ERROR, Fitted, of_probabilities, within_floats
 from engine.errors import InvalidInput
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.distributions.distribution import Support
 from engine.distributions.families import Family, chosen, fit_cdf
+from engine.distributions.support import Support
 from engine.elicitation.quantiles import anchors
 from engine.elicitation.statement import REJECT_ERROR, Fitted, of_probabilities, within_floats
 from engine.errors import InvalidInput

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.distributions.distribution import Distribution, Support
+from engine.distributions.distribution import Distribution
 from engine.distributions.families import RULES, Family, admissible, describe
+from engine.distributions.support import Support
 from engine.errors import InvalidInput
 
 WARN_ERROR = 0.02

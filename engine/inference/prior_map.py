@@ -12,7 +12,8 @@ from jax import Array
 from scipy.special import ndtr, ndtri
 
 from engine.arrays import Floats
-from engine.distributions.distribution import Distribution, Link
+from engine.distributions.distribution import Distribution
+from engine.distributions.support import Link
 from engine.errors import InvalidInput
 
 _LAST = 8.0  # the table covers |z| <= 8, all but 1e-15 of the mass

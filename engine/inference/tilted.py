@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
 
 from engine.arrays import Floats
-from engine.distributions.distribution import Distribution, Link, Support
+from engine.distributions.distribution import Distribution
+from engine.distributions.support import Link, Support
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.target import ClosedForm, SmoothTarget, differentiated
 

@@ -24,7 +24,8 @@ from engine.conflict.bridges import bridges
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
-from engine.distributions.distribution import UNIT_INTERVAL, Distribution
+from engine.distributions.distribution import Distribution
+from engine.distributions.support import UNIT_INTERVAL
 from engine.elicitation.moments import Meaning, fit_mean_plus_minus
 from engine.errors import InvalidInput
 from engine.inference.batch import BatchedHmc

@@ -13,8 +13,9 @@ from liftos.bayes.v1 import common_pb2, elicitation_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.distributions.distribution import UNIT_INTERVAL, Distribution, Normal, Support, TruncatedNormal
+from engine.distributions.distribution import Distribution, Normal, TruncatedNormal
 from engine.distributions.families import RULES, Family, admissible, chosen, describe, family_of
+from engine.distributions.support import UNIT_INTERVAL, Support
 from engine.elicitation.mass import fit_range
 from engine.elicitation.moments import Meaning, fit_mean_plus_minus, fit_mode_and_bounds, standard_deviation
 from engine.elicitation.pool import disagreement, linear_pool, log_pool

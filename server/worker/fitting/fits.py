@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from engine.arrays import Floats
 from engine.conflict.curve import CurveKind, EvidenceCurve, jackknife_groups
 from engine.conflict.induced import InducedPrior, induced_prior
-from engine.distributions.distribution import REAL_LINE, Distribution, Support
+from engine.distributions.distribution import Distribution
+from engine.distributions.support import REAL_LINE, Support
 from engine.errors import UnsupportedQuantity
 from engine.inference.batch import BatchedHmc
 from engine.inference.fit import BatchFit, Seed

@@ -9,17 +9,8 @@ from typing import Any
 from liftos.bayes.v1 import common_pb2, dataset_pb2, elicitation_pb2, model_pb2
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.distributions.distribution import (
-    POSITIVE,
-    REAL_LINE,
-    UNIT_INTERVAL,
-    Beta,
-    Distribution,
-    HalfNormal,
-    LogNormal,
-    Normal,
-    Support,
-)
+from engine.distributions.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
+from engine.distributions.support import POSITIVE, REAL_LINE, UNIT_INTERVAL, Support
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.models import additive_spec, conjugate_normal
 from engine.models.protocol import Model as EngineModel

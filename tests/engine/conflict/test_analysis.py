@@ -17,7 +17,6 @@ from engine.conflict.overlay import Overlay
 from engine.conflict.reliability import Status
 from engine.conflict.severity import Severity
 from engine.distributions.distribution import (
-    REAL_LINE,
     Beta,
     Distribution,
     Gamma,
@@ -27,6 +26,7 @@ from engine.distributions.distribution import (
     TruncatedNormal,
     Uniform,
 )
+from engine.distributions.support import REAL_LINE
 from engine.errors import InvalidInput
 
 TV = Normal(0.5, 0.1)

@@ -12,7 +12,8 @@ from engine.conflict.alternatives import Alternative, CauseKind
 from engine.conflict.analysis import BeliefConflict, analyse_belief
 from engine.conflict.causes import Blame, Causes, Refit, explain, suggestion
 from engine.conflict.curve import EvidenceCurve
-from engine.distributions.distribution import REAL_LINE, Normal, Uniform
+from engine.distributions.distribution import Normal, Uniform
+from engine.distributions.support import REAL_LINE
 from engine.errors import UnsupportedQuantity
 from engine.inference.fit import BatchFit, FitDiagnostics
 from engine.models.additive_mmm import AdditiveMmm

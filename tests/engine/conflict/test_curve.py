@@ -11,7 +11,8 @@ from scipy import special
 
 from engine.conflict.analysis import analyse_belief
 from engine.conflict.curve import CurveKind, EvidenceCurve, jackknife_error
-from engine.distributions.distribution import REAL_LINE, Beta, Gamma, LogNormal, Normal, Uniform
+from engine.distributions.distribution import Beta, Gamma, LogNormal, Normal, Uniform
+from engine.distributions.support import REAL_LINE
 from engine.errors import InvalidInput
 
 WIDE = Normal(0.5, 100.0)

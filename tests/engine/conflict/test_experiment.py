@@ -12,7 +12,8 @@ from engine.conflict.curve import EvidenceCurve
 from engine.conflict.experiment import Experiment, distance, with_experiment
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
-from engine.distributions.distribution import REAL_LINE, Beta, LogNormal, Normal, Uniform
+from engine.distributions.distribution import Beta, LogNormal, Normal, Uniform
+from engine.distributions.support import REAL_LINE
 from engine.errors import InvalidInput
 from engine.updates.update import Strategy, UpdateRule, update
 

@@ -10,7 +10,8 @@ from scipy import special
 from engine.conflict.analysis import BeliefConflict, analyse_belief
 from engine.conflict.curve import EvidenceCurve, jackknife_error
 from engine.conflict.induced import PRIOR_DRAWS, induced_prior, smoothed
-from engine.distributions.distribution import POSITIVE, UNIT_INTERVAL, Beta, Distribution, LogNormal, Normal
+from engine.distributions.distribution import Beta, Distribution, LogNormal, Normal
+from engine.distributions.support import POSITIVE, UNIT_INTERVAL
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.fit import Seed
 from tests.engine.models.test_additive_mmm import small_model

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.conflict.preposterior import expected_errors, thresholds
-from engine.distributions.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Beta, LogNormal, Normal
+from engine.distributions.distribution import Beta, LogNormal, Normal
+from engine.distributions.support import POSITIVE, REAL_LINE, UNIT_INTERVAL
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Saturation, Table, prepare

@@ -9,21 +9,19 @@ import pytest
 from scipy import integrate, stats
 
 from engine.distributions.distribution import (
-    REAL_LINE,
     Beta,
     Distribution,
     Gamma,
     Gridded,
     HalfNormal,
-    Link,
     LogNormal,
     Mixture,
     Normal,
     StudentT,
-    Support,
     TruncatedNormal,
     Uniform,
 )
+from engine.distributions.support import REAL_LINE, Link, Support
 from engine.errors import InvalidInput
 
 LAWS: list[Distribution] = [

@@ -7,8 +7,6 @@ import pytest
 from scipy import special
 
 from engine.distributions.distribution import (
-    POSITIVE,
-    UNIT_INTERVAL,
     Beta,
     Distribution,
     Gamma,
@@ -21,6 +19,7 @@ from engine.distributions.distribution import (
     Uniform,
 )
 from engine.distributions.families import RULES, Family, admissible, describe, family_of
+from engine.distributions.support import POSITIVE, UNIT_INTERVAL
 
 LAWS: list[Distribution] = [
     Normal(0.3, 2.0),

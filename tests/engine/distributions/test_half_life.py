@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from engine.distributions.distribution import (
-    POSITIVE,
     Beta,
     Distribution,
     Gamma,
@@ -19,6 +18,7 @@ from engine.distributions.distribution import (
     Uniform,
 )
 from engine.distributions.half_life import half_life, half_life_law, retention, retention_law
+from engine.distributions.support import POSITIVE
 from engine.errors import InvalidInput
 
 Q = np.array([0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999])

@@ -7,8 +7,9 @@ import pytest
 
 from engine.conflict.analysis import analyse_belief
 from engine.conflict.curve import EvidenceCurve
-from engine.distributions.distribution import REAL_LINE, Beta, Gamma, LogNormal, Mixture, Normal, Uniform
+from engine.distributions.distribution import Beta, Gamma, LogNormal, Mixture, Normal, Uniform
 from engine.distributions.product import product
+from engine.distributions.support import REAL_LINE
 from engine.errors import InvalidInput
 
 TV = Normal(0.5, 0.1)

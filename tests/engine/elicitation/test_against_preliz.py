@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from engine.distributions.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Distribution, Support
+from engine.distributions.distribution import Distribution
 from engine.distributions.families import Family
+from engine.distributions.support import POSITIVE, REAL_LINE, UNIT_INTERVAL, Support
 from engine.elicitation.mass import fit_range
 from engine.elicitation.quantiles import fit_quantiles
 

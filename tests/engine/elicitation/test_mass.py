@@ -7,8 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from engine.distributions.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Beta, Gamma, LogNormal, Support
+from engine.distributions.distribution import Beta, Gamma, LogNormal
 from engine.distributions.families import RULES, Family
+from engine.distributions.support import POSITIVE, REAL_LINE, UNIT_INTERVAL, Support
 from engine.elicitation.mass import fit_range
 from engine.errors import InvalidInput
 

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine.distributions.distribution import (
-    POSITIVE,
-    REAL_LINE,
-    UNIT_INTERVAL,
-    Beta,
-    Gamma,
-    LogNormal,
-    Normal,
-    Support,
-)
+from engine.distributions.distribution import Beta, Gamma, LogNormal, Normal
 from engine.distributions.families import RULES, Family
+from engine.distributions.support import POSITIVE, REAL_LINE, UNIT_INTERVAL, Support
 from engine.elicitation.moments import Meaning, fit_mean_plus_minus, fit_mode_and_bounds
 from engine.errors import InvalidInput
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy import integrate
 
 from engine.distributions.distribution import (
-    UNIT_INTERVAL,
     Beta,
     Distribution,
     Gamma,
@@ -24,6 +23,7 @@ from engine.distributions.distribution import (
     TruncatedNormal,
 )
 from engine.distributions.product import on_grid, product
+from engine.distributions.support import UNIT_INTERVAL
 from engine.elicitation.pool import disagreement, linear_pool, log_pool
 from engine.errors import InvalidInput
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.distributions.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Beta, Gamma, Support, Uniform
+from engine.distributions.distribution import Beta, Gamma, Uniform
 from engine.distributions.families import RULES, Family
+from engine.distributions.support import POSITIVE, REAL_LINE, UNIT_INTERVAL, Support
 from engine.elicitation.quantiles import fit_quantiles
 from engine.elicitation.statement import band
 from engine.errors import InvalidInput

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.distributions.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Beta, Support
+from engine.distributions.distribution import Beta
 from engine.distributions.families import Family
+from engine.distributions.support import POSITIVE, REAL_LINE, UNIT_INTERVAL, Support
 from engine.elicitation.roulette import fit_roulette
 from engine.errors import InvalidInput
 

@@ -13,7 +13,6 @@ from scipy import integrate
 
 from engine.conflict.curve import EvidenceCurve
 from engine.distributions.distribution import (
-    REAL_LINE,
     Beta,
     Distribution,
     Gamma,
@@ -26,6 +25,7 @@ from engine.distributions.distribution import (
     Uniform,
 )
 from engine.distributions.families import Family
+from engine.distributions.support import REAL_LINE
 from engine.errors import InvalidInput
 from engine.updates.projection import modes, project
 from engine.updates.update import Strategy, UpdateRule, update

@@ -13,7 +13,6 @@ from engine.conflict.divergence import prior_worth
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import node_split
 from engine.distributions.distribution import (
-    REAL_LINE,
     Beta,
     Distribution,
     Gamma,
@@ -25,6 +24,7 @@ from engine.distributions.distribution import (
     TruncatedNormal,
     Uniform,
 )
+from engine.distributions.support import REAL_LINE
 from engine.errors import InvalidInput
 from engine.updates.update import Action, Strategy, UpdateRule, _mix, update
 

@@ -13,7 +13,8 @@ from engine.conflict.curve import EvidenceCurve
 from engine.conflict.experiment import Experiment
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import node_split
-from engine.distributions.distribution import REAL_LINE, Distribution, LogNormal, Mixture, Normal, Uniform
+from engine.distributions.distribution import Distribution, LogNormal, Mixture, Normal, Uniform
+from engine.distributions.support import REAL_LINE
 from engine.updates.update import Strategy, UpdateRule, update
 
 EXAMPLES = settings(

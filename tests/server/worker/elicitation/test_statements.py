@@ -12,8 +12,9 @@ from liftos.bayes import beta, gamma, half_normal, log_normal, normal, student_t
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
 from liftos.bayes.values import statement
 
-from engine.distributions.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Beta, Normal, TruncatedNormal
+from engine.distributions.distribution import Beta, Normal, TruncatedNormal
 from engine.distributions.families import admissible
+from engine.distributions.support import POSITIVE, REAL_LINE, UNIT_INTERVAL
 from engine.errors import InvalidInput
 from server.worker.conversion import estimate_of_law, to_law
 from server.worker.elicitation.statements import Member, Place, check_range, compile_statement, refuse_narrower

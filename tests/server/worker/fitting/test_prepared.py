@@ -24,7 +24,8 @@ from liftos.bayes import (
 )
 from liftos.bayes.v1 import common_pb2, elicitation_pb2, model_pb2
 
-from engine.distributions.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Beta, Normal, Support
+from engine.distributions.distribution import Beta, Normal
+from engine.distributions.support import POSITIVE, REAL_LINE, UNIT_INTERVAL, Support
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, prepare
 from engine.models.additive_spec import Saturation
