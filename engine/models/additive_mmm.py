@@ -18,9 +18,10 @@ from engine.inference.target import Labels
 from engine.models.additive_design import Design, WindowReport, build_design
 from engine.models.additive_response import response, response_by_geo, response_rise
 from engine.models.additive_simulator import expected_kpi, log_likelihood
-from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation, Saturation
+from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation
 from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlock, bucket
 from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, BatchFit, Flags, Integers, PriorSample, Purpose, Seed
+from engine.models.saturation import Saturation
 from engine.models.table import Table, Window
 from engine.priors.distribution import Distribution, Normal
 from engine.priors.half_life import half_life, half_life_law, retention_law

@@ -13,6 +13,7 @@ from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.models import additive_spec, conjugate_normal
 from engine.models.protocol import Model as EngineModel
 from engine.models.registry import prepare_function
+from engine.models.saturation import Saturation
 from engine.models.table import Table, Window
 from engine.priors.distribution import (
     POSITIVE,
@@ -32,7 +33,7 @@ from server.certificates import fit_key
 from server.period import Period
 from server.resources import beliefs_of, by_pk, dataset_of
 from server.services.datasets import stored_columns
-from server.wire import from_json, quantity_name
+from server.wire import from_json, label, quantity_name
 from server.worker.convert import belief_law, to_law
 from server.worker.recent import Recent
 
@@ -58,11 +59,10 @@ KEPT = 8
 DEFAULT_SHARE_PRIOR = Beta(1.0, 3.0)
 DEFAULT_ROI_PRIOR = LogNormal(0.2, 0.9)
 DEFAULT_WEIGHTS = 8
+# The engine has each form under the name that the contract gives it.
 SATURATIONS = {
-    model_pb2.SATURATION_UNSPECIFIED: additive_spec.Saturation.HILL,
-    model_pb2.SATURATION_HILL: additive_spec.Saturation.HILL,
-    model_pb2.SATURATION_LOGISTIC: additive_spec.Saturation.LOGISTIC,
-    model_pb2.SATURATION_LINEAR: additive_spec.Saturation.LINEAR,
+    number: Saturation[label(model_pb2.Saturation, number or model_pb2.SATURATION_HILL)]
+    for number in model_pb2.Saturation.values()
 }
 
 

@@ -25,8 +25,8 @@ from engine.conflict.overlay import Overlay
 from engine.inference.precision import enable_float64
 from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, Window, prepare
-from engine.models.additive_spec import Saturation
 from engine.models.protocol import Seed
+from engine.models.saturation import Saturation
 from engine.priors.distribution import Beta, Distribution
 from engine.priors.update import Strategy, UpdateRule, update
 

@@ -29,8 +29,9 @@ from engine.models.additive_mmm import (
     Window,
     prepare,
 )
-from engine.models.additive_simulator import adstock, hill
+from engine.models.additive_simulator import adstock
 from engine.models.protocol import Seed
+from engine.models.saturation import hill
 from engine.priors.distribution import Beta, Distribution, LogNormal, Normal
 
 enable_float64()

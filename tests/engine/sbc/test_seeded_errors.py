@@ -33,6 +33,7 @@ from engine.models import additive_simulator
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.additive_target import AdditiveTarget
 from engine.models.protocol import BatchFit, Integers, PriorSample, Seed
+from engine.models.saturation import FORMS, Saturation
 from engine.priors.distribution import Normal
 from engine.sbc.evidence import evidence
 from engine.sbc.interim import interim
@@ -152,7 +153,7 @@ def wrong_simulator(error: Error, monkeypatch: pytest.MonkeyPatch) -> AdditiveMm
         case Error.WEIGHTS:
             monkeypatch.setattr(additive_simulator, "adstock", unnormalised)
         case Error.SLOPE:
-            monkeypatch.setattr(additive_simulator, "hill", falling)
+            monkeypatch.setitem(FORMS, Saturation.HILL, dataclasses.replace(FORMS[Saturation.HILL], value=falling))
         case Error.INTERCEPT:
             return MODEL.with_priors({"intercept": WIDE})
     return MODEL
