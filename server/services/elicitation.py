@@ -287,8 +287,8 @@ def check_statement(path: str, statement: elicitation_pb2.BeliefStatement) -> No
                 raise invalid_field(f"{inner}.mode", "must lie between lower and upper")
         case "distribution":
             check_distribution(inner, statement.distribution)
-        case "pooled":
-            pass  # its members are looked up, and checked, when it is compiled
+        case "pooled" | "updated_prior":
+            pass  # what they name is looked up, and checked, where they are compiled
         case _:
             raise AssertionError(f"a statement in the form {form} is not checked")
 

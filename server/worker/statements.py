@@ -97,8 +97,8 @@ def check_range(statement: elicitation_pb2.BeliefStatement, natural: Support) ->
                 if chips > 0 and not natural.lower <= stated.edges[index] < stated.edges[index + 1] <= natural.upper:
                     message = f"lie on a bin outside ({natural.lower:g}, {natural.upper:g}){hint}"
                     raise InvalidInput(f"statement.roulette.chips[{index}]", message)
-        case "distribution" | "pooled":
-            pass  # what they say is judged as a whole, when it is compiled
+        case "distribution" | "pooled" | "updated_prior":
+            pass  # a law as a whole, which is judged when it is compiled
         case _:
             raise AssertionError(f"the range of a statement in the form {form} is not checked")
     for name, value in inner.items():
