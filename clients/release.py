@@ -49,7 +49,7 @@ def elements(image: bytes) -> dict[str, bytes]:
         if not file.name.startswith("google/"):
             file.ClearField("dependency")
             file.ClearField("source_code_info")
-            file.DiscardUnknownFields()  # type: ignore[no-untyped-call]
+            file.DiscardUnknownFields()
             keep(file.name, file, file.package)
     return found
 
