@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from engine.distributions.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 from engine.errors import InvalidInput
 from engine.models.saturation import FORMS, Saturation
-from engine.priors.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 
 
 class Parameterisation(enum.Enum):

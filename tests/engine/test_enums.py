@@ -22,28 +22,30 @@ from engine.conflict.marginal import Estimator
 from engine.conflict.p_value import PValueKind
 from engine.conflict.reliability import Status as Reliability
 from engine.conflict.severity import ORDER, Severity, severity
+from engine.distributions import families
+from engine.distributions.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Beta, Gridded, Link, LogNormal, Normal
+from engine.distributions.families import Anchor, Family
+from engine.elicitation.moments import Meaning, standard_deviation
 from engine.inference.backend import Backend
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Purpose, Seed
 from engine.inference.precision import enable_float64
 from engine.inference.prior_map import tabulate
-from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, prepare
 from engine.models.additive_spec import Parameterisation
-from engine.models.protocol import Purpose, Seed
 from engine.models.saturation import FORMS, Saturation
-from engine.priors import families
-from engine.priors.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Beta, Gridded, Link, LogNormal, Normal
-from engine.priors.families import Anchor, Family
-from engine.priors.moments import Meaning, standard_deviation
-from engine.priors.projection import project
-from engine.priors.update import Action, Strategy, UpdateRule, update
-from engine.sbc import decision, judgement, verdict
+from engine.rules import policy as decision
+from engine.rules.policy import Decision, EvidenceTrigger, NecessityInputs, Rule, ValidationType
+from engine.sbc import judgement, verdict
 from engine.sbc.canary import broken
-from engine.sbc.decision import Decision, EvidenceTrigger, NecessityInputs, Rule, ValidationType, detectable_by
 from engine.sbc.ledger import Status as FitStatus
 from engine.sbc.part import Part
+from engine.sbc.power import detectable_by
 from engine.sbc.shape import Shape
 from engine.sbc.shard import run_shard
 from engine.sbc.verdict import Outcome, Reason
+from engine.updates.projection import project
+from engine.updates.update import Action, Strategy, UpdateRule, update
 from tests.engine.models.test_additive_mmm import small_table
 from tests.engine.sbc.test_canary import UNIT
 

@@ -25,20 +25,31 @@ from liftos.bayes.v1 import (
 )
 
 from engine.conflict import alternatives, analysis, bayes_factor, causes, marginal, reliability, severity
+from engine.distributions import families
+from engine.distributions.distribution import UNIT_INTERVAL, Normal
+from engine.elicitation import moments
 from engine.errors import InvalidInput
 from engine.models import additive_spec, registry, saturation
-from engine.priors import families, moments, update
-from engine.priors.distribution import UNIT_INTERVAL, Normal
-from engine.sbc import decision, part, shape, verdict
-from persistence.tables import conflicts, datasets, elicitation, jobs, necessity
+from engine.rules import policy as decision
+from engine.sbc import part, shape, verdict
+from engine.updates import update
+from persistence.tables import conflicts, datasets, elicitation, jobs
+from persistence.tables import decisions as necessity
 from persistence.tables import sbc as runs
-from server import calibrate, communications, errors, formats, outcomes, phrases, validation_types, wire
-from server.services import elicitation as elicitation_service
-from server.services import models as models_service
-from server.services import prior_updates
-from server.worker import calibration, models, statements, words
-from server.worker import necessity as decisions
-from server.worker.convert import belief_law
+from server.command import calibration_runs as calibrate
+from server.contract import errors, wire
+from server.contract import presets as validation_types
+from server.records import outcomes
+from server.rpc import elicitation_service
+from server.rpc import model_service as models_service
+from server.rpc import prior_update_service as prior_updates
+from server.texts import communications, formats, phrases
+from server.texts import explanations as words
+from server.worker.conversion import belief_law
+from server.worker.elicitation import statements
+from server.worker.fitting import prepared as models
+from server.worker.sbc import calibration
+from server.worker.sbc import necessity as decisions
 
 FILES = (
     attribution_pb2,
