@@ -49,7 +49,7 @@ def severity(log_bf: float) -> Severity:
 
 
 def calibrated_log_bf(p: float) -> float:
-    """The RECENTRED log factor of one quantity that has this p-value: ½ chi²₁⁻¹(1 - p) (conflict.md §4.1)."""
+    """The RECENTRED log factor of one quantity that has this p-value: ½ chi²₁⁻¹(1 - p) (methods/conflict.md §4.1)."""
     # chi²₁ has sf(x) = 2 Φ(-√x).
     return 0.5 * float(special.ndtri(0.5 * p)) ** 2 if p > 0.0 else math.inf
 

@@ -1,4 +1,4 @@
-"""E-process on ranks (sbc.md §11)."""
+"""E-process on ranks (methods/sbc.md §11)."""
 
 import numpy as np
 import pytest
