@@ -63,7 +63,7 @@ def severity_probability(log_bf: float, mcse: float) -> float:
 
 
 def null_rate(label: Severity) -> float:
-    """How often the RECENTRED factor gets this label when the belief is right: one quantity, chi²₁ (§3 C)."""
+    """How often RECENTRED gets this label when the belief is right: one quantity, chi²₁ (methods/conflict.md §3 C)."""
     lower, upper = label.band
     return float(stats.chi2.sf(max(2.0 * lower, 0.0), 1) - stats.chi2.sf(2.0 * upper, 1))
 
