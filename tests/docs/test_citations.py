@@ -64,8 +64,8 @@ def missing(citation: Citation) -> str:
     """What is wrong with a citation; nothing where its place exists."""
     if citation.file.startswith("docs/methods/"):
         note = NOTES / citation.note.removeprefix("methods/")
-    elif citation.note.startswith("methods/"):
-        note = ROOT / "docs" / citation.note
+    elif (name := citation.note.removeprefix("../")).startswith("methods/"):
+        note = ROOT / "docs" / name
     else:
         return f"{citation}: say methods/{Path(citation.note).name}, docs/{Path(citation.note).name} is another page"
     if not note.is_file():
