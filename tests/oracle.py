@@ -21,9 +21,9 @@ from jax import Array
 from numpy.typing import NDArray
 from numpyro.infer import MCMC, NUTS
 
+from engine.distributions.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, Parameterisation, Saturation
-from engine.priors.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 
 __all__ = ["NutsFit", "estimands", "nuts", "numpyro_program", "program_sites"]
 

@@ -28,8 +28,8 @@ from engine.conflict.severity import (
     severity_probability,
     threshold_null_rate,
 )
+from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput
-from engine.priors.distribution import Distribution
 
 OUTWEIGHED = 9.0
 """From this many times the months of data on, a belief outweighs the data: they are three times as wide as it is."""
@@ -103,8 +103,8 @@ class BeliefConflict:
     `severity` is the label of `recentred` and None when UNRELIABLE; `null_rate` how often a right belief gets this
     label. `conflict`: by `rule`. `confirms`: the REFERENCE factor is below 1/3. `severity_if_heavy_tailed`: the label
     if the client were a Student-t with 4 df of the same location and scale. `recentring_shift` is on the unconstrained
-    scale. A belief replaces the marginal prior of psi and leaves the nuisances given psi as they are (§3 F there); one
-    that is meant as a factor beside the reference comes as the product law (`engine.priors.product`).
+    scale. A belief replaces the marginal prior of psi and leaves the nuisances given psi as they are (§3 F); one that
+    is meant as a factor beside the reference comes as the product law (`engine.distributions.product`).
     """
 
     quantity: str

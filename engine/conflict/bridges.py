@@ -13,9 +13,9 @@ from engine.conflict.refit import refit_bridge
 from engine.conflict.tempering import ladder as powers_of
 from engine.conflict.tempering import tempered_bridge
 from engine.errors import InvalidInput, UnsupportedQuantity
+from engine.inference.fit import Seed
 from engine.inference.tilted import TiltedTarget, tilt
 from engine.models.additive_mmm import AdditiveMmm
-from engine.models.protocol import Seed
 
 Array = NDArray[np.float64]
 

@@ -14,12 +14,12 @@ from engine.conflict.alternatives import Alternative, CauseKind
 from engine.conflict.analysis import BeliefConflict, Summary, analyse_belief
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.reliability import Status
+from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.evidence import log_evidence
-from engine.inference.settings import FitSettings
+from engine.inference.batch import FitSettings
+from engine.inference.fit import BatchFit, Floats, Seed
+from engine.inference.log_evidence import log_evidence
 from engine.models.additive_mmm import AdditiveMmm
-from engine.models.protocol import BatchFit, Floats, Seed
-from engine.priors.distribution import Distribution
 
 CurveOf = Callable[[AdditiveMmm, BatchFit, str], EvidenceCurve]
 Shown = Callable[[float, float], str]

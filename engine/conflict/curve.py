@@ -15,9 +15,7 @@ from scipy.interpolate import CubicSpline
 
 from engine.conflict.density import LogDensity, fit_log_densities
 from engine.conflict.induced import InducedPrior
-from engine.errors import InvalidInput
-from engine.inference.diagnostics import ess_bulk, rank_r_hat
-from engine.priors.distribution import (
+from engine.distributions.distribution import (
     POSITIVE,
     REAL_LINE,
     Distribution,
@@ -27,12 +25,14 @@ from engine.priors.distribution import (
     Support,
     unconstrained_breaks,
 )
-from engine.priors.mesh import mass_points, mesh
+from engine.distributions.mesh import mass_points, mesh
+from engine.errors import InvalidInput
+from engine.inference.diagnostics import ess_bulk, rank_r_hat
+from engine.rules.limits import SILENT_CONTRACTION
 
 Array = NDArray[np.float64]
 
 POINTS = 801
-SILENT_CONTRACTION = 0.2
 JACKKNIFE_GROUPS = 16
 UNDERSMOOTHING = 3.0
 """Halves the bias of factors from skewed draws, which the error band does not show, at no visible cost in variance."""

@@ -11,8 +11,8 @@ from scipy import special
 
 from engine.conflict.curve import jackknife_error
 from engine.conflict.overlay import Overlay
-from engine.priors.distribution import Distribution, Mixture
-from engine.priors.effective_size import by_moments, elir
+from engine.distributions.distribution import Distribution, Mixture
+from engine.distributions.effective_size import by_moments, elir
 
 Array = NDArray[np.float64]
 

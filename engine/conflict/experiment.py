@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.conflict.curve import EvidenceCurve
+from engine.distributions.distribution import REAL_LINE, Distribution, Normal
 from engine.errors import InvalidInput
-from engine.priors.distribution import REAL_LINE, Distribution, Normal
 
 _SCORES = np.linspace(-8.0, 8.0, 321)
 

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine.conflict.density import LogDensity, fit_log_densities
+from engine.distributions.distribution import Gridded, Support
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.models.protocol import Model, Purpose, Seed
-from engine.priors.distribution import Gridded, Support
+from engine.inference.fit import Purpose, Seed
+from engine.models.protocol import Model
 
 Array = NDArray[np.float64]
 

@@ -14,8 +14,8 @@ from engine.conflict.curve import EvidenceCurve
 from engine.conflict.overlay import Overlay
 from engine.conflict.severity import Severity, calibrated_log_bf, severity
 from engine.conflict.shares import DirichletShares, coherent_shares, correlated_log_ratios, log_ratios
+from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput
-from engine.priors.distribution import Distribution
 
 Array = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from jax import Array
 from numpy.typing import NDArray
 from scipy import stats
 
-from engine.inference.evidence import log_evidence, posterior_mode
+from engine.inference.log_evidence import log_evidence, posterior_mode
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.additive_target import AdditiveTarget
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from engine.conflict.curve import EvidenceCurve, cells, law_from_nodes
-from engine.errors import InvalidInput
-from engine.priors.distribution import (
+from engine.distributions.distribution import (
     Distribution,
     Gridded,
     LogNormal,
@@ -23,6 +22,7 @@ from engine.priors.distribution import (
     parts_of,
     unconstrained_breaks,
 )
+from engine.errors import InvalidInput
 
 Array = NDArray[np.float64]
 

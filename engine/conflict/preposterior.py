@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.conflict.severity import CONFLICT_THRESHOLD
+from engine.distributions.distribution import Distribution, Support
 from engine.errors import UnsupportedQuantity
+from engine.inference.fit import Seed
 from engine.inference.laplace import LaplaceApproximation
-from engine.models.protocol import Model, Seed
-from engine.priors.distribution import Distribution, Support
+from engine.models.protocol import Model
 
 Array = NDArray[np.float64]
 

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from engine.conflict.bridge_sampling import BridgedMarginal, log_marginal_likelihood
 from engine.conflict.tempering import ladder_settings
-from engine.inference.batch import fit_batch
-from engine.inference.settings import FitSettings
+from engine.distributions.distribution import Support
+from engine.inference.batch import FitSettings, fit_batch
+from engine.inference.fit import Purpose, Seed
 from engine.inference.target import Target, log_density
 from engine.inference.tilted import COORDINATE, TiltedTarget, laddered, z_names
-from engine.models.protocol import Purpose, Seed
-from engine.priors.distribution import Support
 
 Array = NDArray[np.float64]
 

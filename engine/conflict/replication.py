@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.divergence import information_gain
 from engine.conflict.overlay import Overlay
+from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput
 from engine.inference.backend import Backend
-from engine.models.protocol import Model, Purpose, Seed
-from engine.priors.distribution import Distribution
+from engine.inference.fit import Purpose, Seed
+from engine.models.protocol import Model
 
 Floats = NDArray[np.float64]
 

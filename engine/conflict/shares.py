@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput
-from engine.priors.distribution import Distribution
 
 Array = NDArray[np.float64]
 

@@ -14,12 +14,11 @@ from engine.conflict.bridge_sampling import bridge
 from engine.conflict.curve import jackknife_error, jackknife_groups
 from engine.conflict.importance import pareto_khat
 from engine.conflict.overlay import Overlay
+from engine.distributions.distribution import Support
 from engine.errors import InvalidInput
-from engine.inference.batch import fit_batch
-from engine.inference.settings import FitSettings
+from engine.inference.batch import FitSettings, fit_batch
+from engine.inference.fit import FitDiagnostics, Seed
 from engine.inference.tilted import COORDINATE, LOG_RATIO, TiltedTarget, laddered
-from engine.models.protocol import FitDiagnostics, Seed
-from engine.priors.distribution import Support
 
 Array = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ import numpy as np
 from jax import Array
 
 from engine.inference import diagnostics
+from engine.inference.fit import BatchFit, FitDiagnostics, Flags, Floats, Integers
 from engine.inference.target import Target
-from engine.models.protocol import BatchFit, FitDiagnostics, Flags, Floats, Integers
 
 
 def assess(target: Target, values: Array) -> tuple[Array, Array, Array, Array]:

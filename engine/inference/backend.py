@@ -9,11 +9,11 @@ import numpy as np
 from jax import Array
 
 from engine.errors import InvalidInput
+from engine.inference.drawn_quantities import draw_quantities
+from engine.inference.fit import BatchFit, Floats, Integers, Purpose, Seed
 from engine.inference.mode import Laplace, find_mode
 from engine.inference.precision import require_float64
-from engine.inference.quantities import draw_quantities
 from engine.inference.target import Target
-from engine.models.protocol import BatchFit, Floats, Integers, Purpose, Seed
 
 
 class Backend(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -10,14 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from engine.errors import InvalidInput
 from engine.inference.assessment import assess, named, passes
 from engine.inference.backend import checked
+from engine.inference.drawn_quantities import draw_quantities
+from engine.inference.fit import BatchFit, FitDiagnostics, Floats, Integers, Purpose, Seed
 from engine.inference.hmc import Trajectory, advance, initial_step, start_chains
 from engine.inference.mode import Laplace, averaged_factor, find_mode
-from engine.inference.quantities import draw_quantities
-from engine.inference.settings import BLOCK, FitSettings, Schedule
+from engine.inference.nuts import Nuts
+from engine.inference.schedule import BLOCK, Schedule
 from engine.inference.target import Target, cast
-from engine.models.protocol import BatchFit, FitDiagnostics, Floats, Integers, Purpose, Seed
 
 _MODE_EVALUATIONS, _MODE_TOLERANCE = 15, 1e-4  # here the mode is only where chains start, not an answer
 _PILOT_SAMPLE = 12
@@ -141,3 +144,75 @@ def _run_chunk(
 
 def _level_keys(keys: Array, level: int) -> Array:
     return jax.vmap(partial(jax.random.fold_in, data=level))(keys)
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a batch is sampled and when a fit counts as good.
+
+    Every simulation runs on the first schedule; those that miss a threshold run again on the next, and by `last` when
+    they have missed it on all: an escalation that is fixed in advance and chosen from draws only (Modrák et al. 2023).
+    Every schedule returns `draws` draws of each of `chains` chains. The settings are a `Backend`: the one whose fits
+    are certified, because it is the one that production uses.
+    """
+
+    chains: int
+    draws: int
+    schedules: tuple[Schedule, ...]
+    r_hat_limit: float
+    ess_limit: float
+    last: Nuts | None = None
+
+    @property
+    def name(self) -> str:
+        """batched-hmc/2."""
+        return "batched-hmc/2"
+
+    def fit(self, target: Target, y: Floats, seed: Seed, simulations: Integers) -> BatchFit:
+        """Draws [S, chains, draws] for y [T, S]; see `engine.inference.batch.fit_batch`."""
+        from engine.inference.batch import fit_batch  # it takes these settings
+
+        return fit_batch(target, y, seed, simulations, self)
+
+    def __post_init__(self) -> None:
+        if self.draws < BLOCK or self.draws % BLOCK:
+            raise InvalidInput("settings.draws", f"must be a positive multiple of {BLOCK}")
+        if self.chains < 2:
+            raise InvalidInput("settings.chains", "at least 2 chains are needed to judge convergence")
+        if not self.schedules:
+            raise InvalidInput("settings.schedules", "must hold at least one schedule")
+        if not (self.r_hat_limit > 1.0 and self.ess_limit > 0.0):
+            raise InvalidInput("settings.r_hat_limit", "R-hat limits lie above 1, ESS limits above 0")
+
+    @classmethod
+    def single(cls) -> FitSettings:
+        """One data set, with the thresholds of Vehtari et al. 2021 (R-hat 1.01, ESS 400).
+
+        Sixteen chains, because they cost no more than four: fewer do not fill the CPU's vectors. Not more, because
+        R-hat of an exact sampler is about sqrt(1 + chains / ESS) and would miss 1.01 by noise alone.
+        """
+        first = Schedule(warmup=200, pilot=100, leapfrog=4, chunk=1)
+        longer = replace(first, warmup=400, pilot=200, leapfrog=6, thin=2, target_accept=0.9)
+        longest = replace(longer, warmup=800, pilot=400, leapfrog=8, thin=8, target_accept=0.95)
+        return cls._with_nuts(16, 400, (first, longer, longest), r_hat_limit=1.01, ess_limit=400.0)
+
+    @classmethod
+    def simulation(cls, parameters: int = 15) -> FitSettings:
+        """Many simulated data sets: short chains, R-hat 1.05 and ESS 100 for every one of the parameters.
+
+        The smallest of many effective sizes is smaller, so that more parameters need more draws.
+        """
+        first = Schedule(warmup=50, pilot=25, leapfrog=4, dtype="float32")
+        # Few are run again, and a chunk of 16 has little room for padding; of 8, XLA would no longer fill its vectors.
+        longer = replace(first, warmup=100, pilot=50, leapfrog=5, thin=2, chunk=16)
+        # Most of what is left is curved: small steps.
+        longest = replace(longer, warmup=200, pilot=100, leapfrog=6, thin=6, target_accept=0.95)
+        draws = 125 if parameters <= 20 else 175
+        return cls._with_nuts(4, draws, (first, longer, longest), r_hat_limit=1.05, ess_limit=100.0)
+
+    @classmethod
+    def _with_nuts(
+        cls, chains: int, draws: int, schedules: tuple[Schedule, ...], r_hat_limit: float, ess_limit: float
+    ) -> FitSettings:
+        nuts = Nuts(chains, draws=draws, target_accept=0.98, r_hat_limit=r_hat_limit, ess_limit=ess_limit)
+        return cls(chains, draws, schedules, r_hat_limit, ess_limit, nuts)

@@ -12,7 +12,7 @@ from jax import Array
 
 from engine.inference.compilation import jit_wide
 from engine.inference.mode import Laplace, multiply
-from engine.inference.settings import BLOCK
+from engine.inference.schedule import BLOCK
 from engine.inference.target import Target, log_density_and_gradient
 
 _DIVERGENCE = 1000.0  # energy error that counts as a divergence (the convention of Stan)

@@ -11,9 +11,9 @@ from jax import Array
 
 from engine.inference.assessment import assess_independent
 from engine.inference.backend import draw_each, require_positive
+from engine.inference.fit import BatchFit, Floats, Integers, Seed
 from engine.inference.mode import Laplace
 from engine.inference.target import Target
-from engine.models.protocol import BatchFit, Floats, Integers, Seed
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from numpyro.infer.hmc import hmc
 from engine.errors import InvalidInput
 from engine.inference.assessment import assess_chains
 from engine.inference.backend import draw_each, require_positive
+from engine.inference.fit import BatchFit, Floats, Integers, Seed
 from engine.inference.mode import Laplace
 from engine.inference.target import Target, log_density
-from engine.models.protocol import BatchFit, Floats, Integers, Seed
 
 _DISPERSION = 2.0  # Laplace standard deviations, as in the batched sampler, so that R-hat can see non-convergence
 

@@ -12,8 +12,8 @@ from jax import Array
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from engine.distributions.distribution import Distribution, Link
 from engine.errors import InvalidInput
-from engine.priors.distribution import Distribution, Link
 
 _LAST = 8.0  # the table covers |z| <= 8, all but 1e-15 of the mass
 _STEPS_PER_UNIT = 64

@@ -18,9 +18,9 @@ from numpyro.optim import Adam
 
 from engine.inference.assessment import assess_independent
 from engine.inference.backend import draw_each, require_positive
+from engine.inference.fit import BatchFit, Floats, Integers, Seed
 from engine.inference.mode import Laplace
 from engine.inference.target import Target, log_density
-from engine.models.protocol import BatchFit, Floats, Integers, Seed
 
 _FIRST_SCALE = 0.1
 

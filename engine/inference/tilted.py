@@ -13,9 +13,9 @@ from jax import Array
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
+from engine.distributions.distribution import Distribution, Link, Support
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.target import ClosedForm, SmoothTarget, differentiated
-from engine.priors.distribution import Distribution, Link, Support
 
 Floats = NDArray[np.float64]
 

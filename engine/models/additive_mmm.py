@@ -11,8 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.distributions.distribution import Distribution, Normal
+from engine.distributions.half_life import half_life, half_life_law, retention_law
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.backend import Backend
+from engine.inference.fit import BatchFit, Flags, Integers, Purpose, Seed
 from engine.inference.prior_map import coordinate, tabulate
 from engine.inference.target import Labels
 from engine.models.additive_design import Design, WindowReport, build_design
@@ -20,10 +23,8 @@ from engine.models.additive_response import response, response_by_geo, response_
 from engine.models.additive_simulator import expected_kpi, log_likelihood
 from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation, Saturation
 from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlock, bucket
-from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, BatchFit, Flags, Integers, PriorSample, Purpose, Seed
+from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, PriorSample
 from engine.models.table import Table, Window
-from engine.priors.distribution import Distribution, Normal
-from engine.priors.half_life import half_life, half_life_law, retention_law
 
 __all__ = [
     "FAMILY",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from engine.distributions.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 from engine.errors import InvalidInput
-from engine.priors.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 
 
 class Parameterisation(enum.Enum):

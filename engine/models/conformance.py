@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from engine.errors import UnsupportedQuantity
-from engine.inference.settings import BLOCK, FitSettings, Schedule
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
+from engine.inference.schedule import BLOCK, Schedule
 from engine.inference.target import Target
-from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, CarryOver, Model, PriorSample, Replicable, Seed
+from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, CarryOver, Model, PriorSample, Replicable
 
 Floats = NDArray[np.float64]
 

@@ -13,20 +13,11 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtri
 
+from engine.distributions.distribution import Distribution, Normal, TruncatedNormal, Uniform
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.backend import Backend
-from engine.models.protocol import (
-    LOG_LIKELIHOOD,
-    LOG_PRIOR,
-    BatchFit,
-    FitDiagnostics,
-    Flags,
-    Integers,
-    PriorSample,
-    Purpose,
-    Seed,
-)
-from engine.priors.distribution import Distribution, Normal, TruncatedNormal, Uniform
+from engine.inference.fit import BatchFit, FitDiagnostics, Flags, Integers, Purpose, Seed
+from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, PriorSample
 
 FAMILY = "conjugate_normal/1"
 

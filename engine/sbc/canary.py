@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from engine.errors import UnsupportedModel
 from engine.inference.backend import Backend
-from engine.models.protocol import BatchFit, CarryOver, FitDiagnostics, Integers, Model, Purpose, Seed
+from engine.inference.fit import BatchFit, FitDiagnostics, Integers, Purpose, Seed
+from engine.models.protocol import CarryOver, Model
 from engine.sbc.part import Part
 from engine.sbc.ranks import thinned
 

@@ -9,10 +9,10 @@ import numpy as np
 from engine.errors import InvalidInput
 from engine.sbc.band import p_value_of
 from engine.sbc.coverage import Coverage, coverage
-from engine.sbc.evidence import Evidence, evidence
+from engine.sbc.e_process import Evidence, evidence
 from engine.sbc.ledger import RankLedger
-from engine.sbc.rules import RULES, VerdictRules
 from engine.sbc.shape import Shape, shape
+from engine.sbc.verdict_rules import RULES, VerdictRules
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from engine.errors import InvalidInput
 from engine.sbc.ledger import RankLedger
 from engine.sbc.part import Part
-from engine.sbc.rules import RULES, VerdictRules
 from engine.sbc.verdict import Outcome, Verdict, in_words, verdict
+from engine.sbc.verdict_rules import RULES, VerdictRules
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from engine.errors import UnsupportedModel
 from engine.inference.backend import Backend
-from engine.models.protocol import BatchFit, Model, PriorSample, Purpose, Replicable, Seed
+from engine.inference.fit import BatchFit, Purpose, Seed
+from engine.models.protocol import Model, PriorSample, Replicable
 
 
 def paired(model: Model) -> Model:

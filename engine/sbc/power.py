@@ -17,8 +17,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from engine.errors import InvalidInput
+from engine.rules.policy import POLICY_V1, NecessityPolicy, ValidationType
 from engine.sbc.band import CUTS, band, leave_probability
-from engine.sbc.rules import RULES
+from engine.sbc.verdict_rules import RULES, VerdictRules
 
 Floats = npt.NDArray[np.float64]
 
@@ -127,3 +128,16 @@ def _smallest(detects: Callable[[float], bool], largest: float) -> float | None:
 
 
 _gauss_legendre = lru_cache(maxsize=1)(np.polynomial.legendre.leggauss)
+
+
+def detectable_by(
+    kind: ValidationType, simulations: int, n_parameters: int | None, policy: NecessityPolicy = POLICY_V1
+) -> DetectableError:
+    """Return the smallest errors that a run of this kind would see, with `simulations` in each part that decides.
+
+    A COMPREHENSIVE run has two such parts, which share the error probability. Without a number of parameters it is
+    that at the policy's threshold. Takes a tenth of a second for a size that is new to the process.
+    """
+    rules = VerdictRules.of(RULES.alpha, 2 if kind is ValidationType.COMPREHENSIVE else 1)
+    quantities = (n_parameters or policy.max_parameters) + 2  # with log-likelihood and log-prior
+    return detectable_error(simulations, quantities, rules.alpha_fixed, cuts=rules.cuts)

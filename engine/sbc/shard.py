@@ -9,12 +9,13 @@ import numpy.typing as npt
 
 from engine.errors import InvalidInput
 from engine.inference.backend import Backend
-from engine.models.protocol import BatchFit, FitDiagnostics, Integers, Model, PriorSample, Purpose, Seed
+from engine.inference.fit import BatchFit, FitDiagnostics, Integers, Purpose, Seed
+from engine.models.protocol import Model, PriorSample
 from engine.sbc.canary import BrokenModel, broken
 from engine.sbc.ledger import RankLedger, Status
 from engine.sbc.part import Part
 from engine.sbc.posterior import paired, sample_posterior
-from engine.sbc.quantities import evaluated
+from engine.sbc.ranked_quantities import evaluated
 from engine.sbc.ranks import kept_draws, ranks, thinned
 
 Floats = npt.NDArray[np.float64]

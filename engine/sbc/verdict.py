@@ -13,12 +13,12 @@ import numpy.typing as npt
 from engine.errors import InvalidInput
 from engine.sbc.band import counts, p_value_best, p_value_of
 from engine.sbc.coverage import Coverage, coverage
-from engine.sbc.evidence import evidence
+from engine.sbc.e_process import evidence
 from engine.sbc.interim import detected_quantities
 from engine.sbc.ledger import RankLedger
 from engine.sbc.power import DetectableError, detectable_error
-from engine.sbc.rules import RULES, VerdictRules
 from engine.sbc.shape import Shape, shape
+from engine.sbc.verdict_rules import RULES, VerdictRules
 
 Floats = npt.NDArray[np.float64]
 

@@ -5,11 +5,11 @@ from persistence.tables.base import Base, Owned
 from persistence.tables.clients import Client
 from persistence.tables.conflicts import Attribution, Conflict, ConflictEvidence, ConflictOutcome, PriorUpdate
 from persistence.tables.datasets import Dataset, DatasetChunk
+from persistence.tables.decisions import NecessityDecision, NecessityPolicy
 from persistence.tables.elicitation import ClientPrior, Session
 from persistence.tables.jobs import Job, JobEvent, RequestLog
 from persistence.tables.lineage import DataWindow, PriorLineage
 from persistence.tables.models import EvidenceCurve, Fit, FitDraws, Model
-from persistence.tables.necessity import NecessityDecision, NecessityPolicy
 from persistence.tables.sbc import SbcResult, SbcShard, SbcValidation
 
 __all__ = [

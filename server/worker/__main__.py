@@ -11,23 +11,25 @@ import uuid
 from procrastinate import App, RetryStrategy
 
 from engine.inference.precision import enable_float64
-from persistence import jobs, migrate, queue, sbc
+from persistence import jobs, migrate, queue
+from persistence import sbc_runs as sbc
 from persistence.database import Database, StorageUnavailable
 from server.lifeline import follow_parent
 from server.settings import Settings
-from server.worker.adoption import adopt_prior_update
 from server.worker.attribution import analyze_attribution
-from server.worker.beliefs import add_belief, add_shares, fit_prior
-from server.worker.calls import Handler, WorkerContext, run_call
-from server.worker.compilation import keep_compilations, use_one_thread
-from server.worker.conflict import analyze_conflict
-from server.worker.feedback import elicitation_feedback
-from server.worker.models import ModelStore
-from server.worker.necessity import check_necessity
-from server.worker.policies import create_policy
-from server.worker.replays import replay_policy
-from server.worker.shards import OtherVersion, run_shard
-from server.worker.updates import update_priors
+from server.worker.conflict.analyses import analyze_conflict
+from server.worker.context import Handler, WorkerContext
+from server.worker.elicitation.adoption import adopt_prior_update
+from server.worker.elicitation.beliefs import add_belief, add_shares, fit_prior
+from server.worker.elicitation.feedback import elicitation_feedback
+from server.worker.fitting.compiler import keep_compilations, use_one_thread
+from server.worker.fitting.prepared import ModelStore
+from server.worker.sbc.necessity import check_necessity
+from server.worker.sbc.policy_creation import create_policy
+from server.worker.sbc.replays import replay_policy
+from server.worker.sbc.shards import OtherVersion, run_shard
+from server.worker.short_jobs import run_call
+from server.worker.updates.proposals import update_priors
 
 log = logging.getLogger("server.worker")
 

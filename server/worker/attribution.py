@@ -17,20 +17,21 @@ from engine.conflict.induced import prior_draws
 from engine.errors import UnsupportedQuantity
 from engine.models.additive_mmm import AdditiveMmm
 from persistence.tables import Attribution, ClientPrior, Conflict, Job, Model, PriorUpdate, Session
-from server.certificates import finished_run, reference_certificate
-from server.lineage import already_used, overlaps_of, window_of
-from server.period import Period
-from server.resources import attribution_message, beliefs_of
-from server.runs import MAX_SIMULATIONS, open_run, plan_run, start_run
-from server.wire import from_json, quantity_name, to_json, value_of
-from server.worker.calls import Commit, WorkerContext
-from server.worker.conflict import compared_jointly, session_inputs
-from server.worker.convert import estimate_of_draws, estimate_of_law
-from server.worker.examination import examine
-from server.worker.findings import belief_message
-from server.worker.fits import Floats, StoredFit, stored_fit
-from server.worker.necessity import Question, decided
-from server.worker.words import explain_attribution, explain_started, explain_validation
+from server.contract.period import Period
+from server.contract.wire import from_json, quantity_name, to_json, value_of
+from server.records.certificates import finished_run, reference_certificate
+from server.records.lineage import already_used, overlaps_of, window_of
+from server.records.messages import attribution_message
+from server.records.runs import MAX_SIMULATIONS, open_run, plan_run, start_run
+from server.records.sessions import beliefs_of
+from server.texts.explanations import explain_attribution, explain_started, explain_validation
+from server.worker.conflict.analyses import compared_jointly, session_inputs
+from server.worker.conflict.comparison import examine
+from server.worker.conflict.conflict_messages import belief_message
+from server.worker.context import Commit, WorkerContext
+from server.worker.conversion import estimate_of_draws, estimate_of_law
+from server.worker.fitting.fits import Floats, StoredFit, stored_fit
+from server.worker.sbc.necessity import Question, decided
 
 QUANTITIES = (
     common_pb2.QUANTITY_SHARE_OF_OUTCOME,

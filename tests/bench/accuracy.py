@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.distributions.distribution import LogNormal
+from engine.inference.batch import FitSettings
 from engine.inference.diagnostics import summary
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import (
     AdditiveMmm,
     AdditiveMmmSpec,
@@ -32,8 +34,6 @@ from engine.models.additive_mmm import (
     Window,
     prepare,
 )
-from engine.models.protocol import Seed
-from engine.priors.distribution import LogNormal
 from tests.agreement import STATISTICS, differences, inflated, shifted, threshold
 from tests.bench import machine
 from tests.bench.cases import case, share_channel

@@ -22,11 +22,11 @@ from scipy.special import ndtr
 
 from engine.models.protocol import LOG_LIKELIHOOD
 from engine.sbc.band import band, counts, p_value_of
-from engine.sbc.evidence import evidence
+from engine.sbc.e_process import evidence
 from engine.sbc.ledger import RankLedger, Status
 from engine.sbc.power import detectable_error, power
-from engine.sbc.rules import RULES
 from engine.sbc.verdict import Outcome, Reason, Verdict, holm, verdict
+from engine.sbc.verdict_rules import RULES
 from tests.bench import machine
 
 __all__ = [

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.distributions.distribution import Beta
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, Window, prepare
-from engine.priors.distribution import Beta
 
 __all__ = ["LEAD_IN_WEEKS", "SIZES", "Size", "case", "panel_case", "share_channel", "table"]
 

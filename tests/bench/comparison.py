@@ -26,19 +26,20 @@ from numpyro import distributions as dist
 from numpyro.infer import MCMC, NUTS
 from scipy import stats
 
+from engine.distributions.distribution import Distribution, HalfNormal, Normal
 from engine.inference.backend import Backend
+from engine.inference.batch import FitSettings
+from engine.inference.fit import BatchFit, Integers, Purpose, Seed
 from engine.inference.precision import enable_float64
 from engine.inference.prior_map import PriorMap, tabulate
-from engine.inference.settings import FitSettings
 from engine.inference.target import observed_curvature
-from engine.models.protocol import LOG_LIKELIHOOD, BatchFit, Integers, Model, PriorSample, Purpose, Seed
-from engine.priors.distribution import Distribution, HalfNormal, Normal
+from engine.models.protocol import LOG_LIKELIHOOD, Model, PriorSample
 from engine.sbc.band import p_value_of
-from engine.sbc.evidence import evidence
+from engine.sbc.e_process import evidence
 from engine.sbc.ledger import RankLedger
-from engine.sbc.rules import RULES
 from engine.sbc.shard import run_shard
 from engine.sbc.verdict import holm, verdict
+from engine.sbc.verdict_rules import RULES
 from tests.bench import machine
 
 __all__ = ["PROBLEMS", "Problem", "ours"]

@@ -27,7 +27,7 @@ from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import node_split
 from engine.conflict.reliability import Status
-from engine.priors.distribution import Beta, Distribution, LogNormal, Normal, Uniform
+from engine.distributions.distribution import Beta, Distribution, LogNormal, Normal, Uniform
 from tests.bench import machine
 from tests.bench.calibration import rate
 

@@ -24,7 +24,7 @@ from engine.conflict.analysis import BeliefConflict, analyse_belief
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.reliability import Status
 from engine.conflict.severity import severity
-from engine.priors.distribution import Beta, Distribution, Normal, Uniform
+from engine.distributions.distribution import Beta, Distribution, Normal, Uniform
 from tests.bench import machine
 from tests.bench.conflict_calibration import autocorrelated
 

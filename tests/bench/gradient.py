@@ -16,10 +16,10 @@ import numpy as np
 from jax import Array
 
 from engine.inference.compilation import jit_wide
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.inference.target import Target, cast, differentiated, log_density_and_gradient
 from engine.models.additive_mmm import AdditiveMmm
-from engine.models.protocol import Seed
 from tests.bench import machine
 from tests.bench.cases import SIZES, case
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
-from engine.models.protocol import Seed
 from engine.sbc.ledger import RankLedger
 from engine.sbc.shard import MAX_DRAWS
 from engine.sbc.verdict import verdict

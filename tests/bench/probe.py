@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.inference.backend import Backend
-from engine.inference.settings import FitSettings
-from engine.models.protocol import BatchFit, FitDiagnostics, Model, Seed
+from engine.inference.batch import FitSettings
+from engine.inference.fit import BatchFit, FitDiagnostics, Seed
+from engine.models.protocol import Model
 from engine.sbc.ledger import RankLedger, concatenate
 from engine.sbc.shard import run_shard
 

@@ -26,12 +26,12 @@ from jax import Array
 from numpy.typing import NDArray
 from numpyro.infer import MCMC, NUTS
 
+from engine.distributions.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
+from engine.inference.batch import FitSettings
 from engine.inference.diagnostics import ess_bulk, ess_tail, rank_r_hat
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import AdditiveMmm, Parameterisation, Saturation
-from engine.models.protocol import Seed
-from engine.priors.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 from tests.bench.cases import SIZES, case
 from tests.oracle import numpyro_program
 

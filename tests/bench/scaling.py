@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
-from engine.models.protocol import Seed
 from tests.bench import gradient, machine, probe, single
 from tests.bench.cases import case, panel_case
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import AdditiveMmm
-from engine.models.protocol import Seed
 from tests.bench import machine, probe
 from tests.bench.cases import SIZES, case
 

@@ -22,13 +22,13 @@ from engine.conflict.bayes_factor import recentred
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
+from engine.distributions.distribution import Beta, Distribution
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, Window, prepare
 from engine.models.additive_spec import Saturation
-from engine.models.protocol import Seed
-from engine.priors.distribution import Beta, Distribution
-from engine.priors.update import Strategy, UpdateRule, update
+from engine.updates.update import Strategy, UpdateRule, update
 
 __all__ = ["Split", "gains", "simulated", "splits", "true_shares"]
 

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
-from engine.models.protocol import Seed
 from engine.sbc.ledger import RankLedger, concatenate
 from engine.sbc.verdict import verdict
 from tests.bench import machine, probe

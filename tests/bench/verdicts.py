@@ -24,14 +24,14 @@ from engine.conflict.bridges import bridges
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
+from engine.distributions.distribution import UNIT_INTERVAL, Distribution
+from engine.elicitation.moments import Meaning, fit_mean_plus_minus
 from engine.errors import InvalidInput
+from engine.inference.batch import FitSettings
 from engine.inference.diagnostics import summary
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import AdditiveMmm, Saturation, Table, prepare
-from engine.models.protocol import Seed
-from engine.priors.distribution import UNIT_INTERVAL, Distribution
-from engine.priors.moments import Meaning, fit_mean_plus_minus
 from tests.agreement import STATISTICS, differences, estimates
 from tests.bench import machine
 from tests.bench.accuracy import DATA_SETS, FORMS, MONTHS, File, Form

@@ -40,7 +40,7 @@ class Service:
     def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "server.address").unlink(missing_ok=True)
-        command = [sys.executable, "-m", "server.cli", "serve"]
+        command = [sys.executable, "-m", "server.command.cli", "serve"]
         with (self.directory / "serve.log").open("ab") as output:
             self.process = subprocess.Popen(
                 [*command, "--data-dir", str(self.directory), "--listen", "127.0.0.1:0"],

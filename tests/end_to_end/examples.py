@@ -7,7 +7,7 @@ from pathlib import Path
 from liftos.bayes import Client, share_of_outcome
 from liftos.bayes.v1 import common_pb2
 
-from server import demo
+from server.command import demo
 
 DATA = Path(__file__).parents[2] / "examples" / "pymc_mmm_example.csv"
 MONTHS = 42

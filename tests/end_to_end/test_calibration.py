@@ -15,13 +15,13 @@ import pytest
 from liftos.bayes import Client, FailedPrecondition, InvalidArgument
 from liftos.bayes.v1 import common_pb2, sbc_pb2
 
+from engine.distributions.distribution import Normal
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
-from engine.priors.distribution import Normal
 from engine.sbc.judgement import PartRecord, judge
 from engine.sbc.ledger import RankLedger
 from engine.sbc.part import Part
-from server.wire import from_array
-from server.worker.calibration import verdict_message
+from server.contract.wire import from_array
+from server.worker.sbc.calibration import verdict_message
 from tests.end_to_end.examples import MONTHS, normal, register_mmm, register_tv
 
 WIDE = normal(0.5, 10.0)
@@ -207,7 +207,7 @@ def test_the_command_runs_extends_and_saves_what_the_verdict_is_made_of(
 ) -> None:
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         options = ["--client", client.client_id, "--target", service.address]
-        whole = [sys.executable, "-m", "server.cli", "sbc", *words, *options]
+        whole = [sys.executable, "-m", "server.command.cli", "sbc", *words, *options]
         return subprocess.run(whole, capture_output=True, text=True, timeout=120, check=False)
 
     register_tv(client, WIDE)

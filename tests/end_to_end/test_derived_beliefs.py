@@ -25,8 +25,8 @@ from liftos.bayes import (
 )
 from liftos.bayes.v1 import common_pb2, conflict_pb2
 
-from server.wire import from_array
-from server.worker.convert import to_law
+from server.contract.wire import from_array
+from server.worker.conversion import to_law
 from tests.end_to_end.examples import normal
 
 WEEKS = 110

@@ -364,7 +364,7 @@ def test_the_command_shows_a_session_and_its_feedback(client: Client, service: A
     register_tv(client)
     session = opened(client)
     client.elicitation.add_belief(session, "tv", TV, mean=0.5, plus_minus=0.1, meaning="sd")
-    command = [sys.executable, "-m", "server.cli", "show", "session", session, "--feedback"]
+    command = [sys.executable, "-m", "server.command.cli", "show", "session", session, "--feedback"]
     command += ["--client", client.client_id, "--target", service.address]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "160"})
     text = " ".join(shown.stdout.split())

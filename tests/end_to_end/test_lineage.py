@@ -13,7 +13,7 @@ from liftos.bayes import Client, FailedPrecondition, InvalidArgument, NotFound, 
 from liftos.bayes.errors import from_rpc_error
 from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2
 
-from server import report
+from server.command import printing as report
 from tests.end_to_end.examples import normal
 
 TV = share_of_outcome("TV")
@@ -142,7 +142,7 @@ def test_the_lineage_of_an_update_is_shown_on_the_command_line(service: Any, cli
     update = first_year(client)
     options = ("--client", client.client_id, "--target", service.address)
     shown = subprocess.run(
-        [sys.executable, "-m", "server.cli", "show", "lineage", update.update_id, *options],
+        [sys.executable, "-m", "server.command.cli", "show", "lineage", update.update_id, *options],
         capture_output=True,
         text=True,
         check=True,

@@ -236,7 +236,7 @@ def test_the_messages_of_stored_answers_are_printed_ready_to_be_sent(analysed: A
     client, analysis = analysed
     messages = client.conflicts.get(analysis.analysis_id).communications
     assert messages[0] == analysis.communications[0]
-    command = [sys.executable, "-m", "server.cli", "show", "conflict", analysis.analysis_id, "--messages"]
+    command = [sys.executable, "-m", "server.command.cli", "show", "conflict", analysis.analysis_id, "--messages"]
     options = ["--client", client.client_id, "--target", service.address]
     printed = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
     for message in messages:  # without that about calibration, where a test before this one has had it done

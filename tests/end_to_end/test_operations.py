@@ -29,7 +29,7 @@ SERVICES = [
 
 def cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "server.cli", *arguments],
+        [sys.executable, "-m", "server.command.cli", *arguments],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -135,7 +135,7 @@ def test_the_warm_up_gives_way_and_does_not_hold_up_a_stop(make_service: Any, tm
         assert time.monotonic() < deadline, running.log[-3000:]
         time.sleep(0.2)
     family = psutil.Process(running.process.pid).children(recursive=True)
-    (warm_up,) = (process for process in family if "server.worker.warmup" in process.cmdline())
+    (warm_up,) = (process for process in family if "server.worker.fitting.warmup" in process.cmdline())
     assert warm_up.nice() == 19
     begin = time.monotonic()
     running.stop()
@@ -161,7 +161,7 @@ def test_a_run_goes_on_after_the_death_of_postgres(make_service: Any, tmp_path: 
 
 def test_a_service_that_cannot_start_ends_with_an_error(make_service: Any, service: Any, tmp_path: Path) -> None:
     # The port is taken by the session's service.
-    command = [sys.executable, "-m", "server.cli", "serve", "--data-dir", str(tmp_path / "s")]
+    command = [sys.executable, "-m", "server.command.cli", "serve", "--data-dir", str(tmp_path / "s")]
     done = subprocess.run(
         [*command, "--listen", service.address], capture_output=True, text=True, timeout=100, check=False
     )

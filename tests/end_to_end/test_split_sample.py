@@ -9,7 +9,7 @@ import pytest
 from liftos.bayes import Client, FailedPrecondition, share_of_outcome
 from liftos.bayes.v1 import common_pb2, conflict_pb2, prior_update_pb2, sbc_pb2
 
-from server import report
+from server.command import printing as report
 from tests.end_to_end.examples import MONTHS, register_mmm
 
 pytestmark = pytest.mark.slow

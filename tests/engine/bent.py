@@ -13,8 +13,8 @@ from jax import Array
 from scipy import special, stats
 
 from engine.conflict.curve import EvidenceCurve
+from engine.distributions.distribution import Distribution, LogNormal, Normal
 from engine.inference.tilted import TiltedTarget, tilt
-from engine.priors.distribution import Distribution, LogNormal, Normal
 
 SHARE, RATIO = "share", "ratio"
 REFERENCES: dict[str, Distribution] = {SHARE: Normal(0.5, 1.0), RATIO: LogNormal(0.5, 1.0)}

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from persistence import jobs, sbc
+from persistence import jobs
+from persistence import sbc_runs as sbc
 from persistence.database import Database
 from persistence.lookup import ensure_client
 from persistence.tables import ClientPrior, Conflict, Dataset, Fit, Job, Model, SbcShard, SbcValidation, Session

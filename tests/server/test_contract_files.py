@@ -61,7 +61,16 @@ def test_pins_hold_no_address() -> None:
     assert not (ROOT / "uv.lock").exists()
 
 
-@pytest.mark.parametrize("module", ["server.app", "server.cli", "server.serve", "server.show", "server.demo"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "server.rpc.app",
+        "server.command.cli",
+        "server.command.serve",
+        "server.command.connection",
+        "server.command.demo",
+    ],
+)
 def test_the_server_does_not_load_jax(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{'jax', 'numpyro', 'engine'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

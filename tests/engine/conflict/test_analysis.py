@@ -16,8 +16,7 @@ from engine.conflict.marginal import Estimator, Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.reliability import Status
 from engine.conflict.severity import Severity
-from engine.errors import InvalidInput
-from engine.priors.distribution import (
+from engine.distributions.distribution import (
     REAL_LINE,
     Beta,
     Distribution,
@@ -28,6 +27,7 @@ from engine.priors.distribution import (
     TruncatedNormal,
     Uniform,
 )
+from engine.errors import InvalidInput
 
 TV = Normal(0.5, 0.1)
 TV_CURVE = EvidenceCurve.normal(0.25, 0.05, Uniform(0.0, 1.0), 24.0, quantity="share:tv", support=REAL_LINE)

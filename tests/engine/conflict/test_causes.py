@@ -12,10 +12,10 @@ from engine.conflict.alternatives import Alternative, CauseKind
 from engine.conflict.analysis import BeliefConflict, analyse_belief
 from engine.conflict.causes import Attribution, Causes, Refit, explain, suggestion
 from engine.conflict.curve import EvidenceCurve
+from engine.distributions.distribution import REAL_LINE, Normal, Uniform
 from engine.errors import UnsupportedQuantity
+from engine.inference.fit import BatchFit, FitDiagnostics
 from engine.models.additive_mmm import AdditiveMmm
-from engine.models.protocol import BatchFit, FitDiagnostics
-from engine.priors.distribution import REAL_LINE, Normal, Uniform
 from tests.engine.models.test_additive_mmm import small_model
 
 MODEL = small_model()

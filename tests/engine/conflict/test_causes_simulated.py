@@ -16,9 +16,11 @@ from engine.conflict.alternatives import MAX_COLUMNS, CauseKind, alternatives
 from engine.conflict.analysis import BeliefConflict, analyse_belief
 from engine.conflict.causes import Attribution, Causes, draws_curve, explain, refit
 from engine.conflict.outliers import DEGREES_OF_FREEDOM, student_errors
-from engine.inference.evidence import log_evidence
+from engine.distributions.distribution import Beta, Distribution, LogNormal, Normal
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
+from engine.inference.log_evidence import log_evidence
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import (
     AdditiveMmm,
     AdditiveMmmSpec,
@@ -30,8 +32,6 @@ from engine.models.additive_mmm import (
     prepare,
 )
 from engine.models.additive_simulator import adstock, hill
-from engine.models.protocol import Seed
-from engine.priors.distribution import Beta, Distribution, LogNormal, Normal
 
 enable_float64()
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from engine.conflict.collinearity import collinearity, variance_inflation
+from engine.distributions.distribution import Beta
 from engine.errors import InvalidInput
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, prepare
-from engine.priors.distribution import Beta
 
 ROWS = 80
 

@@ -11,8 +11,8 @@ from scipy import special
 
 from engine.conflict.analysis import analyse_belief
 from engine.conflict.curve import CurveKind, EvidenceCurve, jackknife_error
+from engine.distributions.distribution import REAL_LINE, Beta, Gamma, LogNormal, Normal, Uniform
 from engine.errors import InvalidInput
-from engine.priors.distribution import REAL_LINE, Beta, Gamma, LogNormal, Normal, Uniform
 
 WIDE = Normal(0.5, 100.0)
 LOGIT_GRID = np.linspace(-40.0, 40.0, 4001)

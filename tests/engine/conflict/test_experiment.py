@@ -12,9 +12,9 @@ from engine.conflict.curve import EvidenceCurve
 from engine.conflict.experiment import Experiment, distance, with_experiment
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
+from engine.distributions.distribution import REAL_LINE, Beta, LogNormal, Normal, Uniform
 from engine.errors import InvalidInput
-from engine.priors.distribution import REAL_LINE, Beta, LogNormal, Normal, Uniform
-from engine.priors.update import Strategy, UpdateRule, update
+from engine.updates.update import Strategy, UpdateRule, update
 
 TV = EvidenceCurve.normal(0.25, 0.05, Uniform(-4.0, 5.0), 24.0, support=REAL_LINE)
 LIFT = Experiment(0.4, 0.05)

@@ -12,8 +12,8 @@ from engine.conflict.curve import EvidenceCurve
 from engine.conflict.importance import MAX_KHAT, importance_mean, pareto_khat
 from engine.conflict.marginal import LogMarginal, by_importance
 from engine.conflict.overlay import Overlay
+from engine.distributions.distribution import Normal
 from engine.errors import InvalidInput
-from engine.priors.distribution import Normal
 
 WIDE = Normal(0.5, 100.0)
 

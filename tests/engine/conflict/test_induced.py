@@ -10,9 +10,9 @@ from scipy import special
 from engine.conflict.analysis import BeliefConflict, analyse_belief
 from engine.conflict.curve import EvidenceCurve, jackknife_error
 from engine.conflict.induced import PRIOR_DRAWS, induced_prior, smoothed
+from engine.distributions.distribution import POSITIVE, UNIT_INTERVAL, Beta, Distribution, LogNormal, Normal
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.models.protocol import Seed
-from engine.priors.distribution import POSITIVE, UNIT_INTERVAL, Beta, Distribution, LogNormal, Normal
+from engine.inference.fit import Seed
 from tests.engine.models.test_additive_mmm import small_model
 
 Array = NDArray[np.float64]

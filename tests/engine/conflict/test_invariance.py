@@ -15,7 +15,7 @@ from engine.conflict.curve import EvidenceCurve
 from engine.conflict.joint import joint_conflict
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
-from engine.priors.distribution import (
+from engine.distributions.distribution import (
     Beta,
     Distribution,
     Gamma,

@@ -11,8 +11,8 @@ from scipy import stats
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.joint import joint_beliefs, joint_conflict
 from engine.conflict.shares import DirichletShares, coherent_shares, correlated_log_ratios, log_ratios
+from engine.distributions.distribution import Beta, Distribution, Normal, Uniform
 from engine.errors import InvalidInput
-from engine.priors.distribution import Beta, Distribution, Normal, Uniform
 
 
 def test_one_quantity_gives_the_recentred_factor() -> None:

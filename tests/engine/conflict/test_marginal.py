@@ -14,8 +14,8 @@ from engine.conflict.curve import EvidenceCurve
 from engine.conflict.marginal import Estimator, Ladder, LogMarginal, agree, by_curve, by_importance, difference_error
 from engine.conflict.overlay import Overlay
 from engine.conflict.reliability import Status
+from engine.distributions.distribution import Normal
 from engine.errors import InvalidInput
-from engine.priors.distribution import Normal
 
 TV = Normal(0.5, 0.1)
 FAR = Normal(0.6, 0.02)

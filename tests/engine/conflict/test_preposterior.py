@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from engine.conflict.preposterior import expected_errors, thresholds
+from engine.distributions.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Beta, LogNormal, Normal
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Saturation, Table, prepare
 from engine.models.conjugate_normal import ConjugateNormalSpec
 from engine.models.conjugate_normal import prepare as prepare_summary
-from engine.models.protocol import Seed
-from engine.priors.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Beta, LogNormal, Normal
 
 enable_float64()
 

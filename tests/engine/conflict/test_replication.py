@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from engine.conflict.replication import replicated_p
+from engine.distributions.distribution import Normal
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.settings import FitSettings
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
 from engine.models.conjugate_normal import ConjugateNormal, ConjugateNormalSpec, prepare
-from engine.models.protocol import Seed
-from engine.priors.distribution import Normal
 
 QUANTITY = "share_of_outcome[tv]"
 SETTINGS = FitSettings.simulation(15)

@@ -10,7 +10,7 @@ import pytest
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.overlay import Overlay
 from engine.conflict.sensitivity import power_scaling
-from engine.priors.distribution import REAL_LINE, LogNormal, Normal, Uniform
+from engine.distributions.distribution import REAL_LINE, LogNormal, Normal, Uniform
 
 TV = Normal(0.5, 0.1)
 

@@ -19,12 +19,12 @@ from engine.conflict.tempering import (
     ladder_settings,
     tempered_bridge,
 )
+from engine.distributions.distribution import Beta, Distribution, Gamma, LogNormal, Normal, StudentT
 from engine.errors import InvalidInput
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.inference.tilted import tilt
-from engine.models.protocol import Seed
-from engine.priors.distribution import Beta, Distribution, Gamma, LogNormal, Normal, StudentT
 from tests.engine.bent import RATIO, REFERENCES, SHARE, Case, bent, linear
 from tests.engine.models.test_additive_mmm import example_spec, example_table, prepare, small_model
 

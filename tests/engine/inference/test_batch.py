@@ -10,13 +10,13 @@ from jax import Array
 from scipy import stats
 
 from engine.errors import InvalidInput
-from engine.inference.batch import fit_batch
+from engine.inference.batch import FitSettings, fit_batch
+from engine.inference.fit import Seed
 from engine.inference.mode import find_mode
 from engine.inference.nuts import Nuts
 from engine.inference.precision import enable_float64
-from engine.inference.settings import BLOCK, FitSettings, Schedule
+from engine.inference.schedule import BLOCK, Schedule
 from engine.inference.target import Labels, observed_curvature
-from engine.models.protocol import Seed
 
 enable_float64()
 

@@ -17,15 +17,15 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import ndtr
 
+from engine.distributions.distribution import Gamma, HalfNormal
 from engine.inference.backend import Backend
+from engine.inference.batch import FitSettings
 from engine.inference.diagnostics import ess_bulk
+from engine.inference.fit import Seed
 from engine.inference.nuts import Nuts
 from engine.inference.precision import enable_float64
 from engine.inference.prior_map import PriorMap, tabulate
-from engine.inference.settings import FitSettings
 from engine.inference.target import Target, observed_curvature
-from engine.models.protocol import Seed
-from engine.priors.distribution import Gamma, HalfNormal
 
 enable_float64()
 

@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from engine.errors import InvalidInput
-from engine.inference.precision import enable_float64
-from engine.inference.prior_map import coordinate, tabulate
-from engine.priors.distribution import (
+from engine.distributions.distribution import (
     Beta,
     Distribution,
     Gamma,
@@ -22,6 +19,9 @@ from engine.priors.distribution import (
     TruncatedNormal,
     Uniform,
 )
+from engine.errors import InvalidInput
+from engine.inference.precision import enable_float64
+from engine.inference.prior_map import coordinate, tabulate
 
 enable_float64()
 

@@ -14,13 +14,13 @@ from scipy import stats
 from engine.errors import InvalidInput
 from engine.inference.assessment import assess_chains, assess_independent
 from engine.inference.backend import Backend
+from engine.inference.batch import FitSettings
+from engine.inference.fit import BatchFit, Seed
 from engine.inference.laplace import LaplaceApproximation
 from engine.inference.nuts import Nuts
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.inference.svi import FullRankSvi, MeanFieldSvi
 from engine.inference.target import observed_curvature
-from engine.models.protocol import BatchFit, Seed
 
 enable_float64()
 

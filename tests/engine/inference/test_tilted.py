@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from engine.distributions.distribution import Beta, Distribution, Gamma, LogNormal, Normal, StudentT, Uniform
 from engine.errors import InvalidInput, UnsupportedQuantity
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.inference.target import differentiated
 from engine.inference.tilted import LogRatio, laddered, tilt
-from engine.models.protocol import Seed
-from engine.priors.distribution import Beta, Distribution, Gamma, LogNormal, Normal, StudentT, Uniform
 from tests.engine.bent import RATIO, SHARE, bent
 from tests.engine.models.test_additive_mmm import small_model
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from engine.distributions.distribution import Beta, LogNormal, Normal, TruncatedNormal
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Saturation, prepare
 from engine.models.additive_spec import Parameterisation
-from engine.priors.distribution import Beta, LogNormal, Normal, TruncatedNormal
 from tests.engine.models.test_additive_mmm import SEED, small_model, small_table
 
 enable_float64()

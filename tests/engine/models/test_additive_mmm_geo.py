@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from engine.conflict.induced import prior_draws
+from engine.distributions.distribution import Beta, LogNormal, Normal
 from engine.errors import InvalidInput, UnsupportedQuantity
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.models.additive_mmm import (
     AdditiveMmm,
     AdditiveMmmSpec,
@@ -24,8 +26,6 @@ from engine.models.additive_mmm import (
     prepare,
 )
 from engine.models.conformance import check
-from engine.models.protocol import Seed
-from engine.priors.distribution import Beta, LogNormal, Normal
 
 enable_float64()
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.inference.target import cast, differentiated, log_density_and_gradient
 from engine.models import additive_mmm, additive_target
 from engine.models.additive_mmm import AdditiveMmm
-from engine.models.protocol import Seed
 from tests.bench.cases import case
 from tests.engine.models.test_additive_mmm import UNEQUAL, linear_model, small_model
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from engine.distributions.distribution import Beta, Distribution, LogNormal, Normal, TruncatedNormal, Uniform
 from engine.errors import InvalidInput, UnsupportedQuantity
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.models.conformance import check
 from engine.models.conjugate_normal import ConjugateNormal, ConjugateNormalSpec, prepare
-from engine.models.protocol import Seed
-from engine.priors.distribution import Beta, Distribution, LogNormal, Normal, TruncatedNormal, Uniform
 
 enable_float64()
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from engine.errors import InvalidInput
-from engine.models.protocol import Purpose, Seed
+from engine.inference.fit import Purpose, Seed
 
 
 def test_the_upper_word_of_the_seed_counts() -> None:

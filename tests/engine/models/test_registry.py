@@ -2,10 +2,10 @@
 
 import pytest
 
+from engine.distributions.distribution import Normal
 from engine.errors import InvalidInput
 from engine.models.conjugate_normal import ConjugateNormalSpec
 from engine.models.registry import FAMILIES, prepare_function
-from engine.priors.distribution import Normal
 
 
 def test_a_prepared_model_carries_the_id_it_was_asked_for_by() -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.distributions.distribution import Normal
 from engine.errors import UnsupportedModel
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.models.conjugate_normal import ConjugateNormal, ConjugateNormalSpec
-from engine.models.protocol import LOG_LIKELIHOOD, Seed
-from engine.priors.distribution import Normal
+from engine.models.protocol import LOG_LIKELIHOOD
 from engine.sbc.canary import KEPT, applies, broken
 from engine.sbc.part import Part
-from engine.sbc.quantities import ranked_quantities
+from engine.sbc.ranked_quantities import ranked_quantities
 from engine.sbc.shard import run_shard
 from engine.sbc.verdict import Outcome, verdict
 from tests.bench.cases import case

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 
 from engine.inference.backend import Backend
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
 from engine.inference.laplace import LaplaceApproximation
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.inference.svi import MeanFieldSvi
-from engine.models.protocol import Seed
 from engine.sbc.contraction import summarise
-from engine.sbc.evidence import evidence
+from engine.sbc.e_process import evidence
 from engine.sbc.interim import interim
 from engine.sbc.ledger import RankLedger, Status
 from engine.sbc.power import detectable_error, power
-from engine.sbc.rules import RULES, VerdictRules
 from engine.sbc.shape import Shape
 from engine.sbc.shard import run_shard
 from engine.sbc.verdict import Outcome, Reason, Verdict, verdict
+from engine.sbc.verdict_rules import RULES, VerdictRules
 from tests.engine.sbc.toys import (
     CentredTarget,
     ChangePoint,

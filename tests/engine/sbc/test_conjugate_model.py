@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.inference.settings import FitSettings
+from engine.distributions.distribution import Normal
+from engine.inference.batch import FitSettings
+from engine.inference.fit import BatchFit, Seed
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
-from engine.models.protocol import BatchFit, Seed
-from engine.priors.distribution import Normal
 from engine.sbc.shard import run_shard
 from engine.sbc.verdict import Outcome, Reason, verdict
 

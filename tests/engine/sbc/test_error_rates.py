@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from engine.sbc.rules import RULES
+from engine.sbc.verdict_rules import RULES
 from tests.bench.calibration import (
     DRAW_LAWS,
     ERRORS,

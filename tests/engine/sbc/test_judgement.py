@@ -9,8 +9,8 @@ from engine.errors import InvalidInput
 from engine.sbc.judgement import PartRecord, judge, rules_of
 from engine.sbc.ledger import RankLedger
 from engine.sbc.part import Part
-from engine.sbc.rules import RULES, VerdictRules
 from engine.sbc.verdict import Outcome, Reason, verdict
+from engine.sbc.verdict_rules import RULES, VerdictRules
 
 CANARY = Part.CANARY_PRIOR_AS_POSTERIOR
 

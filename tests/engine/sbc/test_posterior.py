@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.distributions.distribution import Normal
 from engine.errors import UnsupportedModel
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.models.conformance import check
 from engine.models.conjugate_normal import ConjugateNormal, ConjugateNormalSpec
-from engine.models.protocol import Seed
-from engine.priors.distribution import Normal
 from engine.sbc.contraction import contraction
 from engine.sbc.ledger import Status
 from engine.sbc.part import Part

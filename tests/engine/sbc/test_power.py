@@ -7,7 +7,7 @@ from scipy import stats
 from engine.errors import InvalidInput
 from engine.sbc.band import counts, p_value
 from engine.sbc.power import cells, detectable_error, power
-from engine.sbc.rules import RULES
+from engine.sbc.verdict_rules import RULES
 
 
 def test_a_right_posterior_has_equal_cells_for_any_number_of_draws():

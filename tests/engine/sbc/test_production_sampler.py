@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
 from engine.inference.nuts import Nuts
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.inference.svi import MeanFieldSvi
-from engine.models.protocol import Seed
 from engine.sbc.ledger import concatenate
 from engine.sbc.shard import run_shard
 from engine.sbc.verdict import Outcome, verdict

@@ -25,21 +25,22 @@ import pytest
 from jax import Array
 from numpy.typing import NDArray
 
+from engine.distributions.distribution import Normal
 from engine.inference.backend import Backend
+from engine.inference.batch import FitSettings
+from engine.inference.fit import BatchFit, Integers, Seed
 from engine.inference.precision import enable_float64
-from engine.inference.settings import FitSettings
 from engine.inference.target import Target, differentiated
 from engine.models import additive_simulator
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.additive_target import AdditiveTarget
-from engine.models.protocol import BatchFit, Integers, PriorSample, Seed
-from engine.priors.distribution import Normal
-from engine.sbc.evidence import evidence
+from engine.models.protocol import PriorSample
+from engine.sbc.e_process import evidence
 from engine.sbc.interim import interim
 from engine.sbc.ledger import RankLedger, concatenate
-from engine.sbc.rules import RULES
 from engine.sbc.shard import run_shard
 from engine.sbc.verdict import Outcome, Reason, verdict
+from engine.sbc.verdict_rules import RULES
 from tests.bench.cases import case
 
 enable_float64()

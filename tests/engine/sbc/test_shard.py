@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.inference.settings import FitSettings
-from engine.models.protocol import BatchFit, FitDiagnostics, PriorSample, Purpose, Seed
+from engine.inference.batch import FitSettings
+from engine.inference.fit import BatchFit, FitDiagnostics, Purpose, Seed
+from engine.models.protocol import PriorSample
 from engine.sbc.ledger import RankLedger, Status, concatenate
 from engine.sbc.shard import run_shard, statuses
 from engine.sbc.verdict import Outcome, verdict

@@ -8,9 +8,9 @@ from scipy import stats
 
 from engine.errors import InvalidInput
 from engine.sbc.ledger import RankLedger, Status
-from engine.sbc.rules import VerdictRules
 from engine.sbc.shape import Shape
 from engine.sbc.verdict import Outcome, Reason, holm, verdict
+from engine.sbc.verdict_rules import VerdictRules
 
 L = 99
 

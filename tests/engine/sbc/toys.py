@@ -13,11 +13,12 @@ from jax import Array
 from numpy.typing import NDArray
 from scipy import special
 
+from engine.distributions.distribution import Gamma, HalfNormal
 from engine.inference.backend import Backend
+from engine.inference.fit import BatchFit, FitDiagnostics, Integers, Purpose, Seed
 from engine.inference.prior_map import PriorMap, tabulate
 from engine.inference.target import Target, observed_curvature
-from engine.models.protocol import BatchFit, FitDiagnostics, Integers, PriorSample, Purpose, Seed
-from engine.priors.distribution import Gamma, HalfNormal
+from engine.models.protocol import PriorSample
 
 Floats = NDArray[np.float64]
 Values = Mapping[str, Floats]

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from liftos.bayes.v1 import attribution_pb2, common_pb2, sbc_pb2
 
+from engine.distributions.distribution import Beta, Normal
+from engine.inference.fit import Seed
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Table
 from engine.models.additive_mmm import prepare as prepare_mmm
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
-from engine.models.protocol import Seed
-from engine.priors.distribution import Beta, Normal
 from persistence.tables import Fit
-from server.wire import to_json
+from server.contract.wire import to_json
 from server.worker.attribution import Sides, _provenance, attributed, needs_run, total_share
-from server.worker.fits import StoredFit
+from server.worker.fitting.fits import StoredFit
 
 MODEL = prepare(ConjugateNormalSpec("share_of_outcome[TV]", 0.25, 0.05, 24, Normal(0.5, 1.0)))
 

@@ -1,0 +1,1 @@
+"""Distributions closed under their operations."""

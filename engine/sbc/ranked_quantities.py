@@ -1,0 +1,108 @@
+"""Test quantities: which functions of parameters and data are ranked, and how to compute those that no fit returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.distributions.distribution import Uniform
+from engine.errors import InvalidInput, UnsupportedQuantity
+from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, Model
+
+Floats = npt.NDArray[np.float64]
+
+LOG_JOINT = "log_joint"
+"""log_likelihood + log_prior, the unnormalised log posterior: its rank is that of the highest-density region."""
+
+_OPERATORS: Mapping[str, Callable[[Floats, Floats], Floats]] = {
+    " + ": np.add,
+    " - ": np.subtract,
+    " * ": np.multiply,
+    " / ": np.divide,
+}
+"""A combination of two quantities sees an error in their dependence, which neither sees alone (Modrák et al. 2023)."""
+
+
+def ranked_quantities(model: Model, further: Sequence[str] = (), *, dependence: bool = False) -> tuple[str, ...]:
+    """What a run ranks: every parameter, the estimands, log-likelihood, log-prior and log-joint, and `further` names.
+
+    A fixed positive multiple of a parameter is left out, because its ranks are the parameter's (`equivalents`), and so
+    is a log prior that is constant, and with it the log-joint. `dependence` adds combinations of parameters that the
+    data tie together: differences of neighbouring channels, and each channel's effect times its half-saturation.
+    `further`: names of the model's quantities, or two of them joined by +, -, * or / between spaces.
+    """
+    names = [
+        name for name in model.quantity_names if name in model.parameter_names or _multiple_of(model, name) is None
+    ]
+    flat = all(isinstance(prior, Uniform) for prior in model.priors.values())
+    if flat:
+        names.remove(LOG_PRIOR)  # every draw would tie with the truth, which elsewhere is the mark of a stuck chain
+    else:
+        names.append(LOG_JOINT)
+    if dependence:
+        names += _combinations(model)
+    known = [name for name in (*model.quantity_names, LOG_JOINT) if not (flat and name in (LOG_PRIOR, LOG_JOINT))]
+    for index, name in enumerate(further):
+        try:
+            left, symbol, right = operands(name, known)
+        except UnsupportedQuantity as error:
+            raise InvalidInput(f"further_quantities[{index}]", error.message) from None
+        if left == right and symbol in (" - ", " / "):
+            raise InvalidInput(f"further_quantities[{index}]", f"{name!r} is a constant, which cannot be ranked")
+    return tuple(dict.fromkeys((*names, *further)))
+
+
+def equivalents(model: Model, ranked: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Names whose ranks are those of a ranked parameter because they are a fixed positive multiple of it."""
+    same: dict[str, tuple[str, ...]] = {}
+    for name in model.quantity_names:
+        parameter = None if name in ranked else _multiple_of(model, name)
+        if parameter is not None and parameter in ranked:
+            same[parameter] = (*same.get(parameter, ()), name)
+    return same
+
+
+def evaluated(name: str, values: Mapping[str, Floats]) -> Floats:
+    """The named quantity from those that a model returns, all of one shape; UnsupportedQuantity for an unknown name."""
+    if name in values:
+        return np.asarray(values[name], dtype=np.float64)
+    if name == LOG_JOINT:
+        return evaluated(LOG_LIKELIHOOD, values) + evaluated(LOG_PRIOR, values)
+    left, symbol, right = operands(name, (*values, LOG_JOINT))
+    with np.errstate(all="ignore"):  # what is not finite is a rank's business
+        return _OPERATORS[symbol](evaluated(left, values), evaluated(right, values))
+
+
+def operands(name: str, known: Sequence[str]) -> tuple[str, str, str]:
+    """The two quantities of a combination and the operator between them; a known name is itself plus nothing."""
+    if name in known:
+        return name, "", ""
+    for symbol in _OPERATORS:
+        parts = name.split(symbol)  # names may contain an operator themselves
+        for cut in range(1, len(parts)):
+            left, right = symbol.join(parts[:cut]), symbol.join(parts[cut:])
+            if left in known and right in known:
+                return left, symbol, right
+    raise UnsupportedQuantity(
+        name,
+        f"{name!r} is neither a quantity to rank nor two of them joined by + - * / between blanks; there are "
+        f"{', '.join(known)}",
+    )
+
+
+def _multiple_of(model: Model, name: str) -> str | None:
+    """The parameter that a quantity is a fixed positive multiple of."""
+    try:
+        return model.multiple_of(name)[0]
+    except UnsupportedQuantity:
+        return None
+
+
+def _combinations(model: Model) -> list[str]:
+    effects = [name for name in model.parameter_names if name.startswith(("share_of_outcome[", "roi["))]
+    halves = [f"half_saturation[{effect.partition('[')[2]}" for effect in effects]
+    shapes = [f"{one} * {half}" for one, half in zip(effects, halves, strict=True) if half in model.parameter_names]
+    return [f"{one} - {other}" for one, other in pairwise(effects)] + shapes

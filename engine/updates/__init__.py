@@ -1,0 +1,1 @@
+"""What a belief becomes in the light of data."""

@@ -1,0 +1,627 @@
+"""Stored results as tables and sentences on a terminal; every number is taken from the message it is given."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from liftos.bayes import Client
+from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2, sbc_pb2
+from rich.console import Console
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+
+from server.contract.quantities import estimand, quantity_words, unit
+from server.contract.wire import label
+from server.records.outcomes import by_experiment, points_to
+from server.texts.formats import factor, number, p_value, shown
+from server.texts.phrases import times
+
+STAMP = "EXPLORATORY – NOT INFERENTIAL"
+
+# No markup: names of quantities hold square brackets.
+console = Console(highlight=False, markup=False)
+
+
+def estimate(message: common_pb2.Estimate, quantity: int) -> str:
+    """Mean and 95 % interval."""
+    centre = message.mean if message.HasField("mean") else message.median
+    wide = next((interval for interval in message.intervals if abs(interval.level - 0.95) < 1e-9), None)
+    if wide is None:
+        return shown(centre, quantity)
+    return f"{shown(centre, quantity)}  [{shown(wide.lower, quantity)}, {shown(wide.upper, quantity)}]"
+
+
+def print_session(session: elicitation_pb2.ElicitationSession) -> None:
+    """An elicitation session: a table per belief with what the law says, its odds, and remarks on all of them."""
+    state = label(elicitation_pb2.SessionState, session.state)
+    console.print(f"Session {session.session_id} about model {session.model_id}: {state}")
+    for belief in session.beliefs:
+        console.print(_belief(belief))
+        if belief.fit.probabilities:
+            console.print(_stated(belief))
+        for line in (*belief.fit.odds, *belief.notes):
+            console.print(line)
+        for pair in belief.disagreement:
+            console.print(
+                f"{pair.first} and {pair.second} are {pair.wasserstein_scaled:.2f} sd apart "
+                f"(Jensen-Shannon {pair.jensen_shannon_nats:.3f} nats)"
+            )
+    for group in session.share_groups:
+        name = label(common_pb2.Quantity, group.quantity).lower().replace("_", " ")
+        console.print(f"Stated together as {name}: {', '.join(group.belief_ids)}")
+    for note in session.coherence_notes:
+        console.print(f"Note: {note}", style="bold")
+
+
+def _belief(belief: elicitation_pb2.Belief) -> Table:
+    """What a belief says, and what other families would have made of its tails."""
+    quantity = belief.estimand.quantity
+    table = Table(title=f"Belief {belief.belief_id}: {estimand(belief.estimand)}", title_justify="left")
+    table.add_column("")
+    table.add_column("")
+    table.add_row("mean  [95 % interval]", estimate(belief.summary, quantity))
+    for untold in belief.fit.untold:
+        table.add_row(f"{100 * untold.probability:.0f} % quantile, not asked for", shown(untold.value, quantity))
+    for other in belief.fit.families:
+        family = label(common_pb2.PriorFamily, other.family).lower().replace("_", " ")
+        mark = " (taken)" if other.family == belief.fit.family else ""
+        table.add_row(
+            f"1 to 99 % as {family}{mark}",
+            f"{shown(other.quantile_01, quantity)} to {shown(other.quantile_99, quantity)}",
+        )
+    if belief.fit.interpolated:
+        table.add_row("checked by", "nothing: as many parameters as numbers stated")
+    if belief.HasField("data_seen"):
+        table.add_row("stated after seeing the data", "yes" if belief.data_seen else "no")
+    return table
+
+
+def _stated(belief: elicitation_pb2.Belief) -> Table:
+    """Stated against fitted probabilities."""
+    table = Table(show_header=True)
+    for column in ("below", "stated", "fitted"):
+        table.add_column(column, justify="right")
+    for one in belief.fit.probabilities:
+        table.add_row(shown(one.value, belief.estimand.quantity), f"{one.stated:.3f}", f"{one.fitted:.3f}")
+    return table
+
+
+def print_feedback(feedback: elicitation_pb2.ElicitationFeedback) -> None:
+    """What the beliefs of a session imply before they meet the data."""
+    for threshold in feedback.thresholds:
+        console.print(f"{threshold.belief_id}: {threshold.explanation}", style="bold")
+    if feedback.totals:
+        table = Table(title="Implied totals", title_justify="left")
+        for column in ("", "mean  [95 % interval]", "chance of more than the whole"):
+            table.add_column(column)
+        for total in feedback.totals:
+            chance = f"{100 * total.impossible:.1f} %" if total.HasField("impossible") else "–"
+            table.add_row(total.what, estimate(total.total, common_pb2.QUANTITY_SHARE_OF_OUTCOME), chance)
+        console.print(table)
+    if feedback.HasField("predictive"):
+        row = feedback.predictive.row
+        console.print(
+            f"Predicted outcome of the window: {estimate(feedback.predictive.total, 0)}. Of a single row: "
+            f"{number(row.lower)} to {number(row.upper)} in {100 * row.level:.0f} % of them; the data range from "
+            f"{number(feedback.predictive.observed_lowest)} to {number(feedback.predictive.observed_highest)}."
+        )
+    for note in feedback.notes:
+        console.print(f"Note: {note}")
+
+
+def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
+    """A conflict analysis: one table and one sentence per belief, then the decision on SBC."""
+    print_stamp(analysis)
+    for belief in analysis.beliefs:
+        quantity = belief.estimand.quantity
+        name = estimand(belief.estimand)
+        if unit(quantity):
+            name = f"{name}, in {unit(quantity)}"
+        table = Table(title=f"Belief {belief.belief_id}: {name}", title_justify="left")
+        table.add_column("")
+        table.add_column("mean  [95 % interval]")
+        table.add_row("client believes", estimate(belief.client, quantity))
+        table.add_row("data alone", estimate(belief.data_side, quantity))
+        reliable = belief.status != conflict_pb2.CONFLICT_STATUS_UNRELIABLE
+        if reliable:
+            table.add_row("both together", estimate(belief.client_posterior, quantity))
+        else:
+            table.add_row("not reliable", belief.status_reason)
+        console.print(table)
+        if reliable:
+            console.print(_figures(belief))
+        if belief.causes:
+            console.print(_causes(belief))
+        console.print(belief.explanation, style="bold")
+    if analysis.HasField("joint"):
+        print_joint(analysis.joint)
+    print_looks(analysis.looks, "analysed")
+    for note in analysis.notes:
+        console.print(f"Note: {note}")
+    if analysis.HasField("sbc_necessity"):
+        print_necessity(analysis.sbc_necessity)
+
+
+def _figures(belief: conflict_pb2.BeliefConflict) -> Table:
+    """The figures of a reliable comparison."""
+    figures = Table(show_header=True)
+    figures.add_column("evidence against the belief")
+    figures.add_column("value", justify="right")
+    for one in belief.bayes_factors:
+        name = label(conflict_pb2.BayesFactorAlternative, one.alternative)
+        error = f" ± {100 * one.mcse:.1f} %" if one.mcse else ""
+        figures.add_row(f"Bayes factor, {name}", f"{times(one.log_bayes_factor)}{error}")
+    figures.add_row("node-split p", f"{p_value(belief.p_value)}{_error(belief.p_value_se, '.1g')}")
+    if belief.HasField("p_value_holm"):
+        figures.add_row("p, Holm over the session", p_value(belief.p_value_holm))
+    if belief.HasField("replicated"):
+        audit = belief.replicated
+        name = f"replicated-data p ({audit.replicates} data sets)"
+        figures.add_row(name, f"{p_value(audit.p_value)}{_error(audit.se, '.1g')}")
+    kl = f"{belief.kl_divergence_nats:.3f}{_error(belief.kl_divergence_mcse, '.3f')} nats"
+    figures.add_row("KL(data side ‖ belief)", kl)
+    figures.add_row("Wasserstein-1", shown(belief.wasserstein_1, belief.estimand.quantity))
+    if belief.HasField("prior_ess_months"):
+        figures.add_row("the belief is worth", f"{number(belief.prior_ess_months)} months of data")
+    figures.add_row("severity", label(conflict_pb2.Severity, belief.severity))
+    reason = f": {belief.status_reason}" if belief.status_reason else ""
+    figures.add_row("status", f"{label(conflict_pb2.ConflictStatus, belief.status)}{reason}")
+    return figures
+
+
+def print_stamp(answer: conflict_pb2.ConflictAnalysis | attribution_pb2.Attribution) -> None:
+    """That an answer has counted data twice, and which."""
+    if not answer.exploratory:
+        return
+    console.print(f"{STAMP}: data are counted twice.", style="bold red")
+    for one in answer.overlaps:
+        days = f"{one.window.first_date} to {one.window.last_date}" if one.HasField("window") else "a summary"
+        geos = f" in {', '.join(one.geos)}" if one.geos else ""
+        restated = f"; restated since: {', '.join(one.restated_months)}" if one.restated_months else ""
+        console.print(
+            f"Belief {one.belief_id} had seen {days} ({one.rows} rows{geos}) through update {one.update_id}{restated}.",
+            style="red",
+        )
+
+
+def print_looks(looks: int, what: str) -> None:
+    """How often the client has looked at these rows for the same quantities, unless this is the first time."""
+    if looks > 1:
+        console.print(
+            f"Look {looks}: these quantities were {what} {looks} times under rows in common, this time included."
+        )
+
+
+def _error(value: float, form: str) -> str:
+    return f" ± {value:{form}}" if value else ""
+
+
+def _causes(belief: conflict_pb2.BeliefConflict) -> Table:
+    """What the data would say under other models."""
+    quantity = belief.estimand.quantity
+    table = Table(title="What else could explain it", title_justify="left")
+    for column in ("change of the model", "data alone", "change", "Bayes factor", "explains the data better by"):
+        table.add_column(column)
+    for cause in belief.causes:
+        kind = label(conflict_pb2.CauseKind, cause.kind).lower().replace("_", " ")
+        gain = f"e^{cause.log_evidence_gain:.1f}" if cause.HasField("log_evidence_gain") else "not comparable"
+        against = times(cause.log_bayes_factor)
+        table.add_row(
+            f"{kind} {cause.subject}".strip(),
+            estimate(cause.data_side, quantity),
+            shown(cause.change, quantity),
+            f"{against} (resolved)" if cause.resolves else against,
+            gain,
+        )
+    return table
+
+
+def print_joint(joint: conflict_pb2.JointConflict) -> None:
+    """All beliefs of a session together."""
+    if joint.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE:
+        console.print(f"All beliefs together: not reliable; {joint.status_reason}")
+        return
+    answer = f"the data contradict them. {joint.worst_direction}" if joint.conflict else "no contradiction."
+    console.print(
+        f"All beliefs together: D² = {joint.d_squared:.2f} on {joint.degrees_of_freedom} degrees of freedom, "
+        f"p = {p_value(joint.p_value)}, calibrated Bayes factor {times(joint.log_calibrated_bayes_factor)}: {answer}"
+    )
+
+
+def print_necessity(necessity: sbc_pb2.SbcNecessity) -> None:
+    """The decision whether SBC is essential, with the rules behind it."""
+    table = Table(title="Is simulation-based calibration essential?", title_justify="left")
+    for column in ("input", "observed", "rule", "margin", "fired"):
+        table.add_column(column)
+    for rule in necessity.rules:
+        told = factor if rule.input == "bayes_factor" else number
+        threshold, observed, margin = number(rule.threshold), "missing", ""
+        if rule.HasField("observed"):
+            observed = told(rule.observed)
+            margin = f"{told(rule.margin)}{' (near)' if rule.near_miss else ''}"
+            if rule.fired and observed == threshold:
+                # A label is taken as just beyond the end of its band, and so may a number be that rounds to the limit.
+                observed, margin = f"just {rule.operator} {threshold}", "(near)"
+        fired = ("yes" if rule.fired else "no") if rule.HasField("fired") else "unknown"
+        table.add_row(rule.input, observed, f"{rule.operator} {threshold}", margin, fired)
+    console.print(table)
+    console.print(necessity.explanation, style="bold")
+    if necessity.HasField("cost"):
+        console.print(_cost(necessity.cost))
+    if reach := _reach(necessity):
+        console.print(f"Such a run detects, with 80 % power: {reach}.")
+    console.print(f"Policy {necessity.policy_id}, decision {necessity.decision_id}", soft_wrap=True)
+
+
+def _cost(cost: sbc_pb2.SbcCost) -> str:
+    """What the advised run costs."""
+    seconds = "unknown seconds"
+    if cost.HasField("seconds_median"):
+        seconds = f"{number(cost.seconds_median)} s (90 %: {number(cost.seconds_90)} s)"
+    return f"Cost: {cost.fits} fits, {seconds}. {cost.explanation}"
+
+
+def _reach(necessity: sbc_pb2.SbcNecessity) -> str:
+    """The smallest errors that the advised run would see."""
+    found = []
+    if necessity.HasField("detectable_sd_factor"):
+        found.append(f"a posterior sd {100 * (1 - necessity.detectable_sd_factor):.0f} % too small")
+    if necessity.HasField("detectable_sd_factor_above"):
+        found.append(f"one {100 * (necessity.detectable_sd_factor_above - 1):.0f} % too large")
+    if necessity.HasField("detectable_bias_sd"):
+        found.append(f"a bias of {necessity.detectable_bias_sd:.2f} posterior sd")
+    return ", ".join(found)
+
+
+def print_policies(policies: Iterable[sbc_pb2.NecessityPolicy]) -> None:
+    """Versions of the policy, the one in force first."""
+    table = Table(title="Policy on SBC; the newest version is in force", title_justify="left")
+    for column in (
+        "version",
+        "parameters >",
+        "Bayes factor >",
+        "impact, USD >",
+        "confidence <",
+        "adopted by",
+        "reason",
+    ):
+        table.add_column(column)
+    for policy in policies:
+        limits = policy.thresholds
+        table.add_row(
+            str(policy.version),
+            str(limits.model_complexity),
+            number(limits.bayes_factor),
+            f"{limits.business_impact.minor_units / 100:,.2f}",
+            number(limits.client_confidence),
+            policy.adopted_by or "–",
+            policy.reason,
+        )
+    console.print(table)
+
+
+def print_decisions(decisions: Iterable[sbc_pb2.StoredDecision]) -> None:
+    """Stored decisions, newest first."""
+    for stored in decisions:
+        when = stored.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
+        console.print(f"{when}  {_decision(stored)} (policy {stored.necessity.policy_version})", soft_wrap=True)
+
+
+def _decision(stored: sbc_pb2.StoredDecision) -> str:
+    source = label(sbc_pb2.DecisionSource, stored.source).lower()
+    about = f" of model {stored.model_id}" if stored.model_id else ""
+    return f"{source}{about}: {label(sbc_pb2.NecessityDecision, stored.necessity.decision)}"
+
+
+def print_replay(replay: sbc_pb2.ReplayNecessityPolicyResponse) -> None:
+    """Past decisions that would have been different."""
+    for changed in replay.changed:
+        would_be = label(sbc_pb2.NecessityDecision, changed.would_be.decision)
+        failed = f"; failed runs: {', '.join(changed.failed_run_ids)}" if changed.failed_run_ids else ""
+        console.print(f"{_decision(changed.was)} would be {would_be}{failed}", soft_wrap=True)
+    for sentence in replay.summary:
+        console.print(sentence, style="bold")
+
+
+def print_outcome(outcome: conflict_pb2.ConflictOutcome, analysis: conflict_pb2.ConflictAnalysis) -> None:
+    """A recorded outcome, and what the analysis that it is about makes of its experiment."""
+    side = label(conflict_pb2.OutcomeSide, outcome.side).lower()
+    how = "without experiment"
+    if outcome.HasField("experiment"):
+        belief = next((one for one in analysis.beliefs if one.belief_id == outcome.belief_id), None)
+        how = f"{_told_by(outcome, belief)} experiment {outcome.experiment.experiment_id}"
+    note = "; a later record counts" if outcome.superseded else ""
+    reason = f": {outcome.reason}" if outcome.reason else ""
+    console.print(
+        f"Belief {outcome.belief_id} of analysis {outcome.analysis_id}: for {side}, {how}, recorded by "
+        f"{outcome.recorded_by}{reason}{note}",
+        soft_wrap=True,
+    )
+
+
+def _told_by(outcome: conflict_pb2.ConflictOutcome, belief: conflict_pb2.BeliefConflict | None) -> str:
+    """Whether the side of an outcome is that which its experiment points to."""
+    if by_experiment(outcome, belief):
+        return "by"
+    silent = belief is None or isinstance(points_to(outcome.experiment, belief), str)
+    return "stated, undecided by" if silent else "against"
+
+
+def print_outcome_report(report: conflict_pb2.GetOutcomeReportResponse) -> None:
+    """How often the data were right, by severity."""
+    table = Table(title="How conflicts were resolved", title_justify="left")
+    for column in ("severity", "analysed", "resolved", "for data", "for client", "by experiment", "data right"):
+        table.add_column(column)
+    for record in report.severities:
+        rate = "–"
+        if record.HasField("hit_rate"):
+            low, high = 100 * record.hit_rate_lower, 100 * record.hit_rate_upper
+            rate = f"{100 * record.hit_rate:.0f} %  [{low:.0f} %, {high:.0f} %]"
+        counts = (record.analysed, record.resolved, record.for_data, record.for_client, record.by_experiment)
+        table.add_row(label(conflict_pb2.Severity, record.severity), *map(str, counts), rate)
+    console.print(table)
+    for sentence in report.summary:
+        console.print(sentence, style="bold")
+
+
+def coverage(quantity: sbc_pb2.QuantityCalibration, level: float) -> str:
+    """Observed coverage of the central interval of a level."""
+    # The nominal level is what ranks of a finite number of draws can represent, so it is only near the level.
+    found = [c for c in quantity.coverage if abs(c.nominal - level) < 0.02]
+    if not found:
+        return ""
+    return f"{100 * found[0].observed:.0f} %"
+
+
+def print_sbc(run: sbc_pb2.SbcRun) -> None:
+    """A calibration run and its verdict."""
+    state = label(common_pb2.JobState, run.state)
+    console.print(f"SBC run {run.run_id}: {state}, {run.progress.done} of {run.progress.total} simulations")
+    kind = label(sbc_pb2.ValidationType, run.validation_type)
+    method = label(sbc_pb2.InferenceMethod, run.inference_method) if run.inference_method else "PRODUCTION"
+    priors = f", priors of session {run.session_id!r}" if run.session_id else ""
+    held = f" before the last {run.hold_out_months}" if run.hold_out_months else ""
+    console.print(f"{kind} of model {run.model_id!r}, last {run.data_period_months} months{held}{priors}")
+    console.print(f"Inference {method}, alpha {run.alpha:g}, seed {run.seed}")
+    if run.HasField("error"):
+        field = f" ({run.error.field})" if run.error.field else ""
+        console.print(f"{run.error.reason}: {run.error.message}{field}", style="red")
+    if not run.HasField("verdict"):
+        if run.progress.HasField("rate_per_second"):
+            console.print(f"{run.progress.rate_per_second:.1f}/s, {run.progress.eta_seconds:.0f} s to go")
+        if run.HasField("interim"):
+            console.print(evidence_in_words(run.interim))
+        return
+    for part in dict.fromkeys(q.part for q in run.verdict.quantities):
+        console.print(_quantities_table(run, part))
+    for canary in run.verdict.canaries:
+        name = label(sbc_pb2.SbcPart, canary.canary).removeprefix("CANARY_").lower().replace("_", " ")
+        found = f"noticed by {canary.quantity}" if canary.detected else "NOT NOTICED"
+        console.print(f"Canary, {name}: {found} ({canary.n_simulations} simulations)")
+    console.print(f"Verdict: {label(sbc_pb2.VerdictKind, run.verdict.kind)}. {run.verdict.explanation}", style="bold")
+    if run.verdict.kind != sbc_pb2.VERDICT_KIND_CANCELLED:
+        console.print(
+            f"{run.verdict.n_escalated} simulations needed the longer schedule, {run.verdict.n_failed} failed."
+        )
+
+
+def evidence_in_words(interim: sbc_pb2.InterimReport) -> str:
+    """An interim report in a line: what is miscalibrated, or how far the evidence is from saying so."""
+    failing = [q.quantity for q in interim.quantities if q.failing]
+    if not failing:
+        return f"evidence {math.exp(min(interim.log_global_e_value, 99.0)):.2g}"
+    more = f" and {len(failing) - 1} more" if len(failing) > 1 else ""
+    return f"miscalibrated: {failing[0]}{more}"
+
+
+def _quantities_table(run: sbc_pb2.SbcRun, part: sbc_pb2.SbcPart.ValueType) -> Table:
+    truths = label(sbc_pb2.SbcPart, part).lower() if part else "prior"
+    table = Table(title=f"Truths from the {truths}; coverage of 50 % and 90 % intervals", title_justify="left")
+    table.add_column("quantity", overflow="fold")
+    for column in ("adj. p", "ln e", "rank", "50 %", "90 %", "shape"):
+        table.add_column(column, no_wrap=True)
+    # Failing ones first; otherwise as they come, strongest evidence first.
+    for q in sorted((q for q in run.verdict.quantities if q.part == part), key=lambda q: not q.failing):
+        table.add_row(
+            q.quantity,
+            _p_value(q),
+            f"{q.log_e_value_peak:.1f}",
+            f"{q.mean_rank:.3f}",
+            coverage(q, 0.5),
+            coverage(q, 0.9),
+            f"{label(sbc_pb2.RankShape, q.shape).lower().replace('_', '-')}{' FAIL' if q.failing else ''}",
+        )
+    return table
+
+
+def _p_value(quantity: sbc_pb2.QuantityCalibration) -> str:
+    if not quantity.HasField("adjusted_p_value"):
+        return "–"
+    return p_value(quantity.adjusted_p_value)
+
+
+def print_update(update: prior_update_pb2.PriorUpdate) -> None:
+    """A recommended update."""
+    if update.exploratory:
+        console.print(f"{STAMP}: it rests on an analysis that counts data twice.", style="bold red")
+    strategy = label(prior_update_pb2.UpdateStrategy, update.update_strategy)
+    table = Table(title=f"Prior update ({strategy}): {label(prior_update_pb2.UpdateState, update.state)}")
+    with_experiments = any(belief.HasField("experiment_side") for belief in update.beliefs)
+    experiments = ["experiments"] if with_experiments else []
+    for column in ("belief", "before", "data alone", *experiments, "after", "worth in months", "action"):
+        table.add_column(column)
+    for belief in update.beliefs:
+        quantity = belief.estimand.quantity
+        side = belief.experiment_side
+        table.add_row(
+            belief.belief_id,
+            estimate(belief.before_summary, quantity),
+            estimate(belief.data_side, quantity),
+            *([estimate(side, quantity) if belief.HasField("experiment_side") else "–"] if with_experiments else []),
+            estimate(belief.after_summary, quantity),
+            _worth(belief),
+            label(prior_update_pb2.UpdateAction, belief.action),
+        )
+    console.print(table)
+    for sentence in update.summary:
+        console.print(sentence)
+    for belief in update.beliefs:
+        for reason in belief.reasons[1:]:
+            console.print(f"{belief.belief_id}: {reason}")
+        if belief.HasField("projection"):
+            console.print(f"{belief.belief_id}: {_projection(belief.projection)}")
+    print_looks(update.looks, "updated")
+    print_lineage(update)
+    for blocker in update.release_blockers:
+        console.print(f"Cannot be accepted yet: {blocker}", style="yellow")
+    if update.decided_by:
+        reason = f": {update.decision_reason}" if update.decision_reason else "."
+        console.print(f"Decided by {update.decided_by}{reason}")
+
+
+def print_lineage(update: prior_update_pb2.PriorUpdate) -> None:
+    """What an update was derived from, and what was replaced on the way to it."""
+    lineage = update.lineage
+    for seen in lineage.seen:
+        data = f"data set {seen.dataset_id!r}" if seen.dataset_id else "a summary"
+        days = f" from {seen.window.first_date} to {seen.window.last_date}" if seen.HasField("window") else ""
+        through = f", through update {seen.update_id}" if seen.update_id else ""
+        console.print(f"Has seen {seen.rows} rows of {seen.kpi} in {data}{days}{through}.")
+    if lineage.experiment_ids:
+        console.print(f"Has used the experiments {', '.join(lineage.experiment_ids)}.")
+    if lineage.parent_update_ids:
+        console.print(f"Comes after the updates {', '.join(lineage.parent_update_ids)}, nearest first.")
+    estimands = {belief.belief_id: belief.estimand for belief in update.beliefs}
+    for replaced in lineage.replaced:
+        quantity = estimands[replaced.belief_id].quantity if replaced.belief_id in estimands else 0
+        console.print(
+            f"Replaced belief {replaced.belief_id}, {estimate(replaced.before, quantity)}, in update "
+            f"{replaced.update_id}; Bayes factor against it {times(replaced.log_bayes_factor)}."
+        )
+
+
+def _worth(belief: prior_update_pb2.BeliefUpdate) -> str:
+    """What the prior is worth in months of data, before and after."""
+    before = number(belief.prior_ess_months_before) if belief.HasField("prior_ess_months_before") else "–"
+    after = number(belief.prior_ess_months_after) if belief.HasField("prior_ess_months_after") else "–"
+    return f"{before} → {after}"
+
+
+def _projection(found: prior_update_pb2.Projection) -> str:
+    """What is lost by one distribution in the place of the updated prior."""
+    if not found.HasField("distribution"):
+        return f"No projection. {found.refusal}"
+    family = str(found.distribution.WhichOneof("kind")).replace("_", " ")
+    told = f"Nearest {family}: {number(found.kl_nats)} nats, distribution functions within {found.max_cdf_error:.3f}."
+    return f"{told} It must not stand in. {found.refusal}" if found.refused else told
+
+
+def print_attribution(attribution: attribution_pb2.Attribution) -> None:
+    """An attribution: prior, data and updated answer side by side, the baseline, the geos, and the checks."""
+    print_stamp(attribution)
+    table = Table(title=f"Attribution under model {attribution.model_id}", title_justify="left")
+    for column in ("channel", "quantity", "prior", "data alone", "belief and data", "accepted update"):
+        table.add_column(column)
+    for channel in attribution.channels:
+        for q in channel.quantities:
+            cells = [
+                estimate(getattr(q, side), q.quantity) if q.HasField(side) else "–"
+                for side in ("prior", "data_side", "client_posterior", "updated_prior")
+            ]
+            table.add_row(channel.channel, quantity_words(q.quantity), *cells)
+    if attribution.HasField("baseline_share"):
+        share = estimate(attribution.baseline_share, common_pb2.QUANTITY_SHARE_OF_OUTCOME)
+        outcome = estimate(attribution.baseline_outcome, common_pb2.QUANTITY_INCREMENTAL_OUTCOME)
+        table.add_row("(no media)", "share of outcome", "–", share, "–", "–")
+        table.add_row("(no media)", "outcome", "–", outcome, "–", "–")
+    console.print(table)
+    if attribution.geos:
+        console.print(_geos_table(attribution))
+    for sentence in attribution.summary:
+        console.print(sentence)
+    for sentence in attribution.validation.summary:
+        console.print(sentence, style="bold")
+    if attribution.validation.started_run_id:
+        console.print(f"Calibration run: {attribution.validation.started_run_id}")
+
+
+def _geos_table(attribution: attribution_pb2.Attribution) -> Table:
+    """A row per geo: the means of share and ROI by channel."""
+    table = Table(title="By geo: share of the geo's outcome, ROI (means, data alone)", title_justify="left")
+    for column in ("geo", "outcome", *(channel.channel for channel in attribution.channels), "no media"):
+        table.add_column(column, justify="left" if column == "geo" else "right")
+
+    def mean(message: Any, field: str, quantity: int) -> str:
+        return shown(getattr(message, field).mean, quantity) if message.HasField(field) else "–"
+
+    for geo in attribution.geos:
+        cells = []
+        for channel in geo.channels:
+            roi = f", {mean(channel, 'roi', common_pb2.QUANTITY_ROI)}" if channel.HasField("roi") else ""
+            cells.append(f"{mean(channel, 'share_of_outcome', common_pb2.QUANTITY_SHARE_OF_OUTCOME)}{roi}")
+        rest = mean(geo, "baseline_share", common_pb2.QUANTITY_SHARE_OF_OUTCOME)
+        table.add_row(geo.geo, number(geo.outcome), *cells, rest)
+    return table
+
+
+def print_messages(messages: Iterable[common_pb2.Communication]) -> None:
+    """Messages to a client, ready to be sent."""
+    listed = list(messages)
+    if not listed:
+        console.print("There is nothing to tell the client.")
+    for index, message in enumerate(listed):
+        if index:
+            console.print(Rule())
+        console.print(f"Subject: {message.subject}\n\n{message.body}\n", soft_wrap=True)
+
+
+def print_overview(client: Client, options: str) -> None:
+    """Everything of a client that can be read again, newest first, with the command that shows it whole."""
+    console.print(Panel("Stored results", expand=False))
+    found = False
+    for message, what, command in _overview(client):
+        found = True
+        _entry(message, what, f"{command} {options}")
+    if not found:
+        console.print("This client has no results yet.")
+
+
+def _overview(client: Client) -> Iterator[tuple[Any, str, str]]:
+    """Every stored result of a client, in words, and what `show` has to be told of it."""
+    for session in client.elicitation.list():
+        state = label(elicitation_pb2.SessionState, session.state)
+        what = f"elicitation session about model {session.model_id}, {len(session.beliefs)} beliefs: {state}"
+        yield session, what, f"session {session.session_id}"
+    for analysis in client.conflicts.list():
+        state = label(common_pb2.JobState, analysis.state)
+        what = f"conflict analysis of session {analysis.session_id}: {state}{_stamped(analysis)}"
+        yield analysis, what, f"conflict {analysis.analysis_id}"
+    for run in client.sbc.list():
+        state = label(common_pb2.JobState, run.state)
+        verdict = f", verdict {label(sbc_pb2.VerdictKind, run.verdict.kind)}" if run.HasField("verdict") else ""
+        kind = label(sbc_pb2.ValidationType, run.validation_type)
+        what = f"SBC of model {run.model_id}, {kind}, {run.num_simulations} simulations: {state}{verdict}"
+        yield run, what, f"sbc {run.run_id}"
+    for update in client.updates.list():
+        state = label(prior_update_pb2.UpdateState, update.state)
+        what = f"prior update of session {update.session_id}: {state}{_stamped(update)}"
+        yield update, what, f"update {update.update_id}"
+    for attribution in client.attribution.list():
+        state = label(common_pb2.JobState, attribution.state)
+        what = f"attribution of model {attribution.model_id}: {state}{_stamped(attribution)}"
+        yield attribution, what, f"attribution {attribution.attribution_id}"
+
+
+def _stamped(message: Any) -> str:
+    return f", {STAMP}" if message.exploratory else ""
+
+
+def _entry(message: Any, what: str, command: str) -> None:
+    when = message.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M:%S")
+    console.print(f"{when}  {what}", soft_wrap=True)
+    # On a line of its own and never wrapped, so that it can be copied.
+    console.print(f"    {sys.argv[0]} show {command}", soft_wrap=True)

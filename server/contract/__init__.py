@@ -1,0 +1,1 @@
+"""What messages mean: wire formats, errors and reasons, checks, presets, families."""

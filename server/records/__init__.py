@@ -1,0 +1,1 @@
+"""What both processes read and write in the store, in the terms of the domain."""

@@ -1,0 +1,71 @@
+"""Look-ups of stored resources that every service and the worker share."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from persistence.lookup import get_owned
+from persistence.tables import (
+    Attribution,
+    Conflict,
+    ConflictOutcome,
+    Dataset,
+    EvidenceCurve,
+    Model,
+    PriorUpdate,
+    SbcValidation,
+    Session,
+)
+from server.contract.errors import not_found
+
+E = TypeVar(
+    "E", Dataset, Model, Session, Conflict, ConflictOutcome, PriorUpdate, SbcValidation, Attribution, EvidenceCurve
+)
+
+
+TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
+
+
+_KINDS: dict[type[Any], tuple[str, str]] = {
+    Dataset: ("data set", "dataset_id"),
+    Model: ("model", "model_id"),
+    Session: ("elicitation session", "session_id"),
+    Conflict: ("conflict analysis", "analysis_id"),
+    ConflictOutcome: ("outcome", "outcome_id"),
+    PriorUpdate: ("prior update", "update_id"),
+    SbcValidation: ("SBC run", "run_id"),
+    Attribution: ("attribution", "attribution_id"),
+    EvidenceCurve: ("evidence curve", "curve_id"),
+}
+
+
+async def owned(
+    session: AsyncSession, entity: type[E], client_id: str, public_id: str, *, field: str = "", for_update: bool = False
+) -> E:
+    """The client's resource with this id; ServiceError NOT_FOUND naming the field otherwise."""
+    found = await get_owned(session, entity, client_id, public_id, for_update=for_update)
+    if found is None:
+        kind, default_field = _KINDS[entity]
+        raise not_found(kind, public_id, field or default_field)
+    return found
+
+
+async def by_pk(session: AsyncSession, entity: type[E], pk: uuid.UUID) -> E:
+    """The row with this primary key, which a foreign key guarantees to exist."""
+    return await session.get_one(entity, pk)
+
+
+async def dataset_of(session: AsyncSession, model: Model) -> Dataset | None:
+    """The data set of a model, None for one that carries its own summary."""
+    return await by_pk(session, Dataset, model.dataset_pk) if model.dataset_pk else None
+
+
+async def sealed_dataset(session: Any, client_id: str, dataset_id: str, field: str = "dataset_id") -> Dataset:
+    """The client's data set, which must be complete."""
+    row = await owned(session, Dataset, client_id, dataset_id, field=field)
+    if row.state != "SEALED":
+        raise not_found("sealed data set", dataset_id, field)
+    return row

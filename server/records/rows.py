@@ -1,0 +1,216 @@
+"""Which rows of outcome an analysis uses, from what is stored about a data set, and which of them two windows share.
+
+Rows are told apart by client, KPI, geo and the days they cover, never by their values (methods/conflict.md §12, double
+use of data): a restated row is the same row, and a week is covered by its month.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
+
+from persistence.tables import Dataset, DataWindow, Model
+from server.contract.errors import ServiceError, invalid_field
+from server.contract.period import Period
+from server.contract.wire import digest, from_json, quantity_name
+from server.records.content import Geos
+
+Dates = npt.NDArray[np.datetime64]
+
+DIGEST_LENGTH = 16
+"""Hexadecimal digits of a month's digest: two values of the same month are confused once in 2^64."""
+NAMED_GEOS = 50
+"""So many geos of an overlap are named; the rows are those of all."""
+MONTH_DAYS = 28
+"""Rows at least this far apart are months."""
+_ONE_DAY = np.timedelta64(1, "D")
+
+
+def check_period(model: Model, dataset: Dataset | None, period: Period, path: str = "") -> None:
+    """Refuse held-out months that leave no rows, or of a summary, which has none to leave out; `path` goes before."""
+    if dataset is None and period.hold_out:
+        raise invalid_field(f"{path}hold_out_months", f"model {model.model_id!r} is a summary: nothing can be left out")
+    if dataset is not None:
+        try:
+            dataset_window(dataset, period)
+        except ServiceError as error:
+            raise invalid_field(f"{path}hold_out_months", error.violations[0].description) from None
+
+
+def dataset_window(dataset: Dataset, period: Period) -> DataWindow:
+    """The rows of a data set that a period takes, without their digests; the same rows as the engine's `Window`.
+
+    The rules of an upload leave no gap in the dates and give every geo the same, so that first date, last date and
+    grain tell all of them, and no content is read. Raises ServiceError INVALID_FIELD when the held-out months leave
+    fewer than two periods.
+    """
+    assert dataset.first_date is not None
+    assert dataset.last_date is not None
+    monthly = dataset.grain == "MONTHLY"
+    first, last = np.datetime64(dataset.first_date, "D"), np.datetime64(dataset.last_date, "D")
+    if monthly:
+        months = int((last.astype("datetime64[M]") - first.astype("datetime64[M]")).astype(int))
+        dates = _months_from(first, months + 1)
+    else:
+        dates = np.arange(first, last + _ONE_DAY, np.timedelta64(7 if dataset.grain == "WEEKLY" else 1, "D"))
+    if period.hold_out:
+        kept = _first_row(dates, period.hold_out, monthly)
+        if kept < 2:
+            raise invalid_field("hold_out_months", f"leaves {kept} periods of {len(dates)}")
+        dates = dates[:kept]
+    used = dates[_first_row(dates, period.months, monthly) :]
+    columns = [from_json(column, dataset_pb2.Column()) for column in dataset.columns]
+    kpi = next(column.name for column in columns if column.role == dataset_pb2.COLUMN_ROLE_KPI)
+    geos = next((list(c.categories) for c in columns if c.role == dataset_pb2.COLUMN_ROLE_GEO), [])
+    window = DataWindow(
+        client_id=dataset.client_id,
+        dataset_id=dataset.dataset_id,
+        dataset_sha256=dataset.sha256 or "",
+        kpi=kpi,
+        geos=sorted(geos),
+        first_date=_day(used[0]),
+        last_date=_day(_end(used, monthly) - _ONE_DAY),
+        row_count=len(used) * max(len(geos), 1),
+        digests={},
+    )
+    window.window_key = _key(window)
+    return window
+
+
+def summary_window(client_id: str, spec: model_pb2.ConjugateNormalSpec) -> DataWindow:
+    """What a summary stands for: a row a month, in the days that it states, if it does. Its KPI is its quantity."""
+    kpi = quantity_name(spec.estimand)
+    dated = spec.HasField("window")
+    window = DataWindow(
+        client_id=client_id,
+        dataset_id="",
+        # Without the days: the same numbers are the same data whatever days they are said to be of.
+        dataset_sha256=digest("summary", kpi, spec.estimate, spec.standard_error, spec.n_months),
+        kpi=kpi,
+        geos=[],
+        first_date=datetime.date.fromisoformat(spec.window.first_date) if dated else None,
+        last_date=datetime.date.fromisoformat(spec.window.last_date) if dated else None,
+        row_count=spec.n_months,
+        digests={},
+    )
+    window.window_key = _key(window)
+    return window
+
+
+def _key(window: DataWindow) -> str:
+    days = [str(window.first_date), str(window.last_date)]
+    return digest(window.dataset_id, window.dataset_sha256, window.kpi, window.geos, days)
+
+
+def month_digests(
+    dates: Dates, kpi: npt.NDArray[np.float64], geos: Geos, window: DataWindow
+) -> dict[str, dict[str, str]]:
+    """A digest of each calendar month's values of each geo (empty name: national), of the rows [N] inside the window.
+
+    A digest reads `rows@first day:16 hexadecimal digits`. Two with the same part before the colon are of the same rows,
+    so that what differs after it was restated; a month of which a window has other rows is not taken for restated.
+    """
+    inside = np.flatnonzero((dates >= np.datetime64(window.first_date)) & (dates <= np.datetime64(window.last_date)))
+    order = inside[np.lexsort((dates[inside], geos.codes[inside]))]
+    months = dates[order].astype("datetime64[M]")
+    codes = geos.codes[order]
+    cuts = np.flatnonzero((np.diff(codes) != 0) | (np.diff(months).astype(int) != 0)) + 1
+    found: dict[str, dict[str, str]] = {}
+    for rows in np.split(order, cuts):
+        first = dates[rows[0]]
+        content = np.ascontiguousarray(kpi[rows], "<f8").tobytes()
+        text = f"{len(rows)}@{_day(first).day:02d}:{hashlib.sha256(content).hexdigest()[:DIGEST_LENGTH]}"
+        found.setdefault(geos.names[geos.codes[rows[0]]], {})[str(first.astype("datetime64[M]"))] = text
+    return found
+
+
+def shares_rows(new: DataWindow, seen: DataWindow) -> bool:
+    """Whether two windows of one client have rows in common.
+
+    National data overlap with every geo's. Summaries without days cannot be told apart, and the same numbers are the
+    same data.
+    """
+    if new.kpi != seen.kpi or (new.geos and seen.geos and not set(new.geos) & set(seen.geos)):
+        return False
+    if not new.dataset_id and new.dataset_sha256 == seen.dataset_sha256:
+        return True
+    if new.first_date is None or new.last_date is None or seen.first_date is None or seen.last_date is None:
+        return True
+    return new.first_date <= seen.last_date and seen.first_date <= new.last_date
+
+
+def overlap(new: DataWindow, seen: DataWindow) -> common_pb2.DataOverlap | None:
+    """The rows of `new` that `seen` has too, None without any: days, rows, geos and the months that were restated."""
+    if not shares_rows(new, seen):
+        return None
+    geos = [geo for geo in new.geos if not seen.geos or geo in seen.geos]
+    found = common_pb2.DataOverlap(rows=new.row_count, geos=geos[:NAMED_GEOS], restated_months=_restated(new, seen))
+    if new.first_date is None or new.last_date is None or seen.first_date is None or seen.last_date is None:
+        return found
+    first, last = max(new.first_date, seen.first_date), min(new.last_date, seen.last_date)
+    if first > last:  # the same summary under other days
+        first, last = new.first_date, new.last_date
+    found.window.first_date, found.window.last_date = first.isoformat(), last.isoformat()
+    starts = _starts(new)
+    begin = int(np.searchsorted(starts, np.datetime64(first), "right")) - 1
+    found.rows = (int(np.searchsorted(starts, np.datetime64(last), "right")) - begin) * max(len(geos), 1)
+    return found
+
+
+def _restated(new: DataWindow, seen: DataWindow) -> list[str]:
+    def of(digests: Mapping[str, Any]) -> dict[tuple[str, str, str], str]:
+        split = ((geo, month, text.partition(":")) for geo, months in digests.items() for month, text in months.items())
+        return {(geo, month, rows): value for geo, month, (rows, _, value) in split}
+
+    now, then = of(new.digests), of(seen.digests)
+    return sorted({key[1] for key in now.keys() & then.keys() if now[key] != then[key]})
+
+
+def _starts(window: DataWindow) -> Dates:
+    """First day of each period [T] of a window with days; what a summary says of its months is taken as even."""
+    periods = window.row_count // max(len(window.geos), 1)
+    first, last = np.datetime64(window.first_date, "D"), np.datetime64(window.last_date, "D")
+    days = int((last - first).astype(int)) + 1
+    if days >= MONTH_DAYS * periods:
+        return _months_from(first, periods)
+    return np.asarray(first + np.arange(periods) * days // periods)
+
+
+def _months_from(first: np.datetime64, count: int) -> Dates:
+    """The same day of `count` months; the rules of an upload see to it that every month has the day."""
+    month = first.astype("datetime64[M]")
+    return np.asarray((month + np.arange(count)).astype("datetime64[D]") + (first - month.astype("datetime64[D]")))
+
+
+def _end(dates: Dates, monthly: bool) -> np.datetime64:
+    """The day after the last period."""
+    if monthly:
+        return _months_before(dates[-1], -1)
+    step = dates[1] - dates[0] if len(dates) > 1 else _ONE_DAY
+    return np.datetime64(dates[-1] + step)
+
+
+def _first_row(dates: Dates, months: int, monthly: bool) -> int:
+    """Index of the first of the dates that lies in the last calendar months, as `engine.models.table.Window` has it."""
+    return int(np.searchsorted(dates, _months_before(_end(dates, monthly), months), side="left"))
+
+
+def _months_before(day: np.datetime64, months: int) -> np.datetime64:
+    """The same day of the month `months` earlier, or that month's last day where the day does not exist."""
+    month = day.astype("datetime64[M]")
+    earlier = month - np.timedelta64(months, "M")
+    last = (earlier + np.timedelta64(1, "M")).astype("datetime64[D]") - _ONE_DAY
+    same = earlier.astype("datetime64[D]") + (day - month.astype("datetime64[D]"))
+    return np.datetime64(min(same, last))
+
+
+def _day(value: np.datetime64) -> datetime.date:
+    day = value.astype("datetime64[D]").item()
+    assert isinstance(day, datetime.date)
+    return day

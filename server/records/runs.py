@@ -1,0 +1,174 @@
+"""Calibration runs as they are planned, started, told of and ended, whoever asks for them."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import secrets
+from typing import Any
+
+from liftos.bayes.v1 import common_pb2, sbc_pb2
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from persistence import jobs, queue
+from persistence import sbc_runs as sbc
+from persistence.tables import Job, Model, SbcValidation, Session
+from persistence.tables.jobs import OPEN_JOB_STATES
+from server.contract.errors import ServiceError
+from server.contract.period import Period
+from server.contract.presets import DEFAULT_SIMULATIONS, POSTERIOR, parts_of
+from server.contract.wire import digest, label, timestamp, value_of
+from server.records.certificates import fit_key
+from server.records.lineage import refuse_seen
+from server.records.lookups import dataset_of, owned
+from server.records.messages import progress_message
+from server.records.rows import check_period
+from server.records.sessions import beliefs_of, check_priors, confirmed_session
+
+MAX_SIMULATIONS = 100_000
+DEFAULT_ALPHA = 0.05
+CHUNK = 64
+"""Simulations that share one compiled call (engine/inference/schedule.py): a shard of no multiple wastes a part."""
+SHARDS = 16
+"""Most shards of a run while they are smaller than the configured size: enough for many workers and for progress to be
+seen, few enough for full batches."""
+
+
+async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSpec, most: int) -> SbcValidation:
+    """The run that a specification asks for, not yet stored, with `most` simulations in a shard."""
+    kind = spec.validation_type or sbc_pb2.VALIDATION_TYPE_STANDARD
+    model = await owned(session, Model, client_id, spec.model_id, field="spec.model_id")
+    elicited: Session | None = None
+    if spec.session_id:
+        elicited = await confirmed_session(session, client_id, spec.session_id, "spec.session_id")
+        if elicited.model_pk != model.pk:
+            raise ServiceError("INVALID_STATE", "the session is about another model", metadata={"state": "CONFIRMED"})
+    period = Period.asked(spec)
+    dataset = await dataset_of(session, model)
+    check_period(model, dataset, period, "spec.")
+    beliefs = await beliefs_of(session, elicited.pk) if elicited else []
+    check_priors(model, beliefs, "spec.session_id")
+    num_simulations = spec.num_simulations if spec.HasField("num_simulations") else DEFAULT_SIMULATIONS[kind]
+    parts = parts_of(kind, num_simulations, canaries=spec.canaries, carry_over=model.family.startswith("additive_mmm"))
+    if any(part == POSTERIOR for part, _ in parts):
+        await refuse_seen(session, model, period, beliefs)
+    method = label(sbc_pb2.InferenceMethod, spec.inference_method or sbc_pb2.INFERENCE_METHOD_PRODUCTION)
+    alpha = spec.alpha if spec.HasField("alpha") else DEFAULT_ALPHA
+    return SbcValidation(
+        client_id=client_id,
+        model_pk=model.pk,
+        session_pk=elicited.pk if elicited else None,
+        validation_type=label(sbc_pb2.ValidationType, kind),
+        num_simulations=num_simulations,
+        data_period_months=period.months,
+        hold_out_months=period.hold_out,
+        seed=spec.seed if spec.HasField("seed") else secrets.randbits(63),
+        alpha=alpha,
+        stop_on_fail=spec.stop_on_fail,
+        shard_size=shard_size(num_simulations, most),
+        parts=[{"part": part, "planned": [number], "quantities": None, "reported": 0} for part, number in parts],
+        inference_method=method,
+        further_quantities=list(spec.further_quantities),
+        plan_key=digest(kind, [part for part, _ in parts], method, sorted(spec.further_quantities), alpha),
+        certificate_key=fit_key(model, dataset, period, beliefs, method),
+    )
+
+
+async def start_run(
+    session: AsyncSession, run: SbcValidation, request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest
+) -> None:
+    """Store a planned run with its shards and hand these to the workers, in the caller's transaction."""
+    job = await jobs.create(
+        session, run.client_id, "SBC_RUN", request.SerializeToString(), total=total_simulations(run)
+    )
+    run.job_pk = job.pk
+    session.add(run)
+    await session.flush()
+    for part in run.parts:
+        await plan_shards(session, run, part["part"], 0, part["planned"][-1], run.shard_size)
+    await append_event(session, run, job, state_changed=sbc_pb2.StateChanged(state=common_pb2.JOB_STATE_QUEUED))
+
+
+async def open_run(session: AsyncSession, plan: SbcValidation) -> SbcValidation | None:
+    """The newest run under way that asks what the plan asks, with at least as many simulations."""
+    statement = (
+        select(SbcValidation)
+        .join(Job, Job.pk == SbcValidation.job_pk)
+        .where(
+            SbcValidation.client_id == plan.client_id,
+            SbcValidation.model_pk == plan.model_pk,
+            SbcValidation.certificate_key == plan.certificate_key,
+            SbcValidation.plan_key == plan.plan_key,
+            SbcValidation.num_simulations >= plan.num_simulations,
+            Job.state.in_(OPEN_JOB_STATES),
+        )
+        .order_by(SbcValidation.create_time.desc())
+        .limit(1)
+    )
+    return (await session.scalars(statement)).one_or_none()
+
+
+def total_simulations(run: SbcValidation) -> int:
+    """Planned simulations of all parts together."""
+    return sum(int(part["planned"][-1]) for part in run.parts)
+
+
+async def plan_shards(session: AsyncSession, run: SbcValidation, part: str, first: int, stop: int, size: int) -> None:
+    """Cut simulations `first` to `stop` of a part into shards and deliver them."""
+    for shard in await sbc.plan_shards(session, run.pk, part, first, stop, size):
+        await deliver(session, run, shard.ordinal)
+
+
+async def deliver(session: AsyncSession, run: SbcValidation, ordinal: int) -> None:
+    """Hand a shard to the workers."""
+    await queue.defer(session, "run_shard", queue="shards", validation=str(run.pk), ordinal=ordinal)
+
+
+def shard_size(num_simulations: int, most: int) -> int:
+    """Simulations per shard: as few whole chunks as make SHARDS shards at most, but never above `most`."""
+    chunks = math.ceil(num_simulations / (SHARDS * CHUNK))
+    return min(chunks * CHUNK, most)
+
+
+async def append_event(
+    session: AsyncSession, run: SbcValidation, job: Job, *, done: int | None = None, **event: Any
+) -> int:
+    """Store the next event of a run; `event` is one member of the oneof. Returns its sequence number."""
+    now = datetime.datetime.now(datetime.UTC)
+    if done is not None:
+        job.done = done
+
+    def payload(sequence: int) -> bytes:
+        message = sbc_pb2.SbcEvent(
+            run_id=str(run.pk),
+            sequence=sequence,
+            create_time=timestamp(now),
+            progress=progress_message(job, now),
+            **event,
+        )
+        return message.SerializeToString()
+
+    return await jobs.append_event(session, job.pk, payload, done=done)
+
+
+async def finish_run(
+    session: AsyncSession, run: SbcValidation, job: Job, state: str, verdict_kind: str | None, **error: str
+) -> None:
+    """End a run whose job row the caller has locked: state, time, and the terminal event."""
+    job.state = state
+    job.end_time = datetime.datetime.now(datetime.UTC)
+    job.error_reason = error.get("reason")
+    job.error_message = error.get("message")
+    job.error_field = error.get("field")
+    run.verdict_kind = verdict_kind
+    await session.flush()
+    await queue.drop_shards(session, run.pk)
+    changed = sbc_pb2.StateChanged(state=value_of(common_pb2.JobState, state))
+    if state == "FAILED":
+        changed.error.CopyFrom(
+            common_pb2.JobError(
+                reason=job.error_reason or "", message=job.error_message or "", field=job.error_field or ""
+            )
+        )
+    await append_event(session, run, job, state_changed=changed)

@@ -1,0 +1,117 @@
+"""ModelService: registration of immutable models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from liftos.bayes.v1 import model_pb2, model_pb2_grpc
+from sqlalchemy import select
+
+from persistence.database import Database
+from persistence.lookup import get_owned
+from persistence.tables import Attribution, Dataset, Model, SbcValidation, Session
+from server.contract.errors import ServiceError, already_exists, invalid_field, unimplemented
+from server.contract.families import FAMILIES, check_additive, check_conjugate
+from server.contract.wire import digest, to_json
+from server.records.content import stored_columns
+from server.records.lookups import owned, sealed_dataset
+from server.records.messages import model_message
+from server.rpc.once import seen_before
+from server.rpc.pages import page_of
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ModelServicer(model_pb2_grpc.ModelServiceServicer):
+    """Models of a client."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def RegisterModel(
+        self, request: model_pb2.RegisterModelRequest, context: Context
+    ) -> model_pb2.RegisterModelResponse:
+        """Check a specification against itself and its data set's columns, and store it."""
+        async with self.database.session() as session:
+            replay = await seen_before(session, "RegisterModel", request)
+            if replay is None:
+                await self._register(session, request)
+            row = await owned(session, Model, request.client_id, request.model_id)
+            return model_pb2.RegisterModelResponse(model=model_message(row))
+
+    async def _register(self, session: Any, request: model_pb2.RegisterModelRequest) -> None:
+        spec = request.spec
+        family = str(spec.WhichOneof("family"))
+        if family not in FAMILIES:
+            raise unimplemented("a custom model family", "spec.custom")
+        if await get_owned(session, Model, request.client_id, request.model_id) is not None:
+            raise already_exists("model", request.model_id, "model_id")
+        dataset: Dataset | None = None
+        if family == "additive_mmm":
+            if not spec.dataset_id:
+                raise invalid_field("spec.dataset_id", "required for additive_mmm")
+            dataset = await sealed_dataset(session, request.client_id, spec.dataset_id, "spec.dataset_id")
+            parameters, warnings = check_additive(spec.additive_mmm, stored_columns(dataset))
+            if dataset.row_count < parameters:
+                warnings.append(f"{dataset.row_count} rows for {parameters} parameters: the data will say little.")
+        else:
+            if spec.dataset_id:
+                raise invalid_field("spec.dataset_id", "conjugate_normal carries its own summary data")
+            check_conjugate(spec.conjugate_normal)
+            parameters, warnings = 1, []
+        session.add(
+            Model(
+                client_id=request.client_id,
+                model_id=request.model_id,
+                family=FAMILIES[family],
+                spec=to_json(spec),
+                dataset_pk=dataset.pk if dataset else None,
+                parameter_count=parameters,
+                model_hash=digest(FAMILIES[family], to_json(spec)),
+                warnings=warnings,
+            )
+        )
+        await session.flush()
+
+    async def GetModel(self, request: model_pb2.GetModelRequest, context: Context) -> model_pb2.GetModelResponse:
+        """Return a model."""
+        async with self.database.session() as session:
+            row = await owned(session, Model, request.client_id, request.model_id)
+            return model_pb2.GetModelResponse(model=model_message(row))
+
+    async def ListModels(self, request: model_pb2.ListModelsRequest, context: Context) -> model_pb2.ListModelsResponse:
+        """List the models of a client."""
+        async with self.database.session() as session:
+
+            async def build(row: Model) -> model_pb2.Model:
+                return model_message(row)
+
+            found, token = await page_of(session, Model, request, "", build)
+            return model_pb2.ListModelsResponse(models=found, next_page_token=token)
+
+    async def DeleteModel(
+        self, request: model_pb2.DeleteModelRequest, context: Context
+    ) -> model_pb2.DeleteModelResponse:
+        """Delete a model that nothing refers to."""
+        async with self.database.session() as session:
+            replay = await seen_before(session, "DeleteModel", request)
+            if replay is None:
+                row = await owned(session, Model, request.client_id, request.model_id, for_update=True)
+                users = (
+                    (Session, "an elicitation session"),
+                    (SbcValidation, "an SBC run"),
+                    (Attribution, "an attribution"),
+                )
+                for entity, kind in users:
+                    used = await session.scalar(select(entity.pk).where(entity.model_pk == row.pk).limit(1))
+                    if used is not None:
+                        raise ServiceError("IN_USE", f"{kind} refers to the model")
+                await session.delete(row)
+            return model_pb2.DeleteModelResponse()
+
+    async def ValidateModel(
+        self, request: model_pb2.ValidateModelRequest, context: Context
+    ) -> model_pb2.ValidateModelResponse:
+        """Not there yet."""
+        raise unimplemented("the conformance test of a registered model", "model_id")

@@ -1,1 +1,0 @@
-"""The servicers: one module per service of the contract."""

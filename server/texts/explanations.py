@@ -1,0 +1,169 @@
+"""The answers in sentences, rendered from the very messages that are stored, so that words and numbers agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
+
+from engine.rules.limits import SILENT_CONTRACTION
+from server.contract.quantities import estimand
+from server.contract.wire import label
+from server.texts.formats import p_value
+from server.texts.phrases import (
+    agree,
+    heavy_tails,
+    log_factor,
+    named_causes,
+    open_label,
+    recentred,
+    rule_words,
+    severity_words,
+    spread,
+    times,
+)
+
+
+def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
+    """What the data say about a belief; the wording is always "under this model"."""
+    quantity, what = belief.estimand.quantity, estimand(belief.estimand)
+    client, data = spread(belief.client, quantity), spread(belief.data_side, quantity)
+    both = f"The client believes {client} for the {what}; under this model the data alone say {data}."
+    if belief.finding == conflict_pb2.FINDING_UNRELIABLE:
+        return f"{both} The comparison is not reliable: {belief.status_reason.rstrip('.')}."
+    if belief.finding == conflict_pb2.FINDING_DATA_SILENT:
+        return f"{both} That is too little to agree or to contradict: {_silence(belief)}."
+    rule = rule_words(belief)
+    evidence = (
+        f"Moving the belief to where the data point makes them {times(recentred(belief))} times as probable "
+        f"(p = {p_value(belief.p_value)}, severity {severity_words(belief.severity)})"
+    )
+    if belief.finding != conflict_pb2.FINDING_CONFLICT:
+        support = ", and the data positively support the belief" if belief.confirms else ""
+        answer = f"{evidence}: that does not reach the rule for a contradiction ({rule}){support}."
+        if agree(belief):
+            answer = f"The two agree (p = {p_value(belief.p_value)}){support}."
+        return " ".join([both, answer, *open_label(belief), *_rank_expert(belief)])
+    sentences = [f"{both} {evidence}: the data contradict the belief (by the rule in force: {rule})."]
+    sentences += [*open_label(belief), *heavy_tails(belief)]
+    if belief.HasField("p_value_holm"):
+        sentences.append(f"Corrected for all beliefs of the session (Holm), p = {p_value(belief.p_value_holm)}.")
+    sentences += named_causes(belief)
+    if belief.suggestion:
+        sentences.append(belief.suggestion)
+    return " ".join(sentences + _rank_expert(belief))
+
+
+def _rank_expert(belief: conflict_pb2.BeliefConflict) -> list[str]:
+    """What the data say between the client and the expert, where one was asked."""
+    found = log_factor(belief, conflict_pb2.BAYES_FACTOR_ALTERNATIVE_EXPERT)
+    if found is None:
+        return []
+    side = "the expert's belief" if found > 0.0 else "this belief"
+    return [f"Between the two, the data are {times(abs(found))} times as probable under {side}."]
+
+
+def _silence(belief: conflict_pb2.BeliefConflict) -> str:
+    """Why the data are silent: they left the reference prior where it was, or are too wide against the belief."""
+    if belief.contraction < SILENT_CONTRACTION:
+        return (
+            f"they shrink the variance of the model's reference prior by {100 * max(belief.contraction, 0.0):.0f} % "
+            "only, so they are silent on this belief"
+        )
+    months = f"{belief.prior_ess_months:,.0f} months of" if belief.HasField("prior_ess_months") else "far more"
+    return f"the belief is as sharp as {months} data like these would be, so they are silent on it"
+
+
+def direction(estimands: Sequence[common_pb2.Estimand], weights: Sequence[float]) -> str:
+    """The combination of beliefs that clashes most, in words: "… of tv and … of radio together too high"."""
+    largest = max((abs(weight) for weight in weights), default=0.0)
+    sides = []
+    for sign, word in ((-1, "high"), (1, "low")):
+        names = [estimand(one) for one, w in zip(estimands, weights, strict=True) if sign * w > 0.3 * largest]
+        if names:
+            sides.append(f"{' and '.join(names)} {'together ' if len(names) > 1 else ''}too {word}")
+    return f"The beliefs put {' and '.join(sides)}." if sides else ""
+
+
+def explain_attribution(attribution: attribution_pb2.Attribution) -> list[str]:
+    """What each channel brought, in a sentence each."""
+    sentences = []
+    for channel in attribution.channels:
+        for q in channel.quantities:
+            if q.quantity != common_pb2.QUANTITY_SHARE_OF_OUTCOME:
+                continue
+            text = f"{channel.channel} brought {spread(q.data_side, q.quantity)} of the outcome by the data alone"
+            if q.HasField("client_posterior"):
+                text += f", {spread(q.client_posterior, q.quantity)} by the client's beliefs and the data together"
+            sentences.append(text + ".")
+    share = common_pb2.QUANTITY_SHARE_OF_OUTCOME
+    if attribution.HasField("total_media_share"):
+        sentences.append(f"All channels together: {spread(attribution.total_media_share, share)} of the outcome.")
+    if attribution.HasField("baseline_share"):
+        sentences.append(f"Without media there would be {spread(attribution.baseline_share, share)} of the outcome.")
+    return sentences
+
+
+def explain_validation(validation: attribution_pb2.BayesianValidation) -> list[str]:
+    """What follows from the checks behind an attribution."""
+    sentences: list[str] = []
+    for finding, what in _FOUND.items():
+        named = [belief.belief_id for belief in validation.conflicts if belief.finding == finding]
+        if named:
+            sentences.append(f"{what.format(', '.join(named))}")
+    if validation.HasField("joint"):
+        sentences.append(_joint_sentence(validation.joint))
+    return [*sentences, certificate_sentence(validation)]
+
+
+_FOUND = {
+    conflict_pb2.FINDING_CONFLICT: "The data contradict the belief(s) {}: do not act on them unchanged.",
+    conflict_pb2.FINDING_AGREES: "The data do not contradict the belief(s) {}.",
+    conflict_pb2.FINDING_DATA_SILENT: "The data say too little about the belief(s) {}: the priors decide there.",
+    conflict_pb2.FINDING_UNRELIABLE: "There is no reliable comparison of the data with the belief(s) {}.",
+}
+
+
+def _joint_sentence(joint: conflict_pb2.JointConflict) -> str:
+    if joint.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE:
+        return f"The beliefs could not be compared with the data together: {joint.status_reason}."
+    answer = "the data contradict the beliefs" if joint.conflict else "the data do not contradict the beliefs"
+    sentence = f"Taken together, {answer} (p = {p_value(joint.p_value)})."
+    return f"{sentence} {joint.worst_direction}" if joint.conflict else sentence
+
+
+def explain_started(validation: attribution_pb2.BayesianValidation, verdict: str | None, found: bool) -> str:
+    """What became of the request to start a calibration run; `found`: it was there before, `verdict` if it has one."""
+    if not (run := validation.started_run_id):
+        if validation.sbc_necessity.satisfied_by_run_id:
+            return "No calibration run was started: one has passed."
+        return "No calibration run was started: by what is known it is not essential."
+    necessity = validation.sbc_necessity
+    kind = label(sbc_pb2.ValidationType, necessity.recommended_validation_type)
+    until = "until it has passed, do not rely on the intervals"
+    if not found:
+        size = f"{kind}, {necessity.recommended_simulations} simulations"
+        return f"Calibration run {run} has been started ({size}); {until}."
+    if verdict is None:
+        return f"Calibration run {run} ({kind}) is under way already; {until}."
+    advice = "extend it to get an answer" if verdict == "INCONCLUSIVE" else "it stands"
+    return f"Calibration run {run} ({kind}) answers the request already: {verdict}; {advice}."
+
+
+def certificate_sentence(validation: attribution_pb2.BayesianValidation) -> str:
+    """State of the model's calibration."""
+    essential = validation.sbc_necessity.decision == sbc_pb2.NECESSITY_DECISION_ESSENTIAL
+    match validation.certificate_verdict:
+        case sbc_pb2.VERDICT_KIND_PASS:
+            run = validation.certificate_run_id
+            return f"The model has passed simulation-based calibration over this window (run {run})."
+        case sbc_pb2.VERDICT_KIND_FAIL:
+            return (
+                f"The model has FAILED simulation-based calibration (run {validation.certificate_run_id}): "
+                "its intervals cannot be trusted."
+            )
+        case sbc_pb2.VERDICT_KIND_INCONCLUSIVE:
+            return f"Simulation-based calibration was inconclusive (run {validation.certificate_run_id})."
+    if essential:
+        return "Simulation-based calibration is essential for this model and has not been done."
+    return "The model has not been calibrated."

@@ -1,0 +1,111 @@
+"""What the stored sentences and the messages to clients say in the same words, from stored messages alone."""
+
+from __future__ import annotations
+
+import math
+
+from liftos.bayes.v1 import common_pb2, conflict_pb2
+
+from server.contract.wire import label
+from server.texts.formats import factor, measured, shown
+
+NAMED_CAUSES = 2
+"""So many causes are named in the sentence; all of them are in the answer."""
+REJECTED = -2.0
+"""Natural logarithm of the factor below which the data reject a changed model: under 1 to 7."""
+CLEAR_AGREEMENT = 0.5
+"""p-value above which belief and data simply agree."""
+HARDLY_MORE = math.log(1.1)
+"""Recentred log factor below which no other place of the belief is worth telling of."""
+
+
+def centre(message: common_pb2.Estimate) -> float:
+    """The mean, the median where there is none."""
+    return message.mean if message.HasField("mean") else message.median
+
+
+def spread(message: common_pb2.Estimate, quantity: int) -> str:
+    """Centre and standard deviation with the unit of the quantity."""
+    if message.HasField("sd"):
+        return plus_minus(centre(message), message.sd, quantity)
+    return measured(shown(centre(message), quantity), quantity)
+
+
+def plus_minus(mean: float, sd: float, quantity: int) -> str:
+    """Mean and standard deviation with the unit of the quantity."""
+    return measured(f"{shown(mean, quantity)} ± {shown(sd, quantity)}", quantity)
+
+
+def log_factor(belief: conflict_pb2.BeliefConflict, alternative: int) -> float | None:
+    """Natural logarithm of the Bayes factor of an alternative; None where there is none."""
+    found = [factor.log_bayes_factor for factor in belief.bayes_factors if factor.alternative == alternative]
+    return found[0] if found else None
+
+
+def recentred(belief: conflict_pb2.BeliefConflict) -> float:
+    """Natural logarithm of the recentred Bayes factor; 0 where there is none."""
+    return log_factor(belief, conflict_pb2.BAYES_FACTOR_ALTERNATIVE_RECENTRED) or 0.0
+
+
+def times(log_ratio: float) -> str:
+    """A factor of its logarithm; what no number holds is e to that power."""
+    return factor(math.exp(log_ratio)) if log_ratio < 700.0 else f"e^{log_ratio:,.0f}"
+
+
+def agree(belief: conflict_pb2.BeliefConflict) -> bool:
+    """Whether a belief that is not contradicted agrees so well that a factor against it would only puzzle."""
+    return not belief.conflict and (belief.p_value > CLEAR_AGREEMENT or recentred(belief) < HARDLY_MORE)
+
+
+def open_label(belief: conflict_pb2.BeliefConflict) -> list[str]:
+    """Why the severity is open, if it is."""
+    if belief.status != conflict_pb2.CONFLICT_STATUS_BORDERLINE:
+        return []
+    return [f"The label is open: {belief.status_reason.rstrip('.')}."]
+
+
+def severity_words(severity: conflict_pb2.Severity.ValueType) -> str:
+    """A severity label for people."""
+    return label(conflict_pb2.Severity, severity).lower().replace("_", " ")
+
+
+def rule_words(belief: conflict_pb2.BeliefConflict) -> str:
+    """The rule in force, without how often it errs."""
+    return belief.conflict_rule.partition(";")[0]
+
+
+def heavy_tails(belief: conflict_pb2.BeliefConflict) -> list[str]:
+    """What the label would be with heavy tails, if another."""
+    heavy = severity_words(belief.severity_if_heavy_tailed)
+    if not belief.severity_if_heavy_tailed or heavy == severity_words(belief.severity):
+        return []
+    return [
+        f"If the belief left more room for extreme values (heavy tails), the label would be {heavy}: it depends on how "
+        "sure the client is of the extremes."
+    ]
+
+
+def named_causes(belief: conflict_pb2.BeliefConflict) -> list[str]:
+    """What else could explain a conflict, without what the data reject."""
+    sentences = []
+    match belief.attribution:
+        case conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR:
+            rejected = any(cause.resolves and not cause.only_vaguer for cause in belief.causes)
+            but = ", but for changes that the data reject" if rejected else ""
+            sentences.append(f"No change of the model that was tried resolves it{but}.")
+        case conflict_pb2.CONFLICT_ATTRIBUTION_MODEL:
+            sentences.append("A model that explains the data better resolves it:")
+        case conflict_pb2.CONFLICT_ATTRIBUTION_OUTLIERS:
+            sentences.append("It hangs on outlying rows:")
+        case conflict_pb2.CONFLICT_ATTRIBUTION_UNDECIDED:
+            sentences.append("Another model resolves it, and the data do not tell which is right:")
+    resolving = [
+        cause
+        for cause in belief.causes
+        if cause.resolves and not cause.only_vaguer and cause.log_evidence_gain >= REJECTED
+    ]
+    if belief.attribution == conflict_pb2.CONFLICT_ATTRIBUTION_MODEL:
+        resolving.sort(key=lambda cause: -cause.log_evidence_gain)
+    if belief.attribution in (conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR, conflict_pb2.CONFLICT_ATTRIBUTION_UNSPECIFIED):
+        resolving = []
+    return sentences + [cause.explanation for cause in resolving[:NAMED_CAUSES]]

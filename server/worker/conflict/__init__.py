@@ -1,0 +1,1 @@
+"""Beliefs against data."""

@@ -1,0 +1,270 @@
+"""What the beliefs of a session imply together, worked out before they meet the data."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from liftos.bayes.v1 import common_pb2, elicitation_pb2
+from scipy import special
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.conflict.preposterior import expected_errors, thresholds
+from engine.distributions.distribution import Distribution
+from engine.errors import UnsupportedQuantity
+from engine.inference.fit import Purpose, Seed
+from engine.models.additive_mmm import AdditiveMmm
+from engine.models.conjugate_normal import ConjugateNormal
+from engine.models.protocol import Model as EngineModel
+from persistence.tables import ClientPrior, Job, Model, Session
+from server.contract.period import Period
+from server.contract.quantities import estimand as words
+from server.contract.wire import label, quantity_name
+from server.records.certificates import fit_key
+from server.records.lookups import dataset_of, owned
+from server.records.rows import check_period
+from server.records.sessions import belief_message, beliefs_of, can_be_prior, channels_of, correlation_of, share_groups
+from server.texts.formats import shown
+from server.worker.context import Commit, WorkerContext
+from server.worker.conversion import belief_law, estimate_of_draws, to_law
+from server.worker.fitting.fits import seed_of
+from server.worker.fitting.prepared import belief_support, natural_support
+
+Floats = npt.NDArray[np.float64]
+
+SIMULATIONS = 500
+TOTAL_DRAWS = 20_000
+TOTAL = "total_media_share_of_outcome"
+
+
+@dataclass(frozen=True)
+class _Stated:
+    """The beliefs of a session and the models that they are about: without them, and under those that can be priors."""
+
+    beliefs: Sequence[elicitation_pb2.Belief]
+    groups: Sequence[elicitation_pb2.ShareGroup]
+    correlation: Floats | None
+    """[k, k] of the beliefs on their unconstrained scales, where the session has one."""
+    reference: EngineModel
+    believed: EngineModel
+    others: Sequence[str]
+    """Beliefs that cannot be the prior of a fit."""
+    seed: Seed
+
+
+async def elicitation_feedback(context: WorkerContext, job: Job) -> Commit:
+    """Work out the feedback of a session; nothing is stored."""
+    request = elicitation_pb2.GetElicitationFeedbackRequest.FromString(job.request)
+    period = Period.asked(request)
+    async with context.database.session() as session:
+        row = await owned(session, Session, request.client_id, request.session_id)
+        model_row = await session.get_one(Model, row.model_pk)
+        check_period(model_row, await dataset_of(session, model_row), period)
+        rows = await beliefs_of(session, row.pk)
+        channels = channels_of(model_row)
+        reference = await context.models.prepared(session, model_row, period)
+        priors: list[ClientPrior] = []
+        others: list[ClientPrior] = []
+        for one in rows:
+            fits = can_be_prior(belief_message(one).estimand, channels)
+            try:
+                if fits:
+                    await context.models.prepared(session, model_row, period, [one])
+            except UnsupportedQuantity:  # a belief about a control that is not normal
+                fits = False
+            (priors if fits else others).append(one)
+        believed = await context.models.prepared(session, model_row, period, priors)
+        key = fit_key(model_row, await dataset_of(session, model_row), period, rows)
+        beliefs = [belief_message(one) for one in rows]
+        names = [one.belief_id for one in others]
+        between = correlation_of(row, [one.belief_id for one in rows])
+        seed = seed_of(key).derived("feedback")
+        stated = _Stated(beliefs, share_groups(row), between, reference, believed, names, seed)
+    feedback = await asyncio.to_thread(_feedback, stated, period)
+
+    async def commit(session: AsyncSession) -> elicitation_pb2.GetElicitationFeedbackResponse:
+        return elicitation_pb2.GetElicitationFeedbackResponse(feedback=feedback)
+
+    return commit
+
+
+def _feedback(stated: _Stated, period: Period) -> elicitation_pb2.ElicitationFeedback:
+    feedback = elicitation_pb2.ElicitationFeedback(thresholds=_thresholds(stated), totals=_stated_totals(stated))
+    if not isinstance(stated.reference, AdditiveMmm) or not isinstance(stated.believed, AdditiveMmm):
+        feedback.notes.append("The model is a summary: it has no outcomes to predict.")
+        return feedback
+    feedback.notes.append(
+        f"Thresholds are for the last {period} of data, whose outcome was not looked at. They are approximate: belief "
+        "and data are taken for normal on the unconstrained scale of the quantity."
+    )
+    if stated.others:
+        feedback.notes.append(
+            f"Nothing is predicted, since no fit can have {', '.join(stated.others)} as its prior: thresholds of the "
+            "others are under the model's reference prior of what it is about."
+        )
+        return feedback
+    sample = stated.believed.sample_prior(stated.seed.derived("predictive"), np.arange(SIMULATIONS))
+    feedback.totals.extend(_model_totals(stated.believed, sample.quantities))
+    feedback.predictive.CopyFrom(_predictive(stated.believed, sample.y))
+    feedback.notes.append(
+        "Predictions take what no belief is about from the model's own priors, which are on the scale of the data."
+    )
+    return feedback
+
+
+# -- thresholds ------------------------------------------------------------------------------------------------------
+
+
+def _thresholds(stated: _Stated) -> list[elicitation_pb2.BeliefThreshold]:
+    if not stated.beliefs:
+        return []
+    names = [quantity_name(belief.estimand) for belief in stated.beliefs]
+    supports = {
+        name: belief_support(stated.reference, belief.estimand)
+        for name, belief in zip(names, stated.beliefs, strict=True)
+    }
+    errors: Mapping[str, float | None]
+    if isinstance(stated.reference, ConjugateNormal):
+        errors = dict.fromkeys(names, stated.reference.spec.standard_error)
+    else:
+        errors = expected_errors(stated.reference, stated.believed, supports, stated.seed.derived("data sets"))
+    return [
+        _threshold(belief, _law(stated, belief, name), errors[name], stated.reference)
+        for name, belief in zip(names, stated.beliefs, strict=True)
+    ]
+
+
+def _law(stated: _Stated, belief: elicitation_pb2.Belief, name: str) -> Distribution:
+    """The law that is held against the data: with an extra factor the product with the reference prior."""
+    if belief.role != elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR:
+        return to_law(belief.compiled, "compiled")
+    try:
+        return belief_law(belief, stated.reference.prior_of(name), "compiled")
+    except UnsupportedQuantity:
+        return to_law(belief.compiled, "compiled")
+
+
+def _threshold(
+    belief: elicitation_pb2.Belief, law: Distribution, error: float | None, model: EngineModel
+) -> elicitation_pb2.BeliefThreshold:
+    about, show = words(belief.estimand), partial(shown, quantity=belief.estimand.quantity)
+    message = elicitation_pb2.BeliefThreshold(belief_id=belief.belief_id)
+    if error is None:
+        message.explanation = (
+            f"Data of this size can be expected to say next to nothing about the {about}: they could not call the "
+            "belief wrong."
+        )
+        return message
+    found = thresholds(law, belief_support(model, belief.estimand), error)
+    message.expected_standard_error = found.standard_error
+    natural = natural_support(model, belief.estimand)
+    if found.lower > natural.lower:
+        message.lower = found.lower
+    if found.upper < natural.upper:
+        message.upper = found.upper
+    ends = [f"below {show(message.lower)}"] if message.HasField("lower") else []
+    ends += [f"above {show(message.upper)}"] if message.HasField("upper") else []
+    wrong = " or ".join(ends) if ends else "nothing that they can"
+    message.explanation = (
+        f"Data of this size can be expected to tell the {about} with a standard error of {show(found.standard_error)}: "
+        f"the belief would be called wrong if they said {wrong}."
+    )
+    return message
+
+
+# -- totals ----------------------------------------------------------------------------------------------------------
+
+
+def _stated_totals(stated: _Stated) -> list[elicitation_pb2.ImpliedTotal]:
+    """Sums of the stated shares: of outcome, with what they leave for the rest, and of media."""
+    totals = []
+    for quantity in (common_pb2.QUANTITY_SHARE_OF_OUTCOME, common_pb2.QUANTITY_SHARE_OF_MEDIA):
+        places = [place for place, belief in enumerate(stated.beliefs) if belief.estimand.quantity == quantity]
+        if len(places) < 2:
+            continue
+        members = [stated.beliefs[place] for place in places]
+        between = None if stated.correlation is None else stated.correlation[np.ix_(places, places)]
+        draws = joint_draws(members, stated.groups, between, stated.seed.derived("totals"))
+        total = draws.sum(axis=0)
+        name = label(common_pb2.Quantity, quantity).lower().replace("_", " ")
+        channels = " and ".join(belief.estimand.channel for belief in members)
+        # Rounding must not make a sum that is one by construction exceed it.
+        above = float(np.mean(total > 1.0 + 1e-9))
+        totals.append(
+            elicitation_pb2.ImpliedTotal(
+                what=f"stated {name} of {channels}", total=estimate_of_draws(total), impossible=above
+            )
+        )
+        if quantity == common_pb2.QUANTITY_SHARE_OF_OUTCOME:
+            totals.append(
+                elicitation_pb2.ImpliedTotal(
+                    what=f"share of outcome that {channels} leave for everything else",
+                    total=estimate_of_draws(1.0 - total),
+                    impossible=above,
+                )
+            )
+    return totals
+
+
+def joint_draws(
+    beliefs: Sequence[elicitation_pb2.Belief],
+    groups: Sequence[elicitation_pb2.ShareGroup],
+    correlation: Floats | None,
+    seed: Seed,
+) -> Floats:
+    """Draws [k, TOTAL_DRAWS] of stated shares: those of a group together, the others independent or as correlated.
+
+    `correlation` [k, k] is on the unconstrained scales, where the draws have it by a Gaussian copula.
+    """
+    rng = seed.generator(0, Purpose.PRIOR)
+    draws: dict[str, Floats] = {}
+    for group in groups:
+        drawn = rng.dirichlet(list(group.alpha), TOTAL_DRAWS).T
+        draws |= dict(zip(group.belief_ids, drawn, strict=False))  # the rest has no belief
+    if correlation is not None:
+        values, vectors = np.linalg.eigh(correlation)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        scores = root @ rng.standard_normal((len(beliefs), TOTAL_DRAWS))
+    for place, belief in enumerate(beliefs):
+        if belief.belief_id in draws:
+            continue
+        law = to_law(belief.compiled, "compiled")
+        if correlation is None:
+            draws[belief.belief_id] = law.sample(rng, TOTAL_DRAWS)
+        else:
+            draws[belief.belief_id] = law.ppf(special.ndtr(scores[place]))
+    return np.stack([draws[belief.belief_id] for belief in beliefs])
+
+
+def _model_totals(model: AdditiveMmm, quantities: Mapping[str, Floats]) -> list[elicitation_pb2.ImpliedTotal]:
+    """Share of outcome of all media under the beliefs, and under the model's own priors where there is none."""
+    only = f"share_of_outcome[{model.spec.channels[0].name}]"
+    total = quantities[TOTAL if TOTAL in quantities else only]
+    return [
+        elicitation_pb2.ImpliedTotal(
+            what="share of outcome of all media, channels without a belief under the model's own prior",
+            total=estimate_of_draws(total),
+            impossible=float(np.mean(total > 1.0)),
+        )
+    ]
+
+
+# -- predictions -----------------------------------------------------------------------------------------------------
+
+
+def _predictive(model: AdditiveMmm, y: Floats) -> elicitation_pb2.PriorPredictive:
+    """Outcome of the window and KPI of a row in simulated data sets y [N, S]; of the data the range alone."""
+    design = model.design
+    totals = (design.weights / design.population) @ y
+    lower, upper = np.quantile(y, [0.025, 0.975])
+    return elicitation_pb2.PriorPredictive(
+        total=estimate_of_draws(totals),
+        row=common_pb2.Interval(level=0.95, lower=float(lower), upper=float(upper)),
+        observed_lowest=float(model.observed.min()),
+        observed_highest=float(model.observed.max()),
+        simulations=y.shape[1],
+    )

@@ -1,0 +1,1 @@
+"""Models, fits and curves: prepared once, kept and read."""

@@ -1,0 +1,102 @@
+"""Compile the programs of common models into the cache: `python -m server.worker.warmup`.
+
+A process of its own, because compiled programs stay in memory (some 150 MB for each schedule of a model), which the
+workers would all hold for models that nobody may ask about. A worker loads what it needs from the cache.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import jax
+import numpy as np
+
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
+from engine.inference.precision import enable_float64
+from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Table, prepare
+from server.lifeline import follow_parent
+from server.settings import Settings
+from server.worker.fitting.compiler import compile_clock, keep_compilations, use_one_thread
+from server.worker.fitting.prepared import DEFAULT_SHARE_PRIOR, DEFAULT_WEIGHTS
+
+log = logging.getLogger("server.worker.fitting.warmup")
+
+ROWS = 104
+"""Two years of weeks: the window when a request names none."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The programs of one schedule for one model."""
+
+    name: str
+    model: AdditiveMmm
+    settings: FitSettings
+
+    def run(self) -> None:
+        """Fit once. One data set suffices, as a chunk is filled up to its size; what comes out does not matter."""
+        self.model.fit(self.model.observed[:, None], Seed.of(0), np.zeros(1, dtype=np.int64), self.settings)
+
+
+def steps(channels: Iterable[int]) -> Iterator[Step]:
+    """Every schedule of a single fit for models with so many channels, then those of simulations.
+
+    NUTS, the last resort of both, is left out: it is rarely reached and takes as long to compile as all the rest.
+    """
+    models = [common_model(count) for count in channels]
+    for what in ("one data set", "simulations"):
+        for model in models:
+            simulated = FitSettings.simulation(len(model.parameter_names))
+            settings = FitSettings.single() if what == "one data set" else simulated
+            for number, schedule in enumerate(settings.schedules, start=1):
+                name = f"{len(model.spec.channels)} channels, {what}, schedule {number}"
+                yield Step(name, model, replace(settings, schedules=(schedule,), last=None))
+
+
+def common_model(channels: int) -> AdditiveMmm:
+    """A national, weekly model with the defaults of the contract and two Fourier pairs; its numbers are made up."""
+    rng = np.random.default_rng(0)
+    names = [f"x{index + 1}" for index in range(channels)]
+    columns = {name: rng.gamma(2.0, 1.0, ROWS) for name in names}
+    columns["y"] = 10.0 + sum(columns.values()) + rng.normal(0.0, 1.0, ROWS)
+    dates = np.datetime64("2020-01-06") + 7 * np.arange(ROWS)
+    media = tuple(Channel(name, name, DEFAULT_SHARE_PRIOR, n_weights=DEFAULT_WEIGHTS) for name in names)
+    return prepare(Table(dates, columns), AdditiveMmmSpec("y", media, fourier_pairs=2))
+
+
+def warm_up(todo: Iterable[Step]) -> None:
+    """Run the steps one by one; one that fails is logged and the next begun."""
+    forget: Callable[[], None] = jax.clear_caches
+    for step in todo:
+        begin = time.monotonic()
+        try:
+            with compile_clock() as clock:
+                step.run()
+        except Exception:  # a request that needs the program will say what is wrong with it
+            log.exception("could not compile in advance: %s", step.name)
+        else:
+            log.info("%.1f s, %.1f s of them compiling: %s", time.monotonic() - begin, clock.seconds, step.name)
+        forget()  # the programs lie in the cache's directory; here they would only take memory
+
+
+def main() -> int:
+    """Compile for the models of the settings; needs no database."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = Settings()
+    follow_parent()
+    os.nice(19)  # only what the server and the workers leave
+    use_one_thread()
+    enable_float64()
+    keep_compilations(settings.compilation_cache)
+    warm_up(steps(settings.warm_up))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Calibration runs and the decision whether one is needed."""

@@ -1,0 +1,1 @@
+"""Recommended changes of beliefs."""

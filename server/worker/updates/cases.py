@@ -1,0 +1,159 @@
+"""What the update of a belief follows from: belief, curve, figures and experiments, as they are stored."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from engine.conflict.curve import EvidenceCurve
+from engine.conflict.experiment import Experiment
+from engine.conflict.joint import client_moments, data_moments
+from engine.conflict.reliability import MIN_EFFECTIVE
+from engine.distributions.distribution import Distribution
+from engine.errors import InvalidInput
+from engine.updates.correlation import BeliefUncertainty, is_independent, posterior_correlation
+from engine.updates.update import PriorUpdate, Strategy, UpdateRule
+from persistence import tables
+from persistence.tables import ClientPrior, ConflictEvidence, FitDraws, Session
+from server.contract.wire import from_json, quantity_name
+from server.worker.conflict.dependence import prior_correlation, whole_shares
+from server.worker.conversion import belief_law
+from server.worker.fitting.fits import curve_of
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One belief with everything that its update follows from.
+
+    `figures` are those of the analysis, `experiments` those of the request about its quantity by their places there.
+    """
+
+    belief: elicitation_pb2.Belief
+    before: Distribution
+    curve: EvidenceCurve
+    figures: conflict_pb2.BeliefConflict
+    experiments: Mapping[int, Experiment]
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the figures can be relied on."""
+        return self.figures.status != conflict_pb2.CONFLICT_STATUS_UNRELIABLE
+
+    @property
+    def experiment(self) -> Experiment | None:
+        """All experiments as one."""
+        return Experiment.pooled(list(self.experiments.values())) if self.experiments else None
+
+
+async def beliefs_with_curves(
+    session: AsyncSession, conflict_pk: uuid.UUID
+) -> list[tuple[ClientPrior, tables.EvidenceCurve]]:
+    """The beliefs of an analysis with their curves, in the order of the session."""
+    statement = (
+        select(ClientPrior, tables.EvidenceCurve)
+        .join(ConflictEvidence, ConflictEvidence.prior_pk == ClientPrior.pk)
+        .join(tables.EvidenceCurve, tables.EvidenceCurve.pk == ConflictEvidence.curve_pk)
+        .where(ConflictEvidence.conflict_pk == conflict_pk)
+        .order_by(ClientPrior.ordinal)
+    )
+    return [(row[0], row[1]) for row in (await session.execute(statement)).all()]
+
+
+def cases_of(
+    pairs: Sequence[tuple[ClientPrior, tables.EvidenceCurve]],
+    analysis: conflict_pb2.ConflictAnalysis,
+    experiments: Sequence[common_pb2.Experiment],
+) -> list[Case]:
+    """What the updates of an analysis's beliefs follow from."""
+    found = {belief.belief_id: belief for belief in analysis.beliefs}
+    cases = []
+    for row, curve_row in pairs:
+        belief, curve = from_json(row.belief, elicitation_pb2.Belief()), curve_of(curve_row)
+        own = {
+            index: Experiment(one.estimate, one.standard_error)
+            for index, one in enumerate(experiments)
+            if one.estimand == belief.estimand
+        }
+        before = belief_law(belief, curve.reference, f"beliefs[{row.belief_id}].compiled")
+        cases.append(Case(belief, before, curve, found[row.belief_id], own))
+    return cases
+
+
+async def joint_draws(
+    session: AsyncSession, pairs: Sequence[tuple[ClientPrior, tables.EvidenceCurve]], cases: Sequence[Case]
+) -> Floats | None:
+    """Draws [k, n] of the beliefs' quantities under the reference posterior; None for one belief or without draws."""
+    if len(pairs) < 2:
+        return None
+    rows = []
+    for (_, curve), case in zip(pairs, cases, strict=True):
+        name = quantity_name(case.belief.estimand)
+        statement = select(FitDraws).where(FitDraws.fit_pk == curve.fit_pk, FitDraws.quantity == name)
+        stored = (await session.scalars(statement)).one_or_none()
+        if stored is None:
+            return None
+        rows.append(np.frombuffer(stored.data, "<f8"))
+    return np.stack(rows)
+
+
+def updated_correlation(
+    elicited: Session, cases: Sequence[Case], updated: Sequence[PriorUpdate], draws: Floats | None, rule: UpdateRule
+) -> Floats | str | None:
+    """Correlation [k, k] of the updated priors on their unconstrained scales (methods/conflict.md §12).
+
+    Strategies that keep the belief's shape keep its correlation; those that take the likelihood in take its coupling
+    in. None for one belief and where they are independent; in words why it cannot be had.
+    """
+    if len(cases) < 2:
+        return None
+    prior = prior_correlation(elicited, [case.belief.belief_id for case in cases])
+    if prior is not None and not np.all(np.isfinite(prior)):
+        return "The correlation of the updated priors is not given: that of the beliefs is not known."
+    kept = None if prior is None or is_independent(prior) else prior
+    if rule.strategy in {Strategy.EVIDENCE_WEIGHTED, Strategy.ROBUST_MIXTURE, Strategy.CONSERVATIVE}:
+        return kept
+    if not any(one.changed for one in updated):
+        return kept
+    if not all(one.changed for one in updated):
+        return "The correlation of the updated priors is not given: not every belief was updated."
+    if draws is None:
+        return "The correlation of the updated priors is not given: there are no draws of all quantities together."
+    try:
+        data = data_moments(
+            [case.curve for case in cases], draws, whole_shares([case.belief.estimand for case in cases], draws)
+        )
+        if data.effective_draws < MIN_EFFECTIVE:
+            return (
+                "The correlation of the updated priors is not given: taking the reference priors out leaves an "
+                f"effective {data.effective_draws:.0f} draws, of {MIN_EFFECTIVE:.0f} needed."
+            )
+        spread = [client_moments(case.before, case.curve)[1] for case in cases]
+        found = posterior_correlation(
+            BeliefUncertainty.of(spread, prior),
+            data.cov,
+            likelihood_power=rule.power if rule.strategy is Strategy.POWER_PRIOR else 1.0,
+            belief_power=[1.0 if one.expected_power is None else one.expected_power for one in updated],
+            experiment_precision=[_precision(case, one.distribution) for case, one in zip(cases, updated, strict=True)],
+        )
+    except (InvalidInput, np.linalg.LinAlgError) as error:
+        return f"The correlation of the updated priors is not given: {error}."
+    if not np.all(np.isfinite(found)):
+        return "The correlation of the updated priors is not given: belief and data do not settle it."
+    return None if is_independent(found) else found
+
+
+def _precision(case: Case, after: Distribution) -> float:
+    """Precision of the experiments on the unconstrained scale of the quantity, at the median of the updated prior."""
+    if case.experiment is None:
+        return 0.0
+    at = case.curve.support.to_unconstrained(after.ppf(0.5))
+    return float(np.exp(case.curve.support.log_jacobian(at)) / case.experiment.standard_error) ** 2

@@ -1,0 +1,82 @@
+"""What is recommended for a belief, from the figures of its analysis and what the strategy made of it."""
+
+from __future__ import annotations
+
+from liftos.bayes.v1 import common_pb2, conflict_pb2
+from scipy import special
+
+from engine.conflict.analysis import Finding, analyse_belief
+from engine.conflict.causes import Attribution
+from engine.conflict.experiment import distance, with_experiment
+from engine.conflict.overlay import Overlay
+from engine.conflict.reliability import Status
+from engine.conflict.severity import Severity
+from engine.updates.recommendation import Recommendation, Situation, recommend
+from engine.updates.update import PriorUpdate
+from server.contract.wire import label
+from server.texts.phrases import recentred
+from server.worker.updates.cases import Case
+
+CLASHES = 0.3
+"""A belief is among those that clash if its weight in the worst direction is at least this part of the largest."""
+
+
+def advice(
+    case: Case, updated: PriorUpdate, analysis: conflict_pb2.ConflictAnalysis, belief_months: float
+) -> tuple[Recommendation, float]:
+    """What is recommended, and the recentred log Bayes factor against the belief: of data and experiments together.
+
+    Of the data alone where the two together cannot be judged.
+    """
+    figures, experiment = case.figures, case.experiment
+    alone = finding = Finding[label(conflict_pb2.Finding, figures.finding)]
+    severity = _severity(figures.severity)
+    heavy = _severity(figures.severity_if_heavy_tailed)
+    p_value, log_bf = figures.p_value, recentred(figures)
+    sensitivity = figures.sensitivity.prior if figures.HasField("sensitivity") else None
+    apart = None
+    if experiment is not None and case.reliable:
+        threshold = analysis.confidence_threshold if analysis.HasField("confidence_threshold") else None
+        both = analyse_belief(case.before, with_experiment(case.curve, experiment), confidence_threshold=threshold)
+        # Far from the data an experiment leaves nothing to be said of both together, but what the data say still holds.
+        if both.status is not Status.UNRELIABLE:
+            finding, severity, heavy = both.finding, both.severity, both.severity_if_heavy_tailed
+            p_value, log_bf = both.p.value, both.recentred.log_bf
+            sensitivity = None if both.sensitivity is None else both.sensitivity.prior.value
+        apart = distance(experiment, Overlay(case.before, case.curve).data_side)
+    attribution = label(conflict_pb2.ConflictAttribution, figures.attribution)
+    situation = Situation(
+        finding=finding,
+        severity=severity,
+        severity_if_heavy_tailed=heavy,
+        attribution=None if attribution == "UNSPECIFIED" else Attribution[attribution],
+        z=-float(special.ndtri(0.5 * max(p_value, 1e-300))),
+        belief_months=belief_months,
+        data_months=case.curve.months,
+        prior_sensitivity=sensitivity,
+        joint_conflict=_clashes(analysis, figures.belief_id),
+        incoherence_z=(
+            analysis.joint.incoherence_z
+            if analysis.joint.HasField("incoherence_z")
+            and case.belief.estimand.quantity == common_pb2.QUANTITY_SHARE_OF_MEDIA
+            else None
+        ),
+        experiment_z=apart,
+        outcome=updated.action,
+        data_finding=alone,
+    )
+    return recommend(situation), log_bf
+
+
+def _severity(value: conflict_pb2.Severity.ValueType) -> Severity | None:
+    name = label(conflict_pb2.Severity, value)
+    return None if name == "UNSPECIFIED" else Severity[name]
+
+
+def _clashes(analysis: conflict_pb2.ConflictAnalysis, belief_id: str) -> bool:
+    """Whether the beliefs are contradicted together though none is alone, and this one is among those that clash."""
+    joint = analysis.joint
+    if not joint.conflict or any(belief.conflict for belief in analysis.beliefs):
+        return False
+    directions = {part.belief_id: abs(part.direction) for part in joint.parts}
+    return directions[belief_id] >= CLASHES * max(directions.values())

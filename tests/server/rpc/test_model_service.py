@@ -1,0 +1,34 @@
+"""What the server checks of an additive model before it registers it."""
+
+from __future__ import annotations
+
+import pytest
+from liftos.bayes import channel
+from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
+
+from server.contract.errors import ServiceError
+from server.contract.families import check_additive
+
+COLUMNS = [
+    dataset_pb2.Column(name="sales", role=dataset_pb2.COLUMN_ROLE_KPI),
+    dataset_pb2.Column(name="tv", role=dataset_pb2.COLUMN_ROLE_EXPOSURE),
+    dataset_pb2.Column(name="search", role=dataset_pb2.COLUMN_ROLE_EXPOSURE),
+]
+
+
+def counted(*channels: model_pb2.Channel) -> int:
+    return check_additive(model_pb2.AdditiveMmmSpec(channels=channels), COLUMNS)[0]
+
+
+def test_a_linear_channel_has_one_parameter_less() -> None:
+    # 3C + K + 2F + 3 for C = 2 channels that saturate (methods/mmm.md §4)
+    assert counted(channel("tv"), channel("search")) == 9
+    assert counted(channel("tv", saturation="linear"), channel("search")) == 8
+
+
+def test_a_half_saturation_prior_of_a_linear_channel_is_refused_with_its_field() -> None:
+    prior = common_pb2.Distribution(log_normal=common_pb2.LogNormal(log_mean=0.0, log_sd=1.0))
+    with pytest.raises(ServiceError) as error:
+        counted(channel("tv", saturation="linear", half_saturation_prior=prior))
+    (violation,) = error.value.violations
+    assert violation.field == "spec.additive_mmm.channels[0].half_saturation_prior"

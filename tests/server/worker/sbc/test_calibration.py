@@ -1,0 +1,96 @@
+"""Ledger rows between engine and store, and the messages made of them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from liftos.bayes.v1 import sbc_pb2
+
+from engine.distributions.distribution import Normal
+from engine.inference.batch import FitSettings
+from engine.inference.fit import Seed
+from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
+from engine.models.protocol import CarryOver
+from engine.sbc.interim import interim
+from engine.sbc.judgement import PartRecord, judge
+from engine.sbc.ledger import RankLedger
+from engine.sbc.part import Part
+from engine.sbc.ranked_quantities import ranked_quantities
+from engine.sbc.shard import run_shard
+from persistence.tables.sbc import INFERENCE_METHODS, SBC_PARTS
+from server.contract.presets import decides
+from server.worker.sbc.calibration import backend_of, interim_message, ledger_of, rows_of, verdict_message
+from tests.bench.cases import case
+
+MODEL = prepare(ConjugateNormalSpec("share_of_outcome[TV]", 0.25, 0.05, 24, Normal(0.5, 1.0)))
+
+
+def ledger(n: int = 100, part: Part = Part.PRIOR) -> RankLedger:
+    return run_shard(MODEL, Seed.of(1), np.arange(n), FitSettings.simulation(), 99, ranked_quantities(MODEL), part=part)
+
+
+def test_a_ledger_survives_the_store_unchanged() -> None:
+    original = ledger()
+    stored = [SimpleNamespace(**vars(row)) for row in rows_of(original)]
+    again = ledger_of(stored, original.quantities)  # type: ignore[arg-type]
+    for name in ("simulations", "ranks", "n_draws", "v", "ties", "status", "r_hat", "ess", "mean", "sd", "truth"):
+        assert np.array_equal(getattr(again, name), getattr(original, name), equal_nan=True), name
+
+
+def test_a_number_that_is_not_finite_becomes_absent_and_not_an_error() -> None:
+    original = ledger(20)
+    original.mean[3, 0] = np.inf
+    row = rows_of(original)[3]
+    assert np.isnan(row.posterior_mean[0])
+
+
+def test_verdict_and_interim_messages_carry_the_figures_of_the_engine() -> None:
+    parts = {Part.PRIOR: ledger(), Part.CANARY_PRIOR_AS_POSTERIOR: ledger(100, Part.CANARY_PRIOR_AS_POSTERIOR)}
+    found = judge([PartRecord(part, rows, (100,)) for part, rows in parts.items()])
+    message = verdict_message(found, {part.value: rows for part, rows in parts.items()}, 0.05, MODEL)
+    assert message.kind == sbc_pb2.VERDICT_KIND_PASS
+    assert [q.adjusted_p_value for q in message.quantities] == sorted(q.adjusted_p_value for q in message.quantities)
+    by_name = {q.quantity: q for q in message.quantities}
+    assert set(by_name) == {"share_of_outcome[TV]", "log_likelihood", "log_prior", "log_joint"}
+    share = by_name["share_of_outcome[TV]"]
+    # 24 unit observations with se .05 against a prior sd of 1: contraction 1 - .0025 / 1.0025
+    assert abs(share.contraction - (1 - 0.05**2 / (1 + 0.05**2))) < 1e-4  # the posterior sd is that of the draws
+    assert (share.part, share.failing, share.HasField("worst_case_p_value")) == (sbc_pb2.SBC_PART_PRIOR, False, False)
+    # z of a calibrated normal posterior is N(0, 1): five standard errors at n = 100
+    assert abs(share.z_mean) < 0.5
+    assert abs(share.z_sd - 1.0) < 0.36
+    assert not by_name["log_likelihood"].HasField("contraction")
+    assert 0 < message.detectable_sd_factor < 1 < message.detectable_sd_factor_above
+    (canary,) = message.canaries
+    assert canary.detected
+    assert (canary.canary, canary.n_simulations) == (sbc_pb2.SBC_PART_CANARY_PRIOR_AS_POSTERIOR, 100)
+    assert canary.quantity in ("log_likelihood", "log_joint")
+
+    running = interim_message(interim(parts[Part.PRIOR], 100), Part.PRIOR)
+    assert running.n_simulations == 100
+    assert running.running_verdict == sbc_pb2.VERDICT_KIND_UNSPECIFIED
+
+
+def test_store_contract_and_engine_have_the_same_parts_and_methods() -> None:
+    assert list(SBC_PARTS) == [part.value for part in Part]
+    assert ["SBC_PART_UNSPECIFIED", *(f"SBC_PART_{part}" for part in SBC_PARTS)] == sbc_pb2.SbcPart.keys()
+    assert [decides(part.value) for part in Part] == [not part.is_canary for part in Part]
+    methods = [f"INFERENCE_METHOD_{method}" for method in INFERENCE_METHODS]
+    assert ["INFERENCE_METHOD_UNSPECIFIED", *methods] == sbc_pb2.InferenceMethod.keys()
+
+
+def test_the_server_knows_which_families_carry_over() -> None:
+    # It plans canaries without the engine: by the family's name.
+    mmm = case(5)
+    assert isinstance(mmm, CarryOver)
+    assert mmm.family.startswith("additive_mmm")
+    assert not isinstance(MODEL, CarryOver)
+    assert not MODEL.family.startswith("additive_mmm")
+
+
+@pytest.mark.parametrize("method", INFERENCE_METHODS)
+def test_every_method_has_an_inference_of_its_own(method: str) -> None:
+    names = {other: backend_of(other, 15).name for other in INFERENCE_METHODS}
+    assert [other for other in names if names[other] == names[method]] == [method]
