@@ -20,6 +20,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "clients"
 _PLACE = r"§(\d+(?:\.\d+)?)(?: ([A-Z])\b)?(?: ids? (\d+(?:(?:, | and )\d+)*))?"
 _CITATION = re.compile(rf"([\w./-]+\.md)[`)]* ({_PLACE}(?:(?:, | and |-){_PLACE})*)")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_PATH = re.compile(r"`((?:engine|server|persistence|clients|protos|tests|examples|docs)/[\w./-]+)`")
 _SECTION = re.compile(r"^#+ §([\d.]+)", re.MULTILINE)
 
 
@@ -138,3 +139,12 @@ def test_every_relative_link_of_a_page_leads_somewhere(page: Path) -> None:
         if not linked.exists() or (anchor and anchor not in _anchors(linked)):
             dead.append(target)
     assert dead == []
+
+
+# The change log tells of what was there.
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_every_file_and_folder_that_a_page_names_exists(page: Path) -> None:
+    named = _PATH.findall(page.read_text(encoding="utf-8"))
+    assert [path for path in named if not (ROOT / path).exists()] == []
