@@ -311,7 +311,7 @@ def statement(**stated: Unpack[Stated]) -> elicitation_pb2.BeliefStatement:
         raise invalid_argument([Violation("statement.form", problem)])
     with python_values():
         message = _FORM[named[0]](given)
-        message.family = enum_value(common_pb2.PriorFamily, family, "statement.family")
+        message.family = enum_value(common_pb2.PriorFamily, family, "statement.family")  # type: ignore[arg-type]
         return message
 
 
