@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
+RUFF = Path(sys.executable).with_name("ruff")
 TARGETS = {
     "clients/python/src/liftos/bayes/aio.py": "clients/python/src/liftos/bayes/client.py",
     "tests/clients/python/test_aio.py": "tests/clients/python/test_client.py",
@@ -130,7 +131,7 @@ def generated(source: Path) -> str:
         ["check", "--quiet", "--fix-only", "--unsafe-fixes", "--fixable", FIXES],
         ["format", "--quiet"],
     ):
-        ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", target, "-"]
+        ruff = [RUFF, *command, "--stdin-filename", target, "-"]
         done = subprocess.run(ruff, input=text, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8", check=True)
         text = done.stdout
     return text

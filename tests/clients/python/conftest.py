@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,18 +16,36 @@ from liftos.bayes import calls
 from tests.clients.python.scripted import Service
 
 
+class Relay(grpc.GenericRpcHandler):
+    """Hands every call to the service of the test that is running."""
+
+    service_now: Service
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        return self.service_now.service(details)
+
+
+@pytest.fixture(scope="session")
+def listening() -> Iterator[tuple[Relay, str]]:
+    """One server for all tests, and its address."""
+    relay = Relay()
+    server = grpc.server(futures.ThreadPoolExecutor(8), handlers=[relay])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield relay, f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
 @pytest.fixture
 def service() -> Service:
     return Service()
 
 
 @pytest.fixture
-def target(service: Service) -> Iterator[str]:
-    server = grpc.server(futures.ThreadPoolExecutor(8), handlers=[service])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"127.0.0.1:{port}"
-    server.stop(None).wait()
+def target(listening: tuple[Relay, str], service: Service) -> str:
+    relay, address = listening
+    relay.service_now = service
+    return address
 
 
 @pytest.fixture(scope="session")
