@@ -57,6 +57,7 @@ format: setup
 
 protos: setup .venv-gen/.ready
 	$(GEN)/python clients/generate.py
+	$(BIN)/python clients/sync.py
 
 # The version of server, client and contract, and the image that later contracts may not break: VERSION=x.y.z.
 release: setup

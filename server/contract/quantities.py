@@ -6,7 +6,9 @@ from liftos.bayes.v1 import common_pb2
 
 from server.contract.wire import label
 
-_SHARES = (
+WHOLES = (common_pb2.QUANTITY_SHARE_OF_OUTCOME, common_pb2.QUANTITY_SHARE_OF_MEDIA)
+"""Shares of channels that sum to at most a whole."""
+PERCENTAGES = (
     common_pb2.QUANTITY_SHARE_OF_OUTCOME,
     common_pb2.QUANTITY_SHARE_OF_MEDIA,
     common_pb2.QUANTITY_SHARE_OF_MODELLED,

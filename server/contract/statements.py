@@ -9,7 +9,7 @@ from liftos.bayes.v1 import elicitation_pb2
 
 from server.contract.checks import check_distribution
 from server.contract.errors import invalid_field
-from server.texts.coherence import _SHARES
+from server.contract.quantities import WHOLES
 
 _NOT_FITTED = frozenset({"distribution", "pooled", "updated_prior"})
 
@@ -64,7 +64,7 @@ def _check_meaning(path: str, stated: elicitation_pb2.MeanPlusMinus) -> None:
 
 def check_shares(request: elicitation_pb2.AddShareBeliefsRequest) -> None:
     """Check what the options of the contract cannot: which shares, each channel once, and what their "±" means."""
-    if request.quantity not in _SHARES:
+    if request.quantity not in WHOLES:
         raise invalid_field("quantity", "SHARE_OF_OUTCOME or SHARE_OF_MEDIA")
     for index, share in enumerate(request.shares):
         _check_meaning(f"shares[{index}].share", share.share)

@@ -7,10 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
 
-from server.contract.quantities import quantity_words
+from server.contract.quantities import WHOLES, quantity_words
 from server.texts.formats import shown
-
-_SHARES = (common_pb2.QUANTITY_SHARE_OF_OUTCOME, common_pb2.QUANTITY_SHARE_OF_MEDIA)
 
 
 def coherence_notes(
@@ -33,7 +31,7 @@ def coherence_notes(
         if belief.belief_id not in together:
             alone.setdefault(belief.estimand.quantity, {})[belief.estimand.channel] = belief.summary
     coupled = {belief.estimand.quantity for belief in beliefs if belief.belief_id in correlated}
-    for quantity in _SHARES:
+    for quantity in WHOLES:
         independent = quantity not in coupled
         if alone.get(quantity) and (note := _whole_note(quantity, stated[quantity], channels, independent)):
             notes.append(note)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import StorageUnavailable
 from server.worker.context import WorkerContext
-from server.worker.short_jobs import log
+
+log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 10
 """How often work is tried whose workers die of it; once more would block everybody behind it for ever."""

@@ -40,7 +40,7 @@ POOLS = {
 }
 
 UNTOLD = (0.05, 1.0 / 3.0, 2.0 / 3.0, 0.95)
-"""Quantiles that nobody is asked for and everybody is told (conflict.md §13)."""
+"""Quantiles that nobody is asked for and everybody is told (methods/conflict.md §13)."""
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,0 @@
-"""Distribution families, beliefs and prior updates."""
