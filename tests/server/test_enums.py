@@ -25,7 +25,7 @@ from liftos.bayes.v1 import (
 )
 
 from engine.conflict import alternatives, analysis, bayes_factor, causes, marginal, reliability, severity
-from engine.distributions import families
+from engine.distributions import families as prior_families
 from engine.distributions.distribution import UNIT_INTERVAL, Normal
 from engine.elicitation import moments
 from engine.errors import InvalidInput
@@ -37,13 +37,11 @@ from persistence.tables import conflicts, datasets, elicitation, jobs
 from persistence.tables import decisions as necessity
 from persistence.tables import sbc as runs
 from server.command import calibration_runs as calibrate
-from server.contract import errors, wire
+from server.contract import errors, families, quantities, wire
 from server.contract import presets as validation_types
+from server.contract import statements as statements_rules
 from server.records import outcomes
-from server.rpc import elicitation_service
-from server.rpc import model_service as models_service
-from server.rpc import prior_update_service as prior_updates
-from server.texts import communications, formats, phrases
+from server.texts import advice, communications, phrases
 from server.texts import explanations as words
 from server.worker.conversion import belief_law
 from server.worker.elicitation import statements
@@ -68,7 +66,7 @@ FILES = (
 PAIRS: dict[type[enum.Enum], tuple[Any, set[str], set[str]]] = {
     additive_spec.Parameterisation: (model_pb2.Parameterisation, set(), set()),
     saturation.Saturation: (model_pb2.Saturation, set(), set()),
-    families.Family: (common_pb2.PriorFamily, set(), set()),
+    prior_families.Family: (common_pb2.PriorFamily, set(), set()),
     moments.Meaning: (elicitation_pb2.PlusMinusMeaning, set(), set()),
     bayes_factor.Alternative: (conflict_pb2.BayesFactorAlternative, set(), set()),
     marginal.Estimator: (conflict_pb2.BayesFactorEstimator, set(), set()),
@@ -109,7 +107,7 @@ STORED: list[tuple[Any, Collection[str]]] = [
 TABLES: list[tuple[Any, Collection[Any]]] = [
     (common_pb2.ElementType, wire._DTYPES),
     (common_pb2.Quantity, models.NATURAL),
-    (common_pb2.Quantity, {*formats._SHARES, *formats._UNITS}),
+    (common_pb2.Quantity, {*quantities.PERCENTAGES, *quantities._UNITS}),
     (conflict_pb2.Finding, communications._BY_FINDING),
     (conflict_pb2.Finding, words._FOUND),
     (conflict_pb2.Severity, outcomes.SEVERITIES),
@@ -118,7 +116,7 @@ TABLES: list[tuple[Any, Collection[Any]]] = [
     (model_pb2.Parameterisation, models.PARAMETERISATIONS),
     (model_pb2.Saturation, models.SATURATIONS),
     (options_pb2.Format, rules._FORMATS),
-    (prior_update_pb2.UpdateAction, prior_updates._ADVICE),
+    (prior_update_pb2.UpdateAction, advice._ADVICE),
     (sbc_pb2.ConflictSeverity, decisions.LABELLED),
     (sbc_pb2.ValidationType, validation_types.DEFAULT_SIMULATIONS),
     (sbc_pb2.VerdictKind, calibrate.EXIT_STATUS),
@@ -204,15 +202,15 @@ def test_every_form_of_a_statement_is_checked_by_service_and_worker() -> None:
         getattr(statement, field.name).SetInParent()
         # An empty statement is none, but it is refused for what it says, not for its form.
         with contextlib.suppress(errors.ServiceError):
-            elicitation_service.check_statement("statement", statement)
+            statements_rules.check_statement("statement", statement)
         with contextlib.suppress(InvalidInput):
             statements.check_range(statement, UNIT_INTERVAL)
 
 
 def test_every_family_of_models_but_a_custom_one_is_registered_and_built() -> None:
     names = {field.name for field in model_pb2.ModelSpec.DESCRIPTOR.oneofs_by_name["family"].fields}
-    assert names - {"custom"} == set(models_service.FAMILIES)
-    assert set(registry.FAMILIES) == set(models_service.FAMILIES.values())
+    assert names - {"custom"} == set(families.FAMILIES)
+    assert set(registry.FAMILIES) == set(families.FAMILIES.values())
 
 
 def test_every_sign_and_every_rule_of_the_policy_has_words_for_a_client() -> None:
