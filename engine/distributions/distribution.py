@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -998,6 +998,10 @@ class Gridded(Distribution):
                 grid = grid * factor
             case Link.LOG:
                 grid = grid + math.log(factor)
+            case Link.LOGIT:
+                pass  # the interval is scaled, and a place in it stays what it is
+            case _:
+                assert_never(self.support.link)
         return Gridded(self.lower * factor, self.upper * factor, tuple(grid), self.log_density)
 
     def shifted(self, delta: float) -> Gridded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -64,6 +65,8 @@ class Support:
                     return as_floats(np.log(x - self.lower))
             case Link.LOGIT:
                 return as_floats(special.logit((x - self.lower) / (self.upper - self.lower)))
+            case _:
+                assert_never(self.link)
 
     def from_unconstrained(self, u: ArrayLike) -> Floats:
         """x(u), the inverse of `to_unconstrained`."""
@@ -76,6 +79,8 @@ class Support:
                     return as_floats(self.lower + np.exp(u))
             case Link.LOGIT:
                 return as_floats(self.lower + (self.upper - self.lower) * special.expit(u))
+            case _:
+                assert_never(self.link)
 
     def log_jacobian(self, u: ArrayLike) -> Floats:
         """log |dx/du| at u."""
@@ -87,6 +92,8 @@ class Support:
                 return u
             case Link.LOGIT:
                 return as_floats(math.log(self.upper - self.lower) + special.log_expit(u) + special.log_expit(-u))
+            case _:
+                assert_never(self.link)
 
 
 REAL_LINE = Support(-math.inf, math.inf)

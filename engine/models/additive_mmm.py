@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
+from typing import assert_never
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +22,10 @@ from engine.inference.target import Labels
 from engine.models.additive_design import Design, WindowReport, build_design
 from engine.models.additive_response import response, response_by_geo, response_rise
 from engine.models.additive_simulator import expected_kpi, log_likelihood
-from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation, Saturation
+from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation
 from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlock, bucket
 from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, PriorSample
+from engine.models.saturation import Saturation
 from engine.models.table import Table, Window
 from engine.rules.quantity_names import TOTAL_MEDIA_SHARE, split_name
 
@@ -44,7 +46,7 @@ __all__ = [
 FAMILY = "additive_mmm/1"
 
 
-_LAST_PART = 0.01  # of spend, whose return is the marginal ROI (`methods/mmm.md` §3.3)
+_LAST_PART = 0.01  # of spend, whose return is the marginal ROI (methods/mmm.md §3.3)
 
 
 def prepare(table: Table, spec: AdditiveMmmSpec, window: Window | None = None) -> AdditiveMmm:
@@ -73,7 +75,7 @@ def _priors(spec: AdditiveMmmSpec, design: Design) -> dict[str, Distribution]:
 
 @dataclass(frozen=True)
 class AdditiveMmm:
-    """A prepared additive MMM (`methods/mmm.md` §4); build it with `prepare`."""
+    """A prepared additive MMM (methods/mmm.md §4); build it with `prepare`."""
 
     spec: AdditiveMmmSpec
     design: Design
@@ -162,8 +164,17 @@ class AdditiveMmm:
     @cached_property
     def _to_incremental(self) -> Floats:
         """Incremental outcome per unit of each channel's sampled quantity [C]."""
-        by_roi = [channel.parameterise_by is Parameterisation.ROI for channel in self.spec.channels]
-        return np.where(by_roi, self.design.spend, self.design.total_outcome)
+        return np.asarray([self._units_of(channel, index) for index, channel in enumerate(self.spec.channels)])
+
+    def _units_of(self, channel: Channel, index: int) -> float:
+        """What the channel's sampled quantity is multiplied by to be its incremental outcome."""
+        match channel.parameterise_by:
+            case Parameterisation.ROI:
+                return float(self.design.spend[index])
+            case Parameterisation.SHARE_OF_OUTCOME:
+                return self.design.total_outcome
+            case _:
+                assert_never(channel.parameterise_by)
 
     def _media_parameters(self) -> tuple[str, ...]:
         return self.parameter_names[: len(self.spec.channels)]
@@ -172,7 +183,7 @@ class AdditiveMmm:
         """(parameter, factor) with quantity = factor · parameter, factor > 0.
 
         A share, ROI or incremental outcome is one of the sampled media quantity, the coefficient of a control one of
-        its scaled coefficient (`methods/mmm.md` §3.5).
+        its scaled coefficient (methods/mmm.md §3.5).
         """
         if quantity in self.priors:
             return quantity, 1.0
@@ -238,7 +249,7 @@ class AdditiveMmm:
     def derive(self, quantity: str, parameters: Mapping[str, Floats]) -> Floats:
         """A quantity [S] at parameters [S]: any that a belief may be about, returned by a fit or not.
 
-        Definitions: `methods/mmm.md` §3.3. A channel's coefficient is the incremental KPI per head and time step at
+        Definitions: methods/mmm.md §3.3. A channel's coefficient is the incremental KPI per head and time step at
         full saturation, a control's the change of the KPI per head and unit of its column; the half-life counts time
         steps; the marginal ROI is that of the last per cent of spend, all lags scaled alike.
         """
@@ -268,7 +279,7 @@ class AdditiveMmm:
         """Incremental outcome [G, S] of a channel in each geo of `design.geo_names`, at parameters [S].
 
         The response per head is common to all geos, so the total of the channel is divided in proportion to
-        Σ_t u_gt p_g H_gt (`methods/mmm.md` §3.3, §3.4): over the geos it sums to the incremental outcome. Raises
+        Σ_t u_gt p_g H_gt (methods/mmm.md §3.3, §3.4): over the geos it sums to the incremental outcome. Raises
         UnsupportedQuantity for a channel that the model does not have.
         """
         index = self._channel_index.get(channel)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 from scipy import optimize, signal, special
@@ -33,7 +34,7 @@ _PROMINENT = 0.01
 
 @dataclass(frozen=True)
 class Projection:
-    """The law of a family nearest to another in Kullback-Leibler divergence (conflict.md §12).
+    """The law of a family nearest to another in Kullback-Leibler divergence (methods/conflict.md §12).
 
     Fields:
         law: the nearest. kl_nats: KL(original ‖ law). max_cdf_error: largest difference of the distribution functions.
@@ -138,6 +139,8 @@ def _nearest(law: Distribution, family: Family, u: Floats, mass: Floats) -> Dist
             return _by_search(lambda a, b: TruncatedNormal(a, b, support.lower, support.upper), mean, sd, x, mass)
         case Family.STUDENT_T:
             return _by_search(lambda a, b: StudentT(STUDENT_DF, a, b), mean, sd / math.sqrt(2.0), x, mass)
+        case _:
+            assert_never(family)
 
 
 def _gamma(mean: float, mean_log: float) -> Gamma | None:

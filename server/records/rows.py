@@ -1,7 +1,7 @@
 """Which rows of outcome an analysis uses, from what is stored about a data set, and which of them two windows share.
 
-Rows are told apart by client, KPI, geo and the days they cover, never by their values (conflict.md §12, double use of
-data): a restated row is the same row, and a week is covered by its month.
+Rows are told apart by client, KPI, geo and the days they cover, never by their values (methods/conflict.md §12, double
+use of data): a restated row is the same row, and a week is covered by its month.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ DIGEST_LENGTH = 16
 """Hexadecimal digits of a month's digest: two values of the same month are confused once in 2^64."""
 NAMED_GEOS = 50
 """So many geos of an overlap are named; the rows are those of all."""
+_DAYS_APART: dict[str | None, int] = {"DAILY": 1, "WEEKLY": 7, None: 1}
+"""Days from row to row of a grain that is no month; a data set of one date has none."""
 
 
 def check_period(model: Model, dataset: Dataset | None, period: Period, path: str = "") -> None:
@@ -54,7 +56,7 @@ def dataset_window(dataset: Dataset, period: Period) -> DataWindow:
         months = int((last.astype("datetime64[M]") - first.astype("datetime64[M]")).astype(int))
         dates = months_from(first, months + 1)
     else:
-        dates = np.arange(first, last + ONE_DAY, np.timedelta64(7 if dataset.grain == "WEEKLY" else 1, "D"))
+        dates = np.arange(first, last + ONE_DAY, np.timedelta64(_DAYS_APART[dataset.grain], "D"))
     if period.hold_out:
         kept = first_of_last(dates, period.hold_out)
         if kept < 2:

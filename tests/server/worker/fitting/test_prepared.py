@@ -28,9 +28,9 @@ from engine.distributions.distribution import Beta, Normal
 from engine.distributions.support import POSITIVE, REAL_LINE, UNIT_INTERVAL, Support
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, prepare
-from engine.models.additive_spec import Saturation
 from engine.models.conjugate_normal import ConjugateNormalSpec
 from engine.models.conjugate_normal import prepare as prepare_summary
+from engine.models.saturation import Saturation
 from persistence.tables import ClientPrior
 from server.worker.fitting.prepared import SATURATIONS, _believed, _channel, belief_support, check_known
 

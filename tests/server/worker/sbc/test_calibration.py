@@ -13,13 +13,13 @@ from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
 from engine.models.protocol import CarryOver
-from engine.rules.presets import SIMULATIONS, Part
+from engine.rules.presets import Part
 from engine.sbc.interim import interim
 from engine.sbc.judgement import PartRecord, judge
 from engine.sbc.ledger import RankLedger
 from engine.sbc.ranked_quantities import ranked_quantities
 from engine.sbc.shard import run_shard
-from persistence.tables.sbc import INFERENCE_METHODS, SBC_PARTS, VALIDATION_TYPES
+from persistence.tables.sbc import INFERENCE_METHODS
 from server.worker.sbc.calibration import backend_of, interim_message, ledger_of, rows_of, verdict_message
 from tests.bench.cases import case
 
@@ -70,16 +70,6 @@ def test_verdict_and_interim_messages_carry_the_figures_of_the_engine() -> None:
     running = interim_message(interim(parts[Part.PRIOR], 100), Part.PRIOR)
     assert running.n_simulations == 100
     assert running.running_verdict == sbc_pb2.VERDICT_KIND_UNSPECIFIED
-
-
-def test_store_contract_and_engine_have_the_same_parts_types_and_methods() -> None:
-    assert list(SBC_PARTS) == [part.value for part in Part]
-    assert ["SBC_PART_UNSPECIFIED", *(f"SBC_PART_{part}" for part in SBC_PARTS)] == sbc_pb2.SbcPart.keys()
-    types = [f"VALIDATION_TYPE_{kind.value}" for kind in SIMULATIONS]
-    assert types == [f"VALIDATION_TYPE_{kind}" for kind in VALIDATION_TYPES]
-    assert ["VALIDATION_TYPE_UNSPECIFIED", *types] == sbc_pb2.ValidationType.keys()
-    methods = [f"INFERENCE_METHOD_{method}" for method in INFERENCE_METHODS]
-    assert ["INFERENCE_METHOD_UNSPECIFIED", *methods] == sbc_pb2.InferenceMethod.keys()
 
 
 def test_the_server_knows_which_families_carry_over() -> None:
