@@ -164,12 +164,7 @@ def explain(
         except InvalidInput:
             failed.append(name)
             continue
-        other = analyse_belief(
-            prior,
-            curve,
-            confidence_threshold=found.rule.confidence_threshold,
-            conflict_threshold=found.rule.conflict_threshold,
-        )
+        other = analyse_belief(prior, curve, found.rule)
         if other.status is Status.UNRELIABLE:
             failed.append(name)
         else:

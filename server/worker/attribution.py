@@ -234,8 +234,7 @@ async def _examined(
     if elicited is None:
         return attribution_pb2.BayesianValidation()
     async with context.database.session() as session:
-        threshold = await _threshold(session, elicited, period)
-    rule = ConflictRule(confidence_threshold=threshold)
+        rule = await _rule(session, elicited, period)
     examined = await examine(context, fit, beliefs, rule)
     return attribution_pb2.BayesianValidation(
         conflicts=[belief_message(one) for one in examined], joint=await compared_jointly(elicited, examined, rule)
@@ -287,8 +286,8 @@ def needs_run(validation: attribution_pb2.BayesianValidation) -> bool:
     return wanted and not necessity.satisfied_by_run_id
 
 
-async def _threshold(session: AsyncSession, elicited: Session, period: Period) -> float | None:
-    """The confidence threshold of the session's latest analysis of this window: one belief gets one verdict."""
+async def _rule(session: AsyncSession, elicited: Session, period: Period) -> ConflictRule:
+    """The rule of the session's latest analysis of this window: one belief gets one verdict."""
     statement = (
         select(Conflict.confidence_threshold)
         .join(Job, Job.pk == Conflict.job_pk)
@@ -301,7 +300,7 @@ async def _threshold(session: AsyncSession, elicited: Session, period: Period) -
         .order_by(Conflict.create_time.desc())
         .limit(1)
     )
-    return await session.scalar(statement)
+    return ConflictRule(confidence_threshold=await session.scalar(statement))
 
 
 async def _accepted(session: AsyncSession, elicited: Session) -> Mapping[str, common_pb2.Estimate]:

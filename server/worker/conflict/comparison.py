@@ -100,8 +100,7 @@ def _figures(
     return analyse_belief(
         prior,
         curve,
-        conflict_threshold=rule.conflict_threshold,
-        confidence_threshold=rule.confidence_threshold,
+        rule,
         draws=draws,
         bridges=further.marginals,
         client_draws=further.client_draws,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.conflict.alternatives import Alternative, CauseKind
-from engine.conflict.analysis import BeliefConflict, analyse_belief
+from engine.conflict.analysis import BeliefConflict, ConflictRule, analyse_belief
 from engine.conflict.causes import Attribution, Causes, Refit, explain, suggestion
 from engine.conflict.curve import EvidenceCurve
 from engine.distributions.distribution import REAL_LINE, Normal, Uniform
@@ -29,7 +29,7 @@ def curve(estimate: float, error: float = 0.05) -> EvidenceCurve:
 
 def tv(confidence: float | None = None) -> BeliefConflict:
     """Belief .5 ± .1 against data .25 ± .05: z = 2.236, recentred factor 12.18 (conflict.md §14 id 1)."""
-    return analyse_belief(TV, curve(0.25), confidence_threshold=confidence)
+    return analyse_belief(TV, curve(0.25), ConflictRule(confidence_threshold=confidence))
 
 
 def refit(
