@@ -13,7 +13,8 @@ from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
 from server.contract.quantities import estimand
 from server.contract.wire import label
-from server.texts.formats import factor, measured, number, p_value, shown
+from server.texts.decisions import client_reasons, client_steps
+from server.texts.formats import measured, number, p_value, shown
 from server.texts.phrases import (
     agree,
     centre,
@@ -414,79 +415,18 @@ def _about_calibration(
         return []
     then = f" when this analysis was made ({setting.made})" if setting.made else ""
     if "STANDING_FAIL" in necessity.evidence:
-        return [_failed(setting, [necessity.explanation], _next_run(necessity, started))]
-    reasons = [_reason(rule) for rule in _fired(necessity)]
-    known = [_EVIDENCE[name] for name in necessity.evidence if name in _EVIDENCE]
-    missing = [name.replace("_", " ") for name in necessity.missing_inputs]
+        return [_failed(setting, [necessity.explanation], client_steps(necessity, started))]
     paragraphs = [
         f"Simulation-based calibration asks whether a model's intervals hold what they promise: true values are drawn, "
         f"data are simulated from them and fitted as the real ones are. For the model “{setting.model_id}” "
         f"{f'it was essential{then}' if then else 'it is essential'}, and no run has passed.",
-        _joined(
-            [
-                f"Why it is essential: {'; '.join(reasons)}.",
-                f"The fit itself gives further reason: {'; '.join(known)}." if known else "",
-                f"Not known, and not counted: {', '.join(missing)}." if missing else "",
-            ]
-        ),
+        client_reasons(necessity),
         "What it does not mean: that the figures are wrong. It means that nobody has shown yet that their intervals "
         "are as wide as they should be.",
-        _next_run(necessity, started),
+        client_steps(necessity, started),
     ]
     subject = f"Model {setting.model_id}: calibration is needed before its figures are relied on"
     return [_message(common_pb2.COMMUNICATION_TEMPLATE_SBC_ESSENTIAL, subject, paragraphs, setting)]
-
-
-def _fired(necessity: sbc_pb2.SbcNecessity) -> list[sbc_pb2.NecessityRule]:
-    return [rule for rule in necessity.rules if rule.fired and rule.input in _RULES]
-
-
-def _reason(rule: sbc_pb2.NecessityRule) -> str:
-    observed, threshold = number(rule.observed), number(rule.threshold)
-    if rule.input == "bayes_factor" and factor(rule.observed) != threshold:
-        observed = factor(rule.observed)
-    return _RULES[rule.input].format(observed, threshold)
-
-
-_RULES = {
-    "model_complexity": "the model has {} parameters, and the policy asks for it above {}",
-    "bayes_factor": "the data are {} times as probable under another belief than under the client's (policy: above {})",
-    "business_impact": "{} US dollars are at stake (policy: above {})",
-    "client_confidence": "the client's confidence in its own beliefs is {} (policy: below {})",
-}
-_EVIDENCE = {
-    "STALE_PASS": "model, data or software have changed since the last run that passed",
-    "DIVERGENCES": "the computation ran into trouble in places (divergent transitions)",
-    "R_HAT": "repeated computations do not agree well enough (R-hat)",
-    "LOW_ESS": "the computation rests on few effective draws",
-    "APPROXIMATE_INFERENCE": "the computation is approximate",
-    "CUSTOM_LIKELIHOOD": "the model has a likelihood of its own",
-    "MULTIMODAL": "the answer has several peaks",
-    "DATA_DEPENDENT_SCALING": "the scaling depends on the data",
-}
-
-
-def _next_run(necessity: sbc_pb2.SbcNecessity, started: str) -> str:
-    """The run that would answer, what it costs and what it would notice, as far as the decision says so."""
-    if started:
-        steps = [f"What to do next: calibration run {started} has been asked for; wait for its verdict."]
-    elif necessity.recommended_validation_type:
-        kind = label(sbc_pb2.ValidationType, necessity.recommended_validation_type)
-        steps = [
-            "What to do next: have the model calibrated. For the analyst: a run of type "
-            f"{kind} with {necessity.recommended_simulations} simulations."
-        ]
-    else:
-        return ""
-    if necessity.cost.HasField("seconds_median"):
-        steps.append(f"Half of the runs like it took {number(necessity.cost.seconds_median)} seconds at most.")
-    if necessity.HasField("detectable_bias_sd"):
-        steps.append(
-            f"It would notice estimates that are off by {necessity.detectable_bias_sd:.2g} times the uncertainty "
-            "that the model states; smaller errors may escape it."
-        )
-    steps.append("Until a run has passed, treat the intervals as provisional.")
-    return _joined(steps)
 
 
 def _failed(setting: Setting, found: Sequence[str], steps: str = "") -> common_pb2.Communication:
