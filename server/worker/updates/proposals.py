@@ -27,6 +27,7 @@ from server.records.lineage import lineage_of, overlaps_of, refuse_used_experime
 from server.records.lookups import owned
 from server.records.messages import conflict_message
 from server.records.prior_updates import conflict_behind
+from server.texts.advice import explain_grounds
 from server.texts.phrases import recentred
 from server.worker.conflict.analyses import session_inputs
 from server.worker.context import Commit, WorkerContext
@@ -172,7 +173,7 @@ def _message(
         data_side=case.figures.data_side,
         changed=updated.changed,
         action=value_of(prior_update_pb2.UpdateAction, found.action.name),
-        reasons=[found.reason, *map(_sentence, updated.reasons)],
+        reasons=[explain_grounds(found.grounds), *map(_sentence, updated.reasons)],
         weight=updated.weight,
         log_bayes_factor=log_bf,
         expected_power=updated.expected_power,
