@@ -24,6 +24,7 @@ from server.records.lineage import already_used, overlaps_of, window_of
 from server.records.messages import attribution_message
 from server.records.runs import MAX_SIMULATIONS, open_run, plan_run, start_run
 from server.records.sessions import beliefs_of
+from server.texts.analysis_notes import geos_left_out
 from server.texts.explanations import explain_attribution, explain_started, explain_validation
 from server.worker.conflict.analyses import compared_jointly, session_inputs
 from server.worker.conflict.comparison import examine
@@ -128,10 +129,7 @@ def attributed(channels: Sequence[str], sides: Sides) -> attribution_pb2.Attribu
         if geos * len(channels) <= MAX_GEO_CELLS:
             message.geos.extend(geos_of(channels, reference.model, reference.draws))
         else:
-            message.summary.append(
-                f"The geos are left out: {geos} of them with {len(channels)} channels each are more than one answer "
-                "holds."
-            )
+            message.summary.append(geos_left_out(geos, len(channels)))
     return message
 
 

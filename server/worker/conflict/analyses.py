@@ -17,6 +17,15 @@ from server.contract.wire import label, to_json
 from server.records.lineage import already_used, looks_at, overlaps_of, window_of
 from server.records.messages import conflict_message
 from server.records.sessions import beliefs_of, confirmed_session
+from server.texts.analysis_notes import (
+    EXPERT_ABOUT_OTHERS,
+    NOT_CONVERGED,
+    edge_rows,
+    expert_not_reached,
+    not_replicated,
+    short_data,
+    summary_months,
+)
 from server.texts.phrases import recentred
 from server.worker.conflict.blame import explain_conflicts, tell_collinearity
 from server.worker.conflict.comparison import Examined, audit, examine, examine_jointly
@@ -55,9 +64,7 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
             if (audited := await audit(fit, one, request.replicates)) is not None:
                 message.replicated.CopyFrom(replicated_message(audited))
             else:
-                notes.append(
-                    f"Data cannot be replicated under belief {message.belief_id}: no single parameter sets it."
-                )
+                notes.append(not_replicated(message.belief_id))
     notes += _without_expert(examined, experts)
     tell_collinearity(fit, messages)
     if not request.without_causes:
@@ -110,14 +117,10 @@ def _without_expert(examined: Sequence[Examined], experts: Sequence[ClientPrior]
     if not experts:
         return []
     theirs = {(row.quantity, row.channel) for row in experts}
-    shared = [one for one in examined if (one.row.quantity, one.row.channel) in theirs]
+    shared = [belief for belief in examined if (belief.row.quantity, belief.row.channel) in theirs]
     if not shared:
-        return ["The expert's session holds no belief about a quantity of this one."]
-    return [
-        f"Belief {one.row.belief_id} cannot be compared with the expert's, which the draws do not reach."
-        for one in shared
-        if one.figures.expert is None
-    ]
+        return [EXPERT_ABOUT_OTHERS]
+    return [expert_not_reached(belief.row.belief_id) for belief in shared if belief.figures.expert is None]
 
 
 def session_inputs(
@@ -149,12 +152,11 @@ def fit_notes(fit: StoredFit, months: int) -> list[str]:
     """What to mind about the window and the fit."""
     notes = []
     if not fit.provenance.dataset_id and fit.months != months:
-        notes.append(f"The summary stands for {fit.months:g} months; the window of {months} months does not apply.")
+        notes.append(summary_months(fit.months, months))
     if fit.row.facts["months"] < months - 1 and fit.provenance.dataset_id:
-        notes.append(f"{months} months were asked for; the data set has {fit.months:.1f}.")
+        notes.append(short_data(fit.months, months))
     if not fit.diagnostics.converged:
-        notes.append("The sampler did not meet its thresholds; the figures must not be relied on.")
+        notes.append(NOT_CONVERGED)
     if (edge := fit.row.facts.get("edge_rows", 0)) > 0:
-        where = " of each geo" if fit.row.facts.get("geos", 1) > 1 else ""
-        notes.append(f"The first {edge} rows{where} lack lead-in data, so their carry-over is understated.")
+        notes.append(edge_rows(edge, of_each_geo=fit.row.facts.get("geos", 1) > 1))
     return notes

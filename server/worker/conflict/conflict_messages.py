@@ -15,6 +15,7 @@ from engine.conflict.replication import ReplicatedPValue
 from engine.conflict.severity import Severity
 from persistence.tables import Conflict, ConflictEvidence
 from server.contract.wire import label, value_of
+from server.texts.analysis_notes import conflict_rule, few_effective_draws, figures_unreliable
 from server.texts.explanations import direction, explain_conflict
 from server.worker.conflict.comparison import Examined
 from server.worker.conversion import estimate_of_law
@@ -35,7 +36,7 @@ def belief_message(one: Examined) -> conflict_pb2.BeliefConflict:
         severity_if_heavy_tailed=severity_value(found.severity_if_heavy_tailed),
         null_rate=found.null_rate or 0.0,
         conflict=found.conflict,
-        conflict_rule=f"{found.rule}; {found.rule.null_rate:.1%} of data sets that agree with the belief reach it",
+        conflict_rule=conflict_rule(str(found.rule), found.rule.null_rate),
         confirms=found.confirms,
         p_value=found.p.value,
         p_value_se=found.p.se,
@@ -116,16 +117,9 @@ def joint_message(
         part = message.parts.add(belief_id=one.row.belief_id, direction=weight)
         if without is not None:
             part.d_squared_without, part.p_value_without = without.d2, without.p
-    reasons = [
-        f"the figures of {one.row.belief_id} are unreliable"
-        for one in examined
-        if one.figures.status is Status.UNRELIABLE
-    ]
+    reasons = [figures_unreliable(one.row.belief_id) for one in examined if one.figures.status is Status.UNRELIABLE]
     if found.effective_draws < MIN_EFFECTIVE:
-        reasons.append(
-            f"taking the reference priors out leaves an effective {found.effective_draws:.0f} draws, of "
-            f"{MIN_EFFECTIVE:.0f} needed"
-        )
+        reasons.append(few_effective_draws(found.effective_draws, MIN_EFFECTIVE))
     if reasons:
         message.status, message.status_reason = conflict_pb2.CONFLICT_STATUS_UNRELIABLE, "; ".join(reasons)
     else:

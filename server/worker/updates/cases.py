@@ -23,6 +23,7 @@ from engine.updates.update import PriorUpdate, Strategy, UpdateRule
 from persistence import tables
 from persistence.tables import ClientPrior, ConflictEvidence, FitDraws, Session
 from server.contract.wire import from_json, quantity_name
+from server.texts.analysis_notes import Uncorrelated, few_effective_draws, no_correlation
 from server.worker.conflict.dependence import prior_correlation, whole_shares
 from server.worker.conversion import belief_law
 from server.worker.fitting.fits import curve_of
@@ -117,25 +118,22 @@ def updated_correlation(
         return None
     prior = prior_correlation(elicited, [case.belief.belief_id for case in cases])
     if prior is not None and not np.all(np.isfinite(prior)):
-        return "The correlation of the updated priors is not given: that of the beliefs is not known."
+        return no_correlation(Uncorrelated.BELIEFS_UNKNOWN)
     kept = None if prior is None or is_independent(prior) else prior
     if rule.strategy in {Strategy.EVIDENCE_WEIGHTED, Strategy.ROBUST_MIXTURE, Strategy.CONSERVATIVE}:
         return kept
     if not any(one.changed for one in updated):
         return kept
     if not all(one.changed for one in updated):
-        return "The correlation of the updated priors is not given: not every belief was updated."
+        return no_correlation(Uncorrelated.PARTLY_UPDATED)
     if draws is None:
-        return "The correlation of the updated priors is not given: there are no draws of all quantities together."
+        return no_correlation(Uncorrelated.NO_JOINT_DRAWS)
     try:
         data = data_moments(
             [case.curve for case in cases], draws, whole_shares([case.belief.estimand for case in cases], draws)
         )
         if data.effective_draws < MIN_EFFECTIVE:
-            return (
-                "The correlation of the updated priors is not given: taking the reference priors out leaves an "
-                f"effective {data.effective_draws:.0f} draws, of {MIN_EFFECTIVE:.0f} needed."
-            )
+            return no_correlation(few_effective_draws(data.effective_draws, MIN_EFFECTIVE))
         spread = [client_moments(case.before, case.curve)[1] for case in cases]
         found = posterior_correlation(
             BeliefUncertainty.of(spread, prior),
@@ -145,9 +143,9 @@ def updated_correlation(
             experiment_precision=[_precision(case, one.distribution) for case, one in zip(cases, updated, strict=True)],
         )
     except (InvalidInput, np.linalg.LinAlgError) as error:
-        return f"The correlation of the updated priors is not given: {error}."
+        return no_correlation(str(error))
     if not np.all(np.isfinite(found)):
-        return "The correlation of the updated priors is not given: belief and data do not settle it."
+        return no_correlation(Uncorrelated.UNSETTLED)
     return None if is_independent(found) else found
 
 

@@ -28,6 +28,7 @@ from server.records.lookups import owned
 from server.records.messages import conflict_message
 from server.records.prior_updates import conflict_behind
 from server.texts.advice import explain_grounds
+from server.texts.analysis_notes import MONTHS_BY_MOMENTS
 from server.texts.phrases import recentred
 from server.worker.conflict.analyses import session_inputs
 from server.worker.context import Commit, WorkerContext
@@ -182,7 +183,7 @@ def _message(
         prior_ess_months_after=_finite(after.months),
     )
     if before.by_moments or after.by_moments:
-        message.reasons.append("What the prior is worth in months is taken from its moments, which are coarser.")
+        message.reasons.append(MONTHS_BY_MOMENTS)
     if case.experiment is not None:
         message.experiment_side.CopyFrom(estimate_of_law(case.experiment.law))
     if family:
