@@ -78,11 +78,6 @@ class ConflictRule:
             return threshold_null_rate(self.conflict_threshold)
         return 1.0 - self.confidence_threshold
 
-    def __str__(self) -> str:
-        if self.confidence_threshold is None:
-            return f"recentred Bayes factor at least {self.conflict_threshold:g}"
-        return f"node-split p at most {1.0 - self.confidence_threshold:g}"
-
 
 DEFAULT_RULE = ConflictRule()
 

@@ -35,11 +35,6 @@ def expert_not_reached(belief_id: str) -> str:
     return f"Belief {belief_id} cannot be compared with the expert's, which the draws do not reach."
 
 
-def conflict_rule(rule: str, null_rate: float) -> str:
-    """The rule in force, with how often it errs."""
-    return f"{rule}; {null_rate:.1%} of data sets that agree with the belief reach it"
-
-
 def figures_unreliable(belief_id: str) -> str:
     """Why the beliefs cannot be compared together: the figures of one."""
     return f"the figures of {belief_id} are unreliable"

@@ -9,7 +9,7 @@ from liftos.bayes.v1 import common_pb2, conflict_pb2
 
 from engine.rules.reasons import Remedy
 from server.texts.formats import factor
-from server.texts.phrases import spread
+from server.texts.phrases import probable_under, spread
 
 _CHANGES = {
     conflict_pb2.CAUSE_KIND_OUTLIERS: "With outlying rows counting less",
@@ -51,7 +51,7 @@ def _evidence(gain: float) -> str:
     if ratio < 1.05:
         return ", and the data are as probable under either model"
     times = factor(ratio) if ratio < 1e6 else "over a million"
-    return f", and the data are {times} times as probable under {'it' if gain > 0.0 else 'the model as it is'}"
+    return f", and {probable_under(times, 'it' if gain > 0.0 else 'the model as it is')}"
 
 
 def explain_remedy(

@@ -17,15 +17,19 @@ from server.texts.decisions import client_reasons, client_steps
 from server.texts.formats import measured, number, p_value, shown
 from server.texts.phrases import (
     agree,
+    as_sharp,
     centre,
     heavy_tails,
     log_factor,
+    moved,
     named_causes,
     open_label,
-    recentred,
-    rule_words,
+    plain_rule,
+    probable_under,
     severity_words,
     spread,
+    status_reason,
+    taken_away,
     times,
 )
 
@@ -169,9 +173,8 @@ _Written = tuple["common_pb2.CommunicationTemplate.ValueType", str, list[str]]
 def _conflict(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
     sure = [
         f"How sure this is: {_p_value(belief)}",
-        f"Moving the belief to where the data point makes the data {times(recentred(belief))} times as probable. That "
-        f"is called {severity_words(belief.severity)} evidence; {_by_chance(belief.null_rate)} it by chance.",
-        f"A contradiction is declared when {_rule(belief)}.",
+        f"{_evidence(belief)}; {_by_chance(belief.null_rate)} it by chance.",
+        f"A contradiction is declared when {plain_rule(belief)}.",
         *open_label(belief),
         *heavy_tails(belief),
         *_family(belief),
@@ -199,10 +202,8 @@ def _confirmed(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Writte
     sure = ["How sure this is:"]
     reference = log_factor(belief, conflict_pb2.BAYES_FACTOR_ALTERNATIVE_REFERENCE)
     if reference is not None:
-        sure.append(
-            f"The data are {times(-reference)} times as probable under the belief as under what the model assumes "
-            "without it."
-        )
+        supports = probable_under(times(-reference), "the belief as under what the model assumes without it")
+        sure.append(f"{_capital(supports)}.")
     sure += [_capital(_p_value(belief)), *open_label(belief), *_looks(setting)]
     # With its width: a wide belief is not supported in its middle.
     supported = "lie well inside the belief of" if agree(belief) else "speak for the belief of"
@@ -227,15 +228,14 @@ def _confirmed(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Writte
 
 
 def _not_contradicted(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
-    moved = (
+    evidence = (
         "Belief and data agree."
         if agree(belief)
-        else f"Moving the belief to where the data point makes the data {times(recentred(belief))} times as probable. "
-        f"That is called {severity_words(belief.severity)} evidence; a contradiction is declared when {_rule(belief)}."
+        else f"{_evidence(belief)}; a contradiction is declared when {plain_rule(belief)}."
     )
     sure = [
         f"How sure this is: {_p_value(belief)}",
-        moved,
+        evidence,
         *open_label(belief),
         *_family(belief),
         *_looks(setting),
@@ -258,10 +258,9 @@ def _together(setting: Setting) -> list[str]:
     """That the beliefs clash with the data together, though each of them alone may not."""
     if not setting.joint.conflict:
         return []
-    probability = p_value(setting.joint.p_value)
     sentences = [
-        "But the beliefs taken together contradict the data: if beliefs and data were about the same values, they "
-        f"would differ at least as much as they do with a probability of {probability}.",
+        "But the beliefs taken together contradict the data: "
+        f"{_by_p('beliefs and data were about the same values', setting.joint.p_value)}",
         setting.joint.worst_direction,
     ]
     return [_joined(sentences)]
@@ -272,13 +271,10 @@ def _next_together(setting: Setting) -> str:
 
 
 def _silent(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
-    shrunk = (
-        f"they take away {100 * max(belief.contraction, 0.0):.0f} % of the uncertainty (as variance) that the model "
-        "starts with"
-    )
+    shrunk = f"they take away {taken_away(belief)} of the uncertainty (as variance) that the model starts with"
     worth = "the belief is sharper than any number of months of data like these would be"
     if belief.HasField("prior_ess_months"):
-        worth = f"the belief is as sharp as {number(belief.prior_ess_months)} months of data like these would be"
+        worth = as_sharp(f"{number(belief.prior_ess_months)} months of")
     return (
         common_pb2.COMMUNICATION_TEMPLATE_DATA_SILENT,
         f"the data say too little about the belief of {_stated(belief)}",
@@ -300,7 +296,7 @@ def _silent(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
 
 
 def _no_answer(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
-    reason = belief.status_reason.rstrip(".")
+    reason = status_reason(belief)
     return (
         common_pb2.COMMUNICATION_TEMPLATE_NO_ANSWER,
         f"no reliable answer about the belief of {_stated(belief)}",
@@ -356,10 +352,17 @@ def _estimate(message: common_pb2.Estimate, quantity: int) -> str:
 
 
 def _p_value(belief: conflict_pb2.BeliefConflict) -> str:
+    return _by_p("belief and data were about the same value", belief.p_value)
+
+
+def _by_p(agreement: str, probability: float) -> str:
     return (
-        "if belief and data were about the same value, they would differ at least as much as they do with a "
-        f"probability of {p_value(belief.p_value)}."
+        f"if {agreement}, they would differ at least as much as they do with a probability of {p_value(probability)}."
     )
+
+
+def _evidence(belief: conflict_pb2.BeliefConflict) -> str:
+    return f"{moved(belief, 'the data')}. That is called {severity_words(belief.severity)} evidence"
 
 
 def _by_chance(rate: float) -> str:
@@ -367,21 +370,6 @@ def _by_chance(rate: float) -> str:
     if 0.0 < rate <= 0.1:
         return f"one right belief in {1.0 / rate:.0f} gets"
     return f"{100 * rate:.3g} % of right beliefs get"
-
-
-def _rule(belief: conflict_pb2.BeliefConflict) -> str:
-    """The rule in force without its technical names."""
-    words = rule_words(belief)
-    for technical, plain in _PLAIN_RULES.items():
-        words = words.replace(technical, plain)
-    return words
-
-
-_PLAIN_RULES = {
-    "recentred Bayes factor at least": "this factor is at least",
-    "node-split p at most": "the probability named first is at most",
-}
-"""What `ConflictRule` calls the figures, and what a message calls them."""
 
 
 def _family(belief: conflict_pb2.BeliefConflict) -> list[str]:
@@ -447,9 +435,9 @@ def _deviation(quantity: sbc_pb2.QuantityCalibration) -> str:
     """How one quantity deviates."""
     how = _SHAPES.get(quantity.shape, "the truth does not lie in its ranges as often as it should")
     text = f"{quantity.quantity}: {how}"
-    near = [one for one in quantity.coverage if one.nominal > 0.85]
-    if near:
-        cover = min(near, key=lambda one: one.nominal)
+    wide = [interval for interval in quantity.coverage if interval.nominal > 0.85]
+    if wide:
+        cover = min(wide, key=lambda interval: interval.nominal)
         text += (
             f"; intervals that promise {100 * cover.nominal:.1f} % held the truth in {100 * cover.observed:.1f} % "
             f"of the simulations"

@@ -252,7 +252,7 @@ async def _calibrated(
     In the transaction that ends the attribution's job: a job that is tried again starts nothing twice.
     """
     necessity = validation.sbc_necessity
-    verdict, found = None, False
+    verdict, answered = None, False
     if needs_run(validation):
         # Two attributions at once: the second waits here and finds the run of the first.
         await session.get_one(Model, model.pk, with_for_update={"key_share": True})
@@ -272,9 +272,9 @@ async def _calibrated(
         if answer is None:
             await start_run(session, run, request)
         else:
-            run, verdict, found = answer, answer.verdict_kind, True
+            run, verdict, answered = answer, answer.verdict_kind, True
         validation.started_run_id = str(run.pk)
-    validation.summary.append(explain_started(validation, verdict, found))
+    validation.summary.append(explain_started(validation, verdict, started_before=answered))
 
 
 def needs_run(validation: attribution_pb2.BayesianValidation) -> bool:

@@ -15,8 +15,9 @@ from engine.conflict.replication import ReplicatedPValue
 from engine.conflict.severity import Severity
 from persistence.tables import Conflict, ConflictEvidence
 from server.contract.wire import label, value_of
-from server.texts.analysis_notes import conflict_rule, few_effective_draws, figures_unreliable
+from server.texts.analysis_notes import few_effective_draws, figures_unreliable
 from server.texts.explanations import direction, explain_conflict
+from server.texts.phrases import rule_in_force
 from server.worker.conflict.comparison import Examined
 from server.worker.conversion import estimate_of_law
 
@@ -36,7 +37,7 @@ def belief_message(one: Examined) -> conflict_pb2.BeliefConflict:
         severity_if_heavy_tailed=severity_value(found.severity_if_heavy_tailed),
         null_rate=found.null_rate or 0.0,
         conflict=found.conflict,
-        conflict_rule=conflict_rule(str(found.rule), found.rule.null_rate),
+        conflict_rule=_rule_in_force(found.rule),
         confirms=found.confirms,
         p_value=found.p.value,
         p_value_se=found.p.se,
@@ -69,6 +70,10 @@ def belief_message(one: Examined) -> conflict_pb2.BeliefConflict:
         message.sensitivity.likelihood, message.sensitivity.likelihood_mcse = likelihood.value, likelihood.mcse
     message.explanation = explain_conflict(message)
     return message
+
+
+def _rule_in_force(rule: ConflictRule) -> str:
+    return rule_in_force(rule.conflict_threshold, rule.confidence_threshold, rule.null_rate)
 
 
 def severity_value(severity: Severity | None) -> conflict_pb2.Severity.ValueType:
