@@ -28,7 +28,7 @@ from server.texts.analysis_notes import geos_left_out
 from server.texts.explanations import explain_attribution, explain_started, explain_validation
 from server.worker.conflict.analyses import compared_jointly, session_inputs
 from server.worker.conflict.comparison import examine
-from server.worker.conflict.conflict_messages import belief_message
+from server.worker.conflict.conflict_messages import belief_conflict_message
 from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import estimate_of_draws, estimate_of_law
 from server.worker.fitting.fits import Floats, StoredFit, stored_fit
@@ -235,7 +235,8 @@ async def _examined(
         rule = await _rule(session, elicited, period)
     examined = await examine(context, fit, beliefs, rule)
     return attribution_pb2.BayesianValidation(
-        conflicts=[belief_message(one) for one in examined], joint=await compared_jointly(elicited, examined, rule)
+        conflicts=[belief_conflict_message(compared) for compared in examined],
+        joint=await compared_jointly(elicited, examined, rule),
     )
 
 

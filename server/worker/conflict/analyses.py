@@ -29,7 +29,12 @@ from server.texts.analysis_notes import (
 from server.texts.phrases import recentred
 from server.worker.conflict.blame import explain_conflicts, tell_collinearity
 from server.worker.conflict.comparison import Examined, audit, examine, examine_jointly
-from server.worker.conflict.conflict_messages import belief_message, evidence_row, joint_message, replicated_message
+from server.worker.conflict.conflict_messages import (
+    belief_conflict_message,
+    evidence_row,
+    joint_message,
+    replicated_message,
+)
 from server.worker.context import Commit, WorkerContext
 from server.worker.fitting.fits import StoredFit, stored_fit
 from server.worker.sbc.necessity import Question, decided
@@ -57,11 +62,11 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
     fit = await stored_fit(context, model_row, period)
     examined = await examine(context, fit, beliefs, rule, experts)
     joint = await compared_jointly(elicited, examined, rule)
-    messages = [belief_message(one) for one in examined]
+    messages = [belief_conflict_message(compared) for compared in examined]
     notes = fit_notes(fit, period.months)
     if request.HasField("replicates"):
-        for one, message in zip(examined, messages, strict=True):
-            if (audited := await audit(fit, one, request.replicates)) is not None:
+        for compared, message in zip(examined, messages, strict=True):
+            if (audited := await audit(fit, compared, request.replicates)) is not None:
                 message.replicated.CopyFrom(replicated_message(audited))
             else:
                 notes.append(not_replicated(message.belief_id))
@@ -95,8 +100,8 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         severity = label(conflict_pb2.Severity, analysis.severity)
         stored.severity = None if severity == "UNSPECIFIED" else severity
         stored.conflict = analysis.conflict
-        for one, message in zip(examined, messages, strict=True):
-            session.add(evidence_row(row, one, message))
+        for compared, message in zip(examined, messages, strict=True):
+            session.add(evidence_row(row, compared, message))
         await session.flush()
         answer = await conflict_message(session, stored)
         answer.state = common_pb2.JOB_STATE_SUCCEEDED

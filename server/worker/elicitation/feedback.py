@@ -77,19 +77,19 @@ async def elicitation_feedback(context: WorkerContext, job: Job) -> Commit:
         reference = await context.models.prepared(session, model_row, period)
         priors: list[ClientPrior] = []
         others: list[ClientPrior] = []
-        for one in rows:
-            fits = can_be_prior(belief_message(one).estimand, channels)
+        for prior in rows:
+            fits = can_be_prior(belief_message(prior).estimand, channels)
             try:
                 if fits:
-                    await context.models.prepared(session, model_row, period, [one])
+                    await context.models.prepared(session, model_row, period, [prior])
             except UnsupportedQuantity:  # a belief about a control that is not normal
                 fits = False
-            (priors if fits else others).append(one)
+            (priors if fits else others).append(prior)
         believed = await context.models.prepared(session, model_row, period, priors)
         key = fit_key(model_row, await dataset_of(session, model_row), period, rows)
-        beliefs = [belief_message(one) for one in rows]
-        names = [one.belief_id for one in others]
-        between = correlation_of(row, [one.belief_id for one in rows])
+        beliefs = [belief_message(prior) for prior in rows]
+        names = [prior.belief_id for prior in others]
+        between = correlation_of(row, [prior.belief_id for prior in rows])
         seed = seed_of(key).derived("feedback")
         stated = _Stated(beliefs, share_groups(row), between, reference, believed, names, seed)
     feedback = await asyncio.to_thread(_feedback, stated, period)
@@ -155,13 +155,13 @@ def _threshold(
     if error is None:
         message.explanation = no_threshold(belief.estimand)
         return message
-    found = thresholds(law, belief_support(model, belief.estimand), error)
-    message.expected_standard_error = found.standard_error
+    limits = thresholds(law, belief_support(model, belief.estimand), error)
+    message.expected_standard_error = limits.standard_error
     natural = natural_support(model, belief.estimand)
-    if found.lower > natural.lower:
-        message.lower = found.lower
-    if found.upper < natural.upper:
-        message.upper = found.upper
+    if limits.lower > natural.lower:
+        message.lower = limits.lower
+    if limits.upper < natural.upper:
+        message.upper = limits.upper
     message.explanation = explain_threshold(message, belief.estimand)
     return message
 

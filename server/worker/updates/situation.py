@@ -1,4 +1,7 @@
-"""What is recommended for a belief, from the figures of its analysis and what the strategy made of it."""
+"""Recommends an action for a case: fills the engine's `Situation` from stored figures and what the strategy did.
+
+Experiments that come with the request are judged here, together with the data, before the situation is filled.
+"""
 
 from __future__ import annotations
 
