@@ -14,6 +14,7 @@ from engine.inference.precision import enable_float64
 from persistence import jobs, migrate, queue
 from persistence import sbc_runs as sbc
 from persistence.database import Database, StorageUnavailable
+from server import logs
 from server.lifeline import follow_parent
 from server.settings import Settings
 from server.worker.attribution import analyze_attribution
@@ -111,9 +112,8 @@ async def _sweep(app: App, database: Database, stalled_seconds: float) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run a worker on the named queues; both when none is named."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("procrastinate").setLevel(logging.WARNING)
     settings = Settings()
+    logs.configure(settings.log_format)
     follow_parent()
     use_one_thread()
     enable_float64()
