@@ -69,3 +69,15 @@ async def attach(
         .where(RequestLog.client_id == client_id, RequestLog.method == method, RequestLog.request_id == request_id)
         .values(job_pk=job_pk, resource_id=resource_id)
     )
+
+
+async def first_request(session: AsyncSession, client_id: str, method: str, job_pk: uuid.UUID) -> str | None:
+    """The request identifier that created the job, None if it was created without one."""
+    query = (
+        select(RequestLog.request_id)
+        .where(RequestLog.client_id == client_id, RequestLog.method == method, RequestLog.job_pk == job_pk)
+        .order_by(RequestLog.create_time)
+        .limit(1)
+    )
+    found: str | None = await session.scalar(query)
+    return found

@@ -20,6 +20,7 @@ from persistence.idempotency import RequestIdReused
 from persistence.paging import InvalidPageToken
 from persistence.uploads import DatasetExists
 from server.contract.errors import ServiceError, came_second, invalid_fields
+from server.rpc.call_log import CallLine, unknown_method
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,11 @@ class Guard(grpc.aio.ServerInterceptor):
         """Wrap the handler of the contract's own methods; health and reflection pass as they are."""
         handler = await continuation(handler_call_details)
         method = str(handler_call_details.method)
-        if handler is None or not method.startswith("/liftos.bayes."):
+        if not method.startswith("/liftos.bayes."):
             return handler
+        if handler is None:
+            unknown_method(method)
+            return None
         if not _has_scope(method):
             return _denied(method)
         arguments = {
@@ -54,10 +58,10 @@ class Guard(grpc.aio.ServerInterceptor):
             "response_serializer": handler.response_serializer,
         }
         if handler.stream_unary is not None:
-            return grpc.stream_unary_rpc_method_handler(self._stream_unary(handler.stream_unary), **arguments)
+            return grpc.stream_unary_rpc_method_handler(self._stream_unary(handler.stream_unary, method), **arguments)
         if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(self._unary_stream(handler.unary_stream), **arguments)
-        return grpc.unary_unary_rpc_method_handler(self._unary_unary(handler.unary_unary), **arguments)
+            return grpc.unary_stream_rpc_method_handler(self._unary_stream(handler.unary_stream, method), **arguments)
+        return grpc.unary_unary_rpc_method_handler(self._unary_unary(handler.unary_unary, method), **arguments)
 
     def _check(self, request: Message) -> None:
         if self.draining.is_set():
@@ -72,8 +76,9 @@ class Guard(grpc.aio.ServerInterceptor):
         if violations := rules.check(request):
             raise invalid_fields(violations)
 
-    def _unary_unary(self, behaviour: Any) -> Any:
+    def _unary_unary(self, behaviour: Any, method: str) -> Any:
         async def call(request: Message, context: Context) -> Any:
+            CallLine(context, method).read(request)
             try:
                 self._check(request)
                 return await behaviour(request, context)
@@ -82,8 +87,9 @@ class Guard(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _unary_stream(self, behaviour: Any) -> Any:
+    def _unary_stream(self, behaviour: Any, method: str) -> Any:
         async def call(request: Message, context: Context) -> AsyncIterator[Any]:
+            CallLine(context, method).read(request)
             try:
                 self._check(request)
                 async for response in behaviour(request, context):
@@ -93,15 +99,17 @@ class Guard(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _stream_unary(self, behaviour: Any) -> Any:
-        async def checked(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    def _stream_unary(self, behaviour: Any, method: str) -> Any:
+        async def checked(requests: AsyncIterator[Message], line: CallLine) -> AsyncIterator[Message]:
             async for request in requests:
+                line.read(request)
                 self._check(request)
                 yield request
 
         async def call(requests: AsyncIterator[Message], context: Context) -> Any:
+            line = CallLine(context, method)
             try:
-                return await behaviour(checked(requests), context)
+                return await behaviour(checked(requests, line), context)
             except Exception as error:
                 await _abort(context, error)
 
@@ -119,6 +127,7 @@ def _has_scope(method: str) -> bool:
 
 def _denied(method: str) -> grpc.RpcMethodHandler[Any, Any]:
     async def call(_: Any, context: Context) -> None:
+        CallLine(context, method)
         await _abort(context, ServiceError("PERMISSION_DENIED", f"{method} has no scope", metadata={"scope": ""}))
 
     return grpc.unary_unary_rpc_method_handler(call)

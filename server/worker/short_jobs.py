@@ -12,8 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from engine.errors import EngineError, InvalidInput, UnsupportedModel, UnsupportedQuantity
 from persistence import jobs
 from persistence.database import StorageUnavailable
+from persistence.idempotency import first_request
 from persistence.tables import Job
 from server.contract.errors import ServiceError, came_second
+from server.worker.attempts import Ending, attempt_line
 from server.worker.context import Handler, WorkerContext
 from server.worker.retries import MAX_ATTEMPTS, WORKERS_DIED, keep_lease
 
@@ -25,14 +27,22 @@ class LostLease(Exception):
 
 
 async def run_call(context: WorkerContext, handlers: dict[str, Handler], job_pk: uuid.UUID) -> None:
-    """Run one job to its end; returns without a trace if another worker holds it or it has ended."""
+    """Run one job to its end; returns at once if another worker holds it or it has ended."""
     lease = context.settings.lease_seconds
     async with context.database.session() as session:
         job = await jobs.claim(session, job_pk, lease)
-        if job is not None and job.attempt > MAX_ATTEMPTS:
-            await jobs.fail(session, job.pk, job.attempt, "COMPUTATION_FAILED", WORKERS_DIED)
+        if job is None:
             return
-    if job is None:
+        request_id = await first_request(session, job.client_id, job.kind, job.pk)
+    with attempt_line(job, request_id or "") as ended:
+        await _attempt(context, handlers, job, lease, ended)
+
+
+async def _attempt(context: WorkerContext, handlers: dict[str, Handler], job: Job, lease: float, ended: Ending) -> None:
+    if job.attempt > MAX_ATTEMPTS:
+        async with context.database.session() as session:
+            await jobs.fail(session, job.pk, job.attempt, "COMPUTATION_FAILED", WORKERS_DIED)
+        ended.failed("COMPUTATION_FAILED")
         return
     renewal = asyncio.create_task(_renew(context, job, lease))
     try:
@@ -41,15 +51,17 @@ async def run_call(context: WorkerContext, handlers: dict[str, Handler], job_pk:
             response = await commit(session)
             if not await jobs.succeed(session, job.pk, job.attempt, response.SerializeToString()):
                 raise LostLease
+        ended.state = "SUCCEEDED"
     except LostLease:
-        log.warning("job %s was taken over by another worker", job.pk)
+        ended.state = "DROPPED"
     except StorageUnavailable:
         raise  # the database's trouble says nothing about the job: it is delivered again
     except Exception as error:
         reason, message, field = explained(error)
         metadata = error.metadata if isinstance(error, ServiceError) else None
         async with context.database.session() as session:
-            await jobs.fail(session, job.pk, job.attempt, reason, message, field, metadata)
+            held = await jobs.fail(session, job.pk, job.attempt, reason, message, field, metadata)
+        ended.failed(reason, held)
     finally:
         renewal.cancel()
         await asyncio.gather(renewal, return_exceptions=True)
