@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 from server.command import access
 from server.command.cli import app
 
+ROOT = Path(__file__).parents[3]
 GROUPS = {"show": 7, "sbc": 11, "outcome": 3}
 """Groups of commands that are about a client's results, with their number of commands."""
 
@@ -130,3 +133,32 @@ def test_a_variable_that_nobody_reads_ends_the_command_with_a_sentence() -> None
     assert done.returncode == 1
     expected = "UnknownVariable: LIFTOS_BAYES_WORKRES is not a setting; did you mean LIFTOS_BAYES_WORKERS?\n"
     assert done.stderr == expected
+
+
+def documented(page: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """The commands about results that a page shows, with the environment that it exports before them."""
+    for block, inline in re.findall(
+        r"```sh\n(.*?)```|`(liftos-bayes (?:show|sbc|outcome) [^`]* [^`]*)`", page.read_text(), re.S
+    ):
+        environment: dict[str, str] = {}
+        for line in (block or inline).splitlines():
+            for command in line.split(";"):
+                given = shlex.split(command, comments=True)
+                if given[:1] == ["export"]:
+                    environment |= dict([given[1].split("=")])
+                elif given[:1] == ["liftos-bayes"]:
+                    yield given[1:], environment
+
+
+def test_the_commands_of_the_documentation_are_complete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def connect(*_: Any) -> Any:
+        raise SystemExit(7)
+
+    monkeypatch.setattr(access, "opened", connect)
+    monkeypatch.setattr(access, "connected", connect)
+    found = [command for page in sorted((ROOT / "docs").glob("*.md")) for command in documented(page)]
+    assert {given[0] for given, _ in found} == set(GROUPS)
+    monkeypatch.chdir(tmp_path)
+    for given, environment in found:
+        shown = CliRunner().invoke(app, given, env=environment)
+        assert shown.exit_code == 7, f"{shlex.join(given)}: {shown.output}"
