@@ -1,4 +1,8 @@
-"""The command `liftos-bayes`."""
+"""The command `liftos-bayes`.
+
+What a command needs is imported when it runs, and a group with all of its commands: help stays quick, and a process is
+free of what others need.
+"""
 
 from __future__ import annotations
 

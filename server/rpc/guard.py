@@ -1,4 +1,4 @@
-"""The interceptor that stands before every handler: draining, size, rules of the contract, and errors."""
+"""The interceptor that stands before every handler: draining, size, rules of the contract, errors, and the log."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from engine.errors import EngineError, InvalidInput, UnsupportedModel, UnsupportedQuantity
 from persistence import jobs
 from persistence.database import StorageUnavailable
-from persistence.idempotency import first_request
+from persistence.idempotency import request_of_job
 from persistence.tables import Job
 from server.contract.errors import ServiceError, came_second
 from server.worker.attempts import Ending, attempt_line
@@ -33,7 +33,7 @@ async def run_call(context: WorkerContext, handlers: dict[str, Handler], job_pk:
         job = await jobs.claim(session, job_pk, lease)
         if job is None:
             return
-        request_id = await first_request(session, job.client_id, job.kind, job.pk)
+        request_id = await request_of_job(session, job.client_id, job.kind, job.pk)
     with attempt_line(job, request_id or "") as ended:
         await _attempt(context, handlers, job, lease, ended)
 
