@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence import uploads as datasets
 from persistence.data_windows import add_seen, analysed_windows, find_window, seen_by, store_window, updated_windows
 from persistence.tables import ClientPrior, Conflict, Dataset, DataWindow, Model, PriorUpdate, Session
-from server.contract.errors import ServiceError, not_found
+from server.contract.errors import Reason, ServiceError, not_found
 from server.contract.period import Period
 from server.contract.wire import date_range, dtype_of, from_json, to_json
 from server.records.content import Geos, stored_columns
@@ -109,7 +109,7 @@ def already_used(
         f"{one.window.first_date}/{one.window.last_date}" if one.HasField("window") else "unknown" for one in overlaps
     )
     return ServiceError(
-        "DATA_ALREADY_USED",
+        Reason.DATA_ALREADY_USED,
         f"a prior must not meet the data again that it was derived from: {'; '.join(named)}. {advice}.",
         metadata={"overlap": ", ".join(list(days)[:LISTED])},
     )
@@ -152,7 +152,7 @@ async def accepted_update(
     update = await owned(session, PriorUpdate, client_id, update_id, field=field)
     if update.state != "ACCEPTED":
         raise ServiceError(
-            "INVALID_STATE",
+            Reason.INVALID_STATE,
             f"update {update_id} is {update.state}; only an accepted one can be used",
             metadata={"state": update.state},
         )
@@ -300,7 +300,7 @@ def refuse_used_experiments(priors: Sequence[ClientPrior], experiments: Sequence
             if experiment.experiment_id in used:
                 message = f"experiment {experiment.experiment_id!r} has gone into belief {prior.belief_id!r} already"
                 raise ServiceError(
-                    "DATA_ALREADY_USED",
+                    Reason.DATA_ALREADY_USED,
                     message,
                     violations=[Violation(f"experiments[{index}].experiment_id", message)],
                     metadata={"experiment_id": experiment.experiment_id},

@@ -27,6 +27,7 @@ from persistence.tables import (
     SbcValidation,
     Session,
 )
+from server.contract.errors import Reason
 from server.contract.period import Period
 from server.contract.wire import date_range, from_json, timestamp, to_array, value_of
 from server.records.lookups import by_pk
@@ -96,7 +97,7 @@ def error_message(job: Job) -> common_pb2.JobError | None:
     if job.state != "FAILED":
         return None
     return common_pb2.JobError(
-        reason=job.error_reason or "COMPUTATION_FAILED",
+        reason=job.error_reason or Reason.COMPUTATION_FAILED,
         message=job.error_message or "",
         field=job.error_field or "",
     )

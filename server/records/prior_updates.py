@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.tables import Conflict, Job, Model, PriorUpdate, Session
-from server.contract.errors import ServiceError, invalid_field
+from server.contract.errors import Reason, ServiceError, invalid_field
 from server.contract.period import Period
 from server.contract.wire import from_json, timestamp, value_of
 from server.records.certificates import failed_elsewhere, reference_certificate
@@ -39,7 +39,9 @@ async def conflict_behind(session: AsyncSession, elicited: Session, analysis_id:
         state = (await session.get_one(Job, named.job_pk)).state
         if state != "SUCCEEDED":
             raise ServiceError(
-                "INVALID_STATE", f"analysis {analysis_id} is {state}; it must have succeeded", metadata={"state": state}
+                Reason.INVALID_STATE,
+                f"analysis {analysis_id} is {state}; it must have succeeded",
+                metadata={"state": state},
             )
         return named
     statement = (
@@ -52,7 +54,7 @@ async def conflict_behind(session: AsyncSession, elicited: Session, analysis_id:
     found = (await session.scalars(statement)).one_or_none()
     if found is None:
         raise ServiceError(
-            "NO_EVIDENCE",
+            Reason.NO_EVIDENCE,
             f"no conflict analysis of session {elicited.session_id!r} that is not exploratory has succeeded; run "
             "AnalyzeConflict",
         )

@@ -15,7 +15,7 @@ from persistence import jobs, queue
 from persistence import sbc_runs as sbc
 from persistence.tables import Job, Model, SbcValidation, Session
 from persistence.tables.jobs import OPEN_JOB_STATES
-from server.contract.errors import ServiceError
+from server.contract.errors import Reason, ServiceError
 from server.contract.period import Period
 from server.contract.presets import DEFAULT_SIMULATIONS, POSTERIOR, parts_of
 from server.contract.wire import digest, label, timestamp, value_of
@@ -43,7 +43,9 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
     if spec.session_id:
         elicited = await confirmed_session(session, client_id, spec.session_id, "spec.session_id")
         if elicited.model_pk != model.pk:
-            raise ServiceError("INVALID_STATE", "the session is about another model", metadata={"state": "CONFIRMED"})
+            raise ServiceError(
+                Reason.INVALID_STATE, "the session is about another model", metadata={"state": "CONFIRMED"}
+            )
     period = Period.asked(spec)
     dataset = await dataset_of(session, model)
     check_period(model, dataset, period, "spec.")

@@ -20,7 +20,7 @@ from persistence.tables import (
     Model,
     Session,
 )
-from server.contract.errors import ServiceError, unimplemented
+from server.contract.errors import Reason, ServiceError, unimplemented
 from server.contract.quantities import quantity_words
 from server.contract.wire import from_json, timestamp
 from server.records.lookups import owned
@@ -33,7 +33,7 @@ async def confirmed_session(
     found = await owned(session, Session, client_id, session_id, field=field)
     if found.state != "CONFIRMED":
         raise ServiceError(
-            "INVALID_STATE",
+            Reason.INVALID_STATE,
             f"session {session_id!r} is {found.state}; confirm it before it is analysed",
             metadata={"state": found.state},
         )

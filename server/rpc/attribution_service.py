@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.database import Database
 from persistence.tables import Attribution, Job, Model
 from server.contract.checks import check_money
-from server.contract.errors import ServiceError, invalid_field
+from server.contract.errors import Reason, ServiceError, invalid_field
 from server.contract.period import Period
 from server.records.lookups import dataset_of, owned
 from server.records.messages import attribution_message
@@ -48,7 +48,7 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
                 elicited = await confirmed_session(session, request.client_id, request.session_id)
                 if elicited.model_pk != model.pk:
                     raise ServiceError(
-                        "INVALID_STATE", "the session is about another model", metadata={"state": "CONFIRMED"}
+                        Reason.INVALID_STATE, "the session is about another model", metadata={"state": "CONFIRMED"}
                     )
                 check_priors(model, await beliefs_of(session, elicited.pk), "session_id")
             period = Period.asked(request)

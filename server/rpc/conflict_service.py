@@ -15,7 +15,7 @@ from persistence import idempotency as requests
 from persistence.database import Database
 from persistence.tables import AuditEntry, Conflict, ConflictOutcome, EvidenceCurve, FitDraws, Job, Model, Session
 from server.contract.checks import check_money
-from server.contract.errors import ServiceError, invalid_field, not_found
+from server.contract.errors import Reason, ServiceError, invalid_field, not_found
 from server.contract.period import Period
 from server.contract.wire import from_json, label, quantity_name, to_array, to_json, value_of
 from server.records.lookups import by_pk, dataset_of, owned
@@ -105,7 +105,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
             analysis = await conflict_message(session, conflict)
             if analysis.state != common_pb2.JOB_STATE_SUCCEEDED:
                 state = label(common_pb2.JobState, analysis.state)
-                raise ServiceError("INVALID_STATE", f"the analysis is {state}", metadata={"state": state})
+                raise ServiceError(Reason.INVALID_STATE, f"the analysis is {state}", metadata={"state": state})
             belief = next((one for one in analysis.beliefs if one.belief_id == request.belief_id), None)
             if belief is None:
                 raise not_found("belief", request.belief_id, "belief_id")

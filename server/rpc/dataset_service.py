@@ -16,7 +16,7 @@ from persistence import uploads as datasets
 from persistence.database import Database
 from persistence.lookup import ensure_client, get_owned
 from persistence.tables import Dataset
-from server.contract.errors import ServiceError, already_exists, invalid_data, invalid_field, not_found
+from server.contract.errors import Reason, ServiceError, already_exists, invalid_data, invalid_field, not_found
 from server.contract.wire import fingerprint, to_json
 from server.records.content import check_header, decode
 from server.records.lookups import owned, sealed_dataset
@@ -67,7 +67,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 offset = await self._store(header, request, offset, total)
             if offset < total:
                 raise ServiceError(
-                    "INVALID_STATE",
+                    Reason.INVALID_STATE,
                     f"the stream ended after {offset} of {total} bytes; call again and go on from there",
                     metadata={"state": "UPLOADING", "committed_offset": str(offset)},
                 )
@@ -94,7 +94,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 return total
             if row.committed_bytes != offset:
                 raise ServiceError(
-                    "INVALID_STATE",
+                    Reason.INVALID_STATE,
                     "another stream is writing the same upload",
                     metadata={"state": "UPLOADING", "committed_offset": str(row.committed_bytes)},
                 )
@@ -171,7 +171,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             try:
                 await datasets.remove(session, row)
             except datasets.DatasetInUse as error:
-                raise ServiceError("IN_USE", "a model uses the data set") from error
+                raise ServiceError(Reason.IN_USE, "a model uses the data set") from error
             return dataset_pb2.DeleteDatasetResponse()
 
     async def ReadDataset(

@@ -15,7 +15,7 @@ from persistence.database import Database
 from persistence.lookup import get_owned
 from persistence.tables import ClientPrior, Job, Model, PriorUpdate, Session
 from server.contract.checks import check_estimand
-from server.contract.errors import ServiceError, already_exists, invalid_field, not_found
+from server.contract.errors import Reason, ServiceError, already_exists, invalid_field, not_found
 from server.contract.statements import check_shares, check_statement
 from server.contract.wire import from_json, to_json
 from server.records.lineage import accepted_update
@@ -169,7 +169,9 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
                 row = await self._changeable(session, request.client_id, request.session_id, request.etag)
                 if row.state != "FEEDBACK":
                     raise ServiceError(
-                        "INVALID_STATE", "a session without beliefs cannot be confirmed", metadata={"state": row.state}
+                        Reason.INVALID_STATE,
+                        "a session without beliefs cannot be confirmed",
+                        metadata={"state": row.state},
                     )
                 row.state = "CONFIRMED"
                 row.confirm_time = datetime.datetime.now(datetime.UTC)
@@ -235,9 +237,9 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
     async def _changeable(self, session: AsyncSession, client_id: str, session_id: str, etag: str | None) -> Session:
         row = await owned(session, Session, client_id, session_id, for_update=True)
         if row.state == "CONFIRMED":
-            raise ServiceError("INVALID_STATE", "a confirmed session is immutable", metadata={"state": row.state})
+            raise ServiceError(Reason.INVALID_STATE, "a confirmed session is immutable", metadata={"state": row.state})
         if etag is not None and etag != str(row.version):
-            raise ServiceError("STALE_ETAG", "the session has changed since it was read; read it again")
+            raise ServiceError(Reason.STALE_ETAG, "the session has changed since it was read; read it again")
         return row
 
 

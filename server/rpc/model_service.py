@@ -11,7 +11,7 @@ from sqlalchemy import select
 from persistence.database import Database
 from persistence.lookup import get_owned
 from persistence.tables import Attribution, Dataset, Model, SbcValidation, Session
-from server.contract.errors import ServiceError, already_exists, invalid_field, unimplemented
+from server.contract.errors import Reason, ServiceError, already_exists, invalid_field, unimplemented
 from server.contract.families import FAMILIES, check_additive, check_conjugate
 from server.contract.wire import digest, to_json
 from server.records.content import stored_columns
@@ -106,7 +106,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
                 for entity, kind in users:
                     used = await session.scalar(select(entity.pk).where(entity.model_pk == row.pk).limit(1))
                     if used is not None:
-                        raise ServiceError("IN_USE", f"{kind} refers to the model")
+                        raise ServiceError(Reason.IN_USE, f"{kind} refers to the model")
                 await session.delete(row)
             return model_pb2.DeleteModelResponse()
 

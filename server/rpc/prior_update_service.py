@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
 from persistence.tables import AuditEntry, Job, PriorUpdate, Session
-from server.contract.errors import ServiceError
+from server.contract.errors import Reason, ServiceError
 from server.contract.update_settings import check_experiments, check_settings
 from server.records.lookups import owned
 from server.records.prior_updates import conflict_behind, prior_update_message, release_blockers
@@ -96,13 +96,17 @@ class PriorUpdateServicer(prior_update_pb2_grpc.PriorUpdateServiceServicer):
             if replay is None:
                 if row.state != "PROPOSED":
                     raise ServiceError(
-                        "INVALID_STATE", f"the recommendation is {row.state} already", metadata={"state": row.state}
+                        Reason.INVALID_STATE,
+                        f"the recommendation is {row.state} already",
+                        metadata={"state": row.state},
                     )
                 if request.etag != str(row.version):
-                    raise ServiceError("STALE_ETAG", "the recommendation has changed since it was read; read it again")
+                    raise ServiceError(
+                        Reason.STALE_ETAG, "the recommendation has changed since it was read; read it again"
+                    )
                 if state == "ACCEPTED" and (blockers := await release_blockers(session, row)):
                     raise ServiceError(
-                        "INVALID_STATE",
+                        Reason.INVALID_STATE,
                         "the recommendation cannot be released: " + " ".join(blockers),
                         metadata={"state": row.state},
                     )

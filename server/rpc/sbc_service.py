@@ -19,7 +19,7 @@ from persistence import sbc_runs as sbc
 from persistence.database import Database
 from persistence.tables import Job, Model, NecessityDecision, NecessityPolicy, SbcResult, SbcValidation
 from server.contract.checks import check_money
-from server.contract.errors import ServiceError, invalid_field
+from server.contract.errors import Reason, ServiceError, invalid_field
 from server.contract.presets import decides
 from server.contract.wire import from_json, label, timestamp, to_array, to_json, value_of
 from server.records.certificates import finished_run, run_key
@@ -86,7 +86,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             job = await session.get_one(Job, row.job_pk)
             if request.after_sequence > job.last_sequence:
                 raise ServiceError(
-                    "INVALID_CURSOR",
+                    Reason.INVALID_CURSOR,
                     f"after_sequence is {request.after_sequence}, but the last event has number {job.last_sequence}",
                     metadata={"last_sequence": str(job.last_sequence)},
                 )
@@ -101,7 +101,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         async with self.calls.listener.subscribe(job_pk) as wake:
             while True:
                 if self.guard.draining.is_set():
-                    raise ServiceError("DRAINING", "the server is draining; re-attach with WatchSbcRun")
+                    raise ServiceError(Reason.DRAINING, "the server is draining; re-attach with WatchSbcRun")
                 async with self.database.session() as session:
                     job = await session.get_one(Job, job_pk, populate_existing=True)
                     page = await jobs.events_after(session, job_pk, after, EVENT_PAGE)
@@ -184,7 +184,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 await session.refresh(row)  # it may have been resumed while the lock was waited for
                 if job.state in TERMINAL_STATES and job.state != "CANCELLED":
                     raise ServiceError(
-                        "INVALID_STATE", f"the run has ended: {job.state}", metadata={"state": job.state}
+                        Reason.INVALID_STATE, f"the run has ended: {job.state}", metadata={"state": job.state}
                     )
                 if job.state != "CANCELLED":
                     done = await sbc.done_by_part(session, row.pk)
@@ -263,11 +263,11 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             ended = job.state if run.verdict_kind in (None, job.state) else f"{job.state} with {run.verdict_kind}"
             advice = {"FAIL": "; a FAIL is final", "CANCELLED": "; resume it first"}.get(run.verdict_kind or "", "")
             raise ServiceError(
-                "INVALID_STATE", f"a run that is {ended} cannot be {what}{advice}", metadata={"state": job.state}
+                Reason.INVALID_STATE, f"a run that is {ended} cannot be {what}{advice}", metadata={"state": job.state}
             )
         if not run.parts or await run_key(session, run) != run.certificate_key:
             raise ServiceError(
-                "INVALID_STATE",
+                Reason.INVALID_STATE,
                 f"the run was started by another version of the service and cannot be {what}; start a new one",
                 metadata={"state": job.state},
             )
@@ -298,7 +298,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         step, first = max(1, LEDGER_CELLS // len(columns)), int(request.first_simulation)
         while True:
             if self.guard.draining.is_set():
-                raise ServiceError("DRAINING", f"the server is draining; read on with first_simulation {first}")
+                raise ServiceError(Reason.DRAINING, f"the server is draining; read on with first_simulation {first}")
             async with self.database.session() as session:
                 rows = await sbc.load_results(session, run.pk, wanted, first=first, limit=step)
             if not rows:

@@ -18,7 +18,7 @@ from persistence.database import Database
 from persistence.listen import JobListener
 from persistence.lookup import ensure_client
 from persistence.tables import Job
-from server.contract.errors import CODES, ServiceError
+from server.contract.errors import Reason, ServiceError
 from server.contract.wire import fingerprint
 from server.settings import Settings
 
@@ -85,14 +85,14 @@ class Calls:
                 async with self.database.session() as session:
                     job = await jobs.get(session, job_pk)
                 if job is None:
-                    raise ServiceError("INTERNAL", "the job has vanished", metadata={"incident_id": str(job_pk)})
+                    raise ServiceError(Reason.INTERNAL, "the job has vanished", metadata={"incident_id": str(job_pk)})
                 if job.state == "SUCCEEDED":
                     return response_type.FromString(job.response or b"")
                 if job.state in {"FAILED", "CANCELLED"}:
                     raise job_error(job)
                 left = deadline - asyncio.get_running_loop().time()
                 if left <= 0:
-                    raise ServiceError("STILL_RUNNING", still_running(job), metadata={"job_id": str(job_pk)})
+                    raise ServiceError(Reason.STILL_RUNNING, still_running(job), metadata={"job_id": str(job_pk)})
                 await wake.wait(min(left, POLL_SECONDS))
 
 
@@ -110,9 +110,9 @@ def still_running(job: Job) -> str:
 
 def job_error(job: Job) -> ServiceError:
     """The error that a job ended with."""
-    reason = job.error_reason or ("COMPUTATION_FAILED" if job.state == "FAILED" else "INVALID_STATE")
-    if reason not in CODES:
-        reason = "COMPUTATION_FAILED"
+    without = Reason.COMPUTATION_FAILED if job.state == "FAILED" else Reason.INVALID_STATE
+    # A newer version may have written a reason that this one does not know.
+    reason = Reason.__members__.get(job.error_reason or without, Reason.COMPUTATION_FAILED)
     message = job.error_message or "the computation was cancelled"
     violations = [Violation(job.error_field, message)] if job.error_field else []
     text = f"{job.error_field}: {message}" if job.error_field else message

@@ -6,14 +6,13 @@ import asyncio
 import logging
 import uuid
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.errors import EngineError, InvalidInput, UnsupportedModel, UnsupportedQuantity
 from persistence import jobs
 from persistence.database import StorageUnavailable
 from persistence.tables import Job
-from server.contract.errors import ServiceError, came_second
+from server.contract.errors import Reason
+from server.records.failures import explained
 from server.worker.context import Handler, WorkerContext
 from server.worker.retries import MAX_ATTEMPTS, WORKERS_DIED, keep_lease
 
@@ -30,7 +29,7 @@ async def run_call(context: WorkerContext, handlers: dict[str, Handler], job_pk:
     async with context.database.session() as session:
         job = await jobs.claim(session, job_pk, lease)
         if job is not None and job.attempt > MAX_ATTEMPTS:
-            await jobs.fail(session, job.pk, job.attempt, "COMPUTATION_FAILED", WORKERS_DIED)
+            await jobs.fail(session, job.pk, job.attempt, Reason.COMPUTATION_FAILED, WORKERS_DIED)
             return
     if job is None:
         return
@@ -46,10 +45,10 @@ async def run_call(context: WorkerContext, handlers: dict[str, Handler], job_pk:
     except StorageUnavailable:
         raise  # the database's trouble says nothing about the job: it is delivered again
     except Exception as error:
-        reason, message, field = explained(error)
-        metadata = error.metadata if isinstance(error, ServiceError) else None
+        told = explained(error)
+        message, field = told.at_rest()
         async with context.database.session() as session:
-            await jobs.fail(session, job.pk, job.attempt, reason, message, field, metadata)
+            await jobs.fail(session, job.pk, job.attempt, told.reason, message, field, told.metadata)
     finally:
         renewal.cancel()
         await asyncio.gather(renewal, return_exceptions=True)
@@ -60,24 +59,3 @@ async def _renew(context: WorkerContext, job: Job, lease: float) -> None:
         return await jobs.renew(session, job.pk, job.attempt, lease)
 
     await keep_lease(context, lease, renew)
-
-
-def explained(error: Exception) -> tuple[str, str, str | None]:
-    """Reason, message and field that a caller may see of an error; what nobody foresaw becomes an incident."""
-    if isinstance(error, InvalidInput):
-        return "INVALID_FIELD", error.message, error.field
-    if isinstance(error, UnsupportedQuantity):
-        return "UNIMPLEMENTED", f"{error.quantity}: {error.message}", None
-    if isinstance(error, UnsupportedModel):
-        return "UNIMPLEMENTED", str(error), None
-    if isinstance(error, EngineError):
-        return "COMPUTATION_FAILED", str(error), None
-    if isinstance(error, ServiceError):
-        field = error.violations[0].field if error.violations else None
-        message = error.violations[0].description if error.violations else error.message
-        return error.reason, message, field
-    if isinstance(error, IntegrityError) and (second := came_second(error)) is not None:
-        return second.reason, second.message, None
-    incident = uuid.uuid4().hex
-    log.error("incident %s", incident, exc_info=error)
-    return "INTERNAL", f"internal error, incident {incident}", None

@@ -12,7 +12,7 @@ from engine.errors import InvalidInput
 from engine.models.protocol import Model as EngineModel
 from persistence.tables import ClientPrior, Job, Model, Session
 from server.contract.checks import LARGEST_FRACTION
-from server.contract.errors import ServiceError, already_exists
+from server.contract.errors import Reason, ServiceError, already_exists
 from server.contract.period import Period
 from server.contract.quantities import estimand as words
 from server.contract.wire import label, to_json
@@ -215,7 +215,7 @@ async def _open_session(session: AsyncSession, client_id: str, session_id: str) 
     """The session, which may have been confirmed while something was computed for it."""
     row = await owned(session, Session, client_id, session_id, for_update=True)
     if row.state == "CONFIRMED":
-        raise ServiceError("INVALID_STATE", "a confirmed session is immutable", metadata={"state": row.state})
+        raise ServiceError(Reason.INVALID_STATE, "a confirmed session is immutable", metadata={"state": row.state})
     return row
 
 
@@ -260,7 +260,7 @@ def _refuse_twins(
     """Refuse a second belief with the same id, or about the same quantity; `path` is where the request names them."""
     if len(existing) >= MAX_BELIEFS:
         raise ServiceError(
-            "LIMIT_EXCEEDED", f"a session holds at most {MAX_BELIEFS} beliefs", metadata={"limit": "beliefs"}
+            Reason.LIMIT_EXCEEDED, f"a session holds at most {MAX_BELIEFS} beliefs", metadata={"limit": "beliefs"}
         )
     alone = frozenset({estimand.quantity})
     kin = next((group for group in LINKED if estimand.quantity in group), alone)

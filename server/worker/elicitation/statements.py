@@ -24,7 +24,7 @@ from engine.elicitation.statement import Fit, Fitted, band
 from engine.errors import InvalidInput
 from persistence.tables import ClientPrior
 from persistence.tables import Session as SessionRow
-from server.contract.errors import ServiceError, invalid_field, not_found
+from server.contract.errors import Reason, ServiceError, invalid_field, not_found
 from server.contract.wire import label, value_of
 from server.records.lookups import owned
 from server.records.sessions import belief_message
@@ -297,7 +297,7 @@ async def pool_members(
         row = await owned(session, SessionRow, client_id, one.session_id, field=f"{path}.session_id")
         if row.state != "CONFIRMED":
             message = f"session {one.session_id!r} is {row.state}; only confirmed beliefs are pooled"
-            raise ServiceError("INVALID_STATE", message, violations=[Violation(f"{path}.session_id", message)])
+            raise ServiceError(Reason.INVALID_STATE, message, violations=[Violation(f"{path}.session_id", message)])
         stored = await session.scalar(
             select(ClientPrior).where(ClientPrior.session_pk == row.pk, ClientPrior.belief_id == one.belief_id)
         )

@@ -1,4 +1,4 @@
-"""What a caller sees of a computation that ended without a result."""
+"""What a caller sees of an exception, in either process."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from liftos.bayes.rules import Violation
 from sqlalchemy.exc import IntegrityError
 
 from engine.errors import InvalidInput, UnsupportedQuantity
-from persistence.database import Database
+from persistence.database import Database, StorageUnavailable
+from persistence.idempotency import RequestIdReused
 from persistence.lookup import ensure_client
 from persistence.tables import Model, Session
-from server.contract.errors import ServiceError
-from server.worker.short_jobs import explained
+from server.contract.errors import Reason, ServiceError
+from server.records.failures import explained
 
 
 @pytest.mark.parametrize(
@@ -19,18 +20,25 @@ from server.worker.short_jobs import explained
     [
         (
             InvalidInput("statement.range.upper", "must be above the lower end"),
-            "INVALID_FIELD",
+            Reason.INVALID_FIELD,
             "statement.range.upper",
         ),
-        (UnsupportedQuantity("roi[x]", "is not a prior"), "UNIMPLEMENTED", None),
-        (ServiceError("DATA_ALREADY_USED", "seen", violations=[Violation("f", "seen")]), "DATA_ALREADY_USED", "f"),
-        (RuntimeError("a detail that must not leave the service"), "INTERNAL", None),
+        (UnsupportedQuantity("roi[x]", "is not a prior"), Reason.UNIMPLEMENTED, None),
+        (
+            ServiceError(Reason.DATA_ALREADY_USED, "seen", violations=[Violation("f", "seen")]),
+            Reason.DATA_ALREADY_USED,
+            "f",
+        ),
+        (RequestIdReused("r"), Reason.REQUEST_ID_REUSED, None),
+        (StorageUnavailable("db.internal: a detail"), Reason.STORAGE_UNAVAILABLE, None),
+        (RuntimeError("a detail that must not leave the service"), Reason.INTERNAL, None),
     ],
 )
-def test_an_error_is_explained_by_its_reason_and_field(error: Exception, reason: str, field: str | None) -> None:
-    found = explained(error)
-    assert (found[0], found[2]) == (reason, field)
-    assert "detail" not in found[1]
+def test_an_error_is_explained_by_its_reason_and_field(error: Exception, reason: Reason, field: str | None) -> None:
+    told = explained(error)
+    message, blamed = told.at_rest()
+    assert (told.reason, blamed) == (reason, field)
+    assert "detail" not in message
 
 
 async def test_the_second_of_two_calls_at_once_is_told_that_the_first_was_faster(database: Database) -> None:
@@ -45,4 +53,4 @@ async def test_the_second_of_two_calls_at_once_is_told_that_the_first_was_faster
         with pytest.raises(IntegrityError) as caught:
             await session.flush()
         await session.rollback()
-    assert explained(caught.value)[0] == "ALREADY_EXISTS"
+    assert explained(caught.value).reason == Reason.ALREADY_EXISTS
