@@ -16,6 +16,7 @@ from persistence import sbc_runs as sbc
 from persistence.tables import Job, Model, SbcValidation, Session
 from persistence.tables.jobs import OPEN_JOB_STATES
 from server.contract.errors import Reason, ServiceError
+from server.contract.job_kinds import SBC_RUN
 from server.contract.period import Period
 from server.contract.presets import DEFAULT_SIMULATIONS, POSTERIOR, parts_of
 from server.contract.wire import digest, label, timestamp, value_of
@@ -81,9 +82,7 @@ async def start_run(
     session: AsyncSession, run: SbcValidation, request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest
 ) -> None:
     """Store a planned run with its shards and hand these to the workers, in the caller's transaction."""
-    job = await jobs.create(
-        session, run.client_id, "SBC_RUN", request.SerializeToString(), total=total_simulations(run)
-    )
+    job = await jobs.create(session, run.client_id, SBC_RUN, request.SerializeToString(), total=total_simulations(run))
     run.job_pk = job.pk
     session.add(run)
     await session.flush()

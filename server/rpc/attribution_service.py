@@ -13,6 +13,7 @@ from persistence.database import Database
 from persistence.tables import Attribution, Job, Model
 from server.contract.checks import check_money
 from server.contract.errors import Reason, ServiceError, invalid_field
+from server.contract.job_kinds import JobKind
 from server.contract.period import Period
 from server.records.lookups import dataset_of, owned
 from server.records.messages import attribution_message
@@ -64,9 +65,7 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
                 )
             )
 
-        return await self.calls.run(
-            "ANALYZE_ATTRIBUTION", request, context, attribution_pb2.AnalyzeAttributionResponse, prepare
-        )
+        return await self.calls.run(JobKind.ANALYZE_ATTRIBUTION, request, context, prepare)
 
     async def GetAttribution(
         self, request: attribution_pb2.GetAttributionRequest, context: Context

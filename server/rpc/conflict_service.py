@@ -11,19 +11,20 @@ from liftos.bayes.v1 import common_pb2, conflict_pb2, conflict_pb2_grpc
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence import idempotency as requests
 from persistence.database import Database
-from persistence.tables import AuditEntry, Conflict, ConflictOutcome, EvidenceCurve, FitDraws, Job, Model, Session
+from persistence.tables import Conflict, ConflictOutcome, EvidenceCurve, FitDraws, Job, Model, Session
 from server.contract.checks import check_money
 from server.contract.errors import Reason, ServiceError, invalid_field, not_found
+from server.contract.job_kinds import JobKind
 from server.contract.period import Period
 from server.contract.wire import from_json, label, quantity_name, to_array, to_json, value_of
+from server.records.audit_trail import audited
 from server.records.lookups import by_pk, dataset_of, owned
 from server.records.messages import conflict_message
 from server.records.outcomes import outcome_message, report_message, resolved_beliefs, side_of
 from server.records.rows import check_period
 from server.records.sessions import beliefs_of, confirmed_session
-from server.rpc.once import seen_before
+from server.rpc.once import created, seen_before
 from server.rpc.pages import page_of
 from server.rpc.waiting import Calls
 
@@ -69,7 +70,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
                 )
             )
 
-        return await self.calls.run("ANALYZE_CONFLICT", request, context, conflict_pb2.AnalyzeConflictResponse, prepare)
+        return await self.calls.run(JobKind.ANALYZE_CONFLICT, request, context, prepare)
 
     async def GetConflict(
         self, request: conflict_pb2.GetConflictRequest, context: Context
@@ -97,7 +98,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
     ) -> conflict_pb2.RecordConflictOutcomeResponse:
         """Add an outcome; earlier ones of the belief stay."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "RecordConflictOutcome", request)
+            replay = await seen_before(session, request)
             if replay is not None and replay.resource_id is not None:
                 first = await owned(session, ConflictOutcome, request.client_id, replay.resource_id)
                 return conflict_pb2.RecordConflictOutcomeResponse(outcome=await outcome_message(session, first))
@@ -127,18 +128,15 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
             session.add(row)
             await session.flush()
             session.add(
-                AuditEntry(
-                    client_id=request.client_id,
-                    actor=request.recorded_by,
-                    action="RecordConflictOutcome",
-                    resource_type="conflict_outcome",
-                    resource_id=str(row.pk),
-                    detail={"belief_id": request.belief_id, "side": row.side, "reason": request.reason},
+                audited(
+                    request,
+                    request.recorded_by,
+                    ("conflict_outcome", str(row.pk)),
+                    belief_id=request.belief_id,
+                    side=row.side,
                 )
             )
-            await requests.attach(
-                session, request.client_id, "RecordConflictOutcome", request.request_id, resource_id=str(row.pk)
-            )
+            await created(session, request, row)
             return conflict_pb2.RecordConflictOutcomeResponse(outcome=await outcome_message(session, row))
 
     async def ListConflictOutcomes(

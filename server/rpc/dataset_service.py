@@ -17,7 +17,7 @@ from persistence.database import Database
 from persistence.lookup import ensure_client, get_owned
 from persistence.tables import Dataset
 from server.contract.errors import Reason, ServiceError, already_exists, invalid_data, invalid_field, not_found
-from server.contract.wire import fingerprint, to_json
+from server.contract.wire import fingerprint, method_of, to_json
 from server.records.content import check_header, decode
 from server.records.lookups import owned, sealed_dataset
 from server.records.messages import dataset_message
@@ -59,7 +59,9 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 )
             elif row.fingerprint != mark:
                 raise already_exists("data set", header.dataset_id, "header.dataset_id")
-            await requests.remember(session, header.client_id, "UploadDataset", header.request_id, mark)
+            await requests.remember(
+                session, header.client_id, method_of(dataset_pb2.UploadDatasetRequest), header.request_id, mark
+            )
             offset = row.committed_bytes
             sealed = row.state == "SEALED"
         if not sealed:
@@ -164,7 +166,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.DeleteDatasetResponse:
         """Delete a data set, or an unfinished upload."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "DeleteDataset", request)
+            replay = await seen_before(session, request)
             if replay is not None:
                 return dataset_pb2.DeleteDatasetResponse()
             row = await owned(session, Dataset, request.client_id, request.dataset_id, for_update=True)

@@ -16,6 +16,7 @@ from persistence.lookup import get_owned
 from persistence.tables import ClientPrior, Job, Model, PriorUpdate, Session
 from server.contract.checks import check_estimand
 from server.contract.errors import Reason, ServiceError, already_exists, invalid_field, not_found
+from server.contract.job_kinds import JobKind
 from server.contract.statements import check_shares, check_statement
 from server.contract.wire import from_json, to_json
 from server.records.lineage import accepted_update
@@ -49,7 +50,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
     ) -> elicitation_pb2.CreateElicitationSessionResponse:
         """Open a session."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "CreateElicitationSession", request)
+            replay = await seen_before(session, request)
             if replay is None:
                 model = await owned(session, Model, request.client_id, request.model_id)
                 if await get_owned(session, Session, request.client_id, request.session_id) is not None:
@@ -95,7 +96,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
             if path != "client_confidence":
                 raise invalid_field(f"update_mask.paths[{index}]", f"{path!r} cannot be changed")
         async with self.database.session() as session:
-            replay = await seen_before(session, "UpdateElicitationSession", request)
+            replay = await seen_before(session, request)
             if replay is None:
                 row = await self._changeable(session, request.client_id, request.session_id, request.etag)
                 if request.update_mask.paths:
@@ -128,14 +129,14 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
                 await accepted_update(session, request.client_id, stated.update_id, "statement.updated_prior.update_id")
             await _refuse_copy(session, row, request)
 
-        return await self.calls.run("ADD_BELIEF", request, context, elicitation_pb2.AddBeliefResponse, prepare)
+        return await self.calls.run(JobKind.ADD_BELIEF, request, context, prepare)
 
     async def RemoveBelief(
         self, request: elicitation_pb2.RemoveBeliefRequest, context: Context
     ) -> elicitation_pb2.RemoveBeliefResponse:
         """Remove a belief."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "RemoveBelief", request)
+            replay = await seen_before(session, request)
             if replay is None:
                 row = await self._changeable(session, request.client_id, request.session_id, request.etag)
                 statement = select(ClientPrior).where(
@@ -164,7 +165,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
     ) -> elicitation_pb2.ConfirmElicitationSessionResponse:
         """Make a session immutable."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "ConfirmElicitationSession", request)
+            replay = await seen_before(session, request)
             if replay is None:
                 row = await self._changeable(session, request.client_id, request.session_id, request.etag)
                 if row.state != "FEEDBACK":
@@ -189,7 +190,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         async def prepare(session: AsyncSession, job: Job) -> None:
             await self._changeable(session, request.client_id, request.session_id, etag=None)
 
-        return await self.calls.run("ADD_SHARES", request, context, elicitation_pb2.AddShareBeliefsResponse, prepare)
+        return await self.calls.run(JobKind.ADD_SHARES, request, context, prepare)
 
     async def AdoptPriorUpdate(
         self, request: elicitation_pb2.AdoptPriorUpdateRequest, context: Context
@@ -203,9 +204,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
             if await get_owned(session, Session, request.client_id, request.session_id) is not None:
                 raise already_exists("elicitation session", request.session_id, "session_id")
 
-        return await self.calls.run(
-            "ADOPT_PRIOR_UPDATE", request, context, elicitation_pb2.AdoptPriorUpdateResponse, prepare
-        )
+        return await self.calls.run(JobKind.ADOPT_PRIOR_UPDATE, request, context, prepare)
 
     async def GetElicitationFeedback(
         self, request: elicitation_pb2.GetElicitationFeedbackRequest, context: Context
@@ -215,9 +214,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         async def prepare(session: AsyncSession, job: Job) -> None:
             await owned(session, Session, request.client_id, request.session_id)
 
-        return await self.calls.run(
-            "ELICITATION_FEEDBACK", request, context, elicitation_pb2.GetElicitationFeedbackResponse, prepare
-        )
+        return await self.calls.run(JobKind.ELICITATION_FEEDBACK, request, context, prepare)
 
     async def FitPrior(
         self, request: elicitation_pb2.FitPriorRequest, context: Context
@@ -226,7 +223,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         check_statement("statement", request.statement)
         if request.statement.HasField("updated_prior"):
             raise invalid_field("statement.updated_prior", "is compiled already; add it to a session")
-        return await self.calls.run("FIT_PRIOR", request, context, elicitation_pb2.FitPriorResponse)
+        return await self.calls.run(JobKind.FIT_PRIOR, request, context)
 
     async def _message(
         self, session: AsyncSession, client_id: str, session_id: str

@@ -34,7 +34,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     ) -> model_pb2.RegisterModelResponse:
         """Check a specification against itself and its data set's columns, and store it."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "RegisterModel", request)
+            replay = await seen_before(session, request)
             if replay is None:
                 await self._register(session, request)
             row = await owned(session, Model, request.client_id, request.model_id)
@@ -95,7 +95,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     ) -> model_pb2.DeleteModelResponse:
         """Delete a model that nothing refers to."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "DeleteModel", request)
+            replay = await seen_before(session, request)
             if replay is None:
                 row = await owned(session, Model, request.client_id, request.model_id, for_update=True)
                 users = (

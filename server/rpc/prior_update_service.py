@@ -11,9 +11,11 @@ from liftos.bayes.v1 import prior_update_pb2, prior_update_pb2_grpc
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
-from persistence.tables import AuditEntry, Job, PriorUpdate, Session
+from persistence.tables import Job, PriorUpdate, Session
 from server.contract.errors import Reason, ServiceError
+from server.contract.job_kinds import JobKind
 from server.contract.update_settings import check_experiments, check_settings
+from server.records.audit_trail import audited
 from server.records.lookups import owned
 from server.records.prior_updates import conflict_behind, prior_update_message, release_blockers
 from server.records.sessions import belief_message, beliefs_of, confirmed_session
@@ -42,9 +44,7 @@ class PriorUpdateServicer(prior_update_pb2_grpc.PriorUpdateServiceServicer):
             await conflict_behind(session, elicited, request.analysis_id)
             check_experiments(request, [belief_message(row) for row in await beliefs_of(session, elicited.pk)])
 
-        response = await self.calls.run(
-            "UPDATE_PRIORS", request, context, prior_update_pb2.UpdatePriorsResponse, prepare
-        )
+        response = await self.calls.run(JobKind.UPDATE_PRIORS, request, context, prepare)
         async with self.database.session() as session:
             row = await owned(session, PriorUpdate, request.client_id, response.update.update_id)
             return prior_update_pb2.UpdatePriorsResponse(update=await prior_update_message(session, row))
@@ -74,24 +74,23 @@ class PriorUpdateServicer(prior_update_pb2_grpc.PriorUpdateServiceServicer):
         self, request: prior_update_pb2.AcceptPriorUpdateRequest, context: Context
     ) -> prior_update_pb2.AcceptPriorUpdateResponse:
         """Accept a recommendation that can be released."""
-        update = await self._decide("AcceptPriorUpdate", request, "ACCEPTED")
+        update = await self._decide(request, "ACCEPTED")
         return prior_update_pb2.AcceptPriorUpdateResponse(update=update)
 
     async def RejectPriorUpdate(
         self, request: prior_update_pb2.RejectPriorUpdateRequest, context: Context
     ) -> prior_update_pb2.RejectPriorUpdateResponse:
         """Reject a recommendation."""
-        update = await self._decide("RejectPriorUpdate", request, "REJECTED")
+        update = await self._decide(request, "REJECTED")
         return prior_update_pb2.RejectPriorUpdateResponse(update=update)
 
     async def _decide(
         self,
-        method: str,
         request: prior_update_pb2.AcceptPriorUpdateRequest | prior_update_pb2.RejectPriorUpdateRequest,
         state: str,
     ) -> prior_update_pb2.PriorUpdate:
         async with self.database.session() as session:
-            replay = await seen_before(session, method, request)
+            replay = await seen_before(session, request)
             row = await owned(session, PriorUpdate, request.client_id, request.update_id, for_update=True)
             if replay is None:
                 if row.state != "PROPOSED":
@@ -115,15 +114,6 @@ class PriorUpdateServicer(prior_update_pb2_grpc.PriorUpdateServiceServicer):
                 row.decision_reason = request.reason
                 row.decide_time = datetime.datetime.now(datetime.UTC)
                 row.version += 1
-                session.add(
-                    AuditEntry(
-                        client_id=request.client_id,
-                        actor=request.decided_by,
-                        action=method,
-                        resource_type="prior_update",
-                        resource_id=request.update_id,
-                        detail={"reason": request.reason},
-                    )
-                )
+                session.add(audited(request, request.decided_by, ("prior_update", request.update_id)))
                 await session.flush()
             return await prior_update_message(session, row)

@@ -13,13 +13,13 @@ import numpy as np
 from liftos.bayes.v1 import common_pb2, sbc_pb2, sbc_pb2_grpc
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence import idempotency as requests
 from persistence import jobs
 from persistence import sbc_runs as sbc
 from persistence.database import Database
 from persistence.tables import Job, Model, NecessityDecision, NecessityPolicy, SbcResult, SbcValidation
 from server.contract.checks import check_money
 from server.contract.errors import Reason, ServiceError, invalid_field
+from server.contract.job_kinds import JobKind
 from server.contract.presets import decides
 from server.contract.wire import from_json, label, timestamp, to_array, to_json, value_of
 from server.records.certificates import finished_run, run_key
@@ -38,7 +38,7 @@ from server.records.runs import (
     total_simulations,
 )
 from server.rpc.guard import Guard
-from server.rpc.once import seen_before
+from server.rpc.once import created, seen_before
 from server.rpc.pages import page_of
 from server.rpc.waiting import POLL_SECONDS, Calls
 from server.settings import Settings
@@ -66,13 +66,13 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 message = sbc_plan_message(run, request.spec.model_id, request.spec.session_id, {})
                 message.progress.total = total_simulations(run)
                 return sbc_pb2.StartSbcRunResponse(run=message)
-            row, reused = await self._start(session, "StartSbcRun", request)
+            row, reused = await self._start(session, request)
             return sbc_pb2.StartSbcRunResponse(run=await sbc_run_message(session, row), reused=reused)
 
     async def RunSbc(self, request: sbc_pb2.RunSbcRequest, context: Context) -> AsyncIterator[sbc_pb2.RunSbcResponse]:
         """Start a run and stream its events."""
         async with self.database.session() as session:
-            row, reused = await self._start(session, "RunSbc", request)
+            row, reused = await self._start(session, request)
             run_id, job_pk = str(row.pk), row.job_pk
         async for event in self._events(run_id, job_pk, 0):
             yield sbc_pb2.RunSbcResponse(event=event, reused=reused)
@@ -128,10 +128,10 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 await wake.wait(min(silent, POLL_SECONDS))
 
     async def _start(
-        self, session: AsyncSession, method: str, request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest
+        self, session: AsyncSession, request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest
     ) -> tuple[SbcValidation, bool]:
         """The run that is asked for, and whether it comes from the store."""
-        replay = await seen_before(session, method, request)
+        replay = await seen_before(session, request)
         if replay is not None and replay.resource_id is not None:
             first = await owned(session, SbcValidation, request.client_id, replay.resource_id)
             asked = type(request).FromString((await session.get_one(Job, first.job_pk)).request)
@@ -140,19 +140,10 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         if not request.spec.fresh:
             stored = await finished_run(session, run, seed=run.seed if request.spec.HasField("seed") else None)
             if stored is not None:
-                await requests.attach(
-                    session,
-                    request.client_id,
-                    method,
-                    request.request_id,
-                    job_pk=stored.job_pk,
-                    resource_id=str(stored.pk),
-                )
+                await created(session, request, stored, job_pk=stored.job_pk)
                 return stored, True
         await start_run(session, run, request)
-        await requests.attach(
-            session, request.client_id, method, request.request_id, job_pk=run.job_pk, resource_id=str(run.pk)
-        )
+        await created(session, request, run, job_pk=run.job_pk)
         return run, False
 
     async def GetSbcRun(self, request: sbc_pb2.GetSbcRunRequest, context: Context) -> sbc_pb2.GetSbcRunResponse:
@@ -177,7 +168,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     ) -> sbc_pb2.CancelSbcRunResponse:
         """End a run; a batch that a worker is computing finds the run ended and is dropped."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "CancelSbcRun", request)
+            replay = await seen_before(session, request)
             row = await owned(session, SbcValidation, request.client_id, request.run_id)
             if replay is None:
                 job = await jobs.lock(session, row.job_pk)
@@ -206,7 +197,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     ) -> sbc_pb2.ResumeSbcRunResponse:
         """Deliver again what a cancelled or failed run has left."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "ResumeSbcRun", request)
+            replay = await seen_before(session, request)
             row = await owned(session, SbcValidation, request.client_id, request.run_id)
             if replay is None:
                 # Shards before the job, as workers lock them; a run that may not go on leaves them as they were.
@@ -223,7 +214,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     ) -> sbc_pb2.ExtendSbcRunResponse:
         """Add simulations to the parts that decide, and to canaries that were not noticed."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "ExtendSbcRun", request)
+            replay = await seen_before(session, request)
             row = await owned(session, SbcValidation, request.client_id, request.run_id)
             if replay is None:
                 job = await self._reopened(
@@ -311,7 +302,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     ) -> sbc_pb2.CreateNecessityPolicyResponse:
         """Have a worker, which knows the whole policy, put a new version in force."""
         _check_thresholds(request.thresholds)
-        return await self.calls.run("CREATE_POLICY", request, context, sbc_pb2.CreateNecessityPolicyResponse)
+        return await self.calls.run(JobKind.CREATE_POLICY, request, context)
 
     async def ListNecessityPolicies(
         self, request: sbc_pb2.ListNecessityPoliciesRequest, context: Context
@@ -344,7 +335,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     ) -> sbc_pb2.ReplayNecessityPolicyResponse:
         """Have a worker decide past decisions again."""
         _check_thresholds(request.thresholds)
-        return await self.calls.run("REPLAY_POLICY", request, context, sbc_pb2.ReplayNecessityPolicyResponse)
+        return await self.calls.run(JobKind.REPLAY_POLICY, request, context)
 
     async def CheckSbcNecessity(
         self, request: sbc_pb2.CheckSbcNecessityRequest, context: Context
@@ -356,7 +347,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         if request.model_id:
             async with self.database.session() as session:
                 await owned(session, Model, request.client_id, request.model_id)
-        return await self.calls.run("CHECK_NECESSITY", request, context, sbc_pb2.CheckSbcNecessityResponse)
+        return await self.calls.run(JobKind.CHECK_NECESSITY, request, context)
 
 
 def _check_thresholds(thresholds: sbc_pb2.NecessityThresholds) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,6 +14,7 @@ from persistence import jobs
 from persistence.database import StorageUnavailable
 from persistence.tables import Job
 from server.contract.errors import Reason
+from server.contract.job_kinds import JOB_KINDS, Kind
 from server.records.failures import explained
 from server.worker.context import Handler, WorkerContext
 from server.worker.retries import MAX_ATTEMPTS, WORKERS_DIED, keep_lease
@@ -23,7 +26,7 @@ class LostLease(Exception):
     """Another worker has taken the job over; this one's result is dropped."""
 
 
-async def run_call(context: WorkerContext, handlers: dict[str, Handler], job_pk: uuid.UUID) -> None:
+async def run_call(context: WorkerContext, handlers: Mapping[Kind[Any], Handler], job_pk: uuid.UUID) -> None:
     """Run one job to its end; returns without a trace if another worker holds it or it has ended."""
     lease = context.settings.lease_seconds
     async with context.database.session() as session:
@@ -35,7 +38,7 @@ async def run_call(context: WorkerContext, handlers: dict[str, Handler], job_pk:
         return
     renewal = asyncio.create_task(_renew(context, job, lease))
     try:
-        commit = await handlers[job.kind](context, job)
+        commit = await handlers[JOB_KINDS[job.kind]](context, job)
         async with context.database.session() as session:
             response = await commit(session)
             if not await jobs.succeed(session, job.pk, job.attempt, response.SerializeToString()):

@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.rules.policy import POLICY_V1, NecessityPolicy
 from persistence import tables
-from persistence.tables import AuditEntry, Client, Job
+from persistence.tables import Client, Job
 from server.contract.errors import invalid_field
+from server.records.audit_trail import audited
 from server.records.policies import policy_message
 from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import to_policy
@@ -57,13 +58,12 @@ async def create_policy(context: WorkerContext, job: Job) -> Commit:
         await session.flush()
         await session.refresh(row)
         session.add(
-            AuditEntry(
-                client_id=request.client_id,
-                actor=request.adopted_by,
-                action="CreateNecessityPolicy",
-                resource_type="necessity_policy",
-                resource_id=str(policy.version),
-                detail={"reason": request.reason, "policy_hash": policy.hash, "before": before.version},
+            audited(
+                request,
+                request.adopted_by,
+                ("necessity_policy", str(policy.version)),
+                policy_hash=policy.hash,
+                before=before.version,
             )
         )
         return sbc_pb2.CreateNecessityPolicyResponse(policy=policy_message(row))
