@@ -21,7 +21,7 @@ from persistence.tables import (
     Session,
 )
 from server.contract.errors import Reason, ServiceError, unimplemented
-from server.contract.quantities import quantity_words
+from server.contract.quantities import QUANTITIES, quantity_words
 from server.contract.wire import from_json, timestamp
 from server.records.lookups import owned
 
@@ -86,16 +86,6 @@ def forget_correlation(row: Session, belief_id: str) -> None:
     )
 
 
-NOT_PRIORS = frozenset(
-    {
-        common_pb2.QUANTITY_MARGINAL_ROI,
-        common_pb2.QUANTITY_SHARE_OF_MEDIA,
-        common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME,
-    }
-)
-"""Quantities that depend on several parameters: a belief about one replaces the prior of none."""
-
-
 def check_priors(model: Model, rows: Iterable[ClientPrior], field: str) -> None:
     """Refuse, before anything is computed, a fit under beliefs of a session that cannot be priors of the model."""
     channels = channels_of(model)
@@ -115,7 +105,7 @@ def can_be_prior(estimand: common_pb2.Estimand, channels: Sequence[str]) -> bool
     if not channels:
         return True
     coefficient = estimand.quantity == common_pb2.QUANTITY_COEFFICIENT and estimand.channel in channels
-    return not coefficient and estimand.quantity not in NOT_PRIORS
+    return not coefficient and QUANTITIES[estimand.quantity].can_be_prior
 
 
 def channels_of(model: Model) -> list[str]:

@@ -18,6 +18,7 @@ from engine.errors import UnsupportedQuantity
 from engine.models.additive_mmm import AdditiveMmm
 from persistence.tables import Attribution, ClientPrior, Conflict, Job, Model, PriorUpdate, Session
 from server.contract.period import Period
+from server.contract.quantities import ATTRIBUTED
 from server.contract.wire import from_json, quantity_name, to_json, value_of
 from server.records.certificates import finished_run, reference_certificate
 from server.records.lineage import already_used, overlaps_of, window_of
@@ -33,13 +34,6 @@ from server.worker.conversion import estimate_of_draws, estimate_of_law
 from server.worker.fitting.fits import Floats, StoredFit, stored_fit
 from server.worker.sbc.necessity import Question, decided
 
-QUANTITIES = (
-    common_pb2.QUANTITY_SHARE_OF_OUTCOME,
-    common_pb2.QUANTITY_INCREMENTAL_OUTCOME,
-    common_pb2.QUANTITY_SHARE_OF_MEDIA,
-    common_pb2.QUANTITY_ROI,
-    common_pb2.QUANTITY_MARGINAL_ROI,
-)
 MAX_GEO_CELLS = 8_000
 """Geos times channels of an answer at most: some 360 bytes each, of 4 MiB."""
 PRIOR_DRAWS = 20_000
@@ -204,7 +198,7 @@ def _channel(name: str, sides: Sides, priors: _Priors) -> attribution_pb2.Channe
     spend = reference.row.facts.get("spend", {}).get(name)
     if spend is not None:
         channel.spend = spend
-    for quantity in QUANTITIES:
+    for quantity in ATTRIBUTED:
         key = quantity_name(common_pb2.Estimand(quantity=quantity, channel=name))
         if key not in reference.draws and (quantity != common_pb2.QUANTITY_MARGINAL_ROI or spend is None):
             continue

@@ -14,6 +14,7 @@ from persistence.tables import ClientPrior, Job, Model, Session
 from server.contract.checks import LARGEST_FRACTION
 from server.contract.errors import Reason, ServiceError, already_exists
 from server.contract.period import Period
+from server.contract.quantities import QUANTITIES, same_unknown
 from server.contract.quantities import estimand as words
 from server.contract.wire import label, to_json
 from server.records.lineage import accepted_update, change_of, inherit
@@ -33,21 +34,7 @@ from server.worker.elicitation.statements import (
     refuse_narrower,
     stated_sd,
 )
-from server.worker.fitting.prepared import NATURAL, belief_support, check_known, natural_support
-
-LINKED = {
-    frozenset(
-        {
-            common_pb2.QUANTITY_SHARE_OF_OUTCOME,
-            common_pb2.QUANTITY_ROI,
-            common_pb2.QUANTITY_INCREMENTAL_OUTCOME,
-        }
-    ): "share of outcome, ROI and incremental outcome of a channel differ by a known factor only",
-    frozenset(
-        {common_pb2.QUANTITY_RETENTION, common_pb2.QUANTITY_HALF_LIFE}
-    ): "the half-life of a channel is a known function of its retention",
-}
-"""Quantities of a channel that are the same unknown, and why: two beliefs would count it twice."""
+from server.worker.fitting.prepared import belief_support, check_known, natural_support, support_of
 
 MAX_BELIEFS = 50
 
@@ -248,7 +235,7 @@ async def _finish(session: AsyncSession, row: Session, channels: Sequence[str]) 
 
 def _refuse_per_cent(request: elicitation_pb2.AddBeliefRequest) -> None:
     """Refuse a total of all media in per cent: nothing bounds it above, but many times the outcome is a slip."""
-    total = request.estimand.quantity == common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME
+    total = QUANTITIES[request.estimand.quantity].of_all
     mean = request.statement.mean_plus_minus.mean
     if total and mean > LARGEST_FRACTION:
         raise InvalidInput("statement.mean_plus_minus.mean", f"{mean:g} times the outcome; 50 % is 0.5")
@@ -262,17 +249,15 @@ def _refuse_twins(
         raise ServiceError(
             Reason.LIMIT_EXCEEDED, f"a session holds at most {MAX_BELIEFS} beliefs", metadata={"limit": "beliefs"}
         )
-    alone = frozenset({estimand.quantity})
-    kin = next((group for group in LINKED if estimand.quantity in group), alone)
-    why = f" ({LINKED[kin]})" if kin in LINKED else ""
-    quantities = {label(common_pb2.Quantity, quantity) for quantity in kin}
+    why = QUANTITIES[estimand.quantity].same_as
+    quantities = {label(common_pb2.Quantity, quantity) for quantity in same_unknown(estimand.quantity)}
     for other in existing:
         if other.belief_id == belief_id:
             raise already_exists("belief", belief_id, f"{path}.belief_id" if path else "belief_id")
         if other.channel == estimand.channel and other.quantity in quantities:
             raise InvalidInput(
                 path or "estimand",
-                f"belief {other.belief_id!r} is about the same quantity{why}; remove it first",
+                f"belief {other.belief_id!r} is about the same quantity{f' ({why})' if why else ''}; remove it first",
             )
 
 
@@ -281,7 +266,7 @@ async def fit_prior(context: WorkerContext, job: Job) -> Commit:
     request = elicitation_pb2.FitPriorRequest.FromString(job.request)
     async with context.database.session() as session:
         members = await pool_members(session, request.client_id, request.statement, request.quantity, None)
-    natural = NATURAL[request.quantity]
+    natural = support_of(request.quantity)
     about = label(common_pb2.Quantity, request.quantity).lower().replace("_", " ")
     place = Place(request.quantity, f"the {about}", natural, members[0].law.support if members else natural)
     check_range(request.statement, natural)

@@ -22,8 +22,9 @@ from engine.models.conjugate_normal import ConjugateNormal
 from engine.models.protocol import Model as EngineModel
 from persistence.tables import ClientPrior, Job, Model, Session
 from server.contract.period import Period
+from server.contract.quantities import WHOLES, quantity_words
 from server.contract.quantities import estimand as words
-from server.contract.wire import label, quantity_name
+from server.contract.wire import quantity_name
 from server.records.certificates import fit_key
 from server.records.lookups import dataset_of, owned
 from server.records.rows import check_period
@@ -182,7 +183,7 @@ def _threshold(
 def _stated_totals(stated: _Stated) -> list[elicitation_pb2.ImpliedTotal]:
     """Sums of the stated shares: of outcome, with what they leave for the rest, and of media."""
     totals = []
-    for quantity in (common_pb2.QUANTITY_SHARE_OF_OUTCOME, common_pb2.QUANTITY_SHARE_OF_MEDIA):
+    for quantity in WHOLES:
         places = [place for place, belief in enumerate(stated.beliefs) if belief.estimand.quantity == quantity]
         if len(places) < 2:
             continue
@@ -190,13 +191,14 @@ def _stated_totals(stated: _Stated) -> list[elicitation_pb2.ImpliedTotal]:
         between = None if stated.correlation is None else stated.correlation[np.ix_(places, places)]
         draws = joint_draws(members, stated.groups, between, stated.seed.derived("totals"))
         total = draws.sum(axis=0)
-        name = label(common_pb2.Quantity, quantity).lower().replace("_", " ")
         channels = " and ".join(belief.estimand.channel for belief in members)
         # Rounding must not make a sum that is one by construction exceed it.
         above = float(np.mean(total > 1.0 + 1e-9))
         totals.append(
             elicitation_pb2.ImpliedTotal(
-                what=f"stated {name} of {channels}", total=estimate_of_draws(total), impossible=above
+                what=f"stated {quantity_words(quantity)} of {channels}",
+                total=estimate_of_draws(total),
+                impossible=above,
             )
         )
         if quantity == common_pb2.QUANTITY_SHARE_OF_OUTCOME:

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from engine.distributions.distribution import (
     POSITIVE,
     REAL_LINE,
-    UNIT_INTERVAL,
     Beta,
     Distribution,
     HalfNormal,
@@ -28,6 +27,7 @@ from engine.models.table import Table, Window
 from persistence import uploads as datasets
 from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
 from server.contract.period import Period
+from server.contract.quantities import QUANTITIES
 from server.contract.wire import from_json, quantity_name
 from server.records import content as table
 from server.records.certificates import fit_key
@@ -36,21 +36,6 @@ from server.records.lookups import by_pk, dataset_of
 from server.records.sessions import beliefs_of
 from server.worker.conversion import belief_law, to_law
 from server.worker.fitting.recent import Recent
-
-NATURAL: dict[int, Support] = {
-    common_pb2.QUANTITY_ROI: POSITIVE,
-    common_pb2.QUANTITY_MARGINAL_ROI: POSITIVE,
-    common_pb2.QUANTITY_SHARE_OF_OUTCOME: UNIT_INTERVAL,
-    common_pb2.QUANTITY_SHARE_OF_MEDIA: UNIT_INTERVAL,
-    common_pb2.QUANTITY_SHARE_OF_MODELLED: UNIT_INTERVAL,
-    common_pb2.QUANTITY_INCREMENTAL_OUTCOME: POSITIVE,
-    common_pb2.QUANTITY_HALF_LIFE: POSITIVE,
-    common_pb2.QUANTITY_HALF_SATURATION: POSITIVE,
-    common_pb2.QUANTITY_RETENTION: UNIT_INTERVAL,
-    common_pb2.QUANTITY_COEFFICIENT: REAL_LINE,
-    common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME: POSITIVE,
-}
-"""Where each quantity lives by its nature; a coefficient as that of a control, since a channel's is only positive."""
 
 KEPT = 8
 """Prepared models kept in memory; each holds the data of one window."""
@@ -129,20 +114,19 @@ def _believed(model: EngineModel, beliefs: Sequence[ClientPrior]) -> EngineModel
 def check_known(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> None:
     """Refuse an estimand that the model does not have, or about which no belief can be held yet."""
     name, quantity, owner = quantity_name(estimand), estimand.quantity, estimand.channel
-    if quantity != common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME:
+    facts = QUANTITIES[quantity]
+    if not facts.of_all:
         coefficient = quantity == common_pb2.QUANTITY_COEFFICIENT
         known = _channels(model) | (_owners(model.derived_names) if coefficient else set())
         if owner not in known:
             what = "channel or control" if coefficient else "channel"
             raise InvalidInput(f"{field}.channel", f"the model has no {what} {owner!r}")
-    by_spend = quantity in (common_pb2.QUANTITY_ROI, common_pb2.QUANTITY_MARGINAL_ROI)
-    if by_spend and name not in model.quantity_names and f"roi[{owner}]" not in model.quantity_names:
+    if facts.by_spend and name not in model.quantity_names and f"roi[{owner}]" not in model.quantity_names:
         raise InvalidInput(f"{field}.quantity", f"channel {owner!r} has no spend column, so no ROI")
     if name not in model.quantity_names and quantity == common_pb2.QUANTITY_HALF_SATURATION:
         raise InvalidInput(f"{field}.quantity", f"channel {owner!r} has no half-saturation in this model")
     mmm = not isinstance(model, conjugate_normal.ConjugateNormal)
-    of_all = (common_pb2.QUANTITY_SHARE_OF_MEDIA, common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME)
-    if mmm and quantity in of_all and len(_channels(model)) == 1:
+    if mmm and facts.against_others and len(_channels(model)) == 1:
         raise InvalidInput(
             f"{field}.quantity", "the model has one channel: it is all media, and the total is its share of outcome"
         )
@@ -165,12 +149,18 @@ def _owners(names: Sequence[str]) -> set[str]:
     return {name.partition("[")[2].removesuffix("]") for name in names if "[" in name}
 
 
+def support_of(quantity: int) -> Support:
+    """Where a quantity lives by its nature; a coefficient as that of a control."""
+    facts = QUANTITIES[quantity]
+    return Support(facts.lower, facts.upper)
+
+
 def natural_support(model: EngineModel, estimand: common_pb2.Estimand) -> Support:
     """Where an estimand of the model lives by its nature."""
     summary = isinstance(model, conjugate_normal.ConjugateNormal)
     if estimand.quantity == common_pb2.QUANTITY_COEFFICIENT and not summary and estimand.channel in _channels(model):
         return POSITIVE
-    return NATURAL[estimand.quantity]
+    return support_of(estimand.quantity)
 
 
 def belief_support(model: EngineModel, estimand: common_pb2.Estimand) -> Support:
