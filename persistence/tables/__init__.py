@@ -1,7 +1,7 @@
 """The tables, one module per noun."""
 
 from persistence.tables.audit import AuditEntry
-from persistence.tables.base import Base, Owned
+from persistence.tables.base import Base, Owned, Resource
 from persistence.tables.clients import Client
 from persistence.tables.conflicts import Attribution, Conflict, ConflictEvidence, ConflictOutcome, PriorUpdate
 from persistence.tables.datasets import Dataset, DatasetChunk
@@ -36,6 +36,7 @@ __all__ = [
     "PriorLineage",
     "PriorUpdate",
     "RequestLog",
+    "Resource",
     "SbcResult",
     "SbcShard",
     "SbcValidation",

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from persistence.database import Database
 from persistence.lookup import ensure_client, get_owned
-from persistence.tables import Attribution, Client, Conflict, Dataset, Job, Model, SbcValidation, Session
+from persistence.tables import Attribution, Client, Conflict, Dataset, Model, SbcValidation, Session
 
 
 async def test_resources_are_found_by_the_identifier_of_their_kind(database: Database, world: Any) -> None:
@@ -22,7 +22,7 @@ async def test_resources_are_found_by_the_identifier_of_their_kind(database: Dat
             (Session, "s1", world.session.pk),
             (Conflict, str(world.conflict.pk), world.conflict.pk),
             (SbcValidation, world.validation.pk.hex, world.validation.pk),
-            (Job, str(world.job.pk).upper(), world.job.pk),
+            (Conflict, str(world.conflict.pk).upper(), world.conflict.pk),
         ):
             found = await get_owned(session, entity, "acme", public_id, for_update=True)  # type: ignore[type-var]
             assert found is not None

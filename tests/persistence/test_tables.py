@@ -17,6 +17,7 @@ from persistence.tables import (
     ConflictEvidence,
     EvidenceCurve,
     PriorUpdate,
+    Resource,
     SbcResult,
     SbcShard,
     Session,
@@ -234,3 +235,10 @@ async def test_deleting_a_session_takes_its_beliefs_with_it_but_not_what_refers_
     with pytest.raises(IntegrityError, match="fk_prior_data_conflicts_session_pk"):
         async with database.session() as session:
             await session.execute(delete(Session).where(Session.pk == world.session.pk))
+
+
+@pytest.mark.parametrize("table", Resource.__subclasses__(), ids=lambda table: table.__name__)
+def test_a_resource_says_what_it_is_called_and_by_which_field_it_is_named(table: type[Resource]) -> None:
+    assert table.NOUN
+    assert table.ID_FIELD.endswith("_id")
+    assert hasattr(table, table.PUBLIC_ID)
