@@ -135,7 +135,7 @@ class ConflictOutcome(Resource):
     conflict: Mapped[bool]
 
 
-class PriorUpdate(Resource):
+class RecommendedUpdate(Resource):
     """A recommended update of a session's beliefs and the decision about it."""
 
     __tablename__ = "prior_update_recommendations"
@@ -165,7 +165,7 @@ class PriorUpdate(Resource):
     decide_time: Mapped[datetime.datetime | None]
 
 
-class Attribution(Resource):
+class StoredAttribution(Resource):
     """An attribution of the outcome to channels; `result` is the whole message as JSON once the job has succeeded."""
 
     __tablename__ = "attributions"

@@ -24,7 +24,7 @@ from persistence.tables.base import (
 SESSION_STATES = ("DRAFT", "FEEDBACK", "CONFIRMED")
 
 
-class Session(Resource):
+class ElicitedSession(Resource):
     """An elicitation session; immutable once CONFIRMED. `version` is what an etag is made of."""
 
     __tablename__ = "prior_elicitation_sessions"

@@ -20,7 +20,7 @@ from persistence.tables.base import (
 )
 
 
-class Model(Resource):
+class RegisteredModel(Resource):
     """A registered model version; immutable."""
 
     __tablename__ = "bayesian_model_metadata"
@@ -69,7 +69,7 @@ class FitDraws(Base):
     data: Mapped[bytes]
 
 
-class EvidenceCurve(Resource):
+class StoredCurve(Resource):
     """The evidence of a fit about one quantity of one channel: log-likelihood over a grid, with replicates."""
 
     __tablename__ = "evidence_curves"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.lookup import get_owned
-from persistence.tables import Dataset, Model, Resource
+from persistence.tables import Dataset, RegisteredModel, Resource
 from server.contract.errors import not_found
 
 E = TypeVar("E", bound=Resource)
@@ -31,7 +31,7 @@ async def by_pk(session: AsyncSession, entity: type[E], pk: uuid.UUID) -> E:
     return await session.get_one(entity, pk)
 
 
-async def dataset_of(session: AsyncSession, model: Model) -> Dataset | None:
+async def dataset_of(session: AsyncSession, model: RegisteredModel) -> Dataset | None:
     """The data set of a model, None for one that carries its own summary."""
     return await by_pk(session, Dataset, model.dataset_pk) if model.dataset_pk else None
 

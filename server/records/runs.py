@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence import jobs, queue
 from persistence import sbc_runs as sbc
-from persistence.tables import Job, Model, SbcValidation, Session
+from persistence.tables import ElicitedSession, Job, RegisteredModel, SbcValidation
 from persistence.tables.jobs import OPEN_JOB_STATES
 from server.contract.errors import Reason, ServiceError
 from server.contract.job_kinds import SBC_RUN
@@ -39,8 +39,8 @@ seen, few enough for full batches."""
 async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSpec, most: int) -> SbcValidation:
     """The run that a specification asks for, not yet stored, with `most` simulations in a shard."""
     kind = spec.validation_type or sbc_pb2.VALIDATION_TYPE_STANDARD
-    model = await owned(session, Model, client_id, spec.model_id, field="spec.model_id")
-    elicited: Session | None = None
+    model = await owned(session, RegisteredModel, client_id, spec.model_id, field="spec.model_id")
+    elicited: ElicitedSession | None = None
     if spec.session_id:
         elicited = await confirmed_session(session, client_id, spec.session_id, "spec.session_id")
         if elicited.model_pk != model.pk:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
-from persistence.tables import Conflict, ConflictOutcome, EvidenceCurve, FitDraws, Job, Model, Session
+from persistence.tables import Conflict, ConflictOutcome, ElicitedSession, FitDraws, Job, RegisteredModel, StoredCurve
 from server.contract.checks import check_money
 from server.contract.errors import Reason, ServiceError, invalid_field, not_found
 from server.contract.job_kinds import JobKind
@@ -51,7 +51,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
                 expert = await confirmed_session(session, request.client_id, request.expert_session_id)
                 if expert.model_pk != elicited.model_pk:
                     raise invalid_field("expert_session_id", "must be a session about the same model")
-            model = await by_pk(session, Model, elicited.model_pk)
+            model = await by_pk(session, RegisteredModel, elicited.model_pk)
             check_period(model, await dataset_of(session, model), period)
             session.add(
                 Conflict(
@@ -87,7 +87,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
         async with self.database.session() as session:
             filters = []
             if request.session_id:
-                elicited = await owned(session, Session, request.client_id, request.session_id)
+                elicited = await owned(session, ElicitedSession, request.client_id, request.session_id)
                 filters.append(Conflict.session_pk == elicited.pk)
             build = partial(conflict_message, session)
             found, token = await page_of(session, Conflict, request, request.session_id, build, *filters)
@@ -164,7 +164,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
     ) -> conflict_pb2.GetEvidenceCurveResponse:
         """Return a stored curve with the draws behind it."""
         async with self.database.session() as session:
-            row = await owned(session, EvidenceCurve, request.client_id, request.curve_id)
+            row = await owned(session, StoredCurve, request.client_id, request.curve_id)
             estimand = common_pb2.Estimand(quantity=value_of(common_pb2.Quantity, row.quantity), channel=row.channel)
             draws = (
                 await session.scalars(

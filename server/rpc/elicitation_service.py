@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
 from persistence.lookup import get_owned
-from persistence.tables import ClientPrior, Job, Model, PriorUpdate, Session
+from persistence.tables import ClientPrior, ElicitedSession, Job, RecommendedUpdate, RegisteredModel
 from server.contract.checks import check_estimand
 from server.contract.errors import Reason, ServiceError, already_exists, invalid_field, not_found
 from server.contract.job_kinds import JobKind
@@ -52,10 +52,10 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         async with self.database.session() as session:
             replay = await seen_before(session, request)
             if replay is None:
-                model = await owned(session, Model, request.client_id, request.model_id)
-                if await get_owned(session, Session, request.client_id, request.session_id) is not None:
+                model = await owned(session, RegisteredModel, request.client_id, request.model_id)
+                if await get_owned(session, ElicitedSession, request.client_id, request.session_id) is not None:
                     raise already_exists("elicitation session", request.session_id, "session_id")
-                row = Session(
+                row = ElicitedSession(
                     client_id=request.client_id,
                     session_id=request.session_id,
                     model_pk=model.pk,
@@ -85,7 +85,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         """List the sessions of a client."""
         async with self.database.session() as session:
             build = partial(session_message, session)
-            found, token = await page_of(session, Session, request, "", build)
+            found, token = await page_of(session, ElicitedSession, request, "", build)
             return elicitation_pb2.ListElicitationSessionsResponse(sessions=found, next_page_token=token)
 
     async def UpdateElicitationSession(
@@ -149,7 +149,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
                 await session.flush()
                 forget_correlation(row, request.belief_id)
                 left = [belief_message(other) for other in await beliefs_of(session, row.pk)]
-                model = await session.get_one(Model, row.model_pk)
+                model = await session.get_one(RegisteredModel, row.model_pk)
                 # The other shares of a group stay, but without this one they are no longer a Dirichlet distribution.
                 groups = [group for group in share_groups(row) if request.belief_id not in group.belief_ids]
                 row.share_groups = [to_json(group) for group in groups]
@@ -200,8 +200,8 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         async def prepare(session: AsyncSession, job: Job) -> None:
             await accepted_update(session, request.client_id, request.update_id)
             if request.model_id:
-                await owned(session, Model, request.client_id, request.model_id)
-            if await get_owned(session, Session, request.client_id, request.session_id) is not None:
+                await owned(session, RegisteredModel, request.client_id, request.model_id)
+            if await get_owned(session, ElicitedSession, request.client_id, request.session_id) is not None:
                 raise already_exists("elicitation session", request.session_id, "session_id")
 
         return await self.calls.run(JobKind.ADOPT_PRIOR_UPDATE, request, context, prepare)
@@ -212,7 +212,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         """Have a worker work out what the beliefs imply."""
 
         async def prepare(session: AsyncSession, job: Job) -> None:
-            await owned(session, Session, request.client_id, request.session_id)
+            await owned(session, ElicitedSession, request.client_id, request.session_id)
 
         return await self.calls.run(JobKind.ELICITATION_FEEDBACK, request, context, prepare)
 
@@ -229,10 +229,12 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         self, session: AsyncSession, client_id: str, session_id: str
     ) -> elicitation_pb2.ElicitationSession:
         await session.flush()
-        return await session_message(session, await owned(session, Session, client_id, session_id))
+        return await session_message(session, await owned(session, ElicitedSession, client_id, session_id))
 
-    async def _changeable(self, session: AsyncSession, client_id: str, session_id: str, etag: str | None) -> Session:
-        row = await owned(session, Session, client_id, session_id, for_update=True)
+    async def _changeable(
+        self, session: AsyncSession, client_id: str, session_id: str, etag: str | None
+    ) -> ElicitedSession:
+        row = await owned(session, ElicitedSession, client_id, session_id, for_update=True)
         if row.state == "CONFIRMED":
             raise ServiceError(Reason.INVALID_STATE, "a confirmed session is immutable", metadata={"state": row.state})
         if etag is not None and etag != str(row.version):
@@ -240,11 +242,11 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         return row
 
 
-async def _refuse_copy(session: AsyncSession, row: Session, request: elicitation_pb2.AddBeliefRequest) -> None:
+async def _refuse_copy(session: AsyncSession, row: ElicitedSession, request: elicitation_pb2.AddBeliefRequest) -> None:
     """Refuse a distribution in the place of a prior that the session was opened with: it would have seen no data."""
     if row.adopted_update_pk is None or not request.statement.HasField("distribution"):
         return
-    adopted = await by_pk(session, PriorUpdate, row.adopted_update_pk)
+    adopted = await by_pk(session, RecommendedUpdate, row.adopted_update_pk)
     update = from_json(adopted.result or {}, prior_update_pb2.PriorUpdate())
     if any(belief.estimand == request.estimand for belief in update.beliefs):
         raise invalid_field(

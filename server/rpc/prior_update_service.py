@@ -11,7 +11,7 @@ from liftos.bayes.v1 import prior_update_pb2, prior_update_pb2_grpc
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
-from persistence.tables import Job, PriorUpdate, Session
+from persistence.tables import ElicitedSession, Job, RecommendedUpdate
 from server.contract.errors import Reason, ServiceError
 from server.contract.job_kinds import JobKind
 from server.contract.update_settings import check_experiments, check_settings
@@ -46,7 +46,7 @@ class PriorUpdateServicer(prior_update_pb2_grpc.PriorUpdateServiceServicer):
 
         response = await self.calls.run(JobKind.UPDATE_PRIORS, request, context, prepare)
         async with self.database.session() as session:
-            row = await owned(session, PriorUpdate, request.client_id, response.update.update_id)
+            row = await owned(session, RecommendedUpdate, request.client_id, response.update.update_id)
             return prior_update_pb2.UpdatePriorsResponse(update=await prior_update_message(session, row))
 
     async def GetPriorUpdate(
@@ -54,7 +54,7 @@ class PriorUpdateServicer(prior_update_pb2_grpc.PriorUpdateServiceServicer):
     ) -> prior_update_pb2.GetPriorUpdateResponse:
         """Return a recommendation."""
         async with self.database.session() as session:
-            row = await owned(session, PriorUpdate, request.client_id, request.update_id)
+            row = await owned(session, RecommendedUpdate, request.client_id, request.update_id)
             return prior_update_pb2.GetPriorUpdateResponse(update=await prior_update_message(session, row))
 
     async def ListPriorUpdates(
@@ -64,10 +64,10 @@ class PriorUpdateServicer(prior_update_pb2_grpc.PriorUpdateServiceServicer):
         async with self.database.session() as session:
             filters = []
             if request.session_id:
-                elicited = await owned(session, Session, request.client_id, request.session_id)
-                filters.append(PriorUpdate.session_pk == elicited.pk)
+                elicited = await owned(session, ElicitedSession, request.client_id, request.session_id)
+                filters.append(RecommendedUpdate.session_pk == elicited.pk)
             build = partial(prior_update_message, session)
-            found, token = await page_of(session, PriorUpdate, request, request.session_id, build, *filters)
+            found, token = await page_of(session, RecommendedUpdate, request, request.session_id, build, *filters)
             return prior_update_pb2.ListPriorUpdatesResponse(updates=found, next_page_token=token)
 
     async def AcceptPriorUpdate(
@@ -91,7 +91,7 @@ class PriorUpdateServicer(prior_update_pb2_grpc.PriorUpdateServiceServicer):
     ) -> prior_update_pb2.PriorUpdate:
         async with self.database.session() as session:
             replay = await seen_before(session, request)
-            row = await owned(session, PriorUpdate, request.client_id, request.update_id, for_update=True)
+            row = await owned(session, RecommendedUpdate, request.client_id, request.update_id, for_update=True)
             if replay is None:
                 if row.state != "PROPOSED":
                     raise ServiceError(

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence import jobs
 from persistence import sbc_runs as sbc
 from persistence.database import Database
-from persistence.tables import Job, Model, NecessityDecision, NecessityPolicy, SbcResult, SbcValidation
+from persistence.tables import AdoptedPolicy, Job, RecordedDecision, RegisteredModel, SbcResult, SbcValidation
 from server.contract.checks import check_money
 from server.contract.errors import Reason, ServiceError, invalid_field
 from server.contract.job_kinds import JobKind
@@ -157,7 +157,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         async with self.database.session() as session:
             filters = []
             if request.model_id:
-                model = await owned(session, Model, request.client_id, request.model_id)
+                model = await owned(session, RegisteredModel, request.client_id, request.model_id)
                 filters.append(SbcValidation.model_pk == model.pk)
             build = partial(sbc_run_message, session)
             found, token = await page_of(session, SbcValidation, request, request.model_id, build, *filters)
@@ -309,11 +309,11 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     ) -> sbc_pb2.ListNecessityPoliciesResponse:
         """List the versions of a client's policy; the built-in one is in no table."""
 
-        async def build(row: NecessityPolicy) -> sbc_pb2.NecessityPolicy:
+        async def build(row: AdoptedPolicy) -> sbc_pb2.NecessityPolicy:
             return policy_message(row)
 
         async with self.database.session() as session:
-            found, token = await page_of(session, NecessityPolicy, request, "", build)
+            found, token = await page_of(session, AdoptedPolicy, request, "", build)
         return sbc_pb2.ListNecessityPoliciesResponse(
             policies=found if token else [*found, BUILT_IN], next_page_token=token
         )
@@ -323,11 +323,11 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     ) -> sbc_pb2.ListNecessityDecisionsResponse:
         """List stored decisions."""
 
-        async def build(row: NecessityDecision) -> sbc_pb2.StoredDecision:
+        async def build(row: RecordedDecision) -> sbc_pb2.StoredDecision:
             return stored_decision_message(row)
 
         async with self.database.session() as session:
-            found, token = await page_of(session, NecessityDecision, request, "", build)
+            found, token = await page_of(session, RecordedDecision, request, "", build)
         return sbc_pb2.ListNecessityDecisionsResponse(decisions=found, next_page_token=token)
 
     async def ReplayNecessityPolicy(
@@ -346,7 +346,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             raise invalid_field("log_bayes_factor", "not together with bayes_factor")
         if request.model_id:
             async with self.database.session() as session:
-                await owned(session, Model, request.client_id, request.model_id)
+                await owned(session, RegisteredModel, request.client_id, request.model_id)
         return await self.calls.run(JobKind.CHECK_NECESSITY, request, context)
 
 

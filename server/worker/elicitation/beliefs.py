@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.elicitation.stated_shares import Shares, fit_shares
 from engine.errors import InvalidInput
-from engine.models.protocol import Model as EngineModel
-from persistence.tables import ClientPrior, Job, Model, Session
+from engine.models.protocol import Model
+from persistence.tables import ClientPrior, ElicitedSession, Job, RegisteredModel
 from server.contract.checks import LARGEST_FRACTION
 from server.contract.errors import Reason, ServiceError, already_exists
 from server.contract.period import Period
@@ -185,29 +185,29 @@ def _share_notes(share: elicitation_pb2.ChannelShare, fitted: Shares, index: int
 
 async def _about(
     context: WorkerContext, session: AsyncSession, client_id: str, session_id: str
-) -> tuple[Session, EngineModel, list[str]]:
+) -> tuple[ElicitedSession, Model, list[str]]:
     """A session, the model that it is about, and the model's channels."""
-    row = await owned(session, Session, client_id, session_id)
-    model_row = await session.get_one(Model, row.model_pk)
+    row = await owned(session, ElicitedSession, client_id, session_id)
+    model_row = await session.get_one(RegisteredModel, row.model_pk)
     return row, await context.models.prepared(session, model_row, Period()), channels_of(model_row)
 
 
-def place_of(model: EngineModel, estimand: common_pb2.Estimand) -> Place:
+def place_of(model: Model, estimand: common_pb2.Estimand) -> Place:
     """What beliefs about an estimand of the model are about, and where they live."""
     natural, beliefs = natural_support(model, estimand), belief_support(model, estimand)
     return Place(estimand.quantity, f"the {words(estimand)}", natural, beliefs)
 
 
-async def _open_session(session: AsyncSession, client_id: str, session_id: str) -> Session:
+async def _open_session(session: AsyncSession, client_id: str, session_id: str) -> ElicitedSession:
     """The session, which may have been confirmed while something was computed for it."""
-    row = await owned(session, Session, client_id, session_id, for_update=True)
+    row = await owned(session, ElicitedSession, client_id, session_id, for_update=True)
     if row.state == "CONFIRMED":
         raise ServiceError(Reason.INVALID_STATE, "a confirmed session is immutable", metadata={"state": row.state})
     return row
 
 
 async def _store(
-    session: AsyncSession, row: Session, existing: Sequence[ClientPrior], belief: elicitation_pb2.Belief
+    session: AsyncSession, row: ElicitedSession, existing: Sequence[ClientPrior], belief: elicitation_pb2.Belief
 ) -> ClientPrior:
     """The belief as the last of its session."""
     stored = ClientPrior(
@@ -224,7 +224,7 @@ async def _store(
     return stored
 
 
-async def _finish(session: AsyncSession, row: Session, channels: Sequence[str]) -> None:
+async def _finish(session: AsyncSession, row: ElicitedSession, channels: Sequence[str]) -> None:
     """What changes in a session with its beliefs."""
     row.state = "FEEDBACK"
     row.version += 1

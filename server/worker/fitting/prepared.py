@@ -21,11 +21,11 @@ from engine.distributions.distribution import (
 )
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.models import additive_spec, conjugate_normal
-from engine.models.protocol import Model as EngineModel
+from engine.models.protocol import Model
 from engine.models.registry import prepare_function
 from engine.models.table import Table, Window
 from persistence import uploads as datasets
-from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
+from persistence.tables import ClientPrior, Dataset, RegisteredModel, SbcValidation
 from server.contract.period import Period
 from server.contract.quantities import QUANTITIES
 from server.contract.wire import from_json, quantity_name
@@ -56,11 +56,11 @@ class ModelStore:
     """Prepared models by the key of what they depend on."""
 
     def __init__(self) -> None:
-        self._kept: Recent[EngineModel] = Recent(KEPT)
+        self._kept: Recent[Model] = Recent(KEPT)
 
     async def prepared(
-        self, session: AsyncSession, row: Model, period: Period, beliefs: Sequence[ClientPrior] = ()
-    ) -> EngineModel:
+        self, session: AsyncSession, row: RegisteredModel, period: Period, beliefs: Sequence[ClientPrior] = ()
+    ) -> Model:
         """The model over a period, under its reference priors with those of the beliefs put in their place.
 
         Raises InvalidInput with the path of the field to blame, and UnsupportedQuantity with the belief that cannot
@@ -78,7 +78,7 @@ class ModelStore:
         return self._kept.put(key, model)
 
     async def data_of(
-        self, session: AsyncSession, row: Model, period: Period
+        self, session: AsyncSession, row: RegisteredModel, period: Period
     ) -> tuple[Table, Sequence[dataset_pb2.Column]]:
         """The data set of a model that has one, without what the period holds out, and its columns."""
         dataset = await dataset_of(session, row)
@@ -87,14 +87,14 @@ class ModelStore:
         content = await datasets.read_content(session, dataset)
         return await asyncio.to_thread(_table, dataset, content, period)
 
-    async def of_run(self, session: AsyncSession, run: SbcValidation) -> EngineModel:
+    async def of_run(self, session: AsyncSession, run: SbcValidation) -> Model:
         """The model that a calibration run is about."""
-        row = await by_pk(session, Model, run.model_pk)
+        row = await by_pk(session, RegisteredModel, run.model_pk)
         beliefs = await beliefs_of(session, run.session_pk) if run.session_pk else ()
         return await self.prepared(session, row, Period.of(run), beliefs)
 
 
-def _believed(model: EngineModel, beliefs: Sequence[ClientPrior]) -> EngineModel:
+def _believed(model: Model, beliefs: Sequence[ClientPrior]) -> Model:
     """The model with the beliefs as priors."""
     laws: dict[str, Distribution] = {}
     for row in beliefs:
@@ -111,7 +111,7 @@ def _believed(model: EngineModel, beliefs: Sequence[ClientPrior]) -> EngineModel
     return model.with_priors(laws)
 
 
-def check_known(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> None:
+def check_known(model: Model, estimand: common_pb2.Estimand, field: str) -> None:
     """Refuse an estimand that the model does not have, or about which no belief can be held yet."""
     name, quantity, owner = quantity_name(estimand), estimand.quantity, estimand.channel
     facts = QUANTITIES[quantity]
@@ -140,7 +140,7 @@ def check_known(model: EngineModel, estimand: common_pb2.Estimand, field: str) -
         ) from None
 
 
-def _channels(model: EngineModel) -> set[str]:
+def _channels(model: Model) -> set[str]:
     return _owners(model.estimand_names)
 
 
@@ -155,7 +155,7 @@ def support_of(quantity: int) -> Support:
     return Support(facts.lower, facts.upper)
 
 
-def natural_support(model: EngineModel, estimand: common_pb2.Estimand) -> Support:
+def natural_support(model: Model, estimand: common_pb2.Estimand) -> Support:
     """Where an estimand of the model lives by its nature."""
     summary = isinstance(model, conjugate_normal.ConjugateNormal)
     if estimand.quantity == common_pb2.QUANTITY_COEFFICIENT and not summary and estimand.channel in _channels(model):
@@ -163,7 +163,7 @@ def natural_support(model: EngineModel, estimand: common_pb2.Estimand) -> Suppor
     return support_of(estimand.quantity)
 
 
-def belief_support(model: EngineModel, estimand: common_pb2.Estimand) -> Support:
+def belief_support(model: Model, estimand: common_pb2.Estimand) -> Support:
     """Where beliefs about an estimand live: where the quantity does, and for a summary on the real line.
 
     A summary's likelihood is normal in the quantity itself, so its beliefs stay on that scale.
@@ -172,9 +172,7 @@ def belief_support(model: EngineModel, estimand: common_pb2.Estimand) -> Support
     return REAL_LINE if summary else natural_support(model, estimand)
 
 
-def _build(
-    family: str, spec: model_pb2.ModelSpec, dataset: Dataset | None, content: bytes, period: Period
-) -> EngineModel:
+def _build(family: str, spec: model_pb2.ModelSpec, dataset: Dataset | None, content: bytes, period: Period) -> Model:
     prepare = prepare_function(family)
     if dataset is None:
         return prepare(_conjugate(spec.conjugate_normal))

@@ -10,7 +10,7 @@ from engine.errors import InvalidInput, UnsupportedQuantity
 from persistence.database import Database, StorageUnavailable
 from persistence.idempotency import RequestIdReused
 from persistence.lookup import ensure_client
-from persistence.tables import Model, Session
+from persistence.tables import ElicitedSession, RegisteredModel
 from server.contract.errors import Reason, ServiceError
 from server.records.failures import explained
 
@@ -44,12 +44,12 @@ def test_an_error_is_explained_by_its_reason_and_field(error: Exception, reason:
 async def test_the_second_of_two_calls_at_once_is_told_that_the_first_was_faster(database: Database) -> None:
     async with database.session() as session:
         await ensure_client(session, "acme")
-        model = Model(client_id="acme", model_id="m", family="f", spec={}, parameter_count=1, model_hash="h")
+        model = RegisteredModel(client_id="acme", model_id="m", family="f", spec={}, parameter_count=1, model_hash="h")
         session.add(model)
         await session.flush()
-        session.add(Session(client_id="acme", session_id="next", model_pk=model.pk))
+        session.add(ElicitedSession(client_id="acme", session_id="next", model_pk=model.pk))
     async with database.session() as session:
-        session.add(Session(client_id="acme", session_id="next", model_pk=model.pk))
+        session.add(ElicitedSession(client_id="acme", session_id="next", model_pk=model.pk))
         with pytest.raises(IntegrityError) as caught:
             await session.flush()
         await session.rollback()
