@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -13,16 +11,10 @@ from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from liftos.bayes import rules
 from liftos.bayes.v1 import options_pb2
-from sqlalchemy.exc import IntegrityError
 
-from persistence.database import StorageUnavailable
-from persistence.idempotency import RequestIdReused
-from persistence.paging import InvalidPageToken
-from persistence.uploads import DatasetExists
-from server.contract.errors import ServiceError, came_second, invalid_fields
+from server.contract.errors import Reason, ServiceError, invalid_fields
+from server.records.failures import explained
 from server.rpc.call_log import CallLine, unknown_method
-
-log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 4 << 20
 """Largest message. gRPC's own limit is set higher, so that the refusal can carry a reason."""
@@ -65,11 +57,11 @@ class Guard(grpc.aio.ServerInterceptor):
 
     def _check(self, request: Message) -> None:
         if self.draining.is_set():
-            raise ServiceError("DRAINING", "the server is draining; call again")
+            raise ServiceError(Reason.DRAINING, "the server is draining; call again")
         size = request.ByteSize()
         if size > MAX_MESSAGE_BYTES:
             raise ServiceError(
-                "LIMIT_EXCEEDED",
+                Reason.LIMIT_EXCEEDED,
                 f"the message has {size} bytes, at most {MAX_MESSAGE_BYTES} are accepted",
                 metadata={"limit": "max_message_bytes"},
             )
@@ -128,35 +120,12 @@ def _has_scope(method: str) -> bool:
 def _denied(method: str) -> grpc.RpcMethodHandler[Any, Any]:
     async def call(_: Any, context: Context) -> None:
         CallLine(context, method)
-        await _abort(context, ServiceError("PERMISSION_DENIED", f"{method} has no scope", metadata={"scope": ""}))
+        await _abort(context, ServiceError(Reason.PERMISSION_DENIED, f"{method} has no scope", metadata={"scope": ""}))
 
     return grpc.unary_unary_rpc_method_handler(call)
-
-
-def translate(error: Exception) -> ServiceError:
-    """The error of the contract for any exception; what nobody foresaw becomes INTERNAL with an incident id."""
-    if isinstance(error, ServiceError):
-        return error
-    if isinstance(error, RequestIdReused):
-        return ServiceError(
-            "REQUEST_ID_REUSED",
-            "request_id was used before with a different payload",
-            metadata={"request_id": error.request_id},
-        )
-    if isinstance(error, DatasetExists):
-        return ServiceError("ALREADY_EXISTS", "a data set of this name with other content exists already")
-    if isinstance(error, InvalidPageToken):
-        return ServiceError("INVALID_PAGE_TOKEN", "page_token does not belong to this list and filter")
-    if isinstance(error, StorageUnavailable):
-        return ServiceError("STORAGE_UNAVAILABLE", "the database cannot be reached; call again later")
-    if isinstance(error, IntegrityError) and (second := came_second(error)) is not None:
-        return second
-    incident = uuid.uuid4().hex
-    log.error("incident %s", incident, exc_info=error)
-    return ServiceError("INTERNAL", f"internal error, incident {incident}", metadata={"incident_id": incident})
 
 
 async def _abort(context: Context, error: Exception) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    await context.abort_with_status(translate(error).status())
+    await context.abort_with_status(explained(error).status())

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import sys
 import uuid
+from typing import Any
 
 from procrastinate import App, RetryStrategy
 
@@ -15,6 +16,7 @@ from persistence import jobs, migrate, queue
 from persistence import sbc_runs as sbc
 from persistence.database import Database, StorageUnavailable
 from server import logs
+from server.contract.job_kinds import JobKind, Kind
 from server.lifeline import follow_parent
 from server.settings import Settings
 from server.worker.attribution import analyze_attribution
@@ -34,18 +36,18 @@ from server.worker.updates.proposals import update_priors
 
 log = logging.getLogger("server.worker")
 
-HANDLERS: dict[str, Handler] = {
-    "ADD_BELIEF": add_belief,
-    "ADD_SHARES": add_shares,
-    "ELICITATION_FEEDBACK": elicitation_feedback,
-    "FIT_PRIOR": fit_prior,
-    "ADOPT_PRIOR_UPDATE": adopt_prior_update,
-    "ANALYZE_CONFLICT": analyze_conflict,
-    "CHECK_NECESSITY": check_necessity,
-    "CREATE_POLICY": create_policy,
-    "REPLAY_POLICY": replay_policy,
-    "UPDATE_PRIORS": update_priors,
-    "ANALYZE_ATTRIBUTION": analyze_attribution,
+HANDLERS: dict[Kind[Any], Handler] = {
+    JobKind.ADD_BELIEF: add_belief,
+    JobKind.ADD_SHARES: add_shares,
+    JobKind.ELICITATION_FEEDBACK: elicitation_feedback,
+    JobKind.FIT_PRIOR: fit_prior,
+    JobKind.ADOPT_PRIOR_UPDATE: adopt_prior_update,
+    JobKind.ANALYZE_CONFLICT: analyze_conflict,
+    JobKind.CHECK_NECESSITY: check_necessity,
+    JobKind.CREATE_POLICY: create_policy,
+    JobKind.REPLAY_POLICY: replay_policy,
+    JobKind.UPDATE_PRIORS: update_priors,
+    JobKind.ANALYZE_ATTRIBUTION: analyze_attribution,
 }
 
 

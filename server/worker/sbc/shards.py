@@ -26,13 +26,13 @@ from persistence.tables import Job, SbcShard, SbcValidation
 from server.contract.presets import decides
 from server.contract.wire import label, to_json, value_of
 from server.records.certificates import run_key
+from server.records.failures import explained
 from server.records.lookups import TERMINAL_STATES
 from server.records.runs import append_event, finish_run
 from server.worker.attempts import Ending, attempt_line
 from server.worker.context import WorkerContext
 from server.worker.retries import MAX_ATTEMPTS, WORKERS_DIED, keep_lease
 from server.worker.sbc.calibration import interim_message, judged, ledger_of, rows_of, simulate, verdict_message
-from server.worker.short_jobs import explained
 
 REPORT_GROWTH = 1.1
 
@@ -92,17 +92,18 @@ async def _fail(
     context: WorkerContext, run: SbcValidation, error: Exception, shard: SbcShard | None, ended: Ending
 ) -> None:
     """End the run with the error, unless it has ended, or the shard has been taken from the worker that had it."""
-    reason, message, field = explained(error)
+    told = explained(error)
+    message, field = told.at_rest()
     async with context.database.session() as session:
         lease = context.settings.lease_seconds
         if shard is not None and not await sbc.renew_shard(session, run.pk, shard.ordinal, shard.attempt, lease):
-            ended.failed(reason, held=False)
+            ended.failed(told.reason, held=False)
             return
         job = await jobs.lock(session, run.job_pk)
         if held := job.state not in TERMINAL_STATES:
             run = await session.get_one(SbcValidation, run.pk, populate_existing=True)
-            await finish_run(session, run, job, "FAILED", None, reason=reason, message=message, field=field or "")
-    ended.failed(reason, held)
+            await finish_run(session, run, job, "FAILED", None, reason=told.reason, message=message, field=field or "")
+    ended.failed(told.reason, held)
 
 
 class OtherVersion(Exception):

@@ -15,7 +15,8 @@ from engine.errors import EngineError, InvalidInput
 from persistence import idempotency, jobs
 from persistence.database import Database, StorageUnavailable
 from persistence.lookup import ensure_client
-from persistence.tables import Job, Model, SbcShard, SbcValidation
+from persistence.tables import Job, RegisteredModel, SbcShard, SbcValidation
+from server.contract.job_kinds import JobKind
 from server.logs import JsonFormatter, TextFormatter
 from server.settings import Settings
 from server.worker.context import WorkerContext
@@ -71,7 +72,7 @@ async def handle(context: WorkerContext, job_pk: uuid.UUID, handler: Callable[[]
 
         return commit
 
-    await run_call(context, {"ADD_BELIEF": compute}, job_pk)
+    await run_call(context, {JobKind.ADD_BELIEF: compute}, job_pk)
 
 
 async def nothing() -> None:
@@ -170,7 +171,7 @@ async def new_run(database: Database) -> SbcValidation:
     request = sbc_pb2.RunSbcRequest(request_id=REQUEST_ID, client_id="acme", spec=sbc_pb2.SbcRunSpec(model_id=SECRET))
     async with database.session() as session:
         await ensure_client(session, "acme")
-        model = Model(client_id="acme", model_id="m", family="f", spec={}, parameter_count=1, model_hash="h")
+        model = RegisteredModel(client_id="acme", model_id="m", family="f", spec={}, parameter_count=1, model_hash="h")
         session.add(model)
         job = await jobs.create(session, "acme", "SBC_RUN", request.SerializeToString(), total=20)
         await session.flush()
