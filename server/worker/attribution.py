@@ -33,10 +33,11 @@ from server.records.lineage import already_used, overlaps_of, window_of
 from server.records.messages import attribution_message
 from server.records.runs import MAX_SIMULATIONS, open_run, plan_run, start_run
 from server.records.sessions import beliefs_of
+from server.texts.analysis_notes import geos_left_out
 from server.texts.explanations import explain_attribution, explain_started, explain_validation
 from server.worker.conflict.analyses import compared_jointly, session_inputs
 from server.worker.conflict.comparison import examine
-from server.worker.conflict.conflict_messages import belief_message
+from server.worker.conflict.conflict_messages import belief_conflict_message
 from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import estimate_of_draws, estimate_of_law
 from server.worker.fitting.fits import Floats, StoredFit, stored_fit
@@ -130,10 +131,7 @@ def attributed(channels: Sequence[str], sides: Sides) -> attribution_pb2.Attribu
         if geos * len(channels) <= MAX_GEO_CELLS:
             message.geos.extend(geos_of(channels, reference.model, reference.draws))
         else:
-            message.summary.append(
-                f"The geos are left out: {geos} of them with {len(channels)} channels each are more than one answer "
-                "holds."
-            )
+            message.summary.append(geos_left_out(geos, len(channels)))
     return message
 
 
@@ -240,11 +238,11 @@ async def _examined(
     if elicited is None:
         return attribution_pb2.BayesianValidation()
     async with context.database.session() as session:
-        threshold = await _threshold(session, elicited, period)
-    rule = ConflictRule(confidence_threshold=threshold)
+        rule = await _rule(session, elicited, period)
     examined = await examine(context, fit, beliefs, rule)
     return attribution_pb2.BayesianValidation(
-        conflicts=[belief_message(one) for one in examined], joint=await compared_jointly(elicited, examined, rule)
+        conflicts=[belief_conflict_message(compared) for compared in examined],
+        joint=await compared_jointly(elicited, examined, rule),
     )
 
 
@@ -261,7 +259,7 @@ async def _calibrated(
     In the transaction that ends the attribution's job: a job that is tried again starts nothing twice.
     """
     necessity = validation.sbc_necessity
-    verdict, found = None, False
+    verdict, answered = None, False
     if needs_run(validation):
         # Two attributions at once: the second waits here and finds the run of the first.
         await session.get_one(RegisteredModel, model.pk, with_for_update={"key_share": True})
@@ -281,9 +279,9 @@ async def _calibrated(
         if answer is None:
             await start_run(session, run, request)
         else:
-            run, verdict, found = answer, answer.verdict_kind, True
+            run, verdict, answered = answer, answer.verdict_kind, True
         validation.started_run_id = str(run.pk)
-    validation.summary.append(explain_started(validation, verdict, found))
+    validation.summary.append(explain_started(validation, verdict, started_before=answered))
 
 
 def needs_run(validation: attribution_pb2.BayesianValidation) -> bool:
@@ -293,8 +291,8 @@ def needs_run(validation: attribution_pb2.BayesianValidation) -> bool:
     return wanted and not necessity.satisfied_by_run_id
 
 
-async def _threshold(session: AsyncSession, elicited: ElicitedSession, period: Period) -> float | None:
-    """The confidence threshold of the session's latest analysis of this window: one belief gets one verdict."""
+async def _rule(session: AsyncSession, elicited: ElicitedSession, period: Period) -> ConflictRule:
+    """The rule of the session's latest analysis of this window: one belief gets one verdict."""
     statement = (
         select(Conflict.confidence_threshold)
         .join(Job, Job.pk == Conflict.job_pk)
@@ -307,7 +305,7 @@ async def _threshold(session: AsyncSession, elicited: ElicitedSession, period: P
         .order_by(Conflict.create_time.desc())
         .limit(1)
     )
-    return await session.scalar(statement)
+    return ConflictRule(confidence_threshold=await session.scalar(statement))
 
 
 async def _accepted(session: AsyncSession, elicited: ElicitedSession) -> Mapping[str, common_pb2.Estimate]:
