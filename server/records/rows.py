@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
 
-from persistence.tables import Dataset, DataWindow, Model
+from persistence.tables import Dataset, DataWindow, RegisteredModel
 from server.contract.errors import ServiceError, invalid_field
 from server.contract.period import Period
 from server.contract.wire import digest, from_json, quantity_name
@@ -30,9 +30,11 @@ NAMED_GEOS = 50
 MONTH_DAYS = 28
 """Rows at least this far apart are months."""
 _ONE_DAY = np.timedelta64(1, "D")
+_DAYS_APART: dict[str | None, int] = {"DAILY": 1, "WEEKLY": 7, None: 1}
+"""Days from row to row of a grain that is no month; a data set of one date has none."""
 
 
-def check_period(model: Model, dataset: Dataset | None, period: Period, path: str = "") -> None:
+def check_period(model: RegisteredModel, dataset: Dataset | None, period: Period, path: str = "") -> None:
     """Refuse held-out months that leave no rows, or of a summary, which has none to leave out; `path` goes before."""
     if dataset is None and period.hold_out:
         raise invalid_field(f"{path}hold_out_months", f"model {model.model_id!r} is a summary: nothing can be left out")
@@ -58,7 +60,7 @@ def dataset_window(dataset: Dataset, period: Period) -> DataWindow:
         months = int((last.astype("datetime64[M]") - first.astype("datetime64[M]")).astype(int))
         dates = _months_from(first, months + 1)
     else:
-        dates = np.arange(first, last + _ONE_DAY, np.timedelta64(7 if dataset.grain == "WEEKLY" else 1, "D"))
+        dates = np.arange(first, last + _ONE_DAY, np.timedelta64(_DAYS_APART[dataset.grain], "D"))
     if period.hold_out:
         kept = _first_row(dates, period.hold_out, monthly)
         if kept < 2:

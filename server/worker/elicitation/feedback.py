@@ -18,9 +18,10 @@ from engine.errors import UnsupportedQuantity
 from engine.inference.fit import Purpose, Seed
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.conjugate_normal import ConjugateNormal
-from engine.models.protocol import Model as EngineModel
-from persistence.tables import ClientPrior, Job, Model, Session
+from engine.models.protocol import Model
+from persistence.tables import ClientPrior, ElicitedSession, Job, RegisteredModel
 from server.contract.period import Period
+from server.contract.quantities import WHOLES
 from server.contract.wire import quantity_name
 from server.records.certificates import fit_key
 from server.records.lookups import dataset_of, owned
@@ -57,8 +58,8 @@ class _Stated:
     groups: Sequence[elicitation_pb2.ShareGroup]
     correlation: Floats | None
     """[k, k] of the beliefs on their unconstrained scales, where the session has one."""
-    reference: EngineModel
-    believed: EngineModel
+    reference: Model
+    believed: Model
     others: Sequence[str]
     """Beliefs that cannot be the prior of a fit."""
     seed: Seed
@@ -69,8 +70,8 @@ async def elicitation_feedback(context: WorkerContext, job: Job) -> Commit:
     request = elicitation_pb2.GetElicitationFeedbackRequest.FromString(job.request)
     period = Period.asked(request)
     async with context.database.session() as session:
-        row = await owned(session, Session, request.client_id, request.session_id)
-        model_row = await session.get_one(Model, row.model_pk)
+        row = await owned(session, ElicitedSession, request.client_id, request.session_id)
+        model_row = await session.get_one(RegisteredModel, row.model_pk)
         check_period(model_row, await dataset_of(session, model_row), period)
         rows = await beliefs_of(session, row.pk)
         channels = channels_of(model_row)
@@ -149,7 +150,7 @@ def _law(stated: _Stated, belief: elicitation_pb2.Belief, name: str) -> Distribu
 
 
 def _threshold(
-    belief: elicitation_pb2.Belief, law: Distribution, error: float | None, model: EngineModel
+    belief: elicitation_pb2.Belief, law: Distribution, error: float | None, model: Model
 ) -> elicitation_pb2.BeliefThreshold:
     message = elicitation_pb2.BeliefThreshold(belief_id=belief.belief_id)
     if error is None:
@@ -172,7 +173,7 @@ def _threshold(
 def _stated_totals(stated: _Stated) -> list[elicitation_pb2.ImpliedTotal]:
     """Sums of the stated shares: of outcome, with what they leave for the rest, and of media."""
     totals = []
-    for quantity in (common_pb2.QUANTITY_SHARE_OF_OUTCOME, common_pb2.QUANTITY_SHARE_OF_MEDIA):
+    for quantity in WHOLES:
         places = [place for place, belief in enumerate(stated.beliefs) if belief.estimand.quantity == quantity]
         if len(places) < 2:
             continue

@@ -22,9 +22,8 @@ from engine.elicitation.quantiles import fit_quantiles
 from engine.elicitation.roulette import fit_roulette
 from engine.elicitation.statement import Fit, Fitted, band
 from engine.errors import InvalidInput
-from persistence.tables import ClientPrior
-from persistence.tables import Session as SessionRow
-from server.contract.errors import ServiceError, invalid_field, not_found
+from persistence.tables import ClientPrior, ElicitedSession
+from server.contract.errors import Reason, ServiceError, invalid_field, not_found
 from server.contract.wire import label, value_of
 from server.records.lookups import owned
 from server.records.sessions import belief_message
@@ -33,6 +32,11 @@ from server.worker.conversion import to_law
 
 MAX_OUTSIDE = 0.01
 """Largest probability outside the support with which a normal is truncated rather than refused."""
+POOLS = {
+    elicitation_pb2.POOL_METHOD_UNSPECIFIED: linear_pool,
+    elicitation_pb2.POOL_METHOD_LINEAR: linear_pool,
+    elicitation_pb2.POOL_METHOD_LOGARITHMIC: log_pool,
+}
 
 UNTOLD = (0.05, 1.0 / 3.0, 2.0 / 3.0, 0.95)
 """Quantiles that nobody is asked for and everybody is told (methods/conflict.md §13)."""
@@ -93,6 +97,10 @@ def check_range(statement: elicitation_pb2.BeliefStatement, natural: Support) ->
                 if chips > 0 and not natural.lower <= stated.edges[index] < stated.edges[index + 1] <= natural.upper:
                     message = f"lie on a bin outside ({natural.lower:g}, {natural.upper:g}){hint}"
                     raise InvalidInput(f"statement.roulette.chips[{index}]", message)
+        case "distribution" | "pooled" | "updated_prior":
+            pass  # a law as a whole, which is judged when it is compiled
+        case _:
+            raise AssertionError(f"the range of a statement in the form {form} is not checked")
     for name, value in inner.items():
         if not natural.lower < value < natural.upper:
             message = f"{value:g} is outside ({natural.lower:g}, {natural.upper:g}){hint}"
@@ -294,10 +302,10 @@ async def pool_members(
     members: list[Member] = []
     for index, one in enumerate(statement.pooled.members):
         path = f"statement.pooled.members[{index}]"
-        row = await owned(session, SessionRow, client_id, one.session_id, field=f"{path}.session_id")
+        row = await owned(session, ElicitedSession, client_id, one.session_id, field=f"{path}.session_id")
         if row.state != "CONFIRMED":
             message = f"session {one.session_id!r} is {row.state}; only confirmed beliefs are pooled"
-            raise ServiceError("INVALID_STATE", message, violations=[Violation(f"{path}.session_id", message)])
+            raise ServiceError(Reason.INVALID_STATE, message, violations=[Violation(f"{path}.session_id", message)])
         stored = await session.scalar(
             select(ClientPrior).where(ClientPrior.session_pk == row.pk, ClientPrior.belief_id == one.belief_id)
         )
@@ -319,8 +327,8 @@ async def pool_members(
 
 
 def _pooled(statement: elicitation_pb2.PooledStatement, place: Place, members: Sequence[Member]) -> Compiled:
-    logarithmic = statement.method == elicitation_pb2.POOL_METHOD_LOGARITHMIC
-    pool = log_pool if logarithmic else linear_pool
+    pool = POOLS[statement.method]
+    logarithmic = pool is log_pool
     try:
         law = pool([member.law for member in members], [member.weight for member in members])
     except InvalidInput as error:

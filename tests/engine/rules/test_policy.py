@@ -245,7 +245,7 @@ def test_policy_hash_changes_with_every_field_and_decisions_are_reproducible():
 
 
 def test_decision_and_verdict_load_no_jax():
-    code = "import sys, engine.sbc.decision, engine.sbc.verdict; sys.exit('jax' in sys.modules)"
+    code = "import sys, engine.rules.policy, engine.sbc.verdict; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
