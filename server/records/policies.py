@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.rules.policy import POLICY_V1, NecessityPolicy
-from persistence import tables
+from persistence.tables import AdoptedPolicy
 from server.contract.errors import invalid_field
 from server.contract.wire import timestamp
 
@@ -43,7 +43,7 @@ BUILT_IN = sbc_pb2.NecessityPolicy(
 """The version of everybody who has put none in force."""
 
 
-def policy_message(row: tables.NecessityPolicy) -> sbc_pb2.NecessityPolicy:
+def policy_message(row: AdoptedPolicy) -> sbc_pb2.NecessityPolicy:
     """A stored version."""
     return sbc_pb2.NecessityPolicy(
         version=row.version,
@@ -73,7 +73,7 @@ async def policy_in_force(session: AsyncSession, client_id: str, version: int | 
     """The client's newest version, or the one asked for; ServiceError INVALID_FIELD if there is no such version."""
     if version == POLICY_V1.version:
         return POLICY_V1
-    table = tables.NecessityPolicy
+    table = AdoptedPolicy
     statement = select(table).where(table.client_id == client_id).order_by(table.version.desc()).limit(1)
     row = await session.scalar(statement if version is None else statement.where(table.version == version))
     if row is not None:

@@ -6,8 +6,8 @@ from liftos.bayes.v1 import sbc_pb2
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence import tables
-from persistence.tables import AuditEntry, Client, Job
+from persistence.tables import AdoptedPolicy, Client, Job
+from server.records.audit_trail import audited
 from server.records.policies import policy_in_force, policy_message, to_policy
 from server.worker.context import Commit, WorkerContext
 
@@ -23,7 +23,7 @@ async def create_policy(context: WorkerContext, job: Job) -> Commit:
         )
         before = await policy_in_force(session, request.client_id)
         policy = to_policy(request.thresholds, before.version + 1)
-        row = tables.NecessityPolicy(
+        row = AdoptedPolicy(
             client_id=request.client_id,
             version=policy.version,
             max_parameters=policy.max_parameters,
@@ -40,13 +40,12 @@ async def create_policy(context: WorkerContext, job: Job) -> Commit:
         await session.flush()
         await session.refresh(row)
         session.add(
-            AuditEntry(
-                client_id=request.client_id,
-                actor=request.adopted_by,
-                action="CreateNecessityPolicy",
-                resource_type="necessity_policy",
-                resource_id=str(policy.version),
-                detail={"reason": request.reason, "policy_hash": policy.hash, "before": before.version},
+            audited(
+                request,
+                request.adopted_by,
+                ("necessity_policy", str(policy.version)),
+                policy_hash=policy.hash,
+                before=before.version,
             )
         )
         return sbc_pb2.CreateNecessityPolicyResponse(policy=policy_message(row))
