@@ -133,7 +133,7 @@ async def test_what_the_family_can_do_works_and_the_rest_is_refused_in_words(
 
     await client.elicitation.create("s", model_id="m", client_confidence=0.9)
     about = coefficient("clicks")
-    await client.elicitation.add_belief("s", "six-of-a-hundred", about, mean=0.06, plus_minus=0.002, meaning="sd")
+    await client.elicitation.add_belief("s", "seven-of-a-hundred", about, mean=0.067, plus_minus=0.003, meaning="sd")
     feedback = await client.elicitation.feedback("s")
     assert feedback.predictive.observed_highest == weeks()[1].max()
     assert [threshold.lower > 0.05 for threshold in feedback.thresholds] == [True]
@@ -153,7 +153,7 @@ async def test_what_the_family_can_do_works_and_the_rest_is_refused_in_words(
     finished = await run.result()
     assert finished.verdict.kind != sbc_pb2.VERDICT_KIND_FAIL
     assert {one.quantity for one in finished.verdict.quantities} >= {"coefficient[clicks]", "log_likelihood"}
-    canaries = [one.part for one in finished.verdict.canaries]
+    canaries = [one.canary for one in finished.verdict.canaries]
     assert len(canaries) == 3
     assert sbc_pb2.SBC_PART_CANARY_LAGGED_MEDIA not in canaries  # nothing acts with a delay
 

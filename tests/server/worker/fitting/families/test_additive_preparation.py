@@ -32,7 +32,7 @@ def data() -> Data:
 
 def spec(saturation: str = "hill", *, no_trend: bool = False, fourier_pairs: int = 2) -> model_pb2.ModelSpec:
     channels = [
-        channel("tv", spend="tv", parameterise_by="roi", saturation=saturation),
+        channel("tv", spend_column="tv", parameterise_by="roi", saturation=saturation),
         channel("radio", parameterise_by="share_of_outcome"),
     ]
     return model_pb2.ModelSpec(
