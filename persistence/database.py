@@ -74,6 +74,7 @@ class Database:
             pool_timeout=10,
             pool_pre_ping=True,
             json_serializer=_dumps,
+            hide_parameters=True,  # a traceback in the log must not quote what a caller has sent
             connect_args={"connect_timeout": 10, "application_name": "liftos-bayes"},
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)

@@ -98,7 +98,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class BeliefConflict:
-    """One belief against one curve; the fields are those of conflict.md §2.
+    """One belief against one curve; the fields are those of methods/conflict.md §2.
 
     `severity` is the label of `recentred` and None when UNRELIABLE; `null_rate` how often a right belief gets this
     label. `conflict`: by `rule`. `confirms`: the REFERENCE factor is below 1/3. `severity_if_heavy_tailed`: the label

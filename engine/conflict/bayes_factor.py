@@ -21,7 +21,7 @@ _ABOUT = np.linspace(-3.0, 3.0, 13)
 
 
 class Alternative(enum.Enum):
-    """The law that replaces the client's in the numerator (conflict.md §4.1)."""
+    """The law that replaces the client's in the numerator (methods/conflict.md §4.1)."""
 
     RECENTRED = "recentred"
     WIDENED = "widened"
@@ -53,19 +53,19 @@ class BayesFactor:
 
 
 def log_recentred(z: ArrayLike) -> Array:
-    """ln e^{z²/2}: the client moved to the likelihood's maximum, normal case (conflict.md §4.1)."""
+    """ln e^{z²/2}: the client moved to the likelihood's maximum, normal case (methods/conflict.md §4.1)."""
     return np.asarray(0.5 * np.square(z), dtype=np.float64)
 
 
 def log_widened(d: ArrayLike, tau: ArrayLike, s: ArrayLike, factor: float = WIDENING) -> Array:
-    """ln[(v/v_c) exp(½ d² (1/v² - 1/v_c²))], v² = tau² + s², v_c² = factor² tau² + s² (conflict.md §4.1)."""
+    """ln[(v/v_c) exp(½ d² (1/v² - 1/v_c²))], v² = tau² + s², v_c² = factor² tau² + s² (methods/conflict.md §4.1)."""
     v2 = np.square(tau) + np.square(s)
     wide2 = np.square(factor * np.asarray(tau)) + np.square(s)
     return np.asarray(0.5 * np.log(v2 / wide2) + 0.5 * np.square(d) * (1.0 / v2 - 1.0 / wide2), dtype=np.float64)
 
 
 def log_point(z: ArrayLike, v: ArrayLike, s: ArrayLike) -> Array:
-    """ln[(v/s) e^{z²/2}]: all mass on the estimate, the supremum over every alternative (conflict.md §4.1)."""
+    """ln[(v/s) e^{z²/2}]: all mass on the estimate, the supremum over every alternative (methods/conflict.md §4.1)."""
     return np.asarray(np.log(np.asarray(v) / np.asarray(s)) + 0.5 * np.square(z), dtype=np.float64)
 
 

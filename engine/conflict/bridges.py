@@ -30,7 +30,7 @@ class Bridges:
 
 
 def bridges(model: Model, ladder: Ladder, seed: Seed) -> Bridges:
-    """The tempered bridge, and bridge sampling of a refit where it disagrees with the curve (conflict.md §4.2).
+    """The tempered bridge, and bridge sampling of a refit where it disagrees with the curve (methods/conflict.md §4.2).
 
     None where the importance mean reaches the belief, where the model has no smooth target, and where psi is no smooth
     function of what is sampled or the belief excludes part of its range. An estimate that misses its own gates is left

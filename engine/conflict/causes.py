@@ -219,7 +219,7 @@ def _still_contradicts(found: BeliefConflict, other: BeliefConflict) -> bool:
     """Whether the base model's data side, moved to the other's mean but as narrow as it is, would contradict.
 
     With normal laws, p of the standardised difference against the rule's false-alarm rate: the recentred rule and the
-    p-value's are both bounds on |z| (conflict.md §3 B).
+    p-value's are both bounds on |z| (methods/conflict.md §3 B).
     """
     spread = math.hypot(found.client.sd, found.data_side.sd)
     z = abs(other.data_side.mean - found.client.mean) / spread
@@ -247,7 +247,8 @@ def suggestion(found: BeliefConflict, causes: Causes, channel: str, months: floa
     A first cause that resolves and that the data do not speak against is acted on: rows to check, a column to give,
     a model that the data prefer. Otherwise an experiment on the channel, when the causes leave it open, when the
     channel is collinear (`r_squared` of `collinearity` above .9) or when neither side can be talked down: belief
-    and data are each worth more than six months and lie more than 2.6 standard deviations apart (conflict.md §12).
+    and data are each worth more than six months and lie more than 2.6 standard deviations apart
+    (methods/conflict.md §12).
     """
     first = next((cause for cause in causes.ranked if cause.resolves and not cause.only_vaguer), None)
     if first is not None and (first.log_evidence_gain or 0.0) >= 0.0:

@@ -70,7 +70,7 @@ def law_from_nodes(support: Support, nodes: Array, log_density: Array) -> Gridde
 
 @dataclass(frozen=True, eq=False)
 class EvidenceCurve:
-    """log L(u), L(psi) = p_ref(psi | y) / p_ref(psi): ∫ p_ref L = 1 and m_g / m_ref = ∫ g L (conflict.md §4.1).
+    """log L(u), L(psi) = p_ref(psi | y) / p_ref(psi): ∫ p_ref L = 1 and m_g / m_ref = ∫ g L (methods/conflict.md §4.1).
 
     u is the unconstrained coordinate of psi under `support`. A curve rebuilt from its fields is the same curve, bit
     for bit: nothing is estimated after construction.
@@ -353,7 +353,7 @@ class EvidenceCurve:
 
     @cached_property
     def reference_posterior(self) -> Distribution:
-        """The posterior of psi under the reference prior; the data side of KL and Wasserstein (conflict.md §5)."""
+        """The posterior of psi under the reference prior, data side of KL and Wasserstein (methods/conflict.md §5)."""
         if self.gaussian is not None and _normal_on(self.reference, self.support):
             estimate, error = self.gaussian
             centre, spread = self.reference.unconstrained_moments()
@@ -389,7 +389,7 @@ class EvidenceCurve:
 
     @cached_property
     def data_side(self) -> Distribution:
-        """What the data say without the reference prior: L normalised over u (conflict.md §7, weights 1/p_ref).
+        """What the data say without the reference prior: L normalised over u (methods/conflict.md §7, weights 1/p_ref).
 
         Where the data do not bound psi, the reference stays in it to the power `reference_kept`.
         """

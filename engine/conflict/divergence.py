@@ -43,7 +43,7 @@ class Wasserstein:
 
 
 def kl_data_client(overlay: Overlay) -> Estimate:
-    """KL(data side ‖ client) in nats; data side = reference posterior (Bousquet's direction, conflict.md §5)."""
+    """KL(data side ‖ client) in nats; data side = reference posterior (Bousquet's; methods/conflict.md §5)."""
     log_post = overlay.log_reference_posterior
     mass = np.exp(log_post + overlay.log_weights)
     gap = np.where(mass > 0.0, log_post, 0.0) - np.where(mass > 0.0, overlay.log_prior, 0.0)
@@ -54,7 +54,7 @@ def kl_data_client(overlay: Overlay) -> Estimate:
 
 
 def information_gain(overlay: Overlay) -> Estimate:
-    """KL(client posterior ‖ client) in nats: E_posterior[log L] - log m_client (Nott's statistic, conflict.md §5)."""
+    """KL(client posterior ‖ client) in nats: E_posterior[log L] - log m_client (Nott; methods/conflict.md §5)."""
     log_post = overlay.rows + overlay.log_prior - overlay.log_marginals[:, None]
     mass = np.exp(log_post + overlay.log_weights)
     values = np.sum(mass * np.where(mass > 0.0, overlay.rows, 0.0), axis=1)
@@ -63,7 +63,7 @@ def information_gain(overlay: Overlay) -> Estimate:
 
 
 def wasserstein(overlay: Overlay) -> Wasserstein:
-    """W1 = ∫|F_data - F_client| dx, and W2² = E_data (x - F_client⁻¹(F_data(x)))² (conflict.md §6)."""
+    """W1 = ∫|F_data - F_client| dx, and W2² = E_data (x - F_client⁻¹(F_data(x)))² (methods/conflict.md §6)."""
     overlay = overlay.wide
     x, client = overlay.x, overlay.prior
     mass = np.exp(overlay.log_reference_posterior + overlay.log_weights)
@@ -108,7 +108,7 @@ def prior_ess_months(overlay: Overlay) -> float:
 
 
 def prior_worth(overlay: Overlay) -> PriorWorth:
-    """How many months of data the belief is worth: months · s² · E[(d log p / du)²] (ELIR; conflict.md §12).
+    """How many months of data the belief is worth: months · s² · E[(d log p / du)²] (ELIR; methods/conflict.md §12).
 
     s² is the variance of the data side on the client's unconstrained scale, so that a month of data holds information
     1 / (months s²) there; for a normal client this is months · s²/tau². Where that is no number above 0, for a client

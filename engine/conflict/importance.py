@@ -15,7 +15,7 @@ from engine.errors import InvalidInput
 Array = NDArray[np.float64]
 
 GOOD_KHAT, MAX_KHAT = 0.5, 0.7
-"""Up to the first the mean can be reported, up to the second it can confirm another estimate (conflict.md §3 G)."""
+"""Up to the first the mean can be reported, up to the second it can confirm another (methods/conflict.md §3 G)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class ImportanceMean:
 
 
 def importance_mean(log_ratio: ArrayLike) -> ImportanceMean:
-    """ln mean exp(log_ratio), log_ratio [chains, n] of reference-posterior draws (conflict.md §3 F, §4.2).
+    """ln mean exp(log_ratio), log_ratio [chains, n] of reference-posterior draws (methods/conflict.md §3 F, §4.2).
 
     k-hat is infinite where no ratio is positive or one group of draws holds all of them.
     """

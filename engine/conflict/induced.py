@@ -39,7 +39,7 @@ class InducedPrior:
 def induced_prior(
     model: Model, quantity: str, support: Support, seed: Seed, *, draws: int = PRIOR_DRAWS, groups: int = GROUPS
 ) -> InducedPrior:
-    """The law of a quantity under the model's priors (conflict.md §4.3), from that many independent prior draws.
+    """The law of a quantity under the model's priors (methods/conflict.md §4.3), from so many independent prior draws.
 
     UnsupportedQuantity when the prior puts the quantity outside of `support`.
     """

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class JointConflict:
-    """k beliefs against the data-side estimate, on unconstrained coordinates (conflict.md §8, §4.1).
+    """k beliefs against the data-side estimate, on unconstrained coordinates (methods/conflict.md §8, §4.1).
 
     `log_bf_cal` is ½ chi²₁⁻¹(1 - p): the one-quantity recentred log factor with the same p. `worst_direction` [k] is
     Σ⁻¹d with every coordinate in standard deviations of belief and data together, scaled to unit length: positive where
@@ -155,10 +155,10 @@ def joint_beliefs(
     of the draws. The client's beliefs are independent unless `correlation` [k, k], on those scales, is given.
 
     `whole` are the places of shares that sum to 1 by their nature (every channel's share of media): they are compared
-    by log-ratios with one degree of freedom fewer, the client's beliefs conditioned on the sum (conflict.md §8), or as
-    their correlation has them; without one of them the others are shares like any other. Shares that were stated
-    together, `groups`, are compared by log-ratios too, to the rest where they leave one; the moments are exactly those
-    of the Dirichlet law, and without one of them those of the others among themselves.
+    by log-ratios with one degree of freedom fewer, the client's beliefs conditioned on the sum
+    (methods/conflict.md §8), or as their correlation has them; without one of them the others are shares like any
+    other. Shares that were stated together, `groups`, are compared by log-ratios too, to the rest where they leave one;
+    the moments are exactly those of the Dirichlet law, and without one of them those of the others among themselves.
     """
     values = np.asarray(draws, dtype=np.float64)
     k = len(priors)

@@ -21,7 +21,7 @@ IMMATERIAL = 0.05
 
 
 class Estimator(enum.Enum):
-    """How a marginal likelihood was computed, the rungs of the ladder of conflict.md §4.2 in their order."""
+    """How a marginal likelihood was computed, the rungs of the ladder of methods/conflict.md §4.2 in their order."""
 
     CLOSED_FORM = "closed_form"
     IMPORTANCE = "importance"
@@ -82,14 +82,14 @@ def difference_error(first: LogMarginal, second: LogMarginal) -> float:
 
 
 def by_curve(overlay: Overlay, shift: float = 0.0, factor: float = 1.0) -> LogMarginal:
-    """∫ g L over the evidence curve, g the client shifted and widened on its unconstrained scale (conflict.md §4.1)."""
+    """∫ g L over the evidence curve, g the client shifted and widened, unconstrained (methods/conflict.md §4.1)."""
     if shift == 0.0 and factor == 1.0:
         return LogMarginal.of_rows(overlay.log_marginals)
     return LogMarginal.of_rows(overlay.log_marginals_of(shift, factor))
 
 
 def by_importance(overlay: Overlay, draws: ArrayLike, shift: float = 0.0, factor: float = 1.0) -> LogMarginal:
-    """E_post[g / p_ref] over reference-posterior draws [chains, n] (conflict.md §3 F); k-hat says if it can be used."""
+    """E_post[g / p_ref] over reference-posterior draws [chains, n] (methods/conflict.md §3 F), with its k-hat."""
     mean = importance_mean(overlay.log_ratios(np.asarray(draws, dtype=np.float64), shift, factor))
     return LogMarginal(mean.log_mean, mean.log_mean, mean.replicates, Estimator.IMPORTANCE, khat=mean.khat)
 
@@ -111,7 +111,7 @@ class Ladder:
 
     @classmethod
     def climb(cls, overlay: Overlay, draws: ArrayLike | None = None, bridges: Sequence[LogMarginal] = ()) -> Ladder:
-        """Order and gates of conflict.md §4.2.
+        """Order and gates of methods/conflict.md §4.2.
 
         With k-hat ≤ .5 the importance mean is reported and the curve integral confirms it, up to .7 the other way
         round. Beyond, draws under the reference do not reach the client: `bridges`, estimates from runs of their own,
@@ -166,6 +166,6 @@ class Ladder:
 
 
 def agree(first: LogMarginal, second: LogMarginal) -> bool:
-    """Within 3 combined standard errors (or .05, which no label feels) and within .5 (conflict.md §4.2)."""
+    """Within 3 combined standard errors (or .05, which no label feels) and within .5 (methods/conflict.md §4.2)."""
     gap = abs(first.value - second.value)
     return gap <= MAX_DISAGREEMENT and gap <= max(3.0 * difference_error(first, second), IMMATERIAL)

@@ -25,7 +25,7 @@ def holm(p_values: ArrayLike) -> Array:
 
 
 def e_bh(log_e_values: ArrayLike, alpha: float) -> NDArray[np.bool_]:
-    """Which of K beliefs the e-BH procedure flags at false discovery rate alpha (Wang & Ramdas 2022; conflict.md §10).
+    """Which of K beliefs e-BH flags at false discovery rate alpha (Wang & Ramdas 2022; methods/conflict.md §10).
 
     Flags the k largest where e_(k) ≥ K / (alpha k), k as large as possible; valid under any dependence. `log_e_values`
     are natural logarithms of e-values, here WIDENED Bayes factors, whose mean under the client's predictive is 1.

@@ -75,8 +75,8 @@ class Overlay:
 
     The client is shifted and widened on the unconstrained scale of its own support: a Normal belief about a share
     moves along the share, a Beta belief along its logit. A client whose support is wider than the quantity's is
-    truncated to the quantity's support and renormalised (conflict.md §8). Rows of an array run over the curve, its
-    heavy-tailed twin and the jackknife replicates.
+    truncated to the quantity's support and renormalised (methods/conflict.md §8). Rows of an array run over the
+    curve, its heavy-tailed twin and the jackknife replicates.
     """
 
     prior: Distribution

@@ -29,7 +29,7 @@ class PValue:
 
 
 def node_split(overlay: Overlay) -> PValue:
-    """p = 2 min(F̄, 1 - F̄), F̄ = ∫ F_client dData (Marshall & Spiegelhalter 2007; conflict.md §7).
+    """p = 2 min(F̄, 1 - F̄), F̄ = ∫ F_client dData (Marshall & Spiegelhalter 2007; methods/conflict.md §7).
 
     Data side: L normalised on the client's unconstrained scale, i.e. posterior weights 1/p_ref, within the reference's
     1e-6 points; where that is no proper law, the reference stays in (`EvidenceCurve.reference_kept`).

@@ -39,7 +39,7 @@ class Thresholds:
 
 
 def thresholds(belief: Distribution, support: Support, error: float) -> Thresholds:
-    """Where a recentred Bayes factor of 10 would be reached by data of standard error `error` (conflict.md §13).
+    """Where a recentred Bayes factor of 10 would be reached by data of error `error` (methods/conflict.md §13).
 
     With v² = tau² + error² on the unconstrained scale of `support`, that is beyond mu ± sqrt(2 ln 10) v = mu ± 2.146 v;
     exact for a belief and data that are normal there. Known before the data, it pre-registers the rule.

@@ -33,7 +33,7 @@ class Reliability:
 
 
 def mass_outside_reference(overlay: Overlay) -> float:
-    """The client's mass outside the reference's 0.1–99.9 % range (the support gate, conflict.md §4.3)."""
+    """The client's mass outside the reference's 0.1–99.9 % range (the support gate, methods/conflict.md §4.3)."""
     reference, client = overlay.curve.reference, overlay.prior
     return float(client.cdf(float(reference.ppf(0.001))) + client.sf(float(reference.isf(0.001))))
 
@@ -57,7 +57,7 @@ def curve_refusals(overlay: Overlay) -> tuple[str, ...]:
 
 
 def judge(ladder: Ladder, headline: BayesFactor, p: PValue) -> Reliability:
-    """Status of the headline factor: refusals first (conflict.md §4.2, §11), then whether its label is open.
+    """Status of the headline factor: refusals first (methods/conflict.md §4.2, §11), then whether its label is open.
 
     Where the data bound psi on one side only, the recentred belief can follow them to the end of the range, and its
     factor no longer has the null rates of its bands; the p-value, which keeps the reference prior there, has to lie in

@@ -42,11 +42,11 @@ def replicated_p(
 ) -> ReplicatedPValue:
     """P(information gain of replicated data ≥ that of the real data), information gain = KL(client posterior ‖ client).
 
-    Nott, Wang, Evans & Englert 2020; conflict.md §7. A replicate takes psi from the client's prior and everything else
-    from a draw of the reference posterior, so that it blames the belief and not the model. The real data are fitted
-    with the replicates by the same settings: under a right belief all of them are exchangeable, whatever the noise of
-    short chains. `draws`: reference-posterior draws of every parameter, each [chains, n]. UnsupportedQuantity unless
-    psi is a fixed multiple of a parameter.
+    Nott, Wang, Evans & Englert 2020; methods/conflict.md §7. A replicate takes psi from the client's prior and
+    everything else from a draw of the reference posterior, so that it blames the belief and not the model. The real
+    data are fitted with the replicates by the same settings: under a right belief all of them are exchangeable,
+    whatever the noise of short chains. `draws`: reference-posterior draws of every parameter, each [chains, n].
+    UnsupportedQuantity unless psi is a fixed multiple of a parameter.
     """
     if replicates < 1:
         raise InvalidInput("replicates", "must be at least 1")

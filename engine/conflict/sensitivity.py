@@ -30,7 +30,7 @@ class PowerScaling:
 
 
 def power_scaling(overlay: Overlay) -> PowerScaling | None:
-    """ln 2 · Cov(psi, log p_client) and ln 2 · Cov(psi, log L) under the client posterior (conflict.md §9).
+    """ln 2 · Cov(psi, log p_client) and ln 2 · Cov(psi, log L) under the client posterior (methods/conflict.md §9).
 
     The covariances are the derivatives exactly, and need no importance weights (Kallioinen et al. 2023 take them by
     such weights). None where the posterior or the covariances have no finite moments.

@@ -49,7 +49,7 @@ def severity(log_bf: float) -> Severity:
 
 
 def calibrated_log_bf(p: float) -> float:
-    """The RECENTRED log factor of one quantity that has this p-value: ½ chi²₁⁻¹(1 - p) (conflict.md §4.1)."""
+    """The RECENTRED log factor of one quantity that has this p-value: ½ chi²₁⁻¹(1 - p) (methods/conflict.md §4.1)."""
     # chi²₁ has sf(x) = 2 Φ(-√x).
     return 0.5 * float(special.ndtri(0.5 * p)) ** 2 if p > 0.0 else math.inf
 
@@ -63,7 +63,7 @@ def severity_probability(log_bf: float, mcse: float) -> float:
 
 
 def null_rate(label: Severity) -> float:
-    """How often the RECENTRED factor gets this label when the belief is right: one quantity, chi²₁ (§3 C)."""
+    """How often RECENTRED gets this label when the belief is right: one quantity, chi²₁ (methods/conflict.md §3 C)."""
     lower, upper = label.band
     return float(stats.chi2.sf(max(2.0 * lower, 0.0), 1) - stats.chi2.sf(2.0 * upper, 1))
 

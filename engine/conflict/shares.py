@@ -117,7 +117,7 @@ def correlated_log_ratios(mean: ArrayLike, cov: ArrayLike) -> tuple[Array, Array
 
 
 def coherent_shares(priors: Sequence[Distribution]) -> CoherentShares:
-    """Condition independent beliefs, taken as normal in the shares, on Σ = 1 (conflict.md §8).
+    """Condition independent beliefs, taken as normal in the shares, on Σ = 1 (methods/conflict.md §8).
 
     Conditioning moves every mean by its part of the total variance: (.5, .35, .3) ± (.1, .08, .06) become (.425, .302,
     .273). The log-ratios' moments are those of draws of the conditioned normal that are positive. A Mahalanobis

@@ -27,7 +27,7 @@ CHUNK = 8
 
 MAX_CHUNKS = 3
 MAX_STEP_KHAT = 0.5
-"""A step whose weights have a heavier tail is not used (conflict.md §4.2, 4)."""
+"""A step whose weights have a heavier tail is not used (methods/conflict.md §4.2, 4)."""
 
 _THIRD_MOMENT = 3.0
 """Largest log of E[w³]/E[w]³ of a step's weights w either way: 3 for log-normal weights of log variance 1. A tail with

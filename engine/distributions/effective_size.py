@@ -16,7 +16,7 @@ _STEP = 1e-4
 
 
 def elir(law: Distribution, unit_variance: Callable[[Array], Array], *, unconstrained: bool = False) -> float:
-    """Expected local-information ratio E[-(log p)'' v] of a prior p (Neuenschwander et al. 2020; conflict.md §12).
+    """Expected local-information ratio E[-(log p)'' v] of p (Neuenschwander et al. 2020; methods/conflict.md §12).
 
     `unit_variance` is v, the inverse Fisher information of one observation, as a function of the coordinate: x, or u
     with `unconstrained`. Integration by parts turns the ratio into E[(log p)'² v + (log p)' v'], which needs no second

@@ -19,7 +19,7 @@ _LOWEST, _HIGHEST = -700.0, 36.0  # logits beyond which a retention is 0 or 1 in
 
 
 def half_life(retention: ArrayLike) -> Floats:
-    """ln .5 / ln retention, in time steps: 0 at retention 0, infinite at 1 (`methods/mmm.md` §3.1)."""
+    """ln .5 / ln retention, in time steps: 0 at retention 0, infinite at 1 (methods/mmm.md §3.1)."""
     with np.errstate(divide="ignore"):
         return np.asarray(math.log(2.0) / np.abs(np.log(np.asarray(retention, dtype=np.float64))))
 

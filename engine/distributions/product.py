@@ -26,7 +26,7 @@ _POINTS, _SEARCH = 1601, 32001
 
 
 def product(reference: Distribution, belief: Distribution) -> Distribution:
-    """The law p ∝ p_ref(psi) q(psi), the marginal prior of psi under EXTRA_FACTOR (conflict.md §3 F).
+    """The law p ∝ p_ref(psi) q(psi), the marginal prior of psi under EXTRA_FACTOR (methods/conflict.md §3 F).
 
     Since the nuisances given psi stay those of the reference, putting this law in the place of the marginal is exactly
     p_ref(theta) q(psi). Normal and Beta laws stay in their family; any other product is a density on a grid. Raises

@@ -35,9 +35,9 @@ def fit_range(
     """The law of the family with P(lower < X < upper) = probability and the greatest entropy (Jaynes 1957).
 
     With `mean` or `mode` (at most one) the law has that as well; both are solved as equations of their own, so the
-    probability is met whatever the other asks (conflict.md §13, §15.2). Among several solutions the one of greatest
-    entropy is taken. Raises InvalidInput on "lower", "upper", "probability", "mean", "mode", "family"; also where the
-    entropy has no greatest value, as when a range at the end of a half-line holds too little, or has it, on a
+    probability is met whatever the other asks (methods/conflict.md §13, §15.2). Among several solutions the one of
+    greatest entropy is taken. Raises InvalidInput on "lower", "upper", "probability", "mean", "mode", "family"; also
+    where the entropy has no greatest value, as when a range at the end of a half-line holds too little, or has it, on a
     half-line, in a law of which more than half lies beyond the range: that would be far out for no stated reason.
     """
     family = chosen(family, support)

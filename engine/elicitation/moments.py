@@ -46,7 +46,7 @@ def fit_mean_plus_minus(
     support: Support,
     family: Family | None = None,
 ) -> Fitted:
-    """The law of the family with the mean and standard deviation of "mean ± plus_minus" (conflict.md §13).
+    """The law of the family with the mean and standard deviation of "mean ± plus_minus" (methods/conflict.md §13).
 
     By default Beta on (0, 1), LogNormal on (0, inf), Normal on the real line. Raises InvalidInput on "mean",
     "plus_minus" (also where the family has no such moments), "level", "support", "family".

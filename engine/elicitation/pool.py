@@ -120,7 +120,7 @@ class Disagreement:
 
 
 def disagreement(first: Distribution, second: Distribution) -> Disagreement:
-    """Distances of two laws on one support (conflict.md §13); both symmetric in them.
+    """Distances of two laws on one support (methods/conflict.md §13); both symmetric in them.
 
     W1 = ∫ |Q_1 - Q_2| dq. The Jensen–Shannon divergence is (KL(p‖m) + KL(q‖m)) / 2 with m their mean (Lin 1991).
     """

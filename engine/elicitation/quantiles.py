@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 def fit_quantiles(
     probabilities: Sequence[float], values: Sequence[float], support: Support, family: Family | None = None
 ) -> Fitted:
-    """Least-squares fit of the distribution function at the stated points (conflict.md §13).
+    """Least-squares fit of the distribution function at the stated points (methods/conflict.md §13).
 
     Exact for as many quantiles as the family has parameters; with more, every residual is returned. Raises InvalidInput
     when fewer than two quantiles are stated, when they do not increase, when some probability is missed by more than

@@ -23,7 +23,7 @@ def fit_roulette(
     Half a chip in all is spread evenly over the bins and over what lies beyond them, so that an empty bin is unlikely
     rather than impossible; what it adds fades as chips are laid. A chip is only known to half a chip, so a probability
     may be missed by 0.05 and half a chip's weight before the fit is refused. Raises InvalidInput on "edges", "chips",
-    "family": fewer than 5 bins or 10 chips say too little for any family (conflict.md §13).
+    "family": fewer than 5 bins or 10 chips say too little for any family (methods/conflict.md §13).
     """
     family = chosen(family, support)
     x, laid = np.asarray(edges, dtype=np.float64), np.asarray(chips, dtype=np.float64)

@@ -77,7 +77,7 @@ class FamilyFit:
 
 
 def band(fit: Fit, support: Support) -> tuple[FamilyFit, ...]:
-    """How every family that can say the statement fits it, best first (conflict.md §13: tails are not elicited)."""
+    """How every family that can say the statement fits it, best first (methods/conflict.md §13: untold tails)."""
     found = []
     for family in admissible(support):
         try:

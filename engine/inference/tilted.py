@@ -51,9 +51,9 @@ class LogRatio:
     def of(cls, client: Distribution, reference: Distribution, covered: tuple[float, float]) -> LogRatio:
         """The ratio of two priors of psi on the reference's support, exact over `covered` (in u) and the client's mass.
 
-        A client whose support is wider is truncated to the reference's and renormalised (conflict.md §8). Raises
-        InvalidInput where the client's support is narrower or leaves most of its mass out: a wall of density zero
-        is nothing that a sampler of smooth targets could cross.
+        A client whose support is wider is truncated to the reference's and renormalised (methods/conflict.md §8).
+        Raises InvalidInput where the client's support is narrower or leaves most of its mass out: a wall of density
+        zero is nothing that a sampler of smooth targets could cross.
         """
         support = reference.support
         if client.support.lower > support.lower or client.support.upper < support.upper:
@@ -114,10 +114,10 @@ def _log_density(law: Distribution, support: Support, u: Floats) -> Floats:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TiltedTarget:
-    """Posterior ∝ base posterior · exp(lambda r(psi(z))), for a psi that is smooth in z (conflict.md §4.2, 4).
+    """Posterior ∝ base posterior · exp(lambda r(psi(z))), for a psi that is smooth in z (methods/conflict.md §4.2, 4).
 
     lambda is the last row of y [T + 1, lanes]: a whole ladder is one batch. lambda = 0 is the base, lambda = 1 the
-    client's posterior under MARGINAL_REPLACEMENT (conflict.md §3 F). Build it with `tilt`.
+    client's posterior under MARGINAL_REPLACEMENT (methods/conflict.md §3 F). Build it with `tilt`.
     """
 
     base: SmoothTarget

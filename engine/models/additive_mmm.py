@@ -48,7 +48,7 @@ FAMILY = "additive_mmm/1"
 Floats = NDArray[np.float64]
 
 _TOTAL = "total_media_share_of_outcome"
-_LAST_PART = 0.01  # of spend, whose return is the marginal ROI (`methods/mmm.md` §3.3)
+_LAST_PART = 0.01  # of spend, whose return is the marginal ROI (methods/mmm.md §3.3)
 
 
 def prepare(table: Table, spec: AdditiveMmmSpec, window: Window | None = None) -> AdditiveMmm:
@@ -77,7 +77,7 @@ def _priors(spec: AdditiveMmmSpec, design: Design) -> dict[str, Distribution]:
 
 @dataclass(frozen=True)
 class AdditiveMmm:
-    """A prepared additive MMM (`methods/mmm.md` §4); build it with `prepare`."""
+    """A prepared additive MMM (methods/mmm.md §4); build it with `prepare`."""
 
     spec: AdditiveMmmSpec
     design: Design
@@ -207,7 +207,7 @@ class AdditiveMmm:
         """(parameter, factor) with quantity = factor · parameter, factor > 0.
 
         A share, ROI or incremental outcome is one of the sampled media quantity, the coefficient of a control one of
-        its scaled coefficient (`methods/mmm.md` §3.5).
+        its scaled coefficient (methods/mmm.md §3.5).
         """
         if quantity in self.priors:
             return quantity, 1.0
@@ -277,7 +277,7 @@ class AdditiveMmm:
     def derive(self, quantity: str, parameters: Mapping[str, Floats]) -> Floats:
         """A quantity [S] at parameters [S]: any that a belief may be about, returned by a fit or not.
 
-        Definitions: `methods/mmm.md` §3.3. A channel's coefficient is the incremental KPI per head and time step at
+        Definitions: methods/mmm.md §3.3. A channel's coefficient is the incremental KPI per head and time step at
         full saturation, a control's the change of the KPI per head and unit of its column; the half-life counts time
         steps; the marginal ROI is that of the last per cent of spend, all lags scaled alike.
         """
@@ -307,7 +307,7 @@ class AdditiveMmm:
         """Incremental outcome [G, S] of a channel in each geo of `design.geo_names`, at parameters [S].
 
         The response per head is common to all geos, so the total of the channel is divided in proportion to
-        Σ_t u_gt p_g H_gt (`methods/mmm.md` §3.3, §3.4): over the geos it sums to the incremental outcome. Raises
+        Σ_t u_gt p_g H_gt (methods/mmm.md §3.3, §3.4): over the geos it sums to the incremental outcome. Raises
         UnsupportedQuantity for a channel that the model does not have.
         """
         index = self._channel_index.get(channel)

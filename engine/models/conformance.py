@@ -62,7 +62,7 @@ class ConformanceReport:
 
 
 def check(model: Model, simulations: int = 200) -> ConformanceReport:
-    """Check a model at `simulations` prior draws (`methods/mmm.md` §5).
+    """Check a model at `simulations` prior draws (methods/mmm.md §5).
 
     Everything is finite, shapes and names agree, a simulation does not depend on its batch, stated priors are those
     that are drawn from, fitting simulated data leaves every frozen number as it was, and the models made of it for

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def parameter_names(media: Iterable[tuple[str, str, bool]], linear: Sequence[str]) -> tuple[str, ...]:
-    """2C + H media parameters, the linear part, sigma (`methods/mmm.md` §4), in the order in which they are kept.
+    """2C + H media parameters, the linear part, sigma (methods/mmm.md §4), in the order in which they are kept.
 
     `media` are the channels: name, sampled quantity (`roi` or `share_of_outcome`), whether its response saturates, as
     H of them do. `linear` is what `linear_names` returns, with the intercepts of a panel's geos if they are wanted.

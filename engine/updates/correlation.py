@@ -40,7 +40,7 @@ def posterior_correlation(
     belief_power: ArrayLike | None = None,
     experiment_precision: ArrayLike | None = None,
 ) -> Array:
-    """corr of (P_c + a0 (P_d + E))⁻¹ [k, k], normal on the unconstrained scales (conflict.md §12).
+    """corr of (P_c + a0 (P_d + E))⁻¹ [k, k], normal on the unconstrained scales (methods/conflict.md §12).
 
     P_d is the inverse of `data_cov` [k, k], the data side with the reference's pull taken out; a0 `likelihood_power`;
     P_c the client's precision, each belief to its `belief_power` [k] in (0, 1] (1 unless given: ADAPTIVE_POWER_PRIOR

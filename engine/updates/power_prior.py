@@ -39,7 +39,7 @@ class AdaptivePower:
 
 
 def adaptive_power(overlay: Overlay) -> AdaptivePower:
-    """p(b | y) ∝ ∫ client^b / Z(b) L dpsi, b ~ U(0, 1), Z(b) = ∫ client^b (Duan, Ye & Smith 2006; conflict.md §12).
+    """p(b | y) ∝ ∫ client^b / Z(b) L dpsi, b ~ U(0, 1), Z(b) = ∫ client^b (Duan et al. 2006; methods/conflict.md §12).
 
     For a normal client p(b | y) ∝ N(estimate; mu, √(tau²/b + s²)). The power is taken on the client's unconstrained
     scale. A client whose power has no finite mass, as Student's t of few degrees of freedom, gives such b none.

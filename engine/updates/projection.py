@@ -35,7 +35,7 @@ _PROMINENT = 0.01
 
 @dataclass(frozen=True)
 class Projection:
-    """The law of a family nearest to another in Kullback-Leibler divergence (conflict.md §12).
+    """The law of a family nearest to another in Kullback-Leibler divergence (methods/conflict.md §12).
 
     Fields:
         law: the nearest. kl_nats: KL(original ‖ law). max_cdf_error: largest difference of the distribution functions.

@@ -11,7 +11,7 @@ from engine.conflict.severity import Severity
 from engine.updates.update import Action
 
 STRONG_Z = 2.6
-"""From this distance on two sides that are both well founded cannot be talked down (conflict.md §12)."""
+"""From this distance on two sides that are both well founded cannot be talked down (methods/conflict.md §12)."""
 WELL_FOUNDED_MONTHS = 6.0
 INCOHERENT_Z = 2.0
 SENSITIVE = 0.05

@@ -25,7 +25,7 @@ def unit_information(curve: EvidenceCurve) -> Distribution:
     """A prior worth one month of data, on the unconstrained scale: normal, sd s √months, at the reference prior's mean.
 
     s is the standard deviation of the data side there. A wider component would protect the client (Bartlett), so its
-    width is not a matter of taste (Kass & Wasserman 1995; conflict.md §12).
+    width is not a matter of taste (Kass & Wasserman 1995; methods/conflict.md §12).
     """
     _, s = curve.data_side.unconstrained_moments()
     if curve.reference.support == curve.support:

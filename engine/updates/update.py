@@ -32,7 +32,7 @@ _GONE = 1e-12
 
 
 class Strategy(enum.Enum):
-    """How evidence changes a prior (conflict.md §12)."""
+    """How evidence changes a prior (methods/conflict.md §12)."""
 
     EVIDENCE_WEIGHTED = "evidence_weighted"
     FULL_BAYESIAN = "full_bayesian"
@@ -111,7 +111,7 @@ def update(
     """Apply a strategy; the input object itself comes back when nothing changes or the evidence is unreliable.
 
     `log_bf` is the recentred log Bayes factor where an analysis has found it; `experiments` about the same quantity
-    count beside the data, and then the factor is that of both together, by the curve. Formulas: conflict.md §12.
+    count beside the data, and then the factor is that of both, by the curve. Formulas: methods/conflict.md §12.
 
     EVIDENCE_WEIGHTED: with B the recentred Bayes factor, unchanged below T, else the mixture (1 - w) client + w
     recentred client, w = B/(B + T): T is the prior odds granted to the belief. FULL_BAYESIAN: the client's posterior;

@@ -21,7 +21,7 @@ _ABOUT = np.linspace(-3.0, 3.0, 13)
 def ml_widening(overlay: Overlay) -> float:
     """The factor ≥ 1 on the unconstrained scale that maximises the client's marginal likelihood (ML-II).
 
-    Normal case: tau*² = max(tau², d² - s²) (conflict.md §12).
+    Normal case: tau*² = max(tau², d² - s²) (methods/conflict.md §12).
     """
     pair = overlay.normal_pair
     if pair is not None:
@@ -45,7 +45,7 @@ def ml_widening(overlay: Overlay) -> float:
 def p_value_widening(overlay: Overlay, p_value: float) -> float | None:
     """The least factor ≥ 1 with a node-split p of at least `p_value`; None where no width within reach has it.
 
-    Normal case: tau*² = max(tau², d²/z_p² - s²), z_p the two-sided normal quantile (conflict.md §12).
+    Normal case: tau*² = max(tau², d²/z_p² - s²), z_p the two-sided normal quantile (methods/conflict.md §12).
     """
     pair = overlay.normal_pair
     if pair is not None:

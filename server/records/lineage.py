@@ -1,4 +1,4 @@
-"""Which data a prior has seen, and the refusal to use them with it again (conflict.md §12, double use of data).
+"""Which data a prior has seen, and the refusal to use them with it again (methods/conflict.md §12, double use of data).
 
 A prior comes to see data through an accepted update. What it has seen is written down, flattened, when the belief is
 made: the rows behind the update itself and all that the beliefs before it had seen, through updates and pools alike.

@@ -1,7 +1,7 @@
 """Which rows of outcome an analysis uses, from what is stored about a data set, and which of them two windows share.
 
-Rows are told apart by client, KPI, geo and the days they cover, never by their values (conflict.md §12, double use of
-data): a restated row is the same row, and a week is covered by its month.
+Rows are told apart by client, KPI, geo and the days they cover, never by their values (methods/conflict.md §12, double
+use of data): a restated row is the same row, and a week is covered by its month.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How often the conflict analysis calls a right belief wrong, by simulation from the belief's own predictive.
 
-Beside every rate stands what it must be: the figures of conflict.md where everything is normal, and otherwise the same
-figure by quadrature of the predictive, a second time and without the engine's curves.
+Beside every rate stands what it must be: the figures of methods/conflict.md §3 where all is normal, and otherwise the
+same figure by quadrature of the predictive, a second time and without the engine's curves.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ Row = dict[str, Any]
 Generator = np.random.Generator
 
 TEN_RATE = float(stats.chi2.sf(2.0 * math.log(10.0), 1))
-"""P(recentred factor ≥ 10) of a right belief, .0319: one quantity and normal laws (conflict.md §3 B)."""
+"""P(recentred factor ≥ 10) of a right belief, .0319: one quantity and normal laws (methods/conflict.md §3 B)."""
 
 CHANNELS = 5
 NAIVE_RATE = float(stats.chi2.sf(2.0 * math.log(10.0), CHANNELS))
-"""P(exp(D²/2) ≥ 10) of five right beliefs, .466 (conflict.md §3 B)."""
+"""P(exp(D²/2) ≥ 10) of five right beliefs, .466 (methods/conflict.md §3 B)."""
 
 _MONTHS = 24.0
 _WIDENING = 3.0
@@ -153,7 +153,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     Located("normal", Normal(0.5, 0.1), 0.05, Normal(0.5, 10.0)),  # the TV example's spreads
     # s² > 7 tau²: only here has the widened factor a variance, so that its sample mean is worth something
     Located("normal, weak data", Normal(0.5, 0.05), 0.2, Normal(0.5, 10.0)),
-    Located("lognormal", LogNormal(math.log(3.0), 0.25), 0.2, LogNormal(0.0, 10.0)),  # conflict.md §14 id 12
+    Located("lognormal", LogNormal(math.log(3.0), 0.25), 0.2, LogNormal(0.0, 10.0)),  # methods/conflict.md §14 id 12
     Located("beta, normal on the logit", Beta(4.0, 12.0), 0.3, Uniform(0.0, 1.0)),
     Counted("beta, 400 trials", Beta(12.0, 12.0), 400),
 )

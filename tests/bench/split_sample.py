@@ -1,7 +1,7 @@
 """What an updated prior is worth on data that it has not seen: the log score of the second part of a split sample.
 
 `python -m tests.bench.split_sample` prints what docs/lineage.md shows: the example data set cut at several months, and
-the expected gain where everything is normal, by simulation with the formulas of conflict.md §12. Gain is
+the expected gain where everything is normal, by simulation with the formulas of methods/conflict.md §12. Gain is
 log m₂(updated) - log m₂(client), in nats: how much better the updated prior predicts the second part than the client's
 own belief does.
 """
@@ -40,7 +40,7 @@ BELIEF = Beta(12.0, 12.0)
 EVIDENCE = 3.0
 """Evidence that moves the belief, as in the demo."""
 MU, TAU, S = 0.5, 0.1, 0.05
-"""Belief and standard error of the worked example, conflict.md §1."""
+"""Belief and standard error of the worked example, methods/conflict.md §1."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def simulated(
 ) -> dict[str, tuple[float, float, float]]:
     """Mean gain, its standard error and how often it is negative, by strategy, of data sets with these truths [n].
 
-    Two parts of standard error S each; the quantity moves by N(0, drift²) between them. Formulas: conflict.md §12.
+    Two parts of standard error S each; the quantity moves by N(0, drift²) between. Formulas: methods/conflict.md §12.
     """
     first = truth + S * rng.standard_normal(truth.size)
     second = truth + drift * rng.standard_normal(truth.size) + S * rng.standard_normal(truth.size)

@@ -240,7 +240,7 @@ def test_a_struct_is_bounded_by_size_and_must_hold_finite_numbers() -> None:
 
 
 def test_a_hostile_message_of_four_mebibytes_is_checked_quickly() -> None:
-    # A validator that walks cel-python expressions took 932 ms for 1,000 numbers (service.md §4.5).
+    # A validator that walks cel-python expressions took 932 ms for 1,000 numbers (methods/service.md §4.5).
     statement = elicitation_pb2.QuantileStatement(probabilities=[0.5] * 500_000, values=[1, 2])
     mixture = common_pb2.Mixture()
     for _ in range(100_000):

@@ -42,7 +42,7 @@ def fired(necessity: sbc_pb2.SbcNecessity) -> list[str]:
 @pytest.mark.parametrize(
     ("field", "value", "fires"),
     [
-        # the table of sbc.md §15.2
+        # the table of methods/sbc.md §15.2
         ("model_complexity", 10, False),
         ("model_complexity", 11, True),
         ("bayes_factor", 10.0, False),
@@ -130,7 +130,7 @@ def test_a_new_version_is_in_force_everywhere_and_an_older_one_can_be_replayed(c
     with pytest.raises(InvalidArgument, match="only USD"):
         client.sbc.create_policy(**{**V1, "business_impact": money(1, "EUR")}, adopted_by="Ann")
 
-    # The TV example has a Bayes factor of 12.18 (conflict.md §14): over version 1 and 3, under version 2.
+    # The TV example has a Bayes factor of 12.18 (methods/conflict.md §14): over version 1 and 3, under version 2.
     asked = {**CALM, "bayes_factor": 12.18}
     for version, decision in ((1, ESSENTIAL), (2, NOT_REQUIRED), (3, ESSENTIAL), (None, ESSENTIAL)):
         found = client.sbc.check_necessity(**asked, policy_version=version)

@@ -37,7 +37,7 @@ def field_of(error: LiftosBayesError) -> str:
 
 
 def test_every_form_is_compiled_and_says_how_well(client: Client) -> None:
-    # conflict.md §14 id 18: maxent Beta(.2, .6, .9); ranges, chips, bounds without a session
+    # methods/conflict.md §14 id 18: maxent Beta(.2, .6, .9); ranges, chips, bounds without a session
     fitted = client.elicitation.fit_prior("share_of_outcome", range=(0.2, 0.6), probability=0.9, family="beta")
     assert fitted.compiled.beta.alpha == pytest.approx(6.112197, abs=1e-6)
     assert fitted.fit.family == common_pb2.PRIOR_FAMILY_BETA
@@ -91,7 +91,7 @@ def test_a_belief_of_another_family_is_analysed_and_updated(client: Client) -> N
     recentred = next(
         f for f in belief.bayes_factors if f.alternative == conflict_pb2.BAYES_FACTOR_ALTERNATIVE_RECENTRED
     )
-    # The normal belief has 12.18 (conflict.md §14 id 1); §8: a beta of the same moments gives a visibly different one.
+    # The normal belief has 12.18 (methods/conflict.md §14 id 1); §8: a beta of the same moments gives another.
     assert 12.5 < math.exp(recentred.log_bayes_factor) < 17.0
     update = client.updates.propose(session, update_strategy="evidence_weighted")
     assert update.beliefs[0].changed
@@ -157,7 +157,7 @@ def experts(client: Client) -> list[tuple[str, str]]:
 
 
 def test_pools_of_two_experts_are_those_of_the_method_note(client: Client) -> None:
-    # conflict.md §14 id 19
+    # methods/conflict.md §14 id 19
     members = experts(client)
     linear = client.elicitation.add_belief(opened(client, "linear"), "tv", TV, pooled=members)
     assert (linear.summary.mean, linear.summary.sd) == pytest.approx((0.4, 0.1274755), abs=1e-6)
@@ -195,7 +195,7 @@ def test_only_confirmed_beliefs_about_the_same_quantity_are_pooled(client: Clien
 
 
 def test_the_threshold_of_the_tv_example_is_known_before_the_data(client: Client) -> None:
-    # conflict.md §13: wrong if the data said below mu - 2.146 v = .26
+    # methods/conflict.md §13: wrong if the data said below mu - 2.146 v = .26
     register_tv(client)
     session = opened(client)
     client.elicitation.add_belief(session, "tv", TV, mean=0.5, plus_minus=0.1, meaning="sd")

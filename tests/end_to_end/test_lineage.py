@@ -115,7 +115,7 @@ def test_the_refusal_reaches_through_an_update_of_an_update(client: Client, caps
         (first.update_id, pytest.approx(0.5)),
         (second.update_id, pytest.approx(0.4)),  # the mean of .5 ± .1 and .3 ± .1
     ]
-    # z² / 2 with z² = .2² / (.1² + .1²), and = (.4 - .2)² / (.1² / 2 + .1²): conflict.md §4.1
+    # z² / 2 with z² = .2² / (.1² + .1²), and = (.4 - .2)² / (.1² / 2 + .1²): methods/conflict.md §4.1
     assert [r.log_bayes_factor for r in second.lineage.replaced] == pytest.approx([1.0, 4 / 3], abs=1e-6)
     assert [(s.window.first_date, s.update_id, s.inherited) for s in second.lineage.seen] == [
         ("2024-01-01", "", False),

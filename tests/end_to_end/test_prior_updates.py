@@ -42,7 +42,7 @@ def believe(client: Client, session_id: str, mean: float) -> None:
     client.elicitation.confirm(session_id)
 
 
-# conflict.md §12
+# methods/conflict.md §12
 STRATEGIES = [
     pytest.param({"update_strategy": "evidence_weighted"}, 0.36270, 0.15960, id="evidence weighted"),
     pytest.param(
@@ -71,13 +71,13 @@ def test_each_strategy_gives_the_figures_of_the_method_note(
 
 
 def test_an_updated_prior_is_worth_belief_and_data_together(analysed: Client) -> None:
-    # conflict.md §12: 30 = 6 + 24 months
+    # methods/conflict.md §12: 30 = 6 + 24 months
     (belief,) = analysed.updates.propose("beliefs", update_strategy="full_bayesian").beliefs
     assert belief.prior_ess_months_after == pytest.approx(30.0, rel=1e-3)
 
 
 def test_the_power_of_the_belief_is_learned(analysed: Client) -> None:
-    # conflict.md §12: E b .4144, mode .1667
+    # methods/conflict.md §12: E b .4144, mode .1667
     (belief,) = analysed.updates.propose("beliefs", update_strategy="adaptive_power_prior").beliefs
     assert (belief.expected_power, belief.power_mode) == pytest.approx((0.4144, 0.1667), abs=1e-4)
     assert not belief.HasField("weight")
@@ -124,7 +124,7 @@ def test_an_experiment_that_contradicts_the_data_points_to_the_model(analysed: C
 
 
 def test_a_projection_shows_what_is_lost_and_refuses_to_stand_in_for_two_modes(analysed: Client) -> None:
-    # conflict.md §12: KS .0437, KL .0292
+    # methods/conflict.md §12: KS .0437, KL .0292
     (belief,) = analysed.updates.propose("beliefs", project_to="normal").beliefs
     found = belief.projection
     assert found.refused
@@ -212,7 +212,7 @@ def test_nothing_is_recommended_for_release_until_the_model_is_calibrated(client
     assert run.verdict.kind == sbc_pb2.VERDICT_KIND_PASS
     released = client.updates.get(update.update_id)
     assert released.releasable
-    # The label is another under heavy tails (conflict.md §8), so the belief should become robust.
+    # The label is another under heavy tails (methods/conflict.md §8), so the belief should become robust.
     assert released.beliefs[0].action == prior_update_pb2.UPDATE_ACTION_ROBUSTIFY
     assert released.summary[0].startswith("Make the belief about the share of outcome of TV (50.0 % ± 10.0 %")
     accepted = client.updates.accept(released, decided_by="Ann")

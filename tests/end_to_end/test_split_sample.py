@@ -1,4 +1,4 @@
-"""A belief is decided on the first part of the data and meets the second as an updated prior (conflict.md §12, 5)."""
+"""A belief is decided on the first part of the data and meets the second updated (methods/conflict.md §12, 5)."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def factor(belief: conflict_pb2.BeliefConflict, alternative: int) -> float:
 
 
 def test_the_tv_example_has_the_figures_of_the_method_note(client: Client) -> None:
-    # conflict.md §14 id 1 and 2
+    # methods/conflict.md §14 id 1 and 2
     register_tv(client, WIDE)
     believe(client, 0.5, 0.1)
     analysis = client.conflicts.analyze("beliefs")
@@ -91,7 +91,7 @@ def test_a_belief_as_a_factor_is_the_product_with_the_reference(client: Client) 
 
 
 def test_replicated_data_agree_with_the_node_split(client: Client) -> None:
-    # conflict.md §3 I: for normal beliefs and data the two p-values are the same, .0253
+    # methods/conflict.md §3 I: for normal beliefs and data the two p-values are the same, .0253
     register_tv(client, WIDE)
     believe(client, 0.5, 0.1)
     (belief,) = client.conflicts.analyze("beliefs", replicates=99, timeout=120).beliefs
@@ -100,7 +100,7 @@ def test_replicated_data_agree_with_the_node_split(client: Client) -> None:
 
 
 def test_the_update_of_the_tv_example_is_the_mixture_of_the_method_note(client: Client) -> None:
-    # conflict.md §12: T = 10 gives weight .54919, mean .36270, sd .15960
+    # methods/conflict.md §12: T = 10 gives weight .54919, mean .36270, sd .15960
     register_tv(client, WIDE)
     believe(client, 0.5, 0.1)
     client.conflicts.analyze("beliefs")

@@ -99,7 +99,7 @@ class Case:
 
 
 def linear() -> Case:
-    """The TV example (conflict.md §1): the posterior of the share is .25 ± .05, and z1 is correlated with it."""
+    """The TV example (methods/conflict.md §1): the posterior of the share is .25 ± .05, correlated with z1."""
     x = np.array([[54.33783212458883, 8.0], [0.0, 3.0]])  # (X'X + I)⁻¹ has .05² first
     covariance = np.linalg.inv(x.T @ x + np.eye(2))
     direction = x @ np.array([1.0, 0.5])

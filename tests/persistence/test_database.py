@@ -26,6 +26,14 @@ async def test_a_session_commits_on_exit_and_rolls_back_on_an_exception(database
         assert list(await session.scalars(select(Client.client_id))) == ["kept"]
 
 
+async def test_the_error_of_a_statement_does_not_quote_its_parameters(database: Database) -> None:
+    with pytest.raises(ProgrammingError) as raised:
+        async with database.session() as session:
+            await session.execute(text("select * from no_such_table where name = :name"), {"name": "a belief"})
+    assert "no_such_table" in str(raised.value)
+    assert "a belief" not in str(raised.value)
+
+
 async def test_a_lost_connection_is_storage_unavailable_and_the_pool_recovers(database: Database) -> None:
     async def lose() -> None:
         async with database.session() as session:

@@ -35,7 +35,7 @@ MAX_OUTSIDE = 0.01
 """Largest probability outside the support with which a normal is truncated rather than refused."""
 
 UNTOLD = (0.05, 1.0 / 3.0, 2.0 / 3.0, 0.95)
-"""Quantiles that nobody is asked for and everybody is told (conflict.md §13)."""
+"""Quantiles that nobody is asked for and everybody is told (methods/conflict.md §13)."""
 
 
 @dataclass(frozen=True)

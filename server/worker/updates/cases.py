@@ -108,7 +108,7 @@ async def joint_draws(
 def updated_correlation(
     elicited: Session, cases: Sequence[Case], updated: Sequence[PriorUpdate], draws: Floats | None, rule: UpdateRule
 ) -> Floats | str | None:
-    """Correlation [k, k] of the updated priors on their unconstrained scales (conflict.md §12).
+    """Correlation [k, k] of the updated priors on their unconstrained scales (methods/conflict.md §12).
 
     Strategies that keep the belief's shape keep its correlation; those that take the likelihood in take its coupling
     in. None for one belief and where they are independent; in words why it cannot be had.

@@ -50,7 +50,7 @@ def tv(request: pytest.FixtureRequest) -> BeliefConflict:
 
 
 def test_tv_figures_are_those_of_the_reference_table(tv: BeliefConflict) -> None:
-    # conflict.md §14 ids 1 and 2
+    # methods/conflict.md §14 ids 1 and 2
     assert tv.recentred.bf == pytest.approx(12.18249, abs=5e-6)
     assert tv.point_mle.bf == pytest.approx(27.24088, abs=5e-6)
     assert tv.p.value == pytest.approx(0.0253473, abs=5e-8)
@@ -68,7 +68,7 @@ def test_tv_is_a_strong_conflict_whose_label_hangs_on_the_tails(tv: BeliefConfli
     assert tv.severity is Severity.STRONG
     assert tv.severity_if_heavy_tailed is Severity.MODERATE
     assert (tv.conflict, tv.finding, tv.status) == (True, Finding.CONFLICT, Status.OK)
-    assert tv.null_rate == pytest.approx(0.0295, abs=5e-5)  # conflict.md §3 C
+    assert tv.null_rate == pytest.approx(0.0295, abs=5e-5)  # methods/conflict.md §3 C
     assert tv.confirms is False
 
 
@@ -79,7 +79,7 @@ def test_tv_laws_are_summarised(tv: BeliefConflict) -> None:
 
 
 def test_information_gain_is_the_normal_kl_of_posterior_and_client(tv: BeliefConflict) -> None:
-    # ln(s2/s1) + (s1² + Δ²)/(2 s2²) - ½ with .3 ± .0447 against .5 ± .1 (conflict.md §5)
+    # ln(s2/s1) + (s1² + Δ²)/(2 s2²) - ½ with .3 ± .0447 against .5 ± .1 (methods/conflict.md §5)
     expected = math.log(0.1 / math.sqrt(0.002)) + (0.002 + 0.04) / 0.02 - 0.5
     assert tv.information_gain.value == pytest.approx(expected, abs=1e-8)
 
@@ -94,7 +94,7 @@ def test_information_gain_is_the_normal_kl_of_posterior_and_client(tv: BeliefCon
     ],
 )
 def test_reference_factor_follows_the_named_alternative(reference: Distribution, expected: float) -> None:
-    # conflict.md §14 id 2
+    # methods/conflict.md §14 id 2
     curve = EvidenceCurve.normal(0.25, 0.05, reference, 24.0, support=REAL_LINE)
     assert analyse_belief(TV, curve).reference.bf == pytest.approx(expected, abs=1e-6)
 
@@ -109,7 +109,7 @@ def test_both_estimators_agree_to_ten_digits() -> None:
 
 @pytest.mark.parametrize("wrap", [lambda law: law, by_quadrature])
 def test_a_lognormal_roi_is_judged_on_the_log_scale(wrap) -> None:
-    # conflict.md §14 id 12
+    # methods/conflict.md §14 id 12
     curve = EvidenceCurve.normal(math.log(1.5), 0.2, LogNormal(0.0, 50.0), 24.0)
     result = analyse_belief(wrap(LogNormal(math.log(3.0), 0.25)), curve)
     assert result.recentred.bf == pytest.approx(10.419439, abs=5e-7)
@@ -121,12 +121,12 @@ def test_a_lognormal_roi_is_judged_on_the_log_scale(wrap) -> None:
 
 
 def test_binomial_factor_against_the_flat_reference() -> None:
-    # conflict.md §14 id 3: Beta(2, 8), 15 of 20
+    # methods/conflict.md §14 id 3: Beta(2, 8), 15 of 20
     assert analyse_belief(Beta(2.0, 8.0), binomial_curve(15, 20)).reference.bf == pytest.approx(37.63455, abs=5e-5)
 
 
 def test_poisson_factor_between_two_gamma_beliefs() -> None:
-    # conflict.md §14 id 13: Gamma(20, 4) against Gamma(2, .4), 80 events in 10
+    # methods/conflict.md §14 id 13: Gamma(20, 4) against Gamma(2, .4), 80 events in 10
     grid = np.linspace(-30.0, 12.0, 8001)
     curve = EvidenceCurve.exact(grid, 80.0 * grid - 10.0 * np.exp(grid), Gamma(2.0, 0.4), 24.0)
     assert analyse_belief(Gamma(20.0, 4.0), curve).reference.bf == pytest.approx(1.808396, abs=1e-6)
@@ -142,7 +142,7 @@ def test_a_belief_that_the_data_support_is_no_conflict_and_can_be_confirmed() ->
 @pytest.mark.parametrize("tau", [0.02, 0.1, 0.2])
 @pytest.mark.parametrize("mu", [0.2, 0.3, 0.5, 0.6])
 def test_no_alternative_beats_the_point_at_the_estimate(mu: float, tau: float) -> None:
-    # conflict.md §3 A: BF ≤ exp(z²/2) v/s
+    # methods/conflict.md §3 A: BF ≤ exp(z²/2) v/s
     v = math.hypot(tau, 0.05)
     bound = 0.5 * ((mu - 0.25) / v) ** 2 + math.log(v / 0.05)
     for prior in (Normal(mu, tau), by_quadrature(Normal(mu, tau))):
@@ -186,7 +186,7 @@ def test_log_reparametrisation_leaves_every_invariant_figure_unchanged() -> None
 
 
 def test_a_share_belief_in_another_family_gets_another_factor() -> None:
-    # conflict.md §8: the family matters
+    # methods/conflict.md §8: the family matters
     curve = binomial_curve(19, 76)
     beta = analyse_belief(Beta(12.0, 12.0), curve)
     cut = analyse_belief(TruncatedNormal(0.5, 0.1, 0.0, 1.0), curve)
@@ -284,7 +284,7 @@ def test_a_confidence_threshold_turns_the_rule_into_p() -> None:
 def test_a_conflict_threshold_moves_the_flag_but_not_the_label() -> None:
     result = analyse_belief(TV, TV_CURVE, conflict_threshold=76.0)
     assert (result.conflict, result.severity) == (False, Severity.STRONG)
-    assert 1.0 - (1.0 - result.rule.null_rate) ** 10 == pytest.approx(0.032, abs=5e-4)  # conflict.md §3 C
+    assert 1.0 - (1.0 - result.rule.null_rate) ** 10 == pytest.approx(0.032, abs=5e-4)  # methods/conflict.md §3 C
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_a_far_tight_client_is_still_integrated() -> None:
 
 
 def test_right_beliefs_are_called_wrong_as_often_as_stated() -> None:
-    # conflict.md §14 property tests: data from the client's own predictive
+    # methods/conflict.md §14 property tests: data from the client's own predictive
     rng = np.random.default_rng(20)
     n, mu, tau, s = 2000, 0.5, 0.1, 0.05
     v = math.hypot(tau, s)

@@ -11,14 +11,14 @@ from scipy import integrate, special, stats
 from engine.conflict.bridge_sampling import BridgeEstimate, bridge_estimate, combined, log_marginal_likelihood
 from engine.errors import InvalidInput
 
-# bridgesampling, tests/testthat/test-iterative-scheme-mcse.R (conflict.md §14 id 5)
+# bridgesampling, tests/testthat/test-iterative-scheme-mcse.R (methods/conflict.md §14 id 5)
 Q11, Q12 = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.02, 0.09, 0.1, 0.15])
 Q21, Q22 = np.array([0.05, 0.18, 0.22, 0.28]), np.array([0.01, 0.07, 0.11, 0.12])
 
 # Cushny & Peebles 1905 by way of R's `sleep`: hours of extra sleep, second drug minus first, t = 4.062128
 SLEEP = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
 SCALE = 1.0 / math.sqrt(2.0)
-LOG_NULL = -20.809266  # conflict.md §14 id 6
+LOG_NULL = -20.809266  # methods/conflict.md §14 id 6
 
 
 def test_the_iteration_and_its_error_are_those_of_bridgesampling() -> None:
@@ -41,7 +41,7 @@ def test_a_constant_moves_the_estimate_and_not_its_error() -> None:
 
 
 def test_the_normal_integral_in_two_dimensions() -> None:
-    # conflict.md §14 id 4, bridgesampling test-bridge_sampler.R
+    # methods/conflict.md §14 id 4, bridgesampling test-bridge_sampler.R
     draws = np.random.default_rng(1).standard_normal((8, 500, 2))
     found = log_marginal_likelihood(lambda z: -0.5 * (z**2).sum(axis=1), draws, np.random.default_rng(2))
     assert found.dropped == 0
@@ -137,7 +137,7 @@ def test_the_null_of_the_t_test_has_its_closed_form() -> None:
 
 
 def test_the_jzs_bayes_factor_of_the_sleep_data_by_bridge_and_by_quadrature() -> None:
-    # conflict.md §14 id 6: BF10 17.25888 and one-sided 34.41694, as the BayesFactor package has them
+    # methods/conflict.md §14 id 6: BF10 17.25888 and one-sided 34.41694, as the BayesFactor package has them
     def joint(log_sigma: float, delta: float) -> float:
         return math.exp(float(alternative(np.array([[delta, log_sigma]]))[0]) - LOG_NULL)
 

@@ -46,7 +46,7 @@ def check(row: dict[str, Any], ks_level: float) -> None:
 
 
 def test_null_rates_of_normal_laws_are_the_published_ones() -> None:
-    # conflict.md §3 B
+    # methods/conflict.md §3 B
     for rate, published in ((TEN_RATE, 0.0319), (NAIVE_RATE, 0.466)):
         assert rate == pytest.approx(published, abs=5e-4)
 
@@ -115,7 +115,7 @@ def test_autocorrelated_draws_have_their_law_and_their_effective_size() -> None:
 @pytest.mark.slow
 @each_experiment
 def test_right_beliefs_are_called_wrong_as_often_as_stated(experiment: Experiment) -> None:
-    # conflict.md §14 property tests
+    # methods/conflict.md §14 property tests
     row = null(experiment, np.random.default_rng(4), 2000, from_draws=False)
     check(row, ks_level=0.01)
     assert row["ten"]["rate"] == pytest.approx(0.0319, abs=0.008)

@@ -27,7 +27,7 @@ def curve(estimate: float, error: float = 0.05) -> EvidenceCurve:
 
 
 def tv(confidence: float | None = None) -> BeliefConflict:
-    """Belief .5 ± .1 against data .25 ± .05: z = 2.236, recentred factor 12.18 (conflict.md §14 id 1)."""
+    """Belief .5 ± .1 against data .25 ± .05: z = 2.236, recentred factor 12.18 (methods/conflict.md §14 id 1)."""
     return analyse_belief(TV, curve(0.25), confidence_threshold=confidence)
 
 
@@ -59,7 +59,7 @@ def causes(*refits: Refit, found: BeliefConflict | None = None) -> Causes:
 
 def test_figures_of_a_cause_are_those_of_its_curve() -> None:
     (cause,) = causes(refit(COLUMN, 0.4, 1.0)).ranked
-    # z = .1 / √(.1² + .05²), recentred e^{z²/2} (conflict.md §4.1)
+    # z = .1 / √(.1² + .05²), recentred e^{z²/2} (methods/conflict.md §4.1)
     assert cause.log_bf == pytest.approx(0.5 * 0.1**2 / (0.1**2 + 0.05**2))
     assert cause.change == pytest.approx(0.15)
     assert (cause.data_side.mean, cause.data_side.sd) == pytest.approx((0.4, 0.05))
@@ -183,7 +183,7 @@ def test_what_would_settle_the_matter(refits: list[Refit], r_squared: float, wor
 
 
 def test_two_firm_sides_far_apart_call_for_an_experiment() -> None:
-    # conflict.md §12: both worth more than 6 months, z > 2.6. Here (.05/.06)² · 24 months = 16.7 and z = 3.2.
+    # methods/conflict.md §12: both worth more than 6 months, z > 2.6. Here (.05/.06)² · 24 months = 16.7 and z = 3.2.
     belief = Normal(0.5, 0.06)
     found = analyse_belief(belief, curve(0.25))
     nothing = Causes((), (), Attribution.PRIOR)

@@ -71,7 +71,7 @@ def test_the_exact_curve_has_the_factor_that_the_study_calls_true(truth: Truth) 
 
 
 def test_the_tv_belief_is_within_its_error_for_few_seeds() -> None:
-    check(list(stress([located(5.0, "data", 0.1)], range(4))))  # conflict.md §1: .5 ± .1 beside .25 ± .05
+    check(list(stress([located(5.0, "data", 0.1)], range(4))))  # methods/conflict.md §1: .5 ± .1 beside .25 ± .05
 
 
 @pytest.mark.slow

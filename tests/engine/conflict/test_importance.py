@@ -28,7 +28,7 @@ def log_marginal(prior: Normal) -> float:
 
 
 def test_the_tv_mean_is_right_within_its_error() -> None:
-    # conflict.md §4.2: relative standard error 1.84 % at 4000 draws
+    # methods/conflict.md §4.2: relative standard error 1.84 % at 4000 draws
     draws = np.random.default_rng(1).normal(0.25, 0.05, (8, 500))
     estimate = mean_over(draws, Normal(0.5, 0.1))
     assert estimate.khat < 0.5
@@ -37,7 +37,7 @@ def test_the_tv_mean_is_right_within_its_error() -> None:
 
 
 def test_khat_refuses_a_tight_far_client() -> None:
-    # conflict.md §3 G
+    # methods/conflict.md §3 G
     draws = np.random.default_rng(1).normal(0.25, 0.05, (8, 500))
     prior = Normal(0.5, 0.02)
     estimate = mean_over(draws, prior)

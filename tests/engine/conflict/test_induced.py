@@ -26,7 +26,7 @@ def draws_of(law: Distribution, seed: int) -> Array:
 
 @pytest.mark.parametrize("law", [Beta(1.0, 3.0), Beta(2.0, 3.0), LogNormal(0.2, 0.9), Beta(0.3, 0.3)])
 def test_the_log_density_is_the_law_s_within_the_stated_error(law: Distribution) -> None:
-    # over the 0.5–99.5 % range: conflict.md §4.2 and §4.3
+    # over the 0.5–99.5 % range: methods/conflict.md §4.2 and §4.3
     u = law.support.to_unconstrained(law.ppf(np.linspace(0.005, 0.995, 199)))
     squares = []
     for seed in range(4):
@@ -51,7 +51,7 @@ def test_far_out_the_density_falls_as_the_law_s_does_and_ends_nowhere(law: Distr
         # A thousand times rarer than the last draws used, and still within a factor of five.
         assert np.all(np.abs(density - law.unconstrained_logpdf(u)) < np.log(5.0))
     assert np.all(np.isfinite(found.unconstrained_logpdf(np.array([-200.0, 200.0]))))
-    # the support gate's range (conflict.md §4.3)
+    # the support gate's range (methods/conflict.md §4.3)
     np.testing.assert_allclose(law.cdf(found.ppf([0.001, 0.999])), [0.001, 0.999], atol=2e-4)
 
 

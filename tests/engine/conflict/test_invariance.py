@@ -1,4 +1,4 @@
-"""Figures that no choice of scale, order or side may change, and the bound on all of them (conflict.md §4.4, §14)."""
+"""Figures that no choice of scale, order or side may change, and their bound (methods/conflict.md §4.4, §14)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_logit_reparametrisation_leaves_every_invariant_figure_unchanged(success
 
 
 def test_a_distance_in_client_units_is_not_invariant() -> None:
-    # conflict.md §6: W1 is told in the units of the share, so that the scale must show
+    # methods/conflict.md §6: W1 is told in the units of the share, so that the scale must show
     belief, reference = Beta(8.0, 12.0), Beta(1.0, 3.0)
     share = analyse_belief(belief, binomial(15.0, 20.0, reference))
     logit = analyse_belief(on_the_logit(belief), binomial(15.0, 20.0, on_the_logit(reference)))

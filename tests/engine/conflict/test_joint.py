@@ -16,7 +16,7 @@ from engine.errors import InvalidInput
 
 
 def test_one_quantity_gives_the_recentred_factor() -> None:
-    # conflict.md §14 id 1
+    # methods/conflict.md §14 id 1
     joint = joint_conflict([Normal(0.5, 0.1)], [0.25], [[0.0025]])
     assert math.sqrt(joint.d2) == pytest.approx(2.236068, abs=5e-7)
     assert joint.p == pytest.approx(0.0253473, abs=5e-8)
@@ -24,7 +24,7 @@ def test_one_quantity_gives_the_recentred_factor() -> None:
 
 
 def test_negative_correlation_hides_a_joint_conflict_from_the_margins() -> None:
-    # conflict.md §8: both media a little too high, estimates that can only trade one for the other
+    # methods/conflict.md §8: both media a little too high, estimates that can only trade one for the other
     s = 0.1
     cov = s**2 * np.array([[1.0, -0.98], [-0.98, 1.0]])
     beliefs = [Normal(0.5, 0.04), Normal(0.45, 0.04)]
@@ -36,7 +36,7 @@ def test_negative_correlation_hides_a_joint_conflict_from_the_margins() -> None:
 
 
 def test_right_beliefs_exceed_ten_as_often_jointly_as_singly() -> None:
-    # BF_cal has one null rate for every k (conflict.md §3 B: the raw exp(D²/2) has .466 at k = 5)
+    # BF_cal has one null rate for every k (methods/conflict.md §3 B: the raw exp(D²/2) has .466 at k = 5)
     rng = np.random.default_rng(3)
     k, n = 5, 3000
     beliefs = [Normal(0.0, 1.0)] * k
@@ -115,7 +115,7 @@ def test_shares_of_a_whole_are_compared_by_log_ratios_with_one_degree_of_freedom
 
 
 def test_stated_shares_are_made_to_sum_to_one_by_conditioning() -> None:
-    # conflict.md §8
+    # methods/conflict.md §8
     found = coherent_shares([Normal(0.5, 0.1), Normal(0.35, 0.08), Normal(0.3, 0.06)])
     assert found.means == pytest.approx([0.425, 0.302, 0.273], abs=1e-12)
     assert found.moved == pytest.approx([-0.075, -0.048, -0.027], abs=1e-12)

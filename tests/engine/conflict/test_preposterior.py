@@ -17,7 +17,7 @@ enable_float64()
 
 
 def test_the_threshold_of_the_tv_example_is_that_of_the_method_note() -> None:
-    # conflict.md §13: x = mu - 2.146 v = .26
+    # methods/conflict.md §13: x = mu - 2.146 v = .26
     found = thresholds(Normal(0.5, 0.1), REAL_LINE, 0.05)
     assert found.lower == pytest.approx(0.5 - np.sqrt(2 * np.log(10)) * np.hypot(0.1, 0.05))
     assert found.lower == pytest.approx(0.26, abs=1e-4)

@@ -34,7 +34,7 @@ def p_of(estimate: float, replicates: int, seed: int) -> float:
 
 
 def test_the_tv_p_value_is_that_of_the_node_split() -> None:
-    # conflict.md §3 I: Nott's p equals the node-split p for normal-normal, .0253
+    # methods/conflict.md §3 I: Nott's p equals the node-split p for normal-normal, .0253
     p = p_of(0.25, 99, 3)
     assert abs(p - 0.0253) < 3.0 * np.sqrt(0.0253 * 0.9747 / 99) + 1.0 / 100.0
 

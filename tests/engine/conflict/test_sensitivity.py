@@ -16,7 +16,7 @@ TV = Normal(0.5, 0.1)
 
 
 def test_the_tv_derivatives_are_those_of_the_reference_table() -> None:
-    # conflict.md §14 id 17 and §9
+    # methods/conflict.md §14 id 17 and §9
     curve = EvidenceCurve.normal(0.25, 0.05, Uniform(0.0, 1.0), 24.0, support=REAL_LINE)
     found = power_scaling(Overlay(TV, curve))
     assert found is not None
@@ -27,7 +27,7 @@ def test_the_tv_derivatives_are_those_of_the_reference_table() -> None:
 
 
 def test_sensitivity_is_not_conflict() -> None:
-    # conflict.md §3 H: without any conflict the spread still reacts, and the mean does not
+    # methods/conflict.md §3 H: without any conflict the spread still reacts, and the mean does not
     curve = EvidenceCurve.normal(0.5, 0.05, Uniform(0.0, 1.0), 24.0, support=REAL_LINE)
     found = power_scaling(Overlay(TV, curve))
     assert found is not None

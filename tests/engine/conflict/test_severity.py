@@ -28,7 +28,7 @@ def test_bands_are_the_required_ones(bf: float, label: Severity) -> None:
 
 
 def test_null_rates_are_those_of_the_chi_square() -> None:
-    # conflict.md §3 C: 86.2 %, 10.6 %, 2.95 %, .24 %
+    # methods/conflict.md §3 C: 86.2 %, 10.6 %, 2.95 %, .24 %
     rates = [null_rate(label) for label in Severity]
     assert rates == pytest.approx([0.862, 0.106, 0.0295, 0.0024], abs=5e-4)
     assert sum(rates) == pytest.approx(1.0, abs=1e-12)

@@ -32,7 +32,7 @@ enable_float64()
 
 TV = linear()
 BENT = bent()
-ERROR = 0.05  # the data's sd of the TV example (conflict.md §1)
+ERROR = 0.05  # the data's sd of the TV example (methods/conflict.md §1)
 
 
 def bridge_of(case: Case, client: Distribution, seed: int, quantity: str = SHARE) -> TemperedBridge:
@@ -57,7 +57,7 @@ def test_the_bridge_finds_the_conjugate_marginal_likelihood(away: float, tau: fl
 
 
 def test_the_single_fit_mean_fails_where_the_bridge_does_not() -> None:
-    # conflict.md §3 G: tight and far
+    # methods/conflict.md §3 G: tight and far
     client = Normal(0.65, 0.02)
     found = bridge_of(TV, client, seed=7)
     mean = importance_mean(client.logpdf(found.reference_draws) - REFERENCES[SHARE].logpdf(found.reference_draws))
@@ -88,7 +88,7 @@ def test_bridge_and_refit_agree_with_quadrature_over_a_curved_posterior(quantity
 
 
 def test_a_client_that_is_the_reference_has_a_ratio_of_one() -> None:
-    # conflict.md §4.4
+    # methods/conflict.md §4.4
     found = bridge_of(TV, REFERENCES[SHARE], seed=7)
     assert found.admissible
     assert found.log_marginal == pytest.approx(0.0, abs=1e-12)

@@ -140,14 +140,14 @@ def test_a_gridded_law_rebuilt_from_its_fields_is_equal() -> None:
 
 
 def test_mixture_moments_are_those_of_the_linear_pool() -> None:
-    # conflict.md §14 id 19
+    # methods/conflict.md §14 id 19
     pool = Mixture((0.5, 0.5), (Normal(0.5, 0.1), Normal(0.3, 0.05)))
     assert pool.mean == pytest.approx(0.4, abs=1e-12)
     assert pool.sd == pytest.approx(0.1274755, abs=5e-8)
 
 
 def test_lognormal_sd_in_units_of_x() -> None:
-    # conflict.md §14 id 12: client ln 3 ± .25
+    # methods/conflict.md §14 id 12: client ln 3 ± .25
     assert LogNormal(math.log(3.0), 0.25).sd == pytest.approx(0.786057, abs=5e-7)
 
 

@@ -17,32 +17,32 @@ def bernoulli(rate: np.ndarray) -> np.ndarray:
 
 
 def test_a_beta_prior_is_worth_the_sum_of_its_parameters() -> None:
-    # RBesT; conflict.md §14 id 7
+    # RBesT; methods/conflict.md §14 id 7
     assert elir(Beta(5.0, 15.0), bernoulli) == pytest.approx(20.0, abs=1e-6)
 
 
 def test_a_mixture_is_worth_what_rbest_says() -> None:
-    # RBesT; conflict.md §14 id 8
+    # RBesT; methods/conflict.md §14 id 8
     mixture = Mixture((0.2, 0.8), (Beta(1.0, 1.0), Beta(10.0, 2.0)))
     assert elir(mixture, bernoulli) == pytest.approx(7.651520, abs=5e-7)
 
 
 @pytest.mark.parametrize(("law", "unconstrained"), [(Normal(0.5, 0.1), False), (LogNormal(0.3, 0.1), True)])
 def test_a_normal_prior_is_worth_the_ratio_of_variances(law, unconstrained: bool) -> None:
-    # conflict.md §12: 24 months with a standard error of .05 against ± .1 are 6 months
+    # methods/conflict.md §12: 24 months with a standard error of .05 against ± .1 are 6 months
     worth = elir(law, lambda u: np.full_like(u, 24.0 * 0.05**2), unconstrained=unconstrained)
     assert worth == pytest.approx(6.0, rel=1e-8)
 
 
 def test_by_its_moments_a_prior_is_worth_what_a_conjugate_one_of_these_is() -> None:
-    # RBesT; conflict.md §14 id 7 and 8: 20 and 3.161033
+    # RBesT; methods/conflict.md §14 id 7 and 8: 20 and 3.161033
     assert by_moments(Beta(5.0, 15.0), bernoulli) == pytest.approx(20.0, abs=1e-6)
     mixture = Mixture((0.2, 0.8), (Beta(1.0, 1.0), Beta(10.0, 2.0)))
     assert by_moments(mixture, bernoulli) == pytest.approx(3.161033, abs=1e-6)
 
 
 def test_a_prior_that_rises_at_its_ends_has_moments_but_no_information_ratio() -> None:
-    # conflict.md §12: negative, so moments stand in; Beta(.5, .5) is worth one observation
+    # methods/conflict.md §12: negative, so moments stand in; Beta(.5, .5) is worth one observation
     assert elir(Beta(0.5, 0.5), bernoulli) < 0.0
     assert by_moments(Beta(0.5, 0.5), bernoulli) == pytest.approx(1.0, abs=1e-6)
 

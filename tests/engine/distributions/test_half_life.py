@@ -33,7 +33,7 @@ RETENTIONS = [
 
 
 def test_a_retention_of_one_half_has_a_half_life_of_one_step() -> None:
-    # mmm.md §3.1: alpha = 2^(-1/h)
+    # methods/mmm.md §3.1: alpha = 2^(-1/h)
     np.testing.assert_allclose(half_life([0.0, 0.25, 0.5, 0.5**0.5, 1.0]), [0.0, 0.5, 1.0, 2.0, math.inf])
     np.testing.assert_allclose(retention([0.0, 0.5, 1.0, 2.0, math.inf]), [0.0, 0.25, 0.5, 0.5**0.5, 1.0])
 

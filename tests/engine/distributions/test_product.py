@@ -15,7 +15,7 @@ TV = Normal(0.5, 0.1)
 
 
 def test_replacement_and_factor_give_different_bayes_factors() -> None:
-    # conflict.md §3 F: p_ref = Beta(2, 4), data .25 ± .05: 7.01 and 4.31
+    # methods/conflict.md §3 F: p_ref = Beta(2, 4), data .25 ± .05: 7.01 and 4.31
     reference = Beta(2.0, 4.0)
     curve = EvidenceCurve.normal(0.25, 0.05, reference, 24.0, support=REAL_LINE)
     assert analyse_belief(TV, curve).reference.bf == pytest.approx(7.01, abs=5e-3)

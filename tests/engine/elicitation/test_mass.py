@@ -14,7 +14,7 @@ from engine.errors import InvalidInput
 
 
 def test_ranges_of_a_beta_and_a_gamma_match_the_published_fits() -> None:
-    # conflict.md §14 id 18 (PreliZ `maxent`)
+    # methods/conflict.md §14 id 18 (PreliZ `maxent`)
     beta = fit_range(0.2, 0.6, 0.9, UNIT_INTERVAL).distribution
     assert isinstance(beta, Beta)
     assert (beta.alpha, beta.beta) == pytest.approx((6.112197, 9.101241), abs=1e-6)
@@ -85,7 +85,7 @@ def test_no_law_of_the_family_with_this_mass_has_more_entropy(family: Family, lo
 @pytest.mark.parametrize("name", ["mean", "mode"])
 @pytest.mark.parametrize("family", [f for f in Family if UNIT_INTERVAL in RULES[f].supports])
 def test_mass_and_statistic_are_both_met(family: Family, name: str) -> None:
-    # PreliZ folds both into one equality, which laws that meet neither satisfy too (conflict.md §15.2).
+    # PreliZ folds both into one equality, which laws that meet neither satisfy too (methods/conflict.md §15.2).
     if name == "mode" and family is Family.UNIFORM:
         with pytest.raises(InvalidInput, match="no most likely value"):
             fit_range(0.2, 0.7, 0.8, UNIT_INTERVAL, family, mode=0.4)

@@ -33,7 +33,7 @@ def test_the_law_has_the_stated_moments_and_the_support_chooses_the_family(suppo
 
 
 def test_half_width_of_a_90_percent_interval_gives_sd_0608() -> None:
-    # conflict.md §13: TV ± 10 % read as a 90 % interval
+    # methods/conflict.md §13: TV ± 10 % read as a 90 % interval
     compiled = fit_mean_plus_minus(0.5, 0.1, Meaning.INTERVAL_HALF_WIDTH, 0.9, REAL_LINE)
     assert compiled.distribution.sd == pytest.approx(0.0608, abs=5e-5)
     assert "90 %" in compiled.notes[0]

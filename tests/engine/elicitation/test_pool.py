@@ -39,7 +39,7 @@ WEIGHTS = [1.0, 3.0]
 
 
 def test_the_pools_of_two_normals_are_those_of_the_method_note() -> None:
-    # conflict.md §14 id 19
+    # methods/conflict.md §14 id 19
     laws = [Normal(0.5, 0.1), Normal(0.3, 0.05)]
     linear, logarithmic = linear_pool(laws, [1.0, 1.0]), log_pool(laws, [1.0, 1.0])
     assert (linear.mean, linear.sd) == pytest.approx((0.4, 0.1274755), abs=5e-8)

@@ -19,13 +19,13 @@ PROBABILITIES = [0.1, 0.5, 0.9]
 
 
 def test_quartiles_of_a_beta_match_the_published_fit() -> None:
-    # conflict.md §14 id 18 (PreliZ): Beta(.3, .5, .7)
+    # methods/conflict.md §14 id 18 (PreliZ): Beta(.3, .5, .7)
     law = fit_quantiles([0.25, 0.5, 0.75], [0.3, 0.5, 0.7], UNIT_INTERVAL).distribution
     assert (law.alpha, law.beta) == pytest.approx((1.528419, 1.528419), abs=5e-6)
 
 
 def test_quartiles_of_a_lognormal_match_the_published_fit() -> None:
-    # conflict.md §14 id 18 (PreliZ): LogNormal(.5, 1, 2) has sigma 1.027662
+    # methods/conflict.md §14 id 18 (PreliZ): LogNormal(.5, 1, 2) has sigma 1.027662
     law = fit_quantiles([0.25, 0.5, 0.75], [0.5, 1.0, 2.0], POSITIVE).distribution
     assert law.log_sd == pytest.approx(1.027662, abs=5e-6)
 
@@ -62,7 +62,7 @@ def test_quantiles_that_no_law_can_have_are_refused(field: str, probabilities: l
 
 
 def test_quartiles_of_a_gamma_match_the_published_fit() -> None:
-    # conflict.md §14 id 18 (PreliZ): Gamma(.5, 1, 2.5) = (.894197, .523621)
+    # methods/conflict.md §14 id 18 (PreliZ): Gamma(.5, 1, 2.5) = (.894197, .523621)
     law = fit_quantiles([0.25, 0.5, 0.75], [0.5, 1.0, 2.5], POSITIVE, Family.GAMMA).distribution
     assert isinstance(law, Gamma)
     assert (law.shape, law.rate) == pytest.approx((0.894197, 0.523621), abs=5e-7)

@@ -14,7 +14,7 @@ from engine.errors import InvalidInput
 
 
 def test_incoherent_shares_of_media_are_scaled_to_sum_to_one() -> None:
-    # conflict.md §8: .5, .35, .3 sum to 1.15
+    # methods/conflict.md §8: .5, .35, .3 sum to 1.15
     shares = fit_shares([0.5, 0.35, 0.3], [0.1, 0.08, 0.06], rest=False)
     assert shares.means == pytest.approx([0.5 / 1.15, 0.35 / 1.15, 0.3 / 1.15])
     assert math.fsum(shares.means) == pytest.approx(1.0)

@@ -40,7 +40,7 @@ def test_the_table_is_the_log_ratio_of_the_priors(client: Distribution, referenc
 
 
 def test_a_wider_client_is_truncated_and_renormalised() -> None:
-    # conflict.md §8: N(.05, .1) keeps Φ(9.5) - Φ(-.5) = .691462 of its mass on (0, 1)
+    # methods/conflict.md §8: N(.05, .1) keeps Φ(9.5) - Φ(-.5) = .691462 of its mass on (0, 1)
     client, reference = Normal(0.05, 0.1), Beta(1.0, 3.0)
     psi = np.array([0.01, 0.1, 0.4])
     ratio = LogRatio.of(client, reference, (-6.0, 2.0))(reference.support.to_unconstrained(psi))

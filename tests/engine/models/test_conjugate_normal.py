@@ -22,7 +22,7 @@ MANY = replace(FitSettings.simulation(), draws=5000)
 
 
 def model(prior: Distribution) -> ConjugateNormal:
-    # Belief 50 ± 10 % against data 25 ± 5 % from 24 months: the seed's example (design.md §5).
+    # Belief 50 ± 10 % against data 25 ± 5 % from 24 months: the worked example (methods/conflict.md §1).
     return prepare(ConjugateNormalSpec(TV, 0.25, 0.05, 24, prior))
 
 

@@ -1,4 +1,4 @@
-"""Decision when SBC is essential: boundary table and logic of sbc.md §15.2."""
+"""Decision when SBC is essential: boundary table and logic of methods/sbc.md §15.2."""
 
 import dataclasses
 import itertools
@@ -307,7 +307,7 @@ def test_every_rule_looks_at_its_own_input_alone(values, policy):
 
 
 def test_the_advised_run_of_two_parts_sees_less_per_part_than_one_of_the_same_size():
-    # sbc.md §11, P = 16 at N = 1000: power 1 for sd x .8 and .39 for x .9, so 80 % lies between.
+    # methods/sbc.md §11, P = 16 at N = 1000: power 1 for sd x .8 and .39 for x .9, so 80 % lies between.
     posterior = detectable_by(ValidationType.POSTERIOR, 1000, 15)
     assert 0.8 < posterior.sd_factor_low < 0.9
     # Two parts share the error probability (engine.sbc.judgement.rules_of).

@@ -1,4 +1,4 @@
-"""Simultaneous band and its global p-value against the exact values of sbc.md §4-§6."""
+"""Simultaneous band and its global p-value against the exact values of methods/sbc.md §4-§6."""
 
 import itertools
 
@@ -46,7 +46,7 @@ def test_single_cut_of_ten_values_has_band_2_to_8():
     found = band(10, 2, 0.05)
     assert (found.lower.tolist(), found.upper.tolist()) == ([2], [8])
     assert found.coverage == pytest.approx(0.978516, abs=5e-7)
-    assert found.gamma == pytest.approx(0.109375)  # sup of (.0215, .1094], sbc.md §4
+    assert found.gamma == pytest.approx(0.109375)  # sup of (.0215, .1094], methods/sbc.md §4
     assert coverage(10, 2, 0.11) == pytest.approx(0.890625)
 
 
@@ -104,7 +104,7 @@ def test_uniform_values_are_rejected_at_the_band_s_exact_level():
     rng, limits = np.random.default_rng(11), band(100, 100, 0.05)
     paths = np.array([counts(u, 100) for u in rng.uniform(size=(4000, 100))])
     inside = np.mean(np.all((paths >= limits.lower) & (paths <= limits.upper), axis=1))
-    assert inside == pytest.approx(0.9505, abs=4 * 0.0035)  # sbc.md §4
+    assert inside == pytest.approx(0.9505, abs=4 * 0.0035)  # methods/sbc.md §4
 
 
 def test_staying_and_leaving_add_up_and_tiny_p_values_keep_their_digits():

@@ -35,7 +35,7 @@ def test_every_canary_is_noticed_on_the_conjugate_model(canary: Part) -> None:
 
 
 def test_an_inference_that_ignores_data_shows_in_the_log_likelihood_and_not_in_the_parameter() -> None:
-    # sbc.md §10: P(log likelihood of a draw < that of the truth) = .8654 for the prior, .6499 for half of the data.
+    # methods/sbc.md §10: P(log likelihood of a draw < the truth's) = .8654 for the prior, .6499 for half the data.
     for canary, expected in ((Part.CANARY_PRIOR_AS_POSTERIOR, 0.8654), (Part.CANARY_HALF_DATA, 0.6499)):
         ledger = run_shard(UNIT, SEED, np.arange(4000), SETTINGS, part=canary)
         assert ledger.quantities[1] == LOG_LIKELIHOOD

@@ -1,4 +1,4 @@
-"""The worked cases of SBC (sbc.md §14) on models whose posterior is known, each next to its correct twin.
+"""The worked cases of SBC (methods/sbc.md §14) on models whose posterior is known, each next to its correct twin.
 
 Elsewhere: 1 (error rates over 200 runs) in test_verdict and test_conjugate_model, 2 (mock backends) and the rates of
 7 and 8 in test_verdict, 14 (posteriordb) in tests/engine/inference.

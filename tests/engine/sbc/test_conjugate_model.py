@@ -57,7 +57,7 @@ def test_the_exact_posterior_passes_at_full_size() -> None:
 
 @pytest.mark.parametrize("factor", [0.8, 1.25])
 def test_a_posterior_of_the_wrong_width_fails(factor: float) -> None:
-    # sbc.md §11: sd ×.8 is found with power .99 at 500 simulations of one quantity; 1000 leave room for three.
+    # methods/sbc.md §11: sd ×.8 is found with power .99 at 500 simulations of one quantity; 1000 leave room for three.
     found = outcome(Rescaled(factor), 1, 1000)
     assert found.outcome is Outcome.FAIL
     assert found.failing == (QUANTITY,)

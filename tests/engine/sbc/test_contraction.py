@@ -1,4 +1,4 @@
-"""z-score and contraction (sbc.md §8)."""
+"""z-score and contraction (methods/sbc.md §8)."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Coverage of central intervals (sbc.md §7)."""
+"""Coverage of central intervals (methods/sbc.md §7)."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""E-process on ranks (sbc.md §11)."""
+"""E-process on ranks (methods/sbc.md §11)."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_every_factor_has_mean_one_under_uniform_ranks():
 
 def test_beta_half_factors_have_the_values_of_section_11():
     factors = np.exp(log_factors(9, ((0.5, 0.5),))[0])
-    # §11 prints .672914; C(9,5)B(5.5,4.5)/B(.5,.5) is .6729126
+    # methods/sbc.md §11; C(9,5)B(5.5,4.5)/B(.5,.5) is .6729126
     assert factors[[0, 5]] == pytest.approx([1.854706, 0.672913], abs=5e-7)
     assert factors.mean() == pytest.approx(1.0, abs=1e-12)
     row = ALTERNATIVES.index((0.4, 0.4))

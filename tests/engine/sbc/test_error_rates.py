@@ -61,7 +61,7 @@ def test_looking_after_every_simulation_keeps_its_level_and_naive_looks_do_not(c
     found = streamed(np.random.default_rng(3), correlation, repetitions := 100)
     assert found["by_evidence"]["rate"] <= most(RULES.alpha_sequential, repetitions)
     assert found["fail"]["rate"] <= most(RULES.alpha, repetitions)
-    # sbc.md §11: .22 for one quantity, which 100 repetitions tell from .05 by four standard errors of the latter.
+    # methods/sbc.md §11: .22 for one quantity, which 100 repetitions tell from .05 by four of its standard errors.
     assert_near(found["naive_one"]["rate"], 0.22, repetitions, 3.0)
     assert found["naive_one"]["rate"] > most(RULES.alpha, repetitions)
 
@@ -139,7 +139,7 @@ def test_dropping_fits_by_their_truth_or_error_rejects_a_right_posterior() -> No
     by_name = {scenario.name: scenario for scenario in SCENARIOS}
     for name, least in (("truth > 1", 0.95), ("5 % largest |z|", 0.35)):
         found = failures(np.random.default_rng(9), by_name[name], 500, 40)
-        assert found["rival_one"]["rate"] >= least  # sbc.md §9: 1.00 and .64
+        assert found["rival_one"]["rate"] >= least  # methods/sbc.md §9: 1.00 and .64
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ enable_float64()
 
 SEED = Seed.of(7)
 SETTINGS = FitSettings.simulation()
-# mu ~ N(0, 1) and ten unit-noise observations: the example of sbc.md §8 and §10.
+# mu ~ N(0, 1) and ten unit-noise observations: the example of methods/sbc.md §8 and §10.
 UNIT = ConjugateNormal(ConjugateNormalSpec("mu", 0.4, 10**-0.5, 10, Normal(0.0, 1.0)))
 
 

@@ -56,7 +56,7 @@ def test_detectable_error_has_the_promised_power_and_shrinks_with_n():
     assert power(1000, large.sd_factor_low, 0.0, alpha=level) == pytest.approx(0.8, abs=0.01)
     assert power(1000, large.sd_factor_high, 0.0, alpha=level) == pytest.approx(0.8, abs=0.01)
     assert power(1000, 1.0, large.bias, alpha=level) == pytest.approx(0.8, abs=0.01)
-    assert small.sd_factor_low < large.sd_factor_low < 0.95  # sd x.95 stays invisible, sbc.md "What this says" 6
+    assert small.sd_factor_low < large.sd_factor_low < 0.95  # sd x.95 stays invisible, methods/sbc.md §11
     assert small.sd_factor_high > large.sd_factor_high > 1.05
     assert small.bias > large.bias > 0.1
 

@@ -16,7 +16,7 @@ def rank_often(truth, draws, times, seed):
 
 
 def test_tied_ranks_are_spread_evenly_over_their_three_places():
-    draws = np.array([1, 2, 3, 4, 5, 1, 2, 3, 4, 5], dtype=float)  # sbc.md §3: r in {4, 5, 6}, 1/3 each
+    draws = np.array([1, 2, 3, 4, 5, 1, 2, 3, 4, 5], dtype=float)  # methods/sbc.md §3: r in {4, 5, 6}, 1/3 each
     found, ties = rank_often(3.0, draws, 3000, seed=0)
     values, times = np.unique(found, return_counts=True)
     assert values.tolist() == [4, 5, 6]
@@ -60,7 +60,7 @@ def test_autocorrelated_draws_fake_over_confidence_unless_thinned():
     for draws in (chain[:, :99], chain[:, thinned(total, 99)]):
         r = (draws < truth[:, None]).sum(axis=1)
         outer.append(np.mean((r < 5) | (r > 94)))
-    assert outer[0] == pytest.approx(0.184, abs=0.02)  # sbc.md §3
+    assert outer[0] == pytest.approx(0.184, abs=0.02)  # methods/sbc.md §3
     assert outer[1] == pytest.approx(0.1, abs=0.02)
 
 

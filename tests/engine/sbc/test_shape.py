@@ -1,4 +1,4 @@
-"""Words for rank shapes, on the mock posteriors of the R package SBC (sbc.md §14 id 2)."""
+"""Words for rank shapes, on the mock posteriors of the R package SBC (methods/sbc.md §14 id 2)."""
 
 import numpy as np
 import pytest

@@ -54,7 +54,7 @@ def _failed(n, count, status=Status.DIVERGENT):
 
 @pytest.mark.parametrize(("p", "lowest", "highest"), [(1, 0.02, 0.08), (16, 0.0, 0.05)])
 def test_exact_backend_fails_at_the_nominal_rate_over_200_runs(p, lowest, highest):
-    rng = np.random.default_rng(7)  # sbc.md §14 id 1: 5 % +- 3 % single, at most 5 % family
+    rng = np.random.default_rng(7)  # methods/sbc.md §14 id 1: 5 % +- 3 % single, at most 5 % family
     outcomes = [verdict(_ledger(_ranks(rng, 100, p), seed), 100).outcome for seed in range(200)]
     rate = np.mean([outcome is Outcome.FAIL for outcome in outcomes])
     assert lowest <= rate <= highest
@@ -62,7 +62,7 @@ def test_exact_backend_fails_at_the_nominal_rate_over_200_runs(p, lowest, highes
 
 
 def test_a_posterior_sd_a_fifth_too_small_fails_at_500_simulations():
-    rng = np.random.default_rng(8)  # canary of sbc.md §14; §11: power .99 at N = 500
+    rng = np.random.default_rng(8)  # canary of methods/sbc.md §14; §11: power .99 at N = 500
     for seed in range(10):
         found = verdict(_ledger(_ranks(rng, 500, sd_factor=0.8), seed), 500)
         assert found.outcome is Outcome.FAIL
@@ -80,12 +80,12 @@ def test_a_posterior_sd_a_fifth_too_small_fails_at_500_simulations():
     ],
 )
 def test_only_the_exact_mock_passes_and_the_others_get_their_shape(sd_factor, bias, outcome, expected):
-    found = verdict(_ledger(_ranks(np.random.default_rng(9), 200, 1, sd_factor, bias)), 200)  # sbc.md §14 id 2
+    found = verdict(_ledger(_ranks(np.random.default_rng(9), 200, 1, sd_factor, bias)), 200)  # methods/sbc.md §14 id 2
     assert (found.outcome, found.quantities[0].shape) == (outcome, expected)
 
 
 def test_some_extra_low_estimates_fail():
-    rng = np.random.default_rng(10)  # sbc.md §14 id 2: a tenth of the posteriors lies 3 sd too low
+    rng = np.random.default_rng(10)  # methods/sbc.md §14 id 2: a tenth of the posteriors lies 3 sd too low
     ranks = np.where(rng.uniform(size=(500, 1)) < 0.1, _ranks(rng, 500, bias=-3.0), _ranks(rng, 500))
     found = verdict(_ledger(ranks), 500)
     assert found.outcome is Outcome.FAIL
@@ -93,7 +93,7 @@ def test_some_extra_low_estimates_fail():
 
 
 def _loglik_ranks(rng, n, kind):
-    """Ranks of the log-likelihood: mu ~ N(0, 1), ten unit-noise observations (sbc.md §10)."""
+    """Ranks of the log-likelihood: mu ~ N(0, 1), ten unit-noise observations (methods/sbc.md §10)."""
     mu = rng.normal(size=(n, 1))
     first, second = mu + rng.normal(size=(n, 1)) / np.sqrt(5), mu + rng.normal(size=(n, 1)) / np.sqrt(5)
     mean = (first + second) / 2
@@ -190,7 +190,7 @@ def test_a_fail_stands_whatever_the_failed_fits_would_have_shown():
 def test_ties_in_a_continuous_quantity_are_an_alarm_unless_declared_discrete():
     ranks = _uniform(200)
     ties = np.zeros(ranks.shape)
-    ties[:, 1] = 1.0  # a chain that never leaves the truth has uniform ranks, sbc.md §12
+    ties[:, 1] = 1.0  # a chain that never leaves the truth has uniform ranks, methods/sbc.md §12
     assert verdict(_ledger(ranks, ties=ties), 200).reasons == (Reason.TIES,)
     assert verdict(_ledger(ranks, ties=ties), 200, VerdictRules(discrete=frozenset({"q1"}))).outcome is Outcome.PASS
 
@@ -212,7 +212,7 @@ def test_no_pass_without_a_quantity_that_depends_on_the_data():
 
 def test_verdict_is_a_pure_function_of_the_ledger():
     ledger = _ledger(_uniform(150, p=3))
-    assert verdict(ledger, 150) == verdict(ledger.rows(np.ones(150, dtype=bool)), 150)  # sbc.md §14 id 15
+    assert verdict(ledger, 150) == verdict(ledger.rows(np.ones(150, dtype=bool)), 150)  # methods/sbc.md §14 id 15
 
 
 def test_impossible_plans_and_levels_are_refused():

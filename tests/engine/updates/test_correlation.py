@@ -1,4 +1,4 @@
-"""Correlation of updated beliefs: what the data couple (conflict.md §12)."""
+"""Correlation of updated beliefs: what the data couple (methods/conflict.md §12)."""
 
 from __future__ import annotations
 

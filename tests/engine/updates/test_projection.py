@@ -34,7 +34,7 @@ EXAMPLES = settings(max_examples=15, deadline=None, derandomize=True, database=N
 
 
 def test_the_updated_tv_belief_stays_a_mixture_although_a_normal_is_near() -> None:
-    # conflict.md §12: KS .0437, KL .0292, modes .261 and .479
+    # methods/conflict.md §12: KS .0437, KL .0292, modes .261 and .479
     curve = EvidenceCurve.normal(0.25, 0.05, Uniform(-4.0, 5.0), 24.0, support=REAL_LINE)
     found = project(update(Normal(0.5, 0.1), curve, UpdateRule(Strategy.EVIDENCE_WEIGHTED)).distribution, Family.NORMAL)
     assert isinstance(found.law, Normal)
@@ -110,7 +110,7 @@ def test_two_modes_are_never_one_normal(weight: float, apart: float) -> None:
     if len(modes(mixture)) > 1 or found.max_cdf_error > 0.05:
         assert found.refusal
     if apart <= 2.0:
-        assert len(modes(mixture)) == 1  # conflict.md §12: two equal-sd normals, bimodal only from d > 2 sd on
+        assert len(modes(mixture)) == 1  # methods/conflict.md §12: two equal-sd normals, bimodal only from d > 2 sd on
 
 
 def test_tail_errors_are_probabilities_beyond_the_5_and_95_per_cent_points() -> None:

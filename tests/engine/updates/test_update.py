@@ -45,7 +45,7 @@ def by_quadrature(law: Distribution) -> Mixture:
 
 @pytest.mark.parametrize("prior", [TV, by_quadrature(TV)], ids=["closed form", "curve integral"])
 def test_tv_evidence_weighted(prior: Distribution) -> None:
-    # conflict.md §12: T = 10
+    # methods/conflict.md §12: T = 10
     result = update(prior, curve(), weighted(10.0))
     assert result.weight == pytest.approx(0.54919, abs=5e-6)
     assert result.distribution.mean == pytest.approx(0.36270, abs=5e-6)
@@ -55,7 +55,7 @@ def test_tv_evidence_weighted(prior: Distribution) -> None:
 
 
 def test_tv_evidence_weighted_at_even_odds() -> None:
-    # conflict.md §12: odds 1:1
+    # methods/conflict.md §12: odds 1:1
     result = update(TV, curve(), weighted(1.0))
     assert result.weight == pytest.approx(0.92414, abs=5e-6)
     assert result.distribution.mean == pytest.approx(0.26896, abs=5e-6)
@@ -136,7 +136,7 @@ def test_without_the_gate_the_weight_does_not_jump() -> None:
     ("power", "mean", "sd"), [(0.25, 0.375, 0.07071), (0.5, 0.33333, 0.05774), (1.0, 0.3, 0.04472)]
 )
 def test_tv_power_prior(prior: Distribution, power: float, mean: float, sd: float) -> None:
-    # conflict.md §12
+    # methods/conflict.md §12
     result = update(prior, curve(), UpdateRule(Strategy.POWER_PRIOR, power=power))
     assert (result.distribution.mean, result.distribution.sd) == pytest.approx((mean, sd), abs=5e-6)
     assert result.action is Action.UPDATE
@@ -144,7 +144,7 @@ def test_tv_power_prior(prior: Distribution, power: float, mean: float, sd: floa
 
 @pytest.mark.parametrize("prior", [TV, by_quadrature(TV)], ids=["closed form", "curve integral"])
 def test_tv_adaptive_power_prior(prior: Distribution) -> None:
-    # conflict.md §12: E b .4144, mode .1667; .5856 for an estimate of .45
+    # methods/conflict.md §12: E b .4144, mode .1667; .5856 for an estimate of .45
     apart = update(prior, curve(), UpdateRule(Strategy.ADAPTIVE_POWER_PRIOR))
     assert (apart.expected_power, apart.power_mode) == pytest.approx((0.4144, 0.1667), abs=5e-5)
     near = update(prior, curve(0.45), UpdateRule(Strategy.ADAPTIVE_POWER_PRIOR))
@@ -230,7 +230,7 @@ def test_a_share_is_made_robust_on_its_own_scale() -> None:
 
 
 def test_the_least_widening_for_a_p_value() -> None:
-    # conflict.md §12: tau* .11735 for p = .05, by formula and by search
+    # methods/conflict.md §12: tau* .11735 for p = .05, by formula and by search
     for prior in (TV, by_quadrature(TV)):
         result = update(prior, curve(), UpdateRule(Strategy.CONSERVATIVE, p_value=0.05))
         assert result.distribution.sd == pytest.approx(0.11735, abs=5e-6)

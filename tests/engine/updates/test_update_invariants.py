@@ -1,4 +1,4 @@
-"""What must hold of every strategy, whatever belief and data (conflict.md §12, the column "must hold")."""
+"""What must hold of every strategy, whatever belief and data (methods/conflict.md §12, the column "must hold")."""
 
 from __future__ import annotations
 
