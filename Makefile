@@ -56,6 +56,7 @@ format: setup
 
 protos: setup .venv-gen/.ready
 	$(GEN)/python clients/generate.py
+	$(BIN)/python clients/sync.py
 
 clean:
 	rm -rf .venv .venv-bench .venv-gen .demo .bench
