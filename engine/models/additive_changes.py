@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.models.additive_design import Design
-from engine.models.additive_spec import AdditiveMmmSpec, Channel, Control, Saturation
+from engine.models.additive_spec import AdditiveMmmSpec, Channel, Control
 from engine.models.protocol import CauseKind
+from engine.models.saturation import Saturation
 from engine.models.table import Dates, Table, Window, months_before
 
 Floats = NDArray[np.float64]

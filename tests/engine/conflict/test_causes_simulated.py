@@ -31,8 +31,9 @@ from engine.models.additive_mmm import (
     prepare,
 )
 from engine.models.additive_outliers import DEGREES_OF_FREEDOM, student_errors
-from engine.models.additive_simulator import adstock, hill
+from engine.models.additive_simulator import adstock
 from engine.models.protocol import CauseKind
+from engine.models.saturation import hill
 
 enable_float64()
 

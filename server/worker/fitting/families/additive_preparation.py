@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from liftos.bayes.v1 import dataset_pb2, model_pb2
 
-from engine.distributions.distribution import Beta, HalfNormal, LogNormal, Normal
+from engine.distributions.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 from engine.models.additive_mmm import (
     FAMILY,
     AdditiveMmm,
@@ -16,22 +16,29 @@ from engine.models.additive_mmm import (
     Channel,
     Control,
     Parameterisation,
-    Saturation,
     Table,
     prepare,
 )
+from engine.models.saturation import Saturation
+from server.contract.wire import label
 from server.worker.conversion import to_law
 from server.worker.fitting.preparation import Data, Preparation
 
 # Documented in model.proto: what an absent prior means.
 DEFAULT_SHARE_PRIOR = Beta(1.0, 3.0)
-DEFAULT_ROI_PRIOR = LogNormal(0.2, 0.9)
+DEFAULT_PRIORS: dict[Parameterisation, Distribution] = {
+    Parameterisation.SHARE_OF_OUTCOME: DEFAULT_SHARE_PRIOR,
+    Parameterisation.ROI: LogNormal(0.2, 0.9),
+}
 DEFAULT_WEIGHTS = 8
+# The engine has each of these under the name that the contract gives it.
+PARAMETERISATIONS = {
+    number: Parameterisation[label(model_pb2.Parameterisation, number or model_pb2.PARAMETERISATION_SHARE_OF_OUTCOME)]
+    for number in model_pb2.Parameterisation.values()
+}
 SATURATIONS = {
-    model_pb2.SATURATION_UNSPECIFIED: Saturation.HILL,
-    model_pb2.SATURATION_HILL: Saturation.HILL,
-    model_pb2.SATURATION_LOGISTIC: Saturation.LOGISTIC,
-    model_pb2.SATURATION_LINEAR: Saturation.LINEAR,
+    number: Saturation[label(model_pb2.Saturation, number or model_pb2.SATURATION_HILL)]
+    for number in model_pb2.Saturation.values()
 }
 ROWS = 104
 """Two years of weeks: the window when a request names none."""
@@ -65,18 +72,17 @@ def _specification(spec: model_pb2.AdditiveMmmSpec, data: Data) -> AdditiveMmmSp
 
 def _channel(index: int, channel: model_pb2.Channel) -> Channel:
     path = f"spec.additive_mmm.channels[{index}]"
-    by_roi = channel.parameterise_by == model_pb2.PARAMETERISATION_ROI
+    sampled = PARAMETERISATIONS[channel.parameterise_by]
     priors: dict[str, Any] = {}
     for name in ("retention_prior", "half_saturation_prior"):
         if channel.HasField(name):
             priors[name] = to_law(getattr(channel, name), f"{path}.{name}")
-    default = DEFAULT_ROI_PRIOR if by_roi else DEFAULT_SHARE_PRIOR
     return Channel(
         name=channel.name,
         exposure=channel.exposure_column,
         spend=channel.spend_column or None,
-        prior=to_law(channel.prior, f"{path}.prior") if channel.HasField("prior") else default,
-        parameterise_by=(Parameterisation.ROI if by_roi else Parameterisation.SHARE_OF_OUTCOME),
+        prior=to_law(channel.prior, f"{path}.prior") if channel.HasField("prior") else DEFAULT_PRIORS[sampled],
+        parameterise_by=sampled,
         n_weights=channel.n_weights or DEFAULT_WEIGHTS,
         saturation=SATURATIONS[channel.saturation],
         **priors,

@@ -8,7 +8,7 @@ from liftos.bayes import channel, control
 from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
 
 from engine.errors import UnsupportedQuantity
-from engine.models.additive_spec import Saturation
+from engine.models.saturation import Saturation
 from engine.models.table import Table, Window
 from server.contract.families.additive_specification import Additive
 from server.contract.wire import quantity_name
