@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.tables import Job, JobEvent, RegisteredModel, SbcValidation
+from server.contract.families.registry import registered
 from server.contract.period import Period
 from server.contract.presets import POSTERIOR, parts_of
 from server.records.certificates import PRODUCTION
@@ -92,7 +93,7 @@ NOTHING = Measured(sbc_pb2.COST_BASIS_UNKNOWN, (), "")
 
 def workload(kind: sbc_pb2.ValidationType.ValueType, simulations: int, family: str) -> Workload:
     """What a run of a preset has to do, with so many simulations in each part that decides and canaries if any."""
-    parts = parts_of(kind, simulations, canaries=False, carry_over=family.startswith("additive_mmm"))
+    parts = parts_of(kind, simulations, canaries=False, carry_over=registered(family).carry_over)
     return Workload(
         prior=sum(size for part, size in parts if part != POSTERIOR),
         posterior=sum(size for part, size in parts if part == POSTERIOR),
