@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from engine.conflict.alternatives import Alternative, CauseKind
 from engine.conflict.analysis import BeliefConflict, Summary, analyse_belief
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.reliability import Status
@@ -19,13 +18,11 @@ from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.batch import BatchedHmc
 from engine.inference.fit import BatchFit, Seed
 from engine.inference.log_evidence import log_evidence
-from engine.models.additive_mmm import AdditiveMmm
+from engine.models.protocol import Alternative, CauseKind, Changeable, DensityModel, Model
 from engine.rules.reasons import Remedy
 
-CurveOf = Callable[[AdditiveMmm, BatchFit, str], EvidenceCurve]
+CurveOf = Callable[[Changeable, BatchFit, str], EvidenceCurve]
 """The evidence curve of a quantity under a model, from the model's fit."""
-Shown = Callable[[float, float], str]
-"""A mean and a standard deviation as they are printed, in the client's units."""
 
 COLLINEAR = 0.9
 """R² above which the data count as unable to tell a channel from the rest: its variance is ten times as large."""
@@ -52,7 +49,8 @@ class Blame(enum.Enum):
 class Refit:
     """An alternative with its fit to the observed data.
 
-    `log_evidence_gain`: ln m(y | alternative) - ln m(y | base), Laplace; None where the rows are not the same.
+    `log_evidence_gain`: ln m(y | alternative) - ln m(y | base), Laplace; None where the rows are not the same
+    or the family has no target.
     """
 
     alternative: Alternative
@@ -111,7 +109,7 @@ class Causes:
 
 
 def refit(
-    base: AdditiveMmm, candidates: Sequence[Alternative], seed: Seed, settings: BatchedHmc | None = None
+    base: Model, candidates: Sequence[Alternative], seed: Seed, settings: BatchedHmc | None = None
 ) -> list[Refit]:
     """Fit every alternative to the observed KPI; the refits serve all beliefs about the model.
 
@@ -123,15 +121,22 @@ def refit(
     for candidate in candidates:
         model, gain = candidate.model, candidate.log_evidence_gain
         if gain is None and candidate.same_rows:
-            gain = _log_evidence(model) - before
+            gain = _difference(_log_evidence(model), before)
         own = seed.derived(f"{candidate.kind.value}:{candidate.subject}")
         fit = model.fit(model.observed[:, None], own, np.zeros(1, dtype=np.int64), settings)
         found.append(Refit(candidate, fit, gain))
     return found
 
 
-def _log_evidence(model: AdditiveMmm) -> float:
+def _log_evidence(model: Model) -> float | None:
+    """By Laplace's approximation; None of a model without a target."""
+    if not isinstance(model, DensityModel):
+        return None
     return float(log_evidence(model.target, model.target_units(model.observed[:, None]))[0])
+
+
+def _difference(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else after - before
 
 
 def explain(

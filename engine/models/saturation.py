@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from engine.arrays import Floats
 
 _LOG_3 = np.log(3.0)
 _HALF_LOG_3 = 0.5 * float(_LOG_3)  # a number of Python's own leaves float32 as it is

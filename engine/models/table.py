@@ -124,3 +124,26 @@ class Window:
         if self.data_period_months is None:
             return 0
         return first_of_last(dates, self.data_period_months)
+
+
+@dataclass(frozen=True)
+class WindowReport:
+    """Which rows were used: `periods` dates of each of `geos` geos (1 for national data).
+
+    Of each geo, `lead_in_rows` before the window feed the adstock only, and `edge_affected_rows` at the start of the
+    window lack part of their media history, which is taken as zero. `constant_controls` do not vary inside the window:
+    their coefficients stay at their priors.
+    """
+
+    first_date: np.datetime64
+    last_date: np.datetime64
+    periods: int
+    geos: int = 1
+    lead_in_rows: int = 0
+    edge_affected_rows: int = 0
+    constant_controls: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Observations inside the window, `periods` of each geo."""
+        return self.periods * self.geos

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from liftos.bayes.rules import Violation
-from liftos.bayes.v1 import common_pb2, dataset_pb2, elicitation_pb2, model_pb2, prior_update_pb2
+from liftos.bayes.v1 import common_pb2, dataset_pb2, elicitation_pb2, prior_update_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -30,12 +30,13 @@ from persistence.tables import (
     RegisteredModel,
 )
 from server.contract.errors import Reason, ServiceError, not_found
+from server.contract.families.registry import registered
 from server.contract.period import Period
 from server.contract.wire import date_range, dtype_of, from_json, to_json
 from server.records.content import Geos, stored_columns
 from server.records.lookups import by_pk, dataset_of, owned
 from server.records.rows import dataset_window, month_digests, overlap, shares_rows, summary_window
-from server.records.sessions import beliefs_of
+from server.records.sessions import beliefs_of, spec_of
 from server.texts.overlaps import explain_overlaps, overlapping_days
 
 
@@ -43,8 +44,9 @@ async def window_of(session: AsyncSession, model: RegisteredModel, period: Perio
     """The rows that a model's answer over a period uses, stored with the digests of their values."""
     dataset = await dataset_of(session, model)
     if dataset is None:
-        spec = from_json(model.spec, model_pb2.ModelSpec()).conjugate_normal
-        return await store_window(session, summary_window(model.client_id, spec))
+        stated = registered(model.family).stated_data(spec_of(model))
+        assert stated is not None
+        return await store_window(session, summary_window(model.client_id, stated))
     window = dataset_window(dataset, period)
     stored = await find_window(session, window.client_id, window.window_key)
     if stored is not None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from liftos.bayes.v1 import attribution_pb2, common_pb2, model_pb2, prior_update_pb2, sbc_pb2
+from liftos.bayes.v1 import attribution_pb2, common_pb2, prior_update_pb2, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,7 +16,7 @@ from engine.arrays import Floats
 from engine.conflict.analysis import ConflictRule
 from engine.conflict.induced import prior_draws
 from engine.errors import UnsupportedQuantity
-from engine.models.additive_mmm import AdditiveMmm
+from engine.models.protocol import Attributes
 from persistence.tables import (
     ClientPrior,
     Conflict,
@@ -26,6 +26,7 @@ from persistence.tables import (
     RegisteredModel,
     StoredAttribution,
 )
+from server.contract.errors import unimplemented
 from server.contract.period import Period
 from server.contract.quantities import ATTRIBUTED
 from server.contract.wire import from_json, quantity_name, to_json, value_of
@@ -66,11 +67,12 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         overlaps = await overlaps_of(session, await window_of(session, model_row, period), beliefs) if beliefs else []
         if overlaps and not request.exploratory:
             raise already_used(overlaps, exploratory=True)
+        model = await context.models.prepared(session, model_row, period)
+    if not isinstance(model, Attributes):
+        raise unimplemented(f"attribution of {model.family}", "model_id")
     reference = await stored_fit(context, model_row, period)
     believed = await stored_fit(context, model_row, period, beliefs) if beliefs else None
-    spec = from_json(model_row.spec, model_pb2.ModelSpec()).additive_mmm
-    names = [channel.name for channel in spec.channels]
-    message = await asyncio.to_thread(attributed, names, Sides(reference, believed, accepted))
+    message = await asyncio.to_thread(attributed, model, Sides(reference, believed, accepted))
     message.overlaps.extend(overlaps)
     message.summary.extend(explain_attribution(message))
     if request.include_bayesian_validation:
@@ -113,8 +115,9 @@ class Sides:
     accepted: Mapping[str, common_pb2.Estimate] | None = None
 
 
-def attributed(channels: Sequence[str], sides: Sides) -> attribution_pb2.Attribution:
-    """The figures of an attribution to the channels of a model, without words and checks."""
+def attributed(model: Attributes, sides: Sides) -> attribution_pb2.Attribution:
+    """The figures of an attribution to the channels of the reference fit's model, without words and checks."""
+    channels = model.channel_names
     reference, priors = sides.reference, _Priors(sides.believed or sides.reference)
     outcome = float(reference.row.facts["total_outcome"])
     media = total_share(reference.draws, channels)
@@ -127,12 +130,11 @@ def attributed(channels: Sequence[str], sides: Sides) -> attribution_pb2.Attribu
         diagnostics=reference.diagnostics,
         provenance=_provenance(reference, sides.believed),
     )
-    if isinstance(reference.model, AdditiveMmm):
-        geos = len(reference.model.design.geo_names)
-        if geos * len(channels) <= MAX_GEO_CELLS:
-            message.geos.extend(geos_of(channels, reference.model, reference.draws))
-        else:
-            message.summary.append(geos_left_out(geos, len(channels)))
+    geos = len(model.geos.names)
+    if geos * len(channels) <= MAX_GEO_CELLS:
+        message.geos.extend(geos_of(model, reference.parameters))
+    else:
+        message.summary.append(geos_left_out(geos, len(channels)))
     return message
 
 
@@ -142,24 +144,21 @@ def total_share(draws: Mapping[str, Floats], channels: Sequence[str]) -> Floats:
     return np.asarray(np.sum([draws[quantity_name(share)] for share in shares], axis=0))
 
 
-def geos_of(
-    channels: Sequence[str], model: AdditiveMmm, draws: Mapping[str, Floats]
-) -> list[attribution_pb2.GeoAttribution]:
-    """What each channel brought in each geo of a panel by draws of the parameters; nothing for national data."""
-    design = model.design
+def geos_of(model: Attributes, parameters: Mapping[str, Floats]) -> list[attribution_pb2.GeoAttribution]:
+    """What each channel brought in each geo of a panel by draws [S] of the parameters; nothing for national data."""
+    totals = model.geos
     geos = [
         attribution_pb2.GeoAttribution(geo=name, outcome=float(outcome))
-        for name, outcome in zip(design.geo_names, design.geo_outcome, strict=False)
+        for name, outcome in zip(totals.names, totals.outcome, strict=True)
     ]
     if not geos:
         return []
-    parameters = {name: np.ravel(draws[name]) for name in model.parameter_names}
     media = np.zeros((len(geos), next(iter(parameters.values())).size))
-    for index, name in enumerate(channels):
+    for index, name in enumerate(model.channel_names):
         # One channel at a time: all of them would be geos times channels times draws.
         incremental = model.incremental_by_geo(name, parameters)
         media += incremental
-        for geo, brought, spend in zip(geos, incremental, design.geo_spend[:, index], strict=True):
+        for geo, brought, spend in zip(geos, incremental, totals.spend[:, index], strict=True):
             entry = geo.channels.add(channel=name, incremental_outcome=_in_brief(brought))
             if geo.outcome > 0.0:
                 entry.share_of_outcome.CopyFrom(_in_brief(brought / geo.outcome))

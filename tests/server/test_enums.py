@@ -24,13 +24,13 @@ from liftos.bayes.v1 import (
     system_pb2,
 )
 
-from engine.conflict import alternatives, analysis, bayes_factor, causes, marginal, reliability, severity
+from engine.conflict import analysis, bayes_factor, causes, marginal, reliability, severity
 from engine.distributions import families as prior_families
 from engine.distributions.distribution import Normal
 from engine.distributions.support import UNIT_INTERVAL
 from engine.elicitation import moments
 from engine.errors import InvalidInput
-from engine.models import additive_spec, registry, saturation
+from engine.models import additive_spec, protocol, saturation
 from engine.rules import policy as decision
 from engine.rules import presets
 from engine.sbc import shape, verdict
@@ -39,13 +39,14 @@ from persistence.tables import conflicts, datasets, elicitation, jobs
 from persistence.tables import decisions as necessity
 from persistence.tables import sbc as runs
 from server.command import calibration_runs as calibrate
-from server.contract import errors, families, quantities, wire
+from server.contract import errors, quantities, wire
 from server.contract import statements as statements_rules
+from server.contract.families import registry
 from server.records import outcomes
 from server.texts import advice, communications, decisions, explanations, phrases
 from server.worker.conversion import belief_law
 from server.worker.elicitation import statements
-from server.worker.fitting import prepared as models
+from server.worker.fitting.families import additive_preparation, preparations
 from server.worker.sbc import calibration
 from server.worker.sbc import necessity as necessity_jobs
 
@@ -73,7 +74,7 @@ PAIRS: dict[type[enum.Enum], tuple[Any, set[str], set[str]]] = {
     severity.Severity: (conflict_pb2.Severity, set(), set()),
     reliability.Status: (conflict_pb2.ConflictStatus, set(), set()),
     analysis.Finding: (conflict_pb2.Finding, set(), set()),
-    alternatives.CauseKind: (conflict_pb2.CauseKind, set(), set()),
+    protocol.CauseKind: (conflict_pb2.CauseKind, set(), set()),
     causes.Blame: (conflict_pb2.ConflictAttribution, set(), set()),
     update.Strategy: (prior_update_pb2.UpdateStrategy, set(), set()),
     update.Action: (prior_update_pb2.UpdateAction, set(), set()),
@@ -112,8 +113,8 @@ TABLES: list[tuple[Any, Collection[Any]]] = [
     (conflict_pb2.Severity, outcomes.SEVERITIES),
     (elicitation_pb2.PoolMethod, statements.POOLS),
     (errors_pb2.ErrorReason, {errors_pb2.ErrorReason.Value(f"ERROR_REASON_{name}") for name in errors.Reason}),
-    (model_pb2.Parameterisation, models.PARAMETERISATIONS),
-    (model_pb2.Saturation, models.SATURATIONS),
+    (model_pb2.Parameterisation, additive_preparation.PARAMETERISATIONS),
+    (model_pb2.Saturation, additive_preparation.SATURATIONS),
     (options_pb2.Format, rules._FORMATS),
     (prior_update_pb2.UpdateAction, advice._ADVICE),
     (sbc_pb2.ConflictSeverity, necessity_jobs.LABELLED),
@@ -208,8 +209,8 @@ def test_every_form_of_a_statement_is_checked_by_service_and_worker() -> None:
 
 def test_every_family_of_models_but_a_custom_one_is_registered_and_built() -> None:
     names = {field.name for field in model_pb2.ModelSpec.DESCRIPTOR.oneofs_by_name["family"].fields}
-    assert names - {"custom"} == set(families.FAMILIES)
-    assert set(registry.FAMILIES) == set(families.FAMILIES.values())
+    assert names - {"custom"} == {family.member for family in registry.FAMILIES.values()}
+    assert set(preparations.PREPARATIONS) == set(registry.FAMILIES)
 
 
 def test_every_sign_and_every_rule_of_the_policy_has_words_for_a_client() -> None:

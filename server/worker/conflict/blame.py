@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from liftos.bayes.v1 import conflict_pb2, dataset_pb2
 
-from engine.conflict.alternatives import alternatives
 from engine.conflict.bayes_factor import recentred
 from engine.conflict.causes import Cause, Causes, Refit, explain, refit, remedy
 from engine.conflict.collinearity import collinearity
@@ -16,7 +15,7 @@ from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.severity import Severity
 from engine.inference.fit import BatchFit
-from engine.models.additive_mmm import AdditiveMmm
+from engine.models.protocol import Changeable, Regresses
 from engine.models.table import Window
 from persistence.tables import RegisteredModel
 from server.contract.period import Period
@@ -32,7 +31,7 @@ TRIED_AS_CONTROLS = (dataset_pb2.COLUMN_ROLE_CONTROL, dataset_pb2.COLUMN_ROLE_EX
 
 
 async def _refits(
-    context: WorkerContext, fit: StoredFit, base: AdditiveMmm, row: RegisteredModel, period: Period
+    context: WorkerContext, fit: StoredFit, base: Changeable, row: RegisteredModel, period: Period
 ) -> Sequence[Refit]:
     """The refits behind a stored fit; kept in memory, so that a second belief costs none."""
     key = fit.row.fit_key
@@ -43,7 +42,7 @@ async def _refits(
     names = [column.name for column in columns if column.role in TRIED_AS_CONTROLS]
 
     def compute() -> Sequence[Refit]:
-        return refit(base, alternatives(base, table, Window(period.months), names), fit.seed.derived("causes"))
+        return refit(base, base.alternatives(table, Window(period.months), names), fit.seed.derived("causes"))
 
     return context.refits.put(key, await asyncio.to_thread(compute))
 
@@ -55,11 +54,10 @@ def needs_causes(belief: Examined) -> bool:
 
 def tell_collinearity(fit: StoredFit, messages: Sequence[conflict_pb2.BeliefConflict]) -> None:
     """Write into every belief about a channel how much of its exposure the rest of the model says already."""
-    if not isinstance(fit.model, AdditiveMmm):
+    if not isinstance(fit.model, Regresses):
         return
-    channels = {channel.name for channel in fit.model.spec.channels}
     for message in messages:
-        if message.estimand.channel in channels:
+        if message.estimand.channel in fit.model.channel_names:
             message.collinearity = collinearity(fit.model, message.estimand.channel)
 
 
@@ -73,7 +71,7 @@ async def explain_conflicts(
 ) -> list[str]:
     """Write causes, attribution and suggestion into the messages of strong conflicts; notes on what gave no answer."""
     todo = [(belief, message) for belief, message in zip(examined, messages, strict=True) if needs_causes(belief)]
-    if not todo or not isinstance(fit.model, AdditiveMmm):
+    if not todo or not isinstance(fit.model, Changeable):
         return []
     refits = await _refits(context, fit, fit.model, row, period)
     failed: set[str] = set()
@@ -96,7 +94,7 @@ async def explain_conflicts(
 def _causes(fit: StoredFit, belief: Examined, refits: Sequence[Refit]) -> Causes:
     estimand = belief.belief.estimand
 
-    def curve_of(model: AdditiveMmm, changed: BatchFit, quantity: str) -> EvidenceCurve:
+    def curve_of(model: Changeable, changed: BatchFit, quantity: str) -> EvidenceCurve:
         draws = {name: values[0] for name, values in changed.draws.items()}
         own = draws[quantity] if quantity in draws else derived_draws(model, draws, quantity)
         return curve_of_draws(model, own, estimand, fit.months * model.rows_used, fit.seed)

@@ -26,7 +26,6 @@ from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
-from engine.models.additive_mmm import AdditiveMmm
 from engine.models.protocol import Model
 from persistence.tables import ClientPrior, ElicitedSession, StoredCurve
 from server.contract.wire import from_json, quantity_name
@@ -101,7 +100,7 @@ def _figures(
 ) -> BeliefConflict:
     """All figures of a belief; where the draws do not reach it, with runs of the sampler that do."""
     further = Bridges()
-    if draws is not None and isinstance(model, AdditiveMmm):
+    if draws is not None:
         further = bridges(model, Ladder.climb(Overlay(prior, curve), draws), seed)
     return analyse_belief(
         prior,

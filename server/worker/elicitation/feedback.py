@@ -16,9 +16,7 @@ from engine.conflict.preposterior import expected_errors, thresholds
 from engine.distributions.distribution import Distribution
 from engine.errors import UnsupportedQuantity
 from engine.inference.fit import Purpose, Seed
-from engine.models.additive_mmm import AdditiveMmm
-from engine.models.conjugate_normal import ConjugateNormal
-from engine.models.protocol import Model
+from engine.models.protocol import Attributes, Model, Predicts, Summary
 from engine.rules.quantity_names import TOTAL_MEDIA_SHARE, name_of
 from persistence.tables import ClientPrior, ElicitedSession, Job, RegisteredModel
 from server.contract.period import Period
@@ -27,7 +25,7 @@ from server.contract.wire import quantity_name
 from server.records.certificates import fit_key
 from server.records.lookups import dataset_of, owned
 from server.records.rows import check_period
-from server.records.sessions import belief_message, beliefs_of, can_be_prior, channels_of, correlation_of, share_groups
+from server.records.sessions import belief_message, beliefs_of, can_be_prior, correlation_of, share_groups
 from server.texts.expectations import (
     ALL_MEDIA,
     PREDICTIONS,
@@ -72,12 +70,11 @@ async def elicitation_feedback(context: WorkerContext, job: Job) -> Commit:
         model_row = await session.get_one(RegisteredModel, row.model_pk)
         check_period(model_row, await dataset_of(session, model_row), period)
         rows = await beliefs_of(session, row.pk)
-        channels = channels_of(model_row)
         reference = await context.models.prepared(session, model_row, period)
         priors: list[ClientPrior] = []
         others: list[ClientPrior] = []
         for prior in rows:
-            fits = can_be_prior(belief_message(prior).estimand, channels)
+            fits = can_be_prior(model_row, belief_message(prior).estimand)
             try:
                 if fits:
                     await context.models.prepared(session, model_row, period, [prior])
@@ -101,7 +98,7 @@ async def elicitation_feedback(context: WorkerContext, job: Job) -> Commit:
 
 def _feedback(stated: _Stated, period: Period) -> elicitation_pb2.ElicitationFeedback:
     feedback = elicitation_pb2.ElicitationFeedback(thresholds=_thresholds(stated), totals=_stated_totals(stated))
-    if not isinstance(stated.reference, AdditiveMmm) or not isinstance(stated.believed, AdditiveMmm):
+    if isinstance(stated.reference, Summary):
         feedback.notes.append(SUMMARY_PREDICTS_NOTHING)
         return feedback
     feedback.notes.append(about_thresholds(str(period)))
@@ -109,8 +106,13 @@ def _feedback(stated: _Stated, period: Period) -> elicitation_pb2.ElicitationFee
         feedback.notes.append(nothing_predicted(stated.others))
         return feedback
     sample = stated.believed.sample_prior(stated.seed.derived("predictive"), np.arange(SIMULATIONS))
-    feedback.totals.extend(_model_totals(stated.believed, sample.quantities))
-    feedback.predictive.CopyFrom(_predictive(stated.believed, sample.y))
+    if isinstance(stated.believed, Attributes):
+        feedback.totals.extend(_model_totals(stated.believed.channel_names, sample.quantities))
+    if not isinstance(stated.believed, Predicts):
+        feedback.notes.append(f"Models of the family {stated.believed.family} do not predict outcomes.")
+        return feedback
+    predicted = stated.believed.outcome_of(sample.y)
+    feedback.predictive.CopyFrom(_predictive(predicted, sample.y, stated.believed.observed))
     feedback.notes.append(PREDICTIONS)
     return feedback
 
@@ -127,8 +129,8 @@ def _thresholds(stated: _Stated) -> list[elicitation_pb2.BeliefThreshold]:
         for name, belief in zip(names, stated.beliefs, strict=True)
     }
     errors: Mapping[str, float | None]
-    if isinstance(stated.reference, ConjugateNormal):
-        errors = dict.fromkeys(names, stated.reference.spec.standard_error)
+    if isinstance(stated.reference, Summary):
+        errors = dict.fromkeys(names, stated.reference.standard_error)
     else:
         errors = expected_errors(stated.reference, stated.believed, supports, stated.seed.derived("data sets"))
     return [
@@ -228,9 +230,9 @@ def joint_draws(
     return np.stack([draws[belief.belief_id] for belief in beliefs])
 
 
-def _model_totals(model: AdditiveMmm, quantities: Mapping[str, Floats]) -> list[elicitation_pb2.ImpliedTotal]:
+def _model_totals(channels: Sequence[str], quantities: Mapping[str, Floats]) -> list[elicitation_pb2.ImpliedTotal]:
     """Share of outcome of all media under the beliefs, and under the model's own priors where there is none."""
-    only = name_of("share_of_outcome", model.spec.channels[0].name)
+    only = name_of("share_of_outcome", channels[0])
     total = quantities[TOTAL_MEDIA_SHARE if TOTAL_MEDIA_SHARE in quantities else only]
     return [
         elicitation_pb2.ImpliedTotal(
@@ -244,15 +246,13 @@ def _model_totals(model: AdditiveMmm, quantities: Mapping[str, Floats]) -> list[
 # -- predictions -----------------------------------------------------------------------------------------------------
 
 
-def _predictive(model: AdditiveMmm, y: Floats) -> elicitation_pb2.PriorPredictive:
-    """Outcome of the window and KPI of a row in simulated data sets y [N, S]; of the data the range alone."""
-    design = model.design
-    totals = (design.weights / design.population) @ y
+def _predictive(totals: Floats, y: Floats, observed: Floats) -> elicitation_pb2.PriorPredictive:
+    """Outcome of the window [S] and KPI of a row in simulated data sets y [N, S]; of the data [N] the range alone."""
     lower, upper = np.quantile(y, [0.025, 0.975])
     return elicitation_pb2.PriorPredictive(
         total=estimate_of_draws(totals),
         row=common_pb2.Interval(level=0.95, lower=float(lower), upper=float(upper)),
-        observed_lowest=float(model.observed.min()),
-        observed_highest=float(model.observed.max()),
+        observed_lowest=float(observed.min()),
+        observed_highest=float(observed.max()),
         simulations=y.shape[1],
     )

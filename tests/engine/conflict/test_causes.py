@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from engine.conflict.alternatives import Alternative, CauseKind
 from engine.conflict.analysis import BeliefConflict, ConflictRule, analyse_belief
 from engine.conflict.causes import Blame, Causes, Refit, explain, remedy
 from engine.conflict.curve import EvidenceCurve
@@ -16,7 +15,7 @@ from engine.distributions.distribution import Normal, Uniform
 from engine.distributions.support import REAL_LINE
 from engine.errors import UnsupportedQuantity
 from engine.inference.fit import BatchFit, FitDiagnostics
-from engine.models.additive_mmm import AdditiveMmm
+from engine.models.protocol import Alternative, CauseKind, Changeable
 from engine.rules.reasons import Remedy
 from tests.engine.models.test_additive_mmm import small_model
 
@@ -51,7 +50,7 @@ def refit(
     return Refit(alternative, BatchFit({"data": np.array([estimate, error])}, diagnostics), gain)
 
 
-def stated(model: AdditiveMmm, fit: BatchFit, quantity: str) -> EvidenceCurve:
+def stated(model: Changeable, fit: BatchFit, quantity: str) -> EvidenceCurve:
     del model, quantity
     return curve(*fit.draws["data"])
 
@@ -132,7 +131,7 @@ def test_refits_that_did_not_converge_are_counted_and_say_nothing() -> None:
 
 
 def test_a_model_without_the_quantity_has_nothing_to_say() -> None:
-    def missing(model: AdditiveMmm, fit: BatchFit, quantity: str) -> EvidenceCurve:
+    def missing(model: Changeable, fit: BatchFit, quantity: str) -> EvidenceCurve:
         raise UnsupportedQuantity(quantity, "not in this model")
 
     found = explain(tv(), TV, [refit(SATURATION, 0.4, 0.0)], missing)
