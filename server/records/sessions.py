@@ -17,10 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.tables import (
     ClientPrior,
-    Model,
-    Session,
+    ElicitedSession,
+    RegisteredModel,
 )
-from server.contract.errors import ServiceError, unimplemented
+from server.contract.errors import Reason, ServiceError, unimplemented
 from server.contract.families.registry import registered
 from server.contract.quantities import quantity_words
 from server.contract.wire import from_json, timestamp
@@ -29,12 +29,12 @@ from server.records.lookups import owned
 
 async def confirmed_session(
     session: AsyncSession, client_id: str, session_id: str, field: str = "session_id"
-) -> Session:
+) -> ElicitedSession:
     """The client's session, which must be CONFIRMED."""
-    found = await owned(session, Session, client_id, session_id, field=field)
+    found = await owned(session, ElicitedSession, client_id, session_id, field=field)
     if found.state != "CONFIRMED":
         raise ServiceError(
-            "INVALID_STATE",
+            Reason.INVALID_STATE,
             f"session {session_id!r} is {found.state}; confirm it before it is analysed",
             metadata={"state": found.state},
         )
@@ -47,7 +47,7 @@ async def beliefs_of(session: AsyncSession, session_pk: uuid.UUID) -> Sequence[C
     return (await session.scalars(statement)).all()
 
 
-def correlation_of(row: Session, belief_ids: Sequence[str]) -> npt.NDArray[np.float64] | None:
+def correlation_of(row: ElicitedSession, belief_ids: Sequence[str]) -> npt.NDArray[np.float64] | None:
     """Correlation [k, k] of the beliefs of a session, in this order, on their unconstrained scales; None without any.
 
     Beliefs that were added beside the adopted ones are independent of them.
@@ -62,17 +62,17 @@ def correlation_of(row: Session, belief_ids: Sequence[str]) -> npt.NDArray[np.fl
     return matrix
 
 
-def correlated_beliefs(row: Session) -> frozenset[str]:
+def correlated_beliefs(row: ElicitedSession) -> frozenset[str]:
     """The beliefs of a session whose correlation is known."""
     return frozenset(row.correlation["belief_ids"]) if row.correlation is not None else frozenset()
 
 
-def share_groups(row: Session) -> list[elicitation_pb2.ShareGroup]:
+def share_groups(row: ElicitedSession) -> list[elicitation_pb2.ShareGroup]:
     """The groups of shares that were stated together."""
     return [from_json(group, elicitation_pb2.ShareGroup()) for group in row.share_groups]
 
 
-def forget_correlation(row: Session, belief_id: str) -> None:
+def forget_correlation(row: ElicitedSession, belief_id: str) -> None:
     """Drop a belief from the correlation of its session; what is left of one belief is none."""
     if row.correlation is None or belief_id not in row.correlation["belief_ids"]:
         return
@@ -87,7 +87,7 @@ def forget_correlation(row: Session, belief_id: str) -> None:
     )
 
 
-def check_priors(model: Model, rows: Iterable[ClientPrior], field: str) -> None:
+def check_priors(model: RegisteredModel, rows: Iterable[ClientPrior], field: str) -> None:
     """Refuse, before anything is computed, a fit under beliefs of a session that cannot be priors of the model."""
     for row in rows:
         estimand = belief_message(row).estimand
@@ -100,17 +100,17 @@ def check_priors(model: Model, rows: Iterable[ClientPrior], field: str) -> None:
             )
 
 
-def can_be_prior(model: Model, estimand: common_pb2.Estimand) -> bool:
+def can_be_prior(model: RegisteredModel, estimand: common_pb2.Estimand) -> bool:
     """Whether a belief about it can be the prior of a fit of a registered model."""
     return registered(model.family).can_be_prior(spec_of(model), estimand)
 
 
-def channels_of(model: Model) -> list[str]:
+def channels_of(model: RegisteredModel) -> list[str]:
     """Names of a registered model's channels; none for a summary."""
     return registered(model.family).channels(spec_of(model))
 
 
-def spec_of(model: Model) -> model_pb2.ModelSpec:
+def spec_of(model: RegisteredModel) -> model_pb2.ModelSpec:
     """The specification of a registered model."""
     return from_json(model.spec, model_pb2.ModelSpec())
 

@@ -16,31 +16,34 @@ from engine.conflict.analysis import ConflictRule
 from engine.conflict.induced import prior_draws
 from engine.errors import UnsupportedQuantity
 from engine.models.protocol import Attributes
-from persistence.tables import Attribution, ClientPrior, Conflict, Job, Model, PriorUpdate, Session
+from persistence.tables import (
+    ClientPrior,
+    Conflict,
+    ElicitedSession,
+    Job,
+    RecommendedUpdate,
+    RegisteredModel,
+    StoredAttribution,
+)
 from server.contract.errors import unimplemented
 from server.contract.period import Period
+from server.contract.quantities import ATTRIBUTED
 from server.contract.wire import from_json, quantity_name, to_json, value_of
 from server.records.certificates import finished_run, reference_certificate
 from server.records.lineage import already_used, overlaps_of, window_of
 from server.records.messages import attribution_message
 from server.records.runs import MAX_SIMULATIONS, open_run, plan_run, start_run
 from server.records.sessions import beliefs_of
+from server.texts.analysis_notes import geos_left_out
 from server.texts.explanations import explain_attribution, explain_started, explain_validation
 from server.worker.conflict.analyses import compared_jointly, session_inputs
 from server.worker.conflict.comparison import examine
-from server.worker.conflict.conflict_messages import belief_message
+from server.worker.conflict.conflict_messages import belief_conflict_message
 from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import estimate_of_draws, estimate_of_law
 from server.worker.fitting.fits import Floats, StoredFit, stored_fit
 from server.worker.sbc.necessity import Question, decided
 
-QUANTITIES = (
-    common_pb2.QUANTITY_SHARE_OF_OUTCOME,
-    common_pb2.QUANTITY_INCREMENTAL_OUTCOME,
-    common_pb2.QUANTITY_SHARE_OF_MEDIA,
-    common_pb2.QUANTITY_ROI,
-    common_pb2.QUANTITY_MARGINAL_ROI,
-)
 MAX_GEO_CELLS = 8_000
 """Geos times channels of an answer at most: some 360 bytes each, of 4 MiB."""
 PRIOR_DRAWS = 20_000
@@ -54,10 +57,10 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
     """Attribute the outcome of the request's window."""
     request = attribution_pb2.AnalyzeAttributionRequest.FromString(job.request)
     async with context.database.session() as session:
-        row = (await session.scalars(select(Attribution).where(Attribution.job_pk == job.pk))).one()
-        model_row = await session.get_one(Model, row.model_pk)
+        row = (await session.scalars(select(StoredAttribution).where(StoredAttribution.job_pk == job.pk))).one()
+        model_row = await session.get_one(RegisteredModel, row.model_pk)
         period = Period.of(row)
-        elicited = await session.get_one(Session, row.session_pk) if row.session_pk else None
+        elicited = await session.get_one(ElicitedSession, row.session_pk) if row.session_pk else None
         beliefs = await beliefs_of(session, elicited.pk) if elicited else []
         accepted = await _accepted(session, elicited) if elicited else {}
         overlaps = await overlaps_of(session, await window_of(session, model_row, period), beliefs) if beliefs else []
@@ -75,7 +78,7 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         message.validation.CopyFrom(await _examined(context, period, elicited, beliefs, reference))
 
     async def commit(session: AsyncSession) -> attribution_pb2.AnalyzeAttributionResponse:
-        stored = await session.get_one(Attribution, row.pk)
+        stored = await session.get_one(StoredAttribution, row.pk)
         stored.exploratory = bool(overlaps)
         if request.include_bayesian_validation:
             validation = message.validation
@@ -130,9 +133,7 @@ def attributed(model: Attributes, sides: Sides) -> attribution_pb2.Attribution:
     if geos * len(channels) <= MAX_GEO_CELLS:
         message.geos.extend(geos_of(model, reference.parameters))
     else:
-        message.summary.append(
-            f"The geos are left out: {geos} of them with {len(channels)} channels each are more than one answer holds."
-        )
+        message.summary.append(geos_left_out(geos, len(channels)))
     return message
 
 
@@ -202,7 +203,7 @@ def _channel(name: str, sides: Sides, priors: _Priors) -> attribution_pb2.Channe
     spend = reference.row.facts.get("spend", {}).get(name)
     if spend is not None:
         channel.spend = spend
-    for quantity in QUANTITIES:
+    for quantity in ATTRIBUTED:
         key = quantity_name(common_pb2.Estimand(quantity=quantity, channel=name))
         if key not in reference.draws and (quantity != common_pb2.QUANTITY_MARGINAL_ROI or spend is None):
             continue
@@ -226,24 +227,28 @@ def _provenance(reference: StoredFit, believed: StoredFit | None) -> common_pb2.
 
 
 async def _examined(
-    context: WorkerContext, period: Period, elicited: Session | None, beliefs: Sequence[ClientPrior], fit: StoredFit
+    context: WorkerContext,
+    period: Period,
+    elicited: ElicitedSession | None,
+    beliefs: Sequence[ClientPrior],
+    fit: StoredFit,
 ) -> attribution_pb2.BayesianValidation:
     """The conflict of each belief of a session with the data, and of all together; nothing without a session."""
     if elicited is None:
         return attribution_pb2.BayesianValidation()
     async with context.database.session() as session:
-        threshold = await _threshold(session, elicited, period)
-    rule = ConflictRule(confidence_threshold=threshold)
+        rule = await _rule(session, elicited, period)
     examined = await examine(context, fit, beliefs, rule)
     return attribution_pb2.BayesianValidation(
-        conflicts=[belief_message(one) for one in examined], joint=await compared_jointly(elicited, examined, rule)
+        conflicts=[belief_conflict_message(compared) for compared in examined],
+        joint=await compared_jointly(elicited, examined, rule),
     )
 
 
 async def _calibrated(
     session: AsyncSession,
     shard_size: int,
-    model: Model,
+    model: RegisteredModel,
     period: Period,
     job_pk: uuid.UUID,
     validation: attribution_pb2.BayesianValidation,
@@ -253,10 +258,10 @@ async def _calibrated(
     In the transaction that ends the attribution's job: a job that is tried again starts nothing twice.
     """
     necessity = validation.sbc_necessity
-    verdict, found = None, False
+    verdict, answered = None, False
     if needs_run(validation):
         # Two attributions at once: the second waits here and finds the run of the first.
-        await session.get_one(Model, model.pk, with_for_update={"key_share": True})
+        await session.get_one(RegisteredModel, model.pk, with_for_update={"key_share": True})
         request = sbc_pb2.StartSbcRunRequest(
             request_id=str(uuid.uuid5(job_pk, "start_sbc")),
             client_id=model.client_id,
@@ -273,9 +278,9 @@ async def _calibrated(
         if answer is None:
             await start_run(session, run, request)
         else:
-            run, verdict, found = answer, answer.verdict_kind, True
+            run, verdict, answered = answer, answer.verdict_kind, True
         validation.started_run_id = str(run.pk)
-    validation.summary.append(explain_started(validation, verdict, found))
+    validation.summary.append(explain_started(validation, verdict, started_before=answered))
 
 
 def needs_run(validation: attribution_pb2.BayesianValidation) -> bool:
@@ -285,8 +290,8 @@ def needs_run(validation: attribution_pb2.BayesianValidation) -> bool:
     return wanted and not necessity.satisfied_by_run_id
 
 
-async def _threshold(session: AsyncSession, elicited: Session, period: Period) -> float | None:
-    """The confidence threshold of the session's latest analysis of this window: one belief gets one verdict."""
+async def _rule(session: AsyncSession, elicited: ElicitedSession, period: Period) -> ConflictRule:
+    """The rule of the session's latest analysis of this window: one belief gets one verdict."""
     statement = (
         select(Conflict.confidence_threshold)
         .join(Job, Job.pk == Conflict.job_pk)
@@ -299,15 +304,15 @@ async def _threshold(session: AsyncSession, elicited: Session, period: Period) -
         .order_by(Conflict.create_time.desc())
         .limit(1)
     )
-    return await session.scalar(statement)
+    return ConflictRule(confidence_threshold=await session.scalar(statement))
 
 
-async def _accepted(session: AsyncSession, elicited: Session) -> Mapping[str, common_pb2.Estimate]:
+async def _accepted(session: AsyncSession, elicited: ElicitedSession) -> Mapping[str, common_pb2.Estimate]:
     """Summaries of the session's latest accepted update by quantity name."""
     statement = (
-        select(PriorUpdate)
-        .where(PriorUpdate.session_pk == elicited.pk, PriorUpdate.state == "ACCEPTED")
-        .order_by(PriorUpdate.decide_time.desc())
+        select(RecommendedUpdate)
+        .where(RecommendedUpdate.session_pk == elicited.pk, RecommendedUpdate.state == "ACCEPTED")
+        .order_by(RecommendedUpdate.decide_time.desc())
         .limit(1)
     )
     row = (await session.scalars(statement)).one_or_none()

@@ -42,14 +42,12 @@ from server.contract import presets as validation_types
 from server.contract import statements as statements_rules
 from server.contract.families import registry
 from server.records import outcomes
-from server.texts import advice, communications, phrases
-from server.texts import explanations as words
+from server.texts import advice, communications, decisions, explanations, phrases
 from server.worker.conversion import belief_law
 from server.worker.elicitation import statements
-from server.worker.fitting import prepared as models
 from server.worker.fitting.families import additive_preparation, preparations
 from server.worker.sbc import calibration
-from server.worker.sbc import necessity as decisions
+from server.worker.sbc import necessity as necessity_jobs
 
 FILES = (
     attribution_pb2,
@@ -108,18 +106,17 @@ STORED: list[tuple[Any, Collection[str]]] = [
 
 TABLES: list[tuple[Any, Collection[Any]]] = [
     (common_pb2.ElementType, wire._DTYPES),
-    (common_pb2.Quantity, models.NATURAL),
-    (common_pb2.Quantity, {*quantities.PERCENTAGES, *quantities._UNITS}),
+    (common_pb2.Quantity, quantities.QUANTITIES),
     (conflict_pb2.Finding, communications._BY_FINDING),
-    (conflict_pb2.Finding, words._FOUND),
+    (conflict_pb2.Finding, explanations._FINDINGS),
     (conflict_pb2.Severity, outcomes.SEVERITIES),
     (elicitation_pb2.PoolMethod, statements.POOLS),
-    (errors_pb2.ErrorReason, {errors_pb2.ErrorReason.Value(f"ERROR_REASON_{name}") for name in errors.CODES}),
+    (errors_pb2.ErrorReason, {errors_pb2.ErrorReason.Value(f"ERROR_REASON_{name}") for name in errors.Reason}),
     (model_pb2.Parameterisation, additive_preparation.PARAMETERISATIONS),
     (model_pb2.Saturation, additive_preparation.SATURATIONS),
     (options_pb2.Format, rules._FORMATS),
     (prior_update_pb2.UpdateAction, advice._ADVICE),
-    (sbc_pb2.ConflictSeverity, decisions.LABELLED),
+    (sbc_pb2.ConflictSeverity, necessity_jobs.LABELLED),
     (sbc_pb2.ValidationType, validation_types.DEFAULT_SIMULATIONS),
     (sbc_pb2.VerdictKind, calibrate.EXIT_STATUS),
 ]
@@ -179,12 +176,12 @@ def test_there_are_words_for_every_attribution(attribution: conflict_pb2.Conflic
 
 @pytest.mark.parametrize("kind", sbc_pb2.VerdictKind.values())
 def test_there_are_words_for_every_verdict(kind: sbc_pb2.VerdictKind.ValueType) -> None:
-    assert words.certificate_sentence(attribution_pb2.BayesianValidation(certificate_verdict=kind))
+    assert explanations.certificate_sentence(attribution_pb2.BayesianValidation(certificate_verdict=kind))
 
 
 @pytest.mark.parametrize("finding", [number for number in conflict_pb2.Finding.values() if number])
 def test_there_are_words_for_every_finding(finding: conflict_pb2.Finding.ValueType) -> None:
-    assert words.explain_conflict(conflict_pb2.BeliefConflict(finding=finding))
+    assert explanations.explain_conflict(conflict_pb2.BeliefConflict(finding=finding))
 
 
 @pytest.mark.parametrize("method", sorted(given(sbc_pb2.InferenceMethod)))
@@ -217,8 +214,8 @@ def test_every_family_of_models_but_a_custom_one_is_registered_and_built() -> No
 
 def test_every_sign_and_every_rule_of_the_policy_has_words_for_a_client() -> None:
     signs = {sign.value for sign in decision.EvidenceTrigger} - {"NO_CERTIFIED_PASS"}
-    assert set(communications._EVIDENCE) == signs
-    assert set(communications._RULES) == set(decision.INPUTS.values())
+    assert set(decisions._SIGNS) == signs
+    assert set(decisions._RULES) == set(decision.INPUTS.values())
 
 
 def test_every_enumeration_of_the_contract_is_one_of_these() -> None:

@@ -13,16 +13,23 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.inference.batch import FitSettings
-from engine.rules.policy import INPUTS, Change, NecessityEvidence, NecessityInputs, NecessityPolicy, ValidationType
+from engine.rules.policy import INPUTS, NecessityEvidence, NecessityInputs, NecessityPolicy, ValidationType
 from engine.rules.policy import check_necessity as decide
 from engine.sbc.power import detectable_by
-from persistence import tables
-from persistence.tables import Fit, Job, Model, SbcValidation
+from persistence.tables import Fit, Job, RecordedDecision, RegisteredModel, SbcValidation
 from server.contract.period import Period
 from server.contract.wire import digest, from_json, label, to_json, value_of
 from server.records.certificates import Standing, reference_key, standing
 from server.records.lookups import by_pk, dataset_of, owned
 from server.records.rows import check_period
+from server.texts.decisions import (
+    explain_change,
+    explain_decision,
+    labelled_factor,
+    passed,
+    passed_elsewhere,
+    standing_fail,
+)
 from server.worker.context import Commit, WorkerContext
 from server.worker.sbc.costs import NOTHING, cost_message, measured, workload
 from server.worker.sbc.policy_creation import policy_in_force
@@ -33,10 +40,10 @@ EXACT = "exact"
 
 # A label stands for its band: what is just above the lower end of the band is compared with the threshold.
 LABELLED = {
-    sbc_pb2.CONFLICT_SEVERITY_WEAK: (1.0, "WEAK (1 to 3)"),
-    sbc_pb2.CONFLICT_SEVERITY_MODERATE: (3.0, "MODERATE (3 to 10)"),
-    sbc_pb2.CONFLICT_SEVERITY_STRONG: (10.0, "STRONG (10 to 100)"),
-    sbc_pb2.CONFLICT_SEVERITY_VERY_STRONG: (100.0, "VERY_STRONG (above 100)"),
+    sbc_pb2.CONFLICT_SEVERITY_WEAK: 1.0,
+    sbc_pb2.CONFLICT_SEVERITY_MODERATE: 3.0,
+    sbc_pb2.CONFLICT_SEVERITY_STRONG: 10.0,
+    sbc_pb2.CONFLICT_SEVERITY_VERY_STRONG: 100.0,
 }
 
 
@@ -79,7 +86,7 @@ class Question:
     client_id: str
     source: str
     source_id: str
-    model: Model | None
+    model: RegisteredModel | None
     period: Period
     inputs: NecessityInputs
     diagnostics: common_pb2.FitDiagnostics | None = None
@@ -116,22 +123,19 @@ def necessity_message(
     """The decision as a message, all but its cost and id: a pure function, so that a stored one can be made again."""
     found = decide(inputs, evidence, policy)
     kind: ValidationType | None = found.validation_type if found.simulations else None
-    simulations, sentences = found.simulations, [found.sentence]
+    simulations = found.simulations
+    sentences = [explain_decision(found, policy, inputs.bayes_factor_words)]
     signs = [trigger.value for trigger in found.evidence]
     if calibration.failed:
         # A smaller run, or one that does not ask about what failed, would change nothing.
         kind, simulations = calibration.answer, 2 * calibration.simulations
         signs.append("STANDING_FAIL")
-        sentences.append(_standing_fail(calibration))
+        sentences.append(standing_fail(calibration.run_id, calibration.failing, calibration.simulations, kind))
     elif calibration.verdict == "PASS":
-        ago = _age(now - datetime.datetime.fromisoformat(calibration.ended))
+        ago = now - datetime.datetime.fromisoformat(calibration.ended)
         # Where a conflict asks for posterior SBC, such a pass would have left nothing to recommend.
-        but = (
-            ", but not with truths from the posterior, where the conflict is"
-            if kind is ValidationType.POSTERIOR
-            else ""
-        )
-        sentences.append(f"SBC run {calibration.run_id} passed {ago} with {calibration.simulations} simulations{but}.")
+        off = kind is ValidationType.POSTERIOR
+        sentences.append(passed(calibration.run_id, ago, calibration.simulations, off_the_conflict=off))
     if calibration.elsewhere:
         sentences.append(calibration.elsewhere)
     message = sbc_pb2.SbcNecessity(
@@ -144,7 +148,7 @@ def necessity_message(
         recommended_validation_type=value_of(sbc_pb2.ValidationType, kind.value if kind else None),
         recommended_simulations=simulations,
         satisfied_by_run_id=calibration.run_id if calibration.verdict == "PASS" else "",
-        what_would_change=[_change(change) for change in found.changes],
+        what_would_change=[explain_change(change, policy) for change in found.changes],
         explanation=" ".join(sentences),
     )
     if kind is not None:
@@ -168,26 +172,6 @@ def necessity_message(
     return message
 
 
-def _standing_fail(run: Calibration) -> str:
-    """What a FAIL that stands is about, and what would answer it."""
-    names = ", ".join(run.failing) or "what it ranked"
-    return (
-        f"SBC run {run.run_id} failed ({names}). It stands until a larger run passes that ranks the same: "
-        f"{run.answer.value} with more than {run.simulations} simulations."
-    )
-
-
-def _age(past: datetime.timedelta) -> str:
-    if past.days >= 1:
-        return "yesterday" if past.days == 1 else f"{past.days} days ago"
-    return "within the last 24 hours"
-
-
-def _change(change: Change) -> str:
-    together = " together with the others" if change.together else ""
-    return f"{INPUTS[change.field]} {change.requirement}{together} would make it {change.leads_to.value}."
-
-
 def fit_evidence(diagnostics: common_pb2.FitDiagnostics | None, stands: Standing) -> NecessityEvidence:
     """Evidence from the production fit, if there is one, and from the calibration of its model."""
     stale = stands.elsewhere is not None
@@ -203,7 +187,7 @@ def fit_evidence(diagnostics: common_pb2.FitDiagnostics | None, stands: Standing
     )
 
 
-async def _calibration(session: AsyncSession, model: Model, period: Period, stands: Standing) -> Calibration:
+async def _calibration(session: AsyncSession, model: RegisteredModel, period: Period, stands: Standing) -> Calibration:
     other = stands.elsewhere
     elsewhere = "" if other is None else await _no_longer(session, model, period, other)
     run = stands.run
@@ -222,20 +206,16 @@ async def _calibration(session: AsyncSession, model: Model, period: Period, stan
     )
 
 
-async def _no_longer(session: AsyncSession, model: Model, period: Period, run: SbcValidation) -> str:
+async def _no_longer(session: AsyncSession, model: RegisteredModel, period: Period, run: SbcValidation) -> str:
     """Which run has passed, and what it was about that is not this."""
-    differs = []
-    if run.model_pk != model.pk:
-        differs.append(f"model {(await by_pk(session, Model, run.model_pk)).model_id!r}")
-    if Period.of(run) != period:
-        differs.append(f"a window of {Period.of(run)}")
-    if run.session_pk is not None:
-        differs.append("the priors of a session")
-    about = " and ".join(differs) or "another version of the service or of the data"
-    return f"SBC run {run.pk} has passed, but for {about}."
+    other = None if run.model_pk == model.pk else (await by_pk(session, RegisteredModel, run.model_pk)).model_id
+    window = None if Period.of(run) == period else str(Period.of(run))
+    return passed_elsewhere(str(run.pk), other, window, of_session=run.session_pk is not None)
 
 
-async def fit_diagnostics(session: AsyncSession, model: Model, period: Period) -> common_pb2.FitDiagnostics | None:
+async def fit_diagnostics(
+    session: AsyncSession, model: RegisteredModel, period: Period
+) -> common_pb2.FitDiagnostics | None:
     """Diagnostics of the stored reference fit of a model over a period, None where it has not been fitted yet."""
     key = await reference_key(session, model, period)
     statement = select(Fit.diagnostics).where(Fit.model_pk == model.pk, Fit.fit_key == key)
@@ -283,7 +263,7 @@ async def _store(
     key = digest(
         question.source, question.source_id, model_id, period, message.policy_version, message.policy_hash, inputs, seen
     )
-    row = tables.NecessityDecision
+    row = RecordedDecision
     statement = (
         insert(row)
         .values(
@@ -316,7 +296,7 @@ async def check_necessity(context: WorkerContext, job: Job) -> Commit:
         period = Period.asked(request)
         model, diagnostics = None, None
         if request.model_id:
-            model = await owned(session, Model, request.client_id, request.model_id)
+            model = await owned(session, RegisteredModel, request.client_id, request.model_id)
             check_period(model, await dataset_of(session, model), period)
             complexity = model.parameter_count if complexity is None else complexity
             diagnostics = await fit_diagnostics(session, model, period)
@@ -324,8 +304,8 @@ async def check_necessity(context: WorkerContext, job: Job) -> Commit:
         factor = request.bayes_factor if request.HasField("bayes_factor") else None
         words = None
         if factor is None and log_factor is None and request.conflict_severity in LABELLED:
-            end, band = LABELLED[request.conflict_severity]
-            factor, words = math.nextafter(end, math.inf), f"{band}, taken as above {end:g}"
+            end = LABELLED[request.conflict_severity]
+            factor, words = math.nextafter(end, math.inf), labelled_factor(request.conflict_severity, end)
         inputs = NecessityInputs(
             n_parameters=complexity,
             bayes_factor=factor,

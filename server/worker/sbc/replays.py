@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from engine.rules.policy import Decision, NecessityEvidence, NecessityInputs, NecessityPolicy
 from engine.rules.policy import check_necessity as decide
 from persistence.paging import MAX_PAGE_SIZE, list_page
-from persistence.tables import Job, Model, NecessityDecision, SbcValidation
+from persistence.tables import Job, RecordedDecision, RegisteredModel, SbcValidation
 from server.records.certificates import PRODUCTION
 from server.records.messages import stored_decision_message
+from server.texts.decisions import Replayed, explain_replay
 from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import to_policy
 from server.worker.sbc.necessity import Calibration, necessity_message, restored
@@ -63,12 +64,12 @@ async def replay_policy(context: WorkerContext, job: Job) -> Commit:
 async def _replayed(
     session: AsyncSession, client_id: str, policy: NecessityPolicy
 ) -> sbc_pb2.ReplayNecessityPolicyResponse:
-    tally, changed, token = Tally(), list[NecessityDecision](), ""
+    tally, changed, token = Tally(), list[RecordedDecision](), ""
     while True:
         rows, token = await list_page(
             session,
-            NecessityDecision,
-            NecessityDecision.client_id == client_id,
+            RecordedDecision,
+            RecordedDecision.client_id == client_id,
             page_size=MAX_PAGE_SIZE,
             page_token=token,
             filter_key=client_id,
@@ -98,7 +99,7 @@ async def _replayed(
     )
 
 
-def decided_again(row: NecessityDecision, policy: NecessityPolicy) -> sbc_pb2.SbcNecessity:
+def decided_again(row: RecordedDecision, policy: NecessityPolicy) -> sbc_pb2.SbcNecessity:
     """A stored decision under a policy: all but id and cost, which belong to what was asked then."""
     return necessity_message(
         restored(NecessityInputs, row.inputs),
@@ -109,7 +110,7 @@ def decided_again(row: NecessityDecision, policy: NecessityPolicy) -> sbc_pb2.Sb
     )
 
 
-def _count(tally: Tally, row: NecessityDecision, found: Decision) -> None:
+def _count(tally: Tally, row: RecordedDecision, found: Decision) -> None:
     was, would_be = row.decision == Decision.ESSENTIAL.value, found is Decision.ESSENTIAL
     tally.replayed += 1
     tally.was += was
@@ -123,26 +124,24 @@ def _count(tally: Tally, row: NecessityDecision, found: Decision) -> None:
         tally.lost_by.add(row.model_id)
 
 
-def summary(tally: Tally, failed: Mapping[str, Sequence[uuid.UUID]]) -> list[str]:
+def summary(tally: Tally, failed: Mapping[str, Sequence[uuid.UUID]]) -> Sequence[str]:
     """The replay in sentences; `failed` has the failed runs of every model that has a finished one."""
-    if not tally.replayed:
-        return ["No decision is stored yet, so nothing can be replayed."]
-    sentences = [
-        f"{tally.was} of {tally.replayed} decisions were ESSENTIAL; under these thresholds {tally.would_be} would have "
-        f"been: {tally.gained} more and {tally.lost} fewer."
-    ]
-    if tally.dropped:
-        bad = sum(bool(failed.get(model)) for model in tally.dropped)
-        unknown = sum(model not in failed for model in tally.dropped)
-        good = len(tally.dropped) - bad - unknown
-        sentences.append(
-            f"Models that would not have had to be calibrated: {len(tally.dropped)}. Of these {bad} have failed a run, "
-            f"which might not have been made, {good} have finished runs without a FAIL, and {unknown} were never "
-            "calibrated, so that nobody knows."
+    bad = sum(bool(failed.get(model)) for model in tally.dropped)
+    unknown = sum(model not in failed for model in tally.dropped)
+    return explain_replay(
+        Replayed(
+            replayed=tally.replayed,
+            was=tally.was,
+            would_be=tally.would_be,
+            gained=tally.gained,
+            lost=tally.lost,
+            differ=tally.differ,
+            listed=SHOWN,
+            failed=bad,
+            finished=len(tally.dropped) - bad - unknown,
+            unknown=unknown,
         )
-    if tally.differ > SHOWN:
-        sentences.append(f"{tally.differ} decisions differ; the newest {SHOWN} are listed.")
-    return sentences
+    )
 
 
 async def failed_runs(session: AsyncSession, client_id: str, model_ids: set[str]) -> dict[str, list[uuid.UUID]]:
@@ -151,11 +150,11 @@ async def failed_runs(session: AsyncSession, client_id: str, model_ids: set[str]
     Models without a finished run are left out.
     """
     statement = (
-        select(Model.model_id, SbcValidation.pk, SbcValidation.verdict_kind)
-        .join(SbcValidation, SbcValidation.model_pk == Model.pk)
+        select(RegisteredModel.model_id, SbcValidation.pk, SbcValidation.verdict_kind)
+        .join(SbcValidation, SbcValidation.model_pk == RegisteredModel.pk)
         .where(
-            Model.client_id == client_id,
-            Model.model_id.in_(model_ids),
+            RegisteredModel.client_id == client_id,
+            RegisteredModel.model_id.in_(model_ids),
             SbcValidation.inference_method == PRODUCTION,
             SbcValidation.verdict_kind.in_(("PASS", "FAIL", "INCONCLUSIVE")),
         )

@@ -18,15 +18,16 @@ from engine.distributions.families import Family
 from engine.errors import InvalidInput
 from engine.rules.policy import check_necessity
 from engine.updates.projection import project
-from engine.updates.update import Action, Strategy, UpdateRule, update
-from engine.updates.update import PriorUpdate as Updated
-from persistence.tables import Conflict, Job, Model, PriorUpdate, Session
+from engine.updates.update import Action, PriorUpdate, Strategy, UpdateRule, update
+from persistence.tables import Conflict, ElicitedSession, Job, RecommendedUpdate, RegisteredModel
 from server.contract.update_settings import chosen_strategy
 from server.contract.wire import label, to_array, to_json, value_of
 from server.records.lineage import lineage_of, overlaps_of, refuse_used_experiments, updates_from, window_behind
 from server.records.lookups import owned
 from server.records.messages import conflict_message
 from server.records.prior_updates import conflict_behind
+from server.texts.advice import explain_grounds
+from server.texts.analysis_notes import MONTHS_BY_MOMENTS
 from server.texts.phrases import recentred
 from server.worker.conflict.analyses import session_inputs
 from server.worker.context import Commit, WorkerContext
@@ -43,7 +44,7 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
     request = prior_update_pb2.UpdatePriorsRequest.FromString(job.request)
     rule = update_rule(request)
     async with context.database.session() as session:
-        elicited = await owned(session, Session, request.client_id, request.session_id)
+        elicited = await owned(session, ElicitedSession, request.client_id, request.session_id)
         conflict = await conflict_behind(session, elicited, request.analysis_id)
         analysis = await conflict_message(session, conflict)
         pairs = await beliefs_with_curves(session, conflict.pk)
@@ -55,8 +56,8 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
         twice = bool(await overlaps_of(session, window, [row for row, _ in pairs]))
     updated = [await asyncio.to_thread(_updated, case, rule) for case in cases]
     messages = [
-        await asyncio.to_thread(_message, case, one, rule, analysis, request.project_to)
-        for case, one in zip(cases, updated, strict=True)
+        await asyncio.to_thread(_message, case, change, rule, analysis, request.project_to)
+        for case, change in zip(cases, updated, strict=True)
     ]
     recommendation = prior_update_pb2.PriorUpdate(
         update_strategy=chosen_strategy(request),
@@ -77,7 +78,7 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
         recommendation.lineage.CopyFrom(await lineage_of(session, conflict, messages, request.experiments))
         recommendation.looks = await updates_from(session, conflict)
         recommendation.sbc_decision = await _decision(session, conflict, elicited, analysis, messages)
-        stored = PriorUpdate(
+        stored = RecommendedUpdate(
             client_id=request.client_id,
             session_pk=elicited.pk,
             conflict_pk=conflict.pk,
@@ -99,15 +100,15 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
 async def _decision(
     session: AsyncSession,
     conflict: Conflict,
-    elicited: Session,
+    elicited: ElicitedSession,
     analysis: conflict_pb2.ConflictAnalysis,
     updates: Sequence[prior_update_pb2.BeliefUpdate],
 ) -> sbc_pb2.NecessityDecision.ValueType:
     """Whether calibration is essential by the policy in force, with the factors of the update, experiments included."""
-    model = await session.get_one(Model, conflict.model_pk)
+    model = await session.get_one(RegisteredModel, conflict.model_pk)
     inputs = session_inputs(model, elicited, conflict.business_impact_minor, analysis.beliefs, analysis.joint)
     if inputs.log_bayes_factor is not None:
-        largest = max(inputs.log_bayes_factor, *(one.log_bayes_factor for one in updates))
+        largest = max(inputs.log_bayes_factor, *(belief.log_bayes_factor for belief in updates))
         inputs = replace(inputs, log_bayes_factor=largest)
     policy = await policy_in_force(session, conflict.client_id)
     decision = check_necessity(inputs, policy=policy).decision
@@ -128,11 +129,11 @@ def update_rule(request: prior_update_pb2.UpdatePriorsRequest) -> UpdateRule:
     )
 
 
-def _updated(case: Case, rule: UpdateRule) -> Updated:
+def _updated(case: Case, rule: UpdateRule) -> PriorUpdate:
     """What the strategy makes of a belief; the belief itself where its figures are unreliable."""
     if not case.reliable:
         reason = f"the conflict figures are unreliable: {case.figures.status_reason}"
-        return Updated(case.before, Action.KEEP, (reason,), changed=False)
+        return PriorUpdate(case.before, Action.KEEP, (reason,), changed=False)
     try:
         return update(
             case.before,
@@ -154,14 +155,14 @@ def _blamed(case: Case, field: str) -> str:
 
 def _message(
     case: Case,
-    updated: Updated,
+    updated: PriorUpdate,
     rule: UpdateRule,
     analysis: conflict_pb2.ConflictAnalysis,
     family: common_pb2.PriorFamily.ValueType,
 ) -> prior_update_pb2.BeliefUpdate:
     """The recommendation for one belief, as if the model behind it were certified."""
     before, after = _worth(case.before, case.curve), _worth(updated.distribution, case.curve)
-    found, log_bf = advice(case, updated, analysis, before.months)
+    recommendation, log_bf = advice(case, updated, analysis, before.months)
     message = prior_update_pb2.BeliefUpdate(
         belief_id=case.belief.belief_id,
         estimand=case.belief.estimand,
@@ -171,8 +172,8 @@ def _message(
         after_summary=estimate_of_law(updated.distribution),
         data_side=case.figures.data_side,
         changed=updated.changed,
-        action=value_of(prior_update_pb2.UpdateAction, found.action.name),
-        reasons=[found.reason, *map(_sentence, updated.reasons)],
+        action=value_of(prior_update_pb2.UpdateAction, recommendation.action.name),
+        reasons=[explain_grounds(recommendation.grounds), *map(_sentence, updated.reasons)],
         weight=updated.weight,
         log_bayes_factor=log_bf,
         expected_power=updated.expected_power,
@@ -181,7 +182,7 @@ def _message(
         prior_ess_months_after=_finite(after.months),
     )
     if before.by_moments or after.by_moments:
-        message.reasons.append("What the prior is worth in months is taken from its moments, which are coarser.")
+        message.reasons.append(MONTHS_BY_MOMENTS)
     if case.experiment is not None:
         message.experiment_side.CopyFrom(estimate_of_law(case.experiment.law))
     if family:
@@ -205,16 +206,16 @@ def _sentence(text: str) -> str:
 def _projection(law: Distribution, family: Family) -> prior_update_pb2.Projection:
     """A law as one of a family; refused, with the reason, where the family cannot be it."""
     try:
-        found = project(law, family)
+        projection = project(law, family)
     except InvalidInput as error:
         return prior_update_pb2.Projection(refused=True, refusal=_sentence(error.message))
     return prior_update_pb2.Projection(
-        distribution=from_law(found.law),
-        kl_nats=found.kl_nats,
-        max_cdf_error=found.max_cdf_error,
-        lower_tail_error=found.lower_tail_error,
-        upper_tail_error=found.upper_tail_error,
-        wasserstein_scaled=found.wasserstein_scaled,
-        refused=bool(found.refusal),
-        refusal=_sentence(found.refusal) if found.refusal else "",
+        distribution=from_law(projection.law),
+        kl_nats=projection.kl_nats,
+        max_cdf_error=projection.max_cdf_error,
+        lower_tail_error=projection.lower_tail_error,
+        upper_tail_error=projection.upper_tail_error,
+        wasserstein_scaled=projection.wasserstein_scaled,
+        refused=bool(projection.refusal),
+        refusal=_sentence(projection.refusal) if projection.refusal else "",
     )
