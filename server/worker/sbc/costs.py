@@ -12,7 +12,6 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.tables import Job, JobEvent, RegisteredModel, SbcValidation
-from server.contract.families.registry import registered
 from server.contract.period import Period
 from server.contract.presets import POSTERIOR, parts_of
 from server.records.certificates import PRODUCTION
@@ -91,9 +90,9 @@ class Measured:
 NOTHING = Measured(sbc_pb2.COST_BASIS_UNKNOWN, (), "")
 
 
-def workload(kind: sbc_pb2.ValidationType.ValueType, simulations: int, family: str) -> Workload:
+def workload(kind: sbc_pb2.ValidationType.ValueType, simulations: int, *, carry_over: bool) -> Workload:
     """What a run of a preset has to do, with so many simulations in each part that decides and canaries if any."""
-    parts = parts_of(kind, simulations, canaries=False, carry_over=registered(family).carry_over)
+    parts = parts_of(kind, simulations, canaries=False, carry_over=carry_over)
     return Workload(
         prior=sum(size for part, size in parts if part != POSTERIOR),
         posterior=sum(size for part, size in parts if part == POSTERIOR),
