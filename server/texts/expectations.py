@@ -61,3 +61,8 @@ def stated_total(quantity: int, channels: Sequence[str]) -> str:
 def left_over(channels: Sequence[str]) -> str:
     """What the stated shares of outcome leave."""
     return f"share of outcome that {' and '.join(channels)} leave for everything else"
+
+
+def no_predictions(family: str) -> str:
+    """A note about a model of a family that has no outcomes to show."""
+    return f"Models of the family {family} do not predict outcomes."

@@ -43,7 +43,7 @@ from server.contract import errors, quantities, wire
 from server.contract import statements as statements_rules
 from server.contract.families import registry
 from server.records import outcomes
-from server.texts import advice, communications, decisions, explanations, phrases
+from server.texts import advice, changed_models, communications, decisions, explanations, phrases
 from server.worker.conversion import belief_law
 from server.worker.elicitation import statements
 from server.worker.fitting.families import additive_preparation, preparations
@@ -108,6 +108,7 @@ STORED: list[tuple[Any, Collection[str]]] = [
 TABLES: list[tuple[Any, Collection[Any]]] = [
     (common_pb2.ElementType, wire._DTYPES),
     (common_pb2.Quantity, quantities.QUANTITIES),
+    (conflict_pb2.CauseKind, changed_models._CHANGES),
     (conflict_pb2.Finding, communications._BY_FINDING),
     (conflict_pb2.Finding, explanations._FINDINGS),
     (conflict_pb2.Severity, outcomes.SEVERITIES),

@@ -10,16 +10,8 @@ from engine.rules.additive_names import linear_names, parameter_names
 from server.contract.checks import check_distribution
 from server.contract.errors import invalid_field
 from server.contract.families.family import Checked, Family
+from server.contract.quantities import QUANTITIES
 from server.contract.wire import label
-
-NOT_PRIORS = frozenset(
-    {
-        common_pb2.QUANTITY_MARGINAL_ROI,
-        common_pb2.QUANTITY_SHARE_OF_MEDIA,
-        common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME,
-    }
-)
-"""Quantities that depend on several parameters: a belief about one replaces the prior of none."""
 
 
 class Additive(Family):
@@ -41,7 +33,9 @@ class Additive(Family):
     def can_be_prior(self, spec: model_pb2.ModelSpec, estimand: common_pb2.Estimand) -> bool:
         """About what depends on one parameter only, as a channel's coefficient does not."""
         coefficient = estimand.quantity == common_pb2.QUANTITY_COEFFICIENT
-        return estimand.quantity not in NOT_PRIORS and not (coefficient and estimand.channel in self.channels(spec))
+        return QUANTITIES[estimand.quantity].can_be_prior and not (
+            coefficient and estimand.channel in self.channels(spec)
+        )
 
 
 def _parameters(spec: model_pb2.AdditiveMmmSpec) -> tuple[str, ...]:

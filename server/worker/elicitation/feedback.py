@@ -33,6 +33,7 @@ from server.texts.expectations import (
     about_thresholds,
     explain_threshold,
     left_over,
+    no_predictions,
     no_threshold,
     nothing_predicted,
     stated_total,
@@ -109,7 +110,7 @@ def _feedback(stated: _Stated, period: Period) -> elicitation_pb2.ElicitationFee
     if isinstance(stated.believed, Attributes):
         feedback.totals.extend(_model_totals(stated.believed.channel_names, sample.quantities))
     if not isinstance(stated.believed, Predicts):
-        feedback.notes.append(f"Models of the family {stated.believed.family} do not predict outcomes.")
+        feedback.notes.append(no_predictions(stated.believed.family))
         return feedback
     predicted = stated.believed.outcome_of(sample.y)
     feedback.predictive.CopyFrom(_predictive(predicted, sample.y, stated.believed.observed))

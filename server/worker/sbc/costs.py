@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.rules.presets import Part, ValidationType, parts_of
 from persistence.tables import Job, JobEvent, RegisteredModel, SbcValidation
-from server.contract.families.registry import registered
 from server.contract.period import Period
 from server.contract.wire import label
 from server.records.certificates import PRODUCTION
@@ -92,10 +91,10 @@ class Measured:
 NOTHING = Measured(sbc_pb2.COST_BASIS_UNKNOWN, (), "")
 
 
-def workload(kind: sbc_pb2.ValidationType.ValueType, simulations: int, family: str) -> Workload:
+def workload(kind: sbc_pb2.ValidationType.ValueType, simulations: int, *, carry_over: bool) -> Workload:
     """What a run of a preset has to do, with so many simulations in each part that decides and canaries if any."""
     preset = ValidationType[label(sbc_pb2.ValidationType, kind)]
-    parts = parts_of(preset, simulations, canaries=False, carry_over=registered(family).carry_over)
+    parts = parts_of(preset, simulations, canaries=False, carry_over=carry_over)
     return Workload(
         prior=sum(size for part, size in parts if part is not Part.POSTERIOR),
         posterior=sum(size for part, size in parts if part is Part.POSTERIOR),

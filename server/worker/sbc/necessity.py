@@ -18,6 +18,7 @@ from engine.rules.policy import check_necessity as decide
 from engine.rules.presets import ValidationType
 from engine.sbc.power import detectable_by
 from persistence.tables import Fit, Job, RecordedDecision, RegisteredModel, SbcValidation
+from server.contract.families.registry import registered
 from server.contract.period import Period
 from server.contract.wire import digest, from_json, label, to_json, value_of
 from server.records.certificates import Standing, reference_key, standing
@@ -98,17 +99,17 @@ async def decided(session: AsyncSession, question: Question) -> sbc_pb2.SbcNeces
     """Decide under the policy in force, with evidence and cost from the store, and store the decision."""
     policy = await policy_in_force(session, question.client_id, question.policy_version)
     evidence, calibration, found = NecessityEvidence(), Calibration(), NOTHING
-    family = ""
+    carry_over = False
     if question.model is not None:
         stands = await standing(session, question.model, question.period)
         calibration = await _calibration(session, question.model, question.period, stands)
         evidence = fit_evidence(question.diagnostics, stands)
-        family = question.model.family
+        carry_over = registered(question.model.family).carry_over
     message = necessity_message(question.inputs, evidence, calibration, policy, datetime.datetime.now(datetime.UTC))
     if message.recommended_simulations:
         if question.model is not None:
             found = await measured(session, question.model, question.period)
-        work = workload(message.recommended_validation_type, message.recommended_simulations, family)
+        work = workload(message.recommended_validation_type, message.recommended_simulations, carry_over=carry_over)
         message.cost.CopyFrom(cost_message(found, work))
     message.decision_id = await _store(session, question, evidence, calibration, message)
     return message
