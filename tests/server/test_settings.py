@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from server.settings import MAX_DEFAULT_WORKERS, Settings
 
 @pytest.fixture(autouse=True)
 def nothing_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WORKERS", "WARM_UP"):
+    for name in ("WORKERS", "WARM_UP", "DATA_DIR", "COMPILATION_CACHE_DIR"):
         monkeypatch.delenv(f"LIFTOS_BAYES_{name}", raising=False)
 
 
@@ -39,3 +40,12 @@ def test_what_is_compiled_in_advance_is_a_list_that_may_be_empty(monkeypatch: py
     monkeypatch.setenv("LIFTOS_BAYES_WARM_UP", "[0]")
     with pytest.raises(ValidationError):
         Settings()
+
+
+def test_the_compilation_cache_is_in_the_data_directory_unless_another_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LIFTOS_BAYES_DATA_DIR", str(tmp_path / "data"))
+    assert Settings().compilation_cache == tmp_path / "data" / "xla-cache"
+    monkeypatch.setenv("LIFTOS_BAYES_COMPILATION_CACHE_DIR", str(tmp_path / "shared"))
+    assert Settings().compilation_cache == tmp_path / "shared"

@@ -1,7 +1,8 @@
 """Errors seeded in one side of the additive MMM are found: in the JAX model only, or in the NumPy simulator only.
 
 Simulations after which the e-process failed the 15-parameter case with production settings, median and largest of
-twenty seeds, of which the tests repeat three:
+twenty seeds, of which the tests repeat one, and the slow ones two more: SHARD is more than twice the largest, so that
+every seed finds every error.
 
                                    simulator only   model only
 adstock late by one week           5, 6             5, 6
@@ -50,7 +51,7 @@ Floats = NDArray[np.float64]
 MODEL = case(15)
 SETTINGS = FitSettings.simulation(len(MODEL.parameter_names))
 SHARD, MOST = 64, 256
-SEEDS = (1, 2, 3)
+SEEDS = [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))]
 WIDE = Normal(0.0, 10.0)
 """An intercept that has lost its N(0, 1) prior, in effect: a hundred times the variance."""
 
@@ -164,9 +165,12 @@ def shard(pair: Pair, seed: int, first: int) -> RankLedger:
 
 
 @cache
+def unmodified_shard(seed: int, first: int) -> RankLedger:
+    return shard(Pair(MODEL, MODEL.target), seed, first)
+
+
 def unmodified(seed: int, simulations: int) -> RankLedger:
-    pair = Pair(MODEL, MODEL.target)
-    return concatenate([shard(pair, seed, first) for first in range(0, simulations, SHARD)])
+    return concatenate([unmodified_shard(seed, first) for first in range(0, simulations, SHARD)])
 
 
 def until_found(pair: Pair, seed: int) -> RankLedger:
@@ -195,33 +199,34 @@ COMPILES = {Error.WEIGHTS, Error.SLOPE}
 MODEL_SIDE = [pytest.param(error, marks=pytest.mark.slow) if error in COMPILES else error for error in Error]
 
 
-def check_found(error: Error, ledgers: list[RankLedger]) -> None:
-    """Every run has failed early and by the right quantities, and would not have without the error."""
-    for seed, ledger in zip(SEEDS, ledgers, strict=True):
-        found = verdict(ledger, MOST)
-        assert found.outcome is Outcome.FAIL
-        assert found.reasons == (Reason.SEQUENTIAL_EVIDENCE,)
-        assert set(found.failing) >= FOUND_BY[error]
-        assert simulations_needed(ledger) <= SHARD
-        right = verdict(unmodified(seed, len(ledger)), len(ledger))
-        assert right.outcome is not Outcome.FAIL
+def check_found(error: Error, seed: int, ledger: RankLedger) -> None:
+    """The run has failed early and by the right quantities, and would not have without the error."""
+    found = verdict(ledger, MOST)
+    assert found.outcome is Outcome.FAIL
+    assert found.reasons == (Reason.SEQUENTIAL_EVIDENCE,)
+    assert set(found.failing) >= FOUND_BY[error]
+    assert simulations_needed(ledger) <= SHARD
+    right = verdict(unmodified(seed, len(ledger)), len(ledger))
+    assert right.outcome is not Outcome.FAIL
 
 
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("error", Error)
-def test_an_error_in_the_simulator_only_is_found(error: Error, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_the_simulator_only_is_found(error: Error, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        pair = Pair(wrong_simulator(error, patch), MODEL.target)
-        ledgers = [until_found(pair, seed) for seed in SEEDS]
-    check_found(error, ledgers)
+        ledger = until_found(Pair(wrong_simulator(error, patch), MODEL.target), seed)
+    check_found(error, seed, ledger)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("error", MODEL_SIDE)
-def test_an_error_in_the_model_only_is_found(error: Error) -> None:
-    pair = Pair(MODEL, wrong_target(error))
-    check_found(error, [until_found(pair, seed) for seed in SEEDS])
+def test_an_error_in_the_model_only_is_found(error: Error, seed: int) -> None:
+    check_found(error, seed, until_found(Pair(MODEL, wrong_target(error)), seed))
 
 
-@pytest.mark.parametrize("error", MODEL_SIDE)
+@pytest.mark.parametrize(
+    "error", [error if error is Error.LAG else pytest.param(error, marks=pytest.mark.slow) for error in Error]
+)
 def test_the_same_error_on_both_sides_is_another_model_and_passes(
     error: Error, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,5 +236,7 @@ def test_the_same_error_on_both_sides_is_another_model_and_passes(
     assert verdict(ledger, MOST).outcome is Outcome.PASS
 
 
-def test_the_unmodified_pair_passes() -> None:
-    assert verdict(unmodified(1, 4 * MOST), 4 * MOST).outcome is Outcome.PASS
+@pytest.mark.parametrize("simulations", [MOST, pytest.param(4 * MOST, marks=pytest.mark.slow)])
+def test_the_unmodified_pair_passes(simulations: int) -> None:
+    """256 simulations find a posterior a quarter too narrow with power .8, 1024 one that is 14 % too narrow."""
+    assert verdict(unmodified(1, simulations), simulations).outcome is Outcome.PASS
