@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -109,15 +111,36 @@ def make_service(new_service: Callable[..., Service]) -> Iterator[Callable[..., 
         running.end()
 
 
+@contextlib.contextmanager
+def service_directory() -> Iterator[Path]:
+    """A directory for a service that lives for more than one test.
+
+    Not below pytest's own, which every other run of pytest closes to the user that Postgres runs as.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="lb-service-")).resolve()
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory, compilation_cache: dict[str, str]) -> Iterator[Service]:
+def service(compilation_cache: dict[str, str]) -> Iterator[Service]:
     """The service that most tests share; it has made its Postgres itself."""
-    running = Service(tmp_path_factory.mktemp("service"), {"LIFTOS_BAYES_REFLECTION": "true", **compilation_cache})
-    try:
-        running.start()
-        yield running
-    finally:
-        running.end()
+    with service_directory() as directory:
+        running = Service(directory, {"LIFTOS_BAYES_REFLECTION": "true", **compilation_cache})
+        try:
+            running.start()
+            yield running
+        finally:
+            running.end()
+
+
+@pytest.fixture(scope="module")
+def mortal_service(new_service: Callable[..., Service]) -> Iterator[Service]:
+    """A service that may be killed, with leases short enough for a test; not started."""
+    with service_directory() as directory:
+        made = new_service(directory, {"LIFTOS_BAYES_LEASE_SECONDS": "3", "LIFTOS_BAYES_STALLED_SECONDS": "4"})
+        yield made
+        made.end()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +32,6 @@ SERVICES = [
 
 SIMULATIONS = 1600
 SEED = 77
-
-
-@pytest.fixture(scope="module")
-def mortal_service(new_service: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A service that may be killed, with leases short enough for a test."""
-    short = {"LIFTOS_BAYES_LEASE_SECONDS": "3", "LIFTOS_BAYES_STALLED_SECONDS": "4"}
-    made = new_service(tmp_path_factory.mktemp("mortal"), short)
-    yield made
-    made.end()
 
 
 @pytest.fixture
@@ -215,8 +205,14 @@ def test_the_warm_up_gives_way_and_does_not_hold_up_a_stop(make_service: Any, tm
 def test_a_service_that_cannot_start_ends_with_an_error(make_service: Any, service: Any, tmp_path: Path) -> None:
     make_service(tmp_path / "s")  # an initialised Postgres; the port is taken by the session's service
     command = [sys.executable, "-m", "server.command.cli", "serve", "--data-dir", str(tmp_path / "s")]
+    small = {"LIFTOS_BAYES_WORKERS": "1", "LIFTOS_BAYES_WARM_UP": "[]"}
     done = subprocess.run(
-        [*command, "--listen", service.address], capture_output=True, text=True, timeout=100, check=False
+        [*command, "--listen", service.address],
+        env={**os.environ, **small},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert done.returncode != 0
     assert "giving up" in done.stderr
