@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 GEN := .venv-gen/bin
 
-.PHONY: setup demo test test-slow bench bench-gpu check format protos clean
+.PHONY: setup demo test test-slow bench bench-gpu check format protos release clean
 
 setup: .venv/.ready
 .venv/.ready: pyproject.toml clients/python/pyproject.toml constraints.txt
@@ -47,6 +47,7 @@ check: setup .venv-gen/.ready
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/buf breaking --against protos/released.binpb
+	$(BIN)/python clients/release.py
 	$(BIN)/python clients/drift.py $(GEN)/python
 
 format: setup
@@ -56,6 +57,11 @@ format: setup
 
 protos: setup .venv-gen/.ready
 	$(GEN)/python clients/generate.py
+	$(BIN)/python clients/sync.py
+
+# The version of server, client and contract, and the image that later contracts may not break: VERSION=x.y.z.
+release: setup
+	$(BIN)/python clients/release.py --version '$(VERSION)'
 
 clean:
 	rm -rf .venv .venv-bench .venv-gen .demo .bench

@@ -1,4 +1,4 @@
-"""Fail when the committed generated code is not what the protos generate."""
+"""Fail when the committed generated code is not what the protos, and the asynchronous client, generate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import sync
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "clients/python/src/liftos/bayes/v1"
@@ -23,7 +25,9 @@ def main(generator: str) -> int:
     stale = sorted({*differing, *missing, *(kept - names)})
     for name in stale:
         sys.stderr.write(f"{name} has drifted from the protos; run `make protos`\n")
-    return 1 if stale else 0
+    for name in (rewritten := sync.stale()):
+        sys.stderr.write(f"{name} has drifted from its asynchronous source; run `make protos`\n")
+    return 1 if stale or rewritten else 0
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from engine.distributions.distribution import Beta, Distribution, HalfNormal, Lo
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, Parameterisation, Saturation
 
-__all__ = ["NutsFit", "estimands", "nuts", "numpyro_program", "program_sites"]
+__all__ = ["CURVES", "NutsFit", "estimands", "nuts", "numpyro_program", "program_sites"]
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ _FAMILIES: Mapping[type[Distribution], Callable[..., Any]] = {
     HalfNormal: dist.HalfNormal,
 }
 
-_CURVES: Mapping[Saturation, Callable[[Array], Array]] = {
+CURVES: Mapping[Saturation, Callable[[Array], Array]] = {
     Saturation.HILL: lambda x: x / (x + 1.0),
     Saturation.LOGISTIC: lambda x: (1.0 - 3.0**-x) / (1.0 + 3.0**-x),
     Saturation.LINEAR: lambda x: x,
@@ -88,7 +88,7 @@ def numpyro_program(model: AdditiveMmm) -> Callable[..., None]:
         weights = weights / weights.sum(axis=1, keepdims=True)
         adstocked = jnp.einsum("tcw,cw->tc", jnp.asarray(design.exposure), weights)
         relative = adstocked / half_saturation
-        curve = sum(jnp.where(mask, _CURVES[form](relative), 0.0) for form, mask in masks.items())
+        curve = sum(jnp.where(mask, CURVES[form](relative), 0.0) for form, mask in masks.items())
         effect = media * to_incremental / design.kpi_sd * curve / (jnp.asarray(design.weights) @ curve)
         mean = jnp.asarray(design.block) @ coefficients + jnp.sum(effect - effect.mean(axis=0), axis=1)
         numpyro.sample("y", dist.Normal(mean, sigma), obs=y)

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -84,6 +84,8 @@ class Support:
                     return _array(np.log(x - self.lower))
             case Link.LOGIT:
                 return _array(special.logit((x - self.lower) / (self.upper - self.lower)))
+            case _:
+                assert_never(self.link)
 
     def from_unconstrained(self, u: ArrayLike) -> Array:
         """x(u), the inverse of `to_unconstrained`."""
@@ -96,6 +98,8 @@ class Support:
                     return _array(self.lower + np.exp(u))
             case Link.LOGIT:
                 return _array(self.lower + (self.upper - self.lower) * special.expit(u))
+            case _:
+                assert_never(self.link)
 
     def log_jacobian(self, u: ArrayLike) -> Array:
         """log |dx/du| at u."""
@@ -107,6 +111,8 @@ class Support:
                 return u
             case Link.LOGIT:
                 return _array(math.log(self.upper - self.lower) + special.log_expit(u) + special.log_expit(-u))
+            case _:
+                assert_never(self.link)
 
 
 REAL_LINE = Support(-math.inf, math.inf)
@@ -1082,6 +1088,10 @@ class Gridded(Distribution):
                 grid = grid * factor
             case Link.LOG:
                 grid = grid + math.log(factor)
+            case Link.LOGIT:
+                pass  # the interval is scaled, and a place in it stays what it is
+            case _:
+                assert_never(self.support.link)
         return Gridded(self.lower * factor, self.upper * factor, tuple(grid), self.log_density)
 
     def shifted(self, delta: float) -> Gridded:  # noqa: D102

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,8 @@ class Family(enum.Enum):
                 return support != REAL_LINE
             case Family.UNIFORM:
                 return math.isfinite(support.lower) and math.isfinite(support.upper)
+            case _:
+                assert_never(self)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from typing import assert_never
 
 from scipy import special
 
@@ -28,14 +29,18 @@ def standard_deviation(plus_minus: float, meaning: Meaning, level: float | None)
     """
     if not (math.isfinite(plus_minus) and plus_minus > 0.0):
         raise InvalidInput("plus_minus", "must be finite and above 0")
-    if meaning is Meaning.SD:
-        if level is not None:
-            raise InvalidInput("level", "has no meaning for a standard deviation")
-        return plus_minus, f"± {plus_minus:g} read as one standard deviation"
-    if level is None or not 0.0 < level < 1.0:
-        raise InvalidInput("level", "must lie strictly between 0 and 1 for the half-width of an interval")
-    sd = plus_minus / float(special.ndtri(0.5 * (1.0 + level)))
-    return sd, f"± {plus_minus:g} read as half the width of a {100 * level:g} % interval, so sd {sd:.4g}"
+    match meaning:
+        case Meaning.SD:
+            if level is not None:
+                raise InvalidInput("level", "has no meaning for a standard deviation")
+            return plus_minus, f"± {plus_minus:g} read as one standard deviation"
+        case Meaning.INTERVAL_HALF_WIDTH:
+            if level is None or not 0.0 < level < 1.0:
+                raise InvalidInput("level", "must lie strictly between 0 and 1 for the half-width of an interval")
+            sd = plus_minus / float(special.ndtri(0.5 * (1.0 + level)))
+            return sd, f"± {plus_minus:g} read as half the width of a {100 * level:g} % interval, so sd {sd:.4g}"
+        case _:
+            assert_never(meaning)
 
 
 def fit_mean_plus_minus(

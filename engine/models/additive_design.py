@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
-from engine.models.additive_spec import AdditiveMmmSpec, Channel, Saturation
+from engine.models.additive_spec import AdditiveMmmSpec, Channel
+from engine.models.saturation import Saturation
 from engine.models.table import Table, Window
 
 Floats = NDArray[np.float64]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
+from typing import assert_never
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +22,10 @@ from engine.inference.target import Labels
 from engine.models.additive_design import Design, WindowReport, build_design
 from engine.models.additive_response import response, response_by_geo, response_rise
 from engine.models.additive_simulator import expected_kpi, log_likelihood
-from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation, Saturation
+from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation
 from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlock, bucket
 from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, PriorSample
+from engine.models.saturation import Saturation
 from engine.models.table import Table, Window
 
 __all__ = [
@@ -163,8 +165,17 @@ class AdditiveMmm:
     @cached_property
     def _to_incremental(self) -> Floats:
         """Incremental outcome per unit of each channel's sampled quantity [C]."""
-        by_roi = [channel.parameterise_by is Parameterisation.ROI for channel in self.spec.channels]
-        return np.where(by_roi, self.design.spend, self.design.total_outcome)
+        return np.asarray([self._units_of(channel, index) for index, channel in enumerate(self.spec.channels)])
+
+    def _units_of(self, channel: Channel, index: int) -> float:
+        """What the channel's sampled quantity is multiplied by to be its incremental outcome."""
+        match channel.parameterise_by:
+            case Parameterisation.ROI:
+                return float(self.design.spend[index])
+            case Parameterisation.SHARE_OF_OUTCOME:
+                return self.design.total_outcome
+            case _:
+                assert_never(channel.parameterise_by)
 
     def _media_parameters(self) -> tuple[str, ...]:
         return self.parameter_names[: len(self.spec.channels)]

@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.models.additive_design import Design
-from engine.models.additive_simulator import saturate
-from engine.models.additive_spec import Saturation
+from engine.models.saturation import FORMS
 
 Floats = NDArray[np.float64]
 
 _CHUNK = 300_000  # exposures (rows times parameter values) held at a time; a few megabytes, which fit in a cache
-_LOG_3 = float(np.log(3.0))
 
 
 def response(design: Design, channel: int, retention: Floats, half_saturation: Floats) -> Floats:
@@ -22,19 +20,19 @@ def response(design: Design, channel: int, retention: Floats, half_saturation: F
 
     H is the saturated adstock of the channel at this index; the incremental outcome is this times its coefficient.
     """
-    total = np.empty(retention.size)
+    form, total = FORMS[design.saturation[channel]], np.empty(retention.size)
     for part, adstocked in _adstocked(design, channel, retention):
-        total[part] = design.weights @ saturate(design.saturation[channel], adstocked, half_saturation[part])
+        total[part] = design.weights @ form.value(adstocked, half_saturation[part])
     return total
 
 
 def response_by_geo(design: Design, channel: int, retention: Floats, half_saturation: Floats) -> Floats:
     """Σ_t u_gt p_g H_gt [G, S]: what `response` sums over the geos, geo by geo."""
-    geos = design.window.geos
+    form, geos = FORMS[design.saturation[channel]], design.window.geos
     total = np.empty((geos, retention.size))
     weights = design.weights.reshape(geos, 1, -1)
     for part, adstocked in _adstocked(design, channel, retention):
-        curve = saturate(design.saturation[channel], adstocked, half_saturation[part])
+        curve = form.value(adstocked, half_saturation[part])
         total[:, part] = (weights @ curve.reshape(geos, -1, curve.shape[1]))[:, 0]
     return total
 
@@ -47,11 +45,11 @@ def response_rise(
     Adstock is linear, so its result is multiplied alike. The gain is no difference of two sums: that would cancel to
     nothing where the channel is saturated, and a positive quantity would come out as 0.
     """
-    form = design.saturation[channel]
+    form = FORMS[design.saturation[channel]]
     total, gained = np.empty(retention.size), np.empty(retention.size)
     for part, adstocked in _adstocked(design, channel, retention):
-        total[part] = design.weights @ saturate(form, adstocked, half_saturation[part])
-        gained[part] = design.weights @ _rise(form, adstocked, half_saturation[part], factor)
+        total[part] = design.weights @ form.value(adstocked, half_saturation[part])
+        gained[part] = design.weights @ form.rise(adstocked, half_saturation[part], factor)
     return total, gained
 
 
@@ -63,19 +61,3 @@ def _adstocked(design: Design, channel: int, retention: Floats) -> Iterator[tupl
         part = slice(start, start + step)
         powers = retention[part] ** np.arange(lags.shape[1])[:, None]
         yield part, lags @ (powers / powers.sum(axis=0))
-
-
-def _rise(form: Saturation, adstocked: Floats, half_saturation: Floats, factor: float) -> Floats:
-    """f(factor · x) - f(x) [N, s], without cancellation."""
-    match form:
-        case Saturation.LINEAR:
-            return np.asarray((factor - 1.0) * adstocked)
-        case Saturation.HILL:
-            below, above = adstocked + half_saturation, factor * adstocked + half_saturation
-            return np.asarray((factor - 1.0) * adstocked * half_saturation / (below * above))
-        case Saturation.LOGISTIC:
-            # With d = e^(-λx), f = (1 - d) / (1 + d); at factor · x it is d e^(-(factor - 1)λx).
-            strength = _LOG_3 / half_saturation * adstocked
-            decay = np.exp(-strength)
-            lost = -np.expm1((1.0 - factor) * strength)
-            return np.asarray(2.0 * decay * lost / ((1.0 + decay) * (1.0 + decay * (1.0 - lost))))

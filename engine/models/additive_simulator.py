@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.models.additive_design import Design
-from engine.models.additive_spec import Saturation
+from engine.models.saturation import FORMS
 
 Floats = NDArray[np.float64]
 
@@ -15,27 +15,6 @@ def adstock(exposure: Floats, retention: float) -> Floats:
     """Normalised geometric adstock [T] of exposure [T, W] at lags 0 … W-1."""
     weights = retention ** np.arange(exposure.shape[1])
     return np.asarray(exposure @ (weights / weights.sum()))
-
-
-def hill(adstocked: Floats, half_saturation: float | Floats) -> Floats:
-    """Hill saturation of slope 1, x/(x + k)."""
-    return np.asarray(adstocked / (adstocked + half_saturation))
-
-
-def logistic(adstocked: Floats, half_saturation: float | Floats) -> Floats:
-    """Logistic saturation (1 - e^(-λx)) / (1 + e^(-λx)) with λ = ln 3 / k, so that it is 1/2 at x = k."""
-    decay = np.exp(-np.log(3.0) / half_saturation * adstocked)
-    return np.asarray((1.0 - decay) / (1.0 + decay))
-
-
-def saturate(form: Saturation, adstocked: Floats, half_saturation: float | Floats) -> Floats:
-    """The curve of a form; a linear one takes exposure as it is and does not look at the half-saturation."""
-    match form:
-        case Saturation.LOGISTIC:
-            return logistic(adstocked, half_saturation)
-        case Saturation.LINEAR:
-            return adstocked
-    return hill(adstocked, half_saturation)
 
 
 def expected_kpi(
@@ -56,7 +35,7 @@ def expected_kpi(
         for channel in range(incremental.shape[0]):
             lags = design.exposure[:, channel, : design.n_weights[channel]]
             adstocked = adstock(lags, float(retention[channel, simulation]))
-            curve = saturate(design.saturation[channel], adstocked, float(half_saturation[channel, simulation]))
+            curve = FORMS[design.saturation[channel]].value(adstocked, float(half_saturation[channel, simulation]))
             contribution = incremental[channel, simulation] * curve / (design.weights @ curve)
             series = series + contribution - contribution.mean()
         kpi[:, simulation] = design.population * series

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from engine.distributions.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 from engine.errors import InvalidInput
+from engine.models.saturation import FORMS, Saturation
 
 
 class Parameterisation(enum.Enum):
@@ -14,19 +15,6 @@ class Parameterisation(enum.Enum):
 
     SHARE_OF_OUTCOME = "share_of_outcome"
     ROI = "roi"
-
-
-class Saturation(enum.Enum):
-    """Form of the saturation curve of adstocked exposure x; k is the exposure at half the maximum of a saturating one.
-
-    HILL is x / (x + k), slope 1 (Michaelis-Menten). LOGISTIC is (1 - e^(-λx)) / (1 + e^(-λx)) with λ = ln 3 / k,
-    which is nearly linear below k. LINEAR is x, without k: every unit does as much as the last. The share of a channel
-    whose exposure never came near zero rests on this choice.
-    """
-
-    HILL = "hill"
-    LOGISTIC = "logistic"
-    LINEAR = "linear"
 
 
 @dataclass(frozen=True)
@@ -60,9 +48,10 @@ class Channel:
         retention = self.retention_prior.support
         if retention.lower < 0.0 or retention.upper > 1.0:
             raise InvalidInput(f"{path}.retention_prior", "must live inside [0, 1]")
-        if self.saturation is Saturation.LINEAR:
+        if not FORMS[self.saturation].has_half_saturation:
             if self.half_saturation_prior is not None:
-                raise InvalidInput(f"{path}.half_saturation_prior", "a linear channel has no half-saturation")
+                none = f"a {self.saturation.value} channel has no half-saturation"
+                raise InvalidInput(f"{path}.half_saturation_prior", none)
         elif self.half_saturation_prior is None:
             object.__setattr__(self, "half_saturation_prior", LogNormal(0.0, 0.7))
         elif self.half_saturation_prior.support.lower < 0.0:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.inference.prior_map import PriorMap
 from engine.inference.target import Labels
-from engine.models.additive_spec import Saturation
+from engine.models.saturation import FORMS, Saturation
 
 Floats = NDArray[np.float64]
 
@@ -21,8 +21,6 @@ TIME_BUCKET = 8
 BLOCK_BUCKET = 4
 """Rows and columns of the linear part are filled up to multiples of these, so that a client whose window has 103 rows
 instead of 104, or one control more, mostly does not wait for another compilation."""
-
-_HALF_LOG_3 = 0.5 * float(np.log(3.0))
 
 
 def bucket(size: int, multiple: int) -> int:
@@ -65,16 +63,6 @@ class LinearBlock:
         basis = scaled @ vectors * np.where(informed, 1.0 / np.sqrt(np.where(informed, values, 1.0)), 0.0)
         parts = (design @ mean, basis, values, sd[:, None] * vectors, mean, sd, real.astype(np.float64))
         return cls(*(jnp.asarray(part) for part in parts))
-
-
-def _saturated(form: Saturation, relative: Array) -> Array:
-    """f(x) of exposure x in units of the half-saturation, or as it is where the form is linear."""
-    match form:
-        case Saturation.LOGISTIC:
-            return jnp.tanh(_HALF_LOG_3 * relative)
-        case Saturation.LINEAR:
-            return relative
-    return relative / (1.0 + relative)
 
 
 class _Curve(NamedTuple):
@@ -147,7 +135,7 @@ class AdditiveTarget:
     @property
     def saturating(self) -> tuple[int, ...]:
         """Indices of the channels that saturate [H], in the order of their half-saturations."""
-        return tuple(index for index, form in enumerate(self.saturation) if form is not Saturation.LINEAR)
+        return tuple(index for index, form in enumerate(self.saturation) if FORMS[form].has_half_saturation)
 
     @property
     def noise_dimension(self) -> int:
@@ -183,19 +171,14 @@ class AdditiveTarget:
         curves = []
         for index, form in enumerate(self.saturation):
             relative = self.exposure[index] @ (powers[:, index] / half_saturation[index])
-            value = _saturated(form, relative)
+            value = FORMS[form].relative(relative)
             per_unit = self.to_incremental[index] / (self.kpi_sd * (self.weights @ value))
             curves.append(_Curve(powers[:, index], relative, value, per_unit))
         return curves
 
     def _slope(self, index: int, value: Array) -> Array:
         """f'(x) [T, lanes] from f(x)."""
-        match self.saturation[index]:
-            case Saturation.LOGISTIC:
-                return _HALF_LOG_3 * (1.0 - value**2)
-            case Saturation.LINEAR:
-                return jnp.ones_like(value)
-        return (1.0 - value) ** 2
+        return FORMS[self.saturation[index]].slope(value)
 
     def _media_mean(self, theta: Array, curves: list[_Curve]) -> Array:
         media, _, _ = self._split(theta)

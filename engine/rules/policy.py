@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import assert_never
 
 from engine.errors import InvalidInput
 
@@ -434,22 +435,25 @@ def _sentence(
     simulations: int,
     policy: NecessityPolicy,
 ) -> str:
-    if decision is Decision.ESSENTIAL:
-        words = {Rule.CONFLICT_SEVERITY: inputs.bayes_factor_words}
-        reasons = " and ".join(
-            _RULE_WORDS[r.rule].format(
-                observed=words.get(r.rule) or _number(r.rule, r.observed or 0.0, policy),
-                threshold=_number(r.rule, r.threshold, policy),
+    match decision:
+        case Decision.ESSENTIAL:
+            words = {Rule.CONFLICT_SEVERITY: inputs.bayes_factor_words}
+            reasons = " and ".join(
+                _RULE_WORDS[r.rule].format(
+                    observed=words.get(r.rule) or _number(r.rule, r.observed or 0.0, policy),
+                    threshold=_number(r.rule, r.threshold, policy),
+                )
+                for r in rules
+                if r.triggered
             )
-            for r in rules
-            if r.triggered
-        )
-        text = f"Calibration is essential by policy: {reasons}."
-    elif decision is Decision.UNDETERMINED:
-        missing = ", ".join(INPUTS[r.field] for r in rules if r.triggered is None)
-        text = f"Undetermined: no rule applies to what is known, but {missing} could make it essential."
-    else:
-        text = "The policy does not require calibration, which does not mean that the model is safe."
+            text = f"Calibration is essential by policy: {reasons}."
+        case Decision.UNDETERMINED:
+            missing = ", ".join(INPUTS[r.field] for r in rules if r.triggered is None)
+            text = f"Undetermined: no rule applies to what is known, but {missing} could make it essential."
+        case Decision.NOT_REQUIRED_BY_POLICY:
+            text = "The policy does not require calibration, which does not mean that the model is safe."
+        case _:
+            assert_never(decision)
     if signs:
         text += f" Evidence for a check: {', '.join(sign.value.lower().replace('_', ' ') for sign in signs)}."
     if satisfied:

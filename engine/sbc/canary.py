@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import UnsupportedModel
+from engine.errors import InvalidInput, UnsupportedModel
 from engine.inference.backend import Backend
 from engine.inference.fit import BatchFit, FitDiagnostics, Integers, Purpose, Seed
 from engine.models.protocol import CarryOver, Model
@@ -68,24 +69,32 @@ class BrokenModel:
         self, y: Floats, seed: Seed, simulations: Integers, inference: Backend
     ) -> tuple[Mapping[str, Floats], FitDiagnostics]:
         """The wrong draws [S, KEPT] of every parameter."""
-        model = self.model
-        if self.canary is Part.CANARY_PRIOR_AS_POSTERIOR:
-            streams = [seed.derived("canary").generator(int(i), Purpose.PRIOR) for i in simulations]
-            draws = {
-                name: np.stack([np.asarray(prior.sample(stream, KEPT), dtype=np.float64) for stream in streams])
-                for name, prior in model.priors.items()
-            }
-            return draws, FitDiagnostics.independent(np.zeros(simulations.size, dtype=bool), KEPT)
-        if self.canary is Part.CANARY_HALF_DATA:
-            model = model.restricted(np.arange(model.n_observations) % 2 == 0)
-        elif isinstance(model, CarryOver) and self.canary is Part.CANARY_LAGGED_MEDIA:
-            model = model.lagged(1)
+        model, factor = self.model, 1.0
+        match self.canary:
+            case Part.CANARY_PRIOR_AS_POSTERIOR:
+                streams = [seed.derived("canary").generator(int(i), Purpose.PRIOR) for i in simulations]
+                draws = {
+                    name: np.stack([np.asarray(prior.sample(stream, KEPT), dtype=np.float64) for stream in streams])
+                    for name, prior in model.priors.items()
+                }
+                return draws, FitDiagnostics.independent(np.zeros(simulations.size, dtype=bool), KEPT)
+            case Part.CANARY_HALF_DATA:
+                model = model.restricted(np.arange(model.n_observations) % 2 == 0)
+            case Part.CANARY_LAGGED_MEDIA:
+                assert isinstance(model, CarryOver), "the error does not exist for this model"
+                model = model.lagged(1)
+            case Part.CANARY_NARROW_POSTERIOR:
+                factor = NARROW
+            case Part.PRIOR | Part.POSTERIOR:
+                raise InvalidInput("canary", f"{self.canary.value} is none")
+            case _:
+                assert_never(self.canary)
         fit = model.fit(y, seed, simulations, inference)
         kept = {}
         for name in model.parameter_names:
             merged = np.asarray(fit.draws[name], dtype=np.float64).reshape(simulations.size, -1)
             kept[name] = merged[:, thinned(merged.shape[1], KEPT)]
-            if self.canary is Part.CANARY_NARROW_POSTERIOR:
+            if factor != 1.0:
                 # Towards the mean: whatever interval the parameter lives on, the result lies on it too.
-                kept[name] = NARROW * kept[name] + (1.0 - NARROW) * merged.mean(axis=1, keepdims=True)
+                kept[name] = factor * kept[name] + (1.0 - factor) * merged.mean(axis=1, keepdims=True)
         return kept, fit.diagnostics

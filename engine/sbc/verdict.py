@@ -6,6 +6,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -256,13 +257,18 @@ def _sentence(
     n: int,
     detectable: DetectableError,
 ) -> str:
-    if outcome is Outcome.FAIL:
-        named = "; ".join(f"{q.quantity}: {_SHAPE_WORDS[q.shape]}" for q in quantities if q.failing)
-        return f"Not calibrated after {n} usable simulations ({named})."
-    reach = describe(detectable)
-    if outcome is Outcome.PASS:
-        return f"No miscalibration found in {n} simulations of {len(quantities)} quantities. {reach}"
-    return f"No conclusion from {n} usable simulations: {'; '.join(_REASON_WORDS[r] for r in reasons)}. {reach}"
+    match outcome:
+        case Outcome.FAIL:
+            named = "; ".join(f"{q.quantity}: {_SHAPE_WORDS[q.shape]}" for q in quantities if q.failing)
+            return f"Not calibrated after {n} usable simulations ({named})."
+        case Outcome.PASS:
+            found = f"No miscalibration found in {n} simulations of {len(quantities)} quantities."
+            return f"{found} {describe(detectable)}"
+        case Outcome.INCONCLUSIVE:
+            why = "; ".join(_REASON_WORDS[reason] for reason in reasons)
+            return f"No conclusion from {n} usable simulations: {why}. {describe(detectable)}"
+        case _:
+            assert_never(outcome)
 
 
 def describe(detectable: DetectableError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +141,8 @@ def _nearest(law: Distribution, family: Family, u: Array, mass: Array) -> Distri
             return _by_search(lambda a, b: TruncatedNormal(a, b, support.lower, support.upper), mean, sd, x, mass)
         case Family.STUDENT_T:
             return _by_search(lambda a, b: StudentT(STUDENT_DF, a, b), mean, sd / math.sqrt(2.0), x, mass)
+        case _:
+            assert_never(family)
 
 
 def _gamma(mean: float, mean_log: float) -> Gamma | None:

@@ -6,6 +6,7 @@ import enum
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from engine.conflict.bayes_factor import recentred, recentring_shift
 from engine.conflict.curve import EvidenceCurve
@@ -153,6 +154,8 @@ def update(
             return _robust(overlay, unit_information(curve), rule.robust_weight)
         case Strategy.CONSERVATIVE:
             return _conservative(overlay, rule.p_value)
+        case _:
+            assert_never(rule.strategy)
 
 
 def _kept(prior: Distribution, *reasons: str, weight: float | None = None, log_bf: float | None = None) -> PriorUpdate:

@@ -55,11 +55,13 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
             parameters, warnings = check_additive(spec.additive_mmm, stored_columns(dataset))
             if dataset.row_count < parameters:
                 warnings.append(f"{dataset.row_count} rows for {parameters} parameters: the data will say little.")
-        else:
+        elif family == "conjugate_normal":
             if spec.dataset_id:
                 raise invalid_field("spec.dataset_id", "conjugate_normal carries its own summary data")
             check_conjugate(spec.conjugate_normal)
             parameters, warnings = 1, []
+        else:
+            raise AssertionError(f"a specification of the family {family} is not checked")
         session.add(
             Model(
                 client_id=request.client_id,

@@ -38,12 +38,14 @@ def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
         f"Moving the belief to where the data point makes them {times(recentred(belief))} times as probable "
         f"(p = {p_value(belief.p_value)}, severity {severity_words(belief.severity)})"
     )
-    if belief.finding != conflict_pb2.FINDING_CONFLICT:
+    if belief.finding == conflict_pb2.FINDING_AGREES:
         support = ", and the data positively support the belief" if belief.confirms else ""
         answer = f"{evidence}: that does not reach the rule for a contradiction ({rule}){support}."
         if agree(belief):
             answer = f"The two agree (p = {p_value(belief.p_value)}){support}."
         return " ".join([both, answer, *open_label(belief), *_rank_expert(belief)])
+    if belief.finding != conflict_pb2.FINDING_CONFLICT:
+        raise AssertionError(f"there are no words for the finding {belief.finding}")
     sentences = [f"{both} {evidence}: the data contradict the belief (by the rule in force: {rule})."]
     sentences += [*open_label(belief), *heavy_tails(belief)]
     if belief.HasField("p_value_holm"):
@@ -164,6 +166,9 @@ def certificate_sentence(validation: attribution_pb2.BayesianValidation) -> str:
             )
         case sbc_pb2.VERDICT_KIND_INCONCLUSIVE:
             return f"Simulation-based calibration was inconclusive (run {validation.certificate_run_id})."
-    if essential:
-        return "Simulation-based calibration is essential for this model and has not been done."
-    return "The model has not been calibrated."
+        case sbc_pb2.VERDICT_KIND_UNSPECIFIED | sbc_pb2.VERDICT_KIND_CANCELLED:
+            if essential:
+                return "Simulation-based calibration is essential for this model and has not been done."
+            return "The model has not been calibrated."
+        case other:
+            raise AssertionError(f"there are no words for the verdict {other}")

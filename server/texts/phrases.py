@@ -99,6 +99,10 @@ def named_causes(belief: conflict_pb2.BeliefConflict) -> list[str]:
             sentences.append("It hangs on outlying rows:")
         case conflict_pb2.CONFLICT_ATTRIBUTION_UNDECIDED:
             sentences.append("Another model resolves it, and the data do not tell which is right:")
+        case conflict_pb2.CONFLICT_ATTRIBUTION_UNSPECIFIED:
+            pass  # no other model was tried
+        case other:
+            raise AssertionError(f"there are no words for the attribution {other}")
     resolving = [
         cause
         for cause in belief.causes

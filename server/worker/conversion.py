@@ -67,13 +67,21 @@ def to_law(message: common_pb2.Distribution, field: str = "distribution") -> law
         ) from None
     except ValueError as error:  # an array whose bytes do not match its shape
         raise InvalidInput(f"{field}.{kind}", str(error)) from None
-    raise InvalidInput(field, "no family is given")
+    if kind is None:
+        raise InvalidInput(field, "no family is given")
+    raise AssertionError(f"there is no law of the kind {kind}")
 
 
 def belief_law(belief: elicitation_pb2.Belief, reference: law.Distribution, field: str) -> law.Distribution:
     """The law that a belief puts in the place of its quantity's marginal prior: itself, or as a factor the product."""
     stated = to_law(belief.compiled, field)
-    return product(reference, stated) if belief.role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR else stated
+    match belief.role:
+        case elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR:
+            return product(reference, stated)
+        case elicitation_pb2.BELIEF_ROLE_MARGINAL_REPLACEMENT | elicitation_pb2.BELIEF_ROLE_UNSPECIFIED:
+            return stated
+        case other:
+            raise AssertionError(f"there is no law of a belief in the role {other}")
 
 
 def from_law(distribution: law.Distribution) -> common_pb2.Distribution:

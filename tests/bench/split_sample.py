@@ -27,7 +27,7 @@ from engine.inference.batch import FitSettings
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, Window, prepare
-from engine.models.additive_spec import Saturation
+from engine.models.saturation import Saturation
 from engine.updates.update import Strategy, UpdateRule, update
 
 __all__ = ["Split", "gains", "simulated", "splits", "true_shares"]

@@ -33,6 +33,11 @@ from server.worker.conversion import to_law
 
 MAX_OUTSIDE = 0.01
 """Largest probability outside the support with which a normal is truncated rather than refused."""
+POOLS = {
+    elicitation_pb2.POOL_METHOD_UNSPECIFIED: linear_pool,
+    elicitation_pb2.POOL_METHOD_LINEAR: linear_pool,
+    elicitation_pb2.POOL_METHOD_LOGARITHMIC: log_pool,
+}
 
 UNTOLD = (0.05, 1.0 / 3.0, 2.0 / 3.0, 0.95)
 """Quantiles that nobody is asked for and everybody is told (methods/conflict.md §13)."""
@@ -93,6 +98,10 @@ def check_range(statement: elicitation_pb2.BeliefStatement, natural: Support) ->
                 if chips > 0 and not natural.lower <= stated.edges[index] < stated.edges[index + 1] <= natural.upper:
                     message = f"lie on a bin outside ({natural.lower:g}, {natural.upper:g}){hint}"
                     raise InvalidInput(f"statement.roulette.chips[{index}]", message)
+        case "distribution" | "pooled" | "updated_prior":
+            pass  # a law as a whole, which is judged when it is compiled
+        case _:
+            raise AssertionError(f"the range of a statement in the form {form} is not checked")
     for name, value in inner.items():
         if not natural.lower < value < natural.upper:
             message = f"{value:g} is outside ({natural.lower:g}, {natural.upper:g}){hint}"
@@ -319,8 +328,8 @@ async def pool_members(
 
 
 def _pooled(statement: elicitation_pb2.PooledStatement, place: Place, members: Sequence[Member]) -> Compiled:
-    logarithmic = statement.method == elicitation_pb2.POOL_METHOD_LOGARITHMIC
-    pool = log_pool if logarithmic else linear_pool
+    pool = POOLS[statement.method]
+    logarithmic = pool is log_pool
     try:
         law = pool([member.law for member in members], [member.weight for member in members])
     except InvalidInput as error:

@@ -22,13 +22,15 @@ from engine.distributions.distribution import (
 )
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.models import additive_spec, conjugate_normal
+from engine.models.additive_spec import Parameterisation
 from engine.models.protocol import Model as EngineModel
 from engine.models.registry import prepare_function
+from engine.models.saturation import Saturation
 from engine.models.table import Table, Window
 from persistence import uploads as datasets
 from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
 from server.contract.period import Period
-from server.contract.wire import from_json, quantity_name
+from server.contract.wire import from_json, label, quantity_name
 from server.records import content as table
 from server.records.certificates import fit_key
 from server.records.content import stored_columns
@@ -57,13 +59,19 @@ KEPT = 8
 
 # Documented in model.proto: what an absent prior means.
 DEFAULT_SHARE_PRIOR = Beta(1.0, 3.0)
-DEFAULT_ROI_PRIOR = LogNormal(0.2, 0.9)
+DEFAULT_PRIORS: dict[Parameterisation, Distribution] = {
+    Parameterisation.SHARE_OF_OUTCOME: DEFAULT_SHARE_PRIOR,
+    Parameterisation.ROI: LogNormal(0.2, 0.9),
+}
 DEFAULT_WEIGHTS = 8
+# The engine has each of these under the name that the contract gives it.
+PARAMETERISATIONS = {
+    number: Parameterisation[label(model_pb2.Parameterisation, number or model_pb2.PARAMETERISATION_SHARE_OF_OUTCOME)]
+    for number in model_pb2.Parameterisation.values()
+}
 SATURATIONS = {
-    model_pb2.SATURATION_UNSPECIFIED: additive_spec.Saturation.HILL,
-    model_pb2.SATURATION_HILL: additive_spec.Saturation.HILL,
-    model_pb2.SATURATION_LOGISTIC: additive_spec.Saturation.LOGISTIC,
-    model_pb2.SATURATION_LINEAR: additive_spec.Saturation.LINEAR,
+    number: Saturation[label(model_pb2.Saturation, number or model_pb2.SATURATION_HILL)]
+    for number in model_pb2.Saturation.values()
 }
 
 
@@ -186,10 +194,15 @@ def _build(
     family: str, spec: model_pb2.ModelSpec, dataset: Dataset | None, content: bytes, period: Period
 ) -> EngineModel:
     prepare = prepare_function(family)
-    if dataset is None:
-        return prepare(_conjugate(spec.conjugate_normal))
-    data, columns = _table(dataset, content, period)
-    return prepare(data, _additive(spec.additive_mmm, columns), Window(period.months))
+    match spec.WhichOneof("family"):
+        case "conjugate_normal":
+            return prepare(_conjugate(spec.conjugate_normal))
+        case "additive_mmm":
+            assert dataset is not None
+            data, columns = _table(dataset, content, period)
+            return prepare(data, _additive(spec.additive_mmm, columns), Window(period.months))
+        case other:
+            raise AssertionError(f"a model of the family {other} is not built")
 
 
 def _table(dataset: Dataset, content: bytes, period: Period) -> tuple[Table, Sequence[dataset_pb2.Column]]:
@@ -235,20 +248,17 @@ def _additive(spec: model_pb2.AdditiveMmmSpec, columns: Sequence[dataset_pb2.Col
 
 def _channel(index: int, channel: model_pb2.Channel) -> additive_spec.Channel:
     path = f"spec.additive_mmm.channels[{index}]"
-    by_roi = channel.parameterise_by == model_pb2.PARAMETERISATION_ROI
+    sampled = PARAMETERISATIONS[channel.parameterise_by]
     priors: dict[str, Any] = {}
     for name in ("retention_prior", "half_saturation_prior"):
         if channel.HasField(name):
             priors[name] = to_law(getattr(channel, name), f"{path}.{name}")
-    default = DEFAULT_ROI_PRIOR if by_roi else DEFAULT_SHARE_PRIOR
     return additive_spec.Channel(
         name=channel.name,
         exposure=channel.exposure_column,
         spend=channel.spend_column or None,
-        prior=to_law(channel.prior, f"{path}.prior") if channel.HasField("prior") else default,
-        parameterise_by=(
-            additive_spec.Parameterisation.ROI if by_roi else additive_spec.Parameterisation.SHARE_OF_OUTCOME
-        ),
+        prior=to_law(channel.prior, f"{path}.prior") if channel.HasField("prior") else DEFAULT_PRIORS[sampled],
+        parameterise_by=sampled,
         n_weights=channel.n_weights or DEFAULT_WEIGHTS,
         saturation=SATURATIONS[channel.saturation],
         **priors,

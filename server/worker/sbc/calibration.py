@@ -52,7 +52,10 @@ def backend_of(method: str, parameters: int) -> Backend:
             return MeanFieldSvi(production.chains, production.draws)
         case "SVI_FULL_RANK":
             return FullRankSvi(production.chains, production.draws)
-    return production
+        case "PRODUCTION":
+            return production
+        case _:
+            raise AssertionError(f"there is no inference of the method {method!r}")
 
 
 def simulate(

@@ -31,7 +31,8 @@ from engine.models.additive_mmm import (
     Window,
     prepare,
 )
-from engine.models.additive_simulator import adstock, hill
+from engine.models.additive_simulator import adstock
+from engine.models.saturation import hill
 
 enable_float64()
 

@@ -13,7 +13,9 @@ from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Saturation, prepare
 from engine.models.additive_spec import Parameterisation
+from engine.models.saturation import FORMS
 from tests.engine.models.test_additive_mmm import SEED, small_model, small_table
+from tests.oracle import CURVES
 
 enable_float64()
 
@@ -50,13 +52,7 @@ def curve(form: Saturation, exposures: list[float], retention: float, half: floa
     for week in range(len(exposures)):
         adstocked = sum(powers[lag] * exposures[week - lag] / scale for lag in range(WEIGHTS) if week >= lag)
         x = adstocked / sum(powers)
-        if form is Saturation.LINEAR:
-            values.append(x)
-        elif form is Saturation.HILL:
-            values.append(x / (x + half))
-        else:
-            rate = math.log(3.0) / half
-            values.append((1.0 - math.exp(-rate * x)) / (1.0 + math.exp(-rate * x)))
+        values.append(CURVES[form](x / half if FORMS[form].has_half_saturation else x))
     return values
 
 

@@ -36,6 +36,7 @@ from engine.models import additive_simulator
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.additive_target import AdditiveTarget
 from engine.models.protocol import PriorSample
+from engine.models.saturation import FORMS, Saturation
 from engine.sbc.e_process import evidence
 from engine.sbc.interim import interim
 from engine.sbc.ledger import RankLedger, concatenate
@@ -154,7 +155,7 @@ def wrong_simulator(error: Error, monkeypatch: pytest.MonkeyPatch) -> AdditiveMm
         case Error.WEIGHTS:
             monkeypatch.setattr(additive_simulator, "adstock", unnormalised)
         case Error.SLOPE:
-            monkeypatch.setattr(additive_simulator, "hill", falling)
+            monkeypatch.setitem(FORMS, Saturation.HILL, dataclasses.replace(FORMS[Saturation.HILL], value=falling))
         case Error.INTERCEPT:
             return MODEL.with_priors({"intercept": WIDE})
     return MODEL

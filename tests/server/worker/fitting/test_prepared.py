@@ -27,9 +27,9 @@ from liftos.bayes.v1 import common_pb2, elicitation_pb2, model_pb2
 from engine.distributions.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Beta, Normal, Support
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, prepare
-from engine.models.additive_spec import Saturation
 from engine.models.conjugate_normal import ConjugateNormalSpec
 from engine.models.conjugate_normal import prepare as prepare_summary
+from engine.models.saturation import Saturation
 from persistence.tables import ClientPrior
 from server.worker.fitting.prepared import SATURATIONS, _believed, _channel, belief_support, check_known
 

@@ -1,3 +1,5 @@
+# Generated from aio.py by clients/sync.py; edit the source.
+
 """The synchronous client: one namespace for each service, messages of the contract as answers."""
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
 import grpc
+from google.protobuf import field_mask_pb2
 from google.protobuf.message import Message
 from liftos.bayes import calls, requests, tables
 from liftos.bayes.calls import Stubs, Tls
-from liftos.bayes.errors import Cancelled, DeadlineExceeded, NotFound, Unavailable, from_rpc_error
-from liftos.bayes.requests import Name, checked
+from liftos.bayes.errors import DeadlineExceeded, NotFound, Unavailable, from_rpc_error
+from liftos.bayes.requests import Name, checked, id_or_new, plain
+from liftos.bayes.transport import Transport
 from liftos.bayes.v1 import (
     attribution_pb2,
     common_pb2,
@@ -25,13 +29,13 @@ from liftos.bayes.v1 import (
     sbc_pb2,
     system_pb2,
 )
-from liftos.bayes.values import Stated, statement
+from liftos.bayes.values import Stated, built, checked_money, enum_value, statement
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
 
 
-class _Connection:
+class _Connection(Transport):
     """What all namespaces share: channel, stubs, identity and the way a call is made."""
 
     def __init__(self, channel: grpc.Channel, stubs: Stubs, client_id: str, timeout: float) -> None:
@@ -39,15 +43,10 @@ class _Connection:
         self.stubs = stubs
         self.client_id = client_id
         self.timeout = timeout
-        self.closed = False
 
     def close(self) -> None:
         self.closed = True
         self.channel.close()
-
-    def check_open(self) -> None:
-        if self.closed:
-            raise Cancelled("the client is closed")
 
     def unary(self, method: grpc.UnaryUnaryMultiCallable[Req, Res], request: Req, timeout: float | None) -> Res:
         """Check a request, send it and repeat it while that helps and the timeout allows."""
@@ -56,10 +55,11 @@ class _Connection:
         while True:
             self.check_open()
             try:
-                return method(request, timeout=retry.remaining())
+                with self.under_way():
+                    return method(request, timeout=retry.remaining())
             except grpc.RpcError as error:
                 delay = retry.after(from_rpc_error(error))
-            time.sleep(delay)
+            self.pause(delay)
 
     def pages(
         self, method: grpc.UnaryUnaryMultiCallable[Req, Res], request: Any, timeout: float | None
@@ -137,7 +137,7 @@ class Datasets(_Namespace):
     ) -> dataset_pb2.Dataset:
         """Upload the named columns of a CSV file with a header line and ISO dates; see `upload`."""
         roles = tables.Roles(time, kpi, exposures, spend, controls, revenue_per_kpi, population, geo)
-        columns = tables.read_csv(path, roles, encoding=encoding, delimiter=delimiter)
+        columns = self._on.aside(tables.read_csv, path, roles, encoding=encoding, delimiter=delimiter)
         return self._upload(dataset_id, columns, roles, units, timeout, request_id)
 
     def _upload(
@@ -149,20 +149,22 @@ class Datasets(_Namespace):
         timeout: float | None,
         request_id: str | None,
     ) -> dataset_pb2.Dataset:
-        upload = tables.upload(self._id, dataset_id, columns, roles, units=units, request_id=requests.fresh(request_id))
+        upload = self._on.aside(
+            tables.upload, self._id, dataset_id, columns, roles, units=units, request_id=id_or_new(request_id)
+        )
         checked(dataset_pb2.UploadDatasetRequest(header=upload.header))
         seconds = calls.upload_timeout(self._on.timeout if timeout is None else timeout, upload.content.size)
         retry = calls.UploadRetry()
         while True:
             self._on.check_open()
             try:
-                response = self._stubs.datasets.UploadDataset(upload.messages(retry.offset), timeout=seconds)
+                with self._on.under_way():
+                    messages = upload.messages(retry.offset)
+                    return self._stubs.datasets.UploadDataset(messages, timeout=seconds).dataset
             except grpc.RpcError as error:
                 delay = retry.after(from_rpc_error(error))
-            else:
-                return response.dataset
-            time.sleep(delay)
-            request = requests.get_upload(self._id, dataset_id)
+            self._on.pause(delay)
+            request = plain(dataset_pb2.GetUploadRequest, client_id=self._id, dataset_id=dataset_id)
             try:
                 retry.resume(self._on.unary(self._stubs.datasets.GetUpload, request, timeout).committed_offset)
             except NotFound:  # the stream broke before anything was stored
@@ -170,12 +172,12 @@ class Datasets(_Namespace):
 
     def get(self, dataset_id: str, *, timeout: float | None = None) -> dataset_pb2.Dataset:
         """Description of a sealed data set."""
-        request = requests.get_dataset(self._id, dataset_id)
+        request = plain(dataset_pb2.GetDatasetRequest, client_id=self._id, dataset_id=dataset_id)
         return self._on.unary(self._stubs.datasets.GetDataset, request, timeout).dataset
 
     def list(self, *, page_size: int = 0, timeout: float | None = None) -> Iterator[dataset_pb2.Dataset]:
         """All data sets, newest first, fetched page by page."""
-        request = requests.list_datasets(self._id, page_size)
+        request = plain(dataset_pb2.ListDatasetsRequest, client_id=self._id, page_size=page_size)
         for page in self._on.pages(self._stubs.datasets.ListDatasets, request, timeout):
             yield from page.datasets
 
@@ -189,22 +191,30 @@ class Datasets(_Namespace):
         retry = calls.StreamRetry(timeout)
         while True:
             self._on.check_open()
-            request = checked(requests.read_dataset(self._id, dataset_id, reader.offset))
+            request = checked(
+                plain(dataset_pb2.ReadDatasetRequest, client_id=self._id, dataset_id=dataset_id, offset=reader.offset)
+            )
             call: Any = self._stubs.datasets.ReadDataset(request, timeout=retry.remaining())
             try:
-                for response in call:
-                    reader.add(response.chunk)
-                    retry.alive()
-                return reader.columns()
+                with self._on.under_way():
+                    for response in call:
+                        reader.add(response.chunk)
+                        retry.alive()
+                    return self._on.aside(reader.columns)
             except grpc.RpcError as error:
                 delay = retry.after(from_rpc_error(error))
             finally:
                 call.cancel()
-            time.sleep(delay)
+            self._on.pause(delay)
 
     def delete(self, dataset_id: str, *, timeout: float | None = None, request_id: str | None = None) -> None:
         """Delete a data set that no model uses, or an unfinished upload."""
-        request = requests.delete_dataset(self._id, dataset_id, request_id=request_id)
+        request = plain(
+            dataset_pb2.DeleteDatasetRequest,
+            client_id=self._id,
+            dataset_id=dataset_id,
+            request_id=id_or_new(request_id),
+        )
         self._on.unary(self._stubs.datasets.DeleteDataset, request, timeout)
 
 
@@ -220,7 +230,13 @@ class Models(_Namespace):
         request_id: str | None = None,
     ) -> model_pb2.Model:
         """Register a model by its specification as a message of the contract."""
-        request = requests.register_model(self._id, model_id, spec, request_id=request_id)
+        request = plain(
+            model_pb2.RegisterModelRequest,
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            model_id=model_id,
+            spec=spec,
+        )
         return self._on.unary(self._stubs.models.RegisterModel, request, timeout).model
 
     def register_mmm(
@@ -284,18 +300,20 @@ class Models(_Namespace):
 
     def get(self, model_id: str, *, timeout: float | None = None) -> model_pb2.Model:
         """A model."""
-        request = requests.get_model(self._id, model_id)
+        request = plain(model_pb2.GetModelRequest, client_id=self._id, model_id=model_id)
         return self._on.unary(self._stubs.models.GetModel, request, timeout).model
 
     def list(self, *, page_size: int = 0, timeout: float | None = None) -> Iterator[model_pb2.Model]:
         """All models, newest first, fetched page by page."""
-        request = requests.list_models(self._id, page_size)
+        request = plain(model_pb2.ListModelsRequest, client_id=self._id, page_size=page_size)
         for page in self._on.pages(self._stubs.models.ListModels, request, timeout):
             yield from page.models
 
     def delete(self, model_id: str, *, timeout: float | None = None, request_id: str | None = None) -> None:
         """Delete a model that nothing refers to."""
-        request = requests.delete_model(self._id, model_id, request_id=request_id)
+        request = plain(
+            model_pb2.DeleteModelRequest, client_id=self._id, model_id=model_id, request_id=id_or_new(request_id)
+        )
         self._on.unary(self._stubs.models.DeleteModel, request, timeout)
 
 
@@ -312,8 +330,14 @@ class Elicitation(_Namespace):
         request_id: str | None = None,
     ) -> elicitation_pb2.ElicitationSession:
         """Open a session about a model."""
-        request = requests.create_session(
-            self._id, session_id, model_id=model_id, client_confidence=client_confidence, request_id=request_id
+        request = built(
+            elicitation_pb2.CreateElicitationSessionRequest,
+            "",
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            session_id=session_id,
+            model_id=model_id,
+            client_confidence=client_confidence,
         )
         return self._on.unary(self._stubs.elicitation.CreateElicitationSession, request, timeout).session
 
@@ -339,17 +363,19 @@ class Elicitation(_Namespace):
         three perhaps with a `family`. `data_seen`: whether
         whoever states it had seen the data.
         """
-        request = requests.add_belief(
-            self._id,
-            session_id,
-            belief_id,
-            estimand,
-            statement(**stated),
+        request = built(
+            elicitation_pb2.AddBeliefRequest,
+            "",
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            session_id=session_id,
+            belief_id=belief_id,
+            estimand=estimand,
+            statement=statement(**stated),
             wording=wording,
             stated_by=stated_by,
-            role=role,
+            role=enum_value(elicitation_pb2.BeliefRole, role, "role"),
             data_seen=data_seen,
-            request_id=request_id,
         )
         return self._on.unary(self._stubs.elicitation.AddBelief, request, timeout).belief
 
@@ -374,18 +400,16 @@ class Elicitation(_Namespace):
         {channel: (mean, plus_minus)} with one `meaning` for all. A belief is named like its channel unless
         `belief_ids` {channel: belief_id} says otherwise.
         """
-        request = requests.add_shares(
-            self._id,
-            session_id,
-            quantity,
-            shares,
-            meaning=meaning,
-            level=level,
-            belief_ids=belief_ids,
+        request = plain(
+            elicitation_pb2.AddShareBeliefsRequest,
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            session_id=session_id,
+            quantity=enum_value(common_pb2.Quantity, quantity, "quantity"),
+            shares=requests.channel_shares(shares, meaning=meaning, level=level, belief_ids=belief_ids),
             wording=wording,
             stated_by=stated_by,
             data_seen=data_seen,
-            request_id=request_id,
         )
         return self._on.unary(self._stubs.elicitation.AddShareBeliefs, request, timeout).session
 
@@ -399,12 +423,14 @@ class Elicitation(_Namespace):
         request_id: str | None = None,
     ) -> elicitation_pb2.ElicitationFeedback:
         """What the beliefs of a session imply together, before they meet the data of a trailing window."""
-        request = requests.elicitation_feedback(
-            self._id,
-            session_id,
+        request = built(
+            elicitation_pb2.GetElicitationFeedbackRequest,
+            "",
+            client_id=self._id,
+            session_id=session_id,
             data_period_months=data_period_months,
             hold_out_months=hold_out_months,
-            request_id=request_id,
+            request_id=id_or_new(request_id),
         )
         return self._on.unary(self._stubs.elicitation.GetElicitationFeedback, request, timeout).feedback
 
@@ -419,7 +445,14 @@ class Elicitation(_Namespace):
     ) -> elicitation_pb2.ElicitationSession:
         """Remove a belief; without an etag from the current version."""
         version = self.get(session_id, timeout=timeout).etag if etag is None else etag
-        request = requests.remove_belief(self._id, session_id, belief_id, etag=version, request_id=request_id)
+        request = plain(
+            elicitation_pb2.RemoveBeliefRequest,
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            session_id=session_id,
+            belief_id=belief_id,
+            etag=version,
+        )
         return self._on.unary(self._stubs.elicitation.RemoveBelief, request, timeout).session
 
     def update(
@@ -433,8 +466,14 @@ class Elicitation(_Namespace):
     ) -> elicitation_pb2.ElicitationSession:
         """Change the client's confidence, None for none; without an etag of the current version."""
         version = self.get(session_id, timeout=timeout).etag if etag is None else etag
-        request = requests.update_session(
-            self._id, session_id, client_confidence=client_confidence, etag=version, request_id=request_id
+        request = plain(
+            elicitation_pb2.UpdateElicitationSessionRequest,
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            session_id=session_id,
+            etag=version,
+            patch=built(elicitation_pb2.ElicitationSessionPatch, "patch", client_confidence=client_confidence),
+            update_mask=field_mask_pb2.FieldMask(paths=["client_confidence"]),
         )
         return self._on.unary(self._stubs.elicitation.UpdateElicitationSession, request, timeout).session
 
@@ -448,7 +487,13 @@ class Elicitation(_Namespace):
     ) -> elicitation_pb2.ElicitationSession:
         """Confirm a session, which makes it immutable; without an etag its current version."""
         version = self.get(session_id, timeout=timeout).etag if etag is None else etag
-        request = requests.confirm_session(self._id, session_id, etag=version, request_id=request_id)
+        request = plain(
+            elicitation_pb2.ConfirmElicitationSessionRequest,
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            session_id=session_id,
+            etag=version,
+        )
         return self._on.unary(self._stubs.elicitation.ConfirmElicitationSession, request, timeout).session
 
     def adopt_update(
@@ -467,25 +512,27 @@ class Elicitation(_Namespace):
         `model_id`: the model that it is about, by default that of the update. `projected`: take the projections of
         the priors on one family.
         """
-        request = requests.adopt_update(
-            self._id,
-            update_id,
-            session_id,
+        request = built(
+            elicitation_pb2.AdoptPriorUpdateRequest,
+            "",
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            update_id=update_id,
+            session_id=session_id,
             model_id=model_id,
             projected=projected,
             client_confidence=client_confidence,
-            request_id=request_id,
         )
         return self._on.unary(self._stubs.elicitation.AdoptPriorUpdate, request, timeout).session
 
     def get(self, session_id: str, *, timeout: float | None = None) -> elicitation_pb2.ElicitationSession:
         """A session with its beliefs."""
-        request = requests.get_session(self._id, session_id)
+        request = plain(elicitation_pb2.GetElicitationSessionRequest, client_id=self._id, session_id=session_id)
         return self._on.unary(self._stubs.elicitation.GetElicitationSession, request, timeout).session
 
     def list(self, *, page_size: int = 0, timeout: float | None = None) -> Iterator[elicitation_pb2.ElicitationSession]:
         """All sessions, newest first, fetched page by page."""
-        request = requests.list_sessions(self._id, page_size)
+        request = plain(elicitation_pb2.ListElicitationSessionsRequest, client_id=self._id, page_size=page_size)
         for page in self._on.pages(self._stubs.elicitation.ListElicitationSessions, request, timeout):
             yield from page.sessions
 
@@ -497,7 +544,12 @@ class Elicitation(_Namespace):
         **stated: Unpack[Stated],
     ) -> elicitation_pb2.FitPriorResponse:
         """Compile a statement about a quantity (`"roi"`, …) without storing it; the statement is as in `add_belief`."""
-        request = requests.fit_prior(self._id, quantity, statement(**stated))
+        request = plain(
+            elicitation_pb2.FitPriorRequest,
+            client_id=self._id,
+            quantity=enum_value(common_pb2.Quantity, quantity, "quantity"),
+            statement=statement(**stated),
+        )
         return self._on.unary(self._stubs.elicitation.FitPrior, request, timeout)
 
 
@@ -527,31 +579,35 @@ class Conflicts(_Namespace):
         `exploratory`: go on although a prior has seen rows of the window; the result is stamped. When the timeout is
         over, DeadlineExceeded has reason STILL_RUNNING; the same `request_id` finds the analysis.
         """
-        request = requests.analyze_conflict(
-            self._id,
-            session_id,
+        request = built(
+            conflict_pb2.AnalyzeConflictRequest,
+            "",
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            session_id=session_id,
             data_period_months=data_period_months,
             hold_out_months=hold_out_months,
             confidence_threshold=confidence_threshold,
-            business_impact=business_impact,
+            business_impact=checked_money(business_impact, "business_impact"),
             expert_session_id=expert_session_id,
             replicates=replicates,
             without_causes=without_causes,
             exploratory=exploratory,
-            request_id=request_id,
         )
         return self._on.unary(self._stubs.conflicts.AnalyzeConflict, request, timeout).analysis
 
     def get(self, analysis_id: str, *, timeout: float | None = None) -> conflict_pb2.ConflictAnalysis:
         """An analysis."""
-        request = requests.get_conflict(self._id, analysis_id)
+        request = plain(conflict_pb2.GetConflictRequest, client_id=self._id, analysis_id=analysis_id)
         return self._on.unary(self._stubs.conflicts.GetConflict, request, timeout).analysis
 
     def list(
         self, *, session_id: str = "", page_size: int = 0, timeout: float | None = None
     ) -> Iterator[conflict_pb2.ConflictAnalysis]:
         """All analyses, or those of a session, newest first, fetched page by page."""
-        request = requests.list_conflicts(self._id, session_id, page_size)
+        request = plain(
+            conflict_pb2.ListConflictsRequest, client_id=self._id, session_id=session_id, page_size=page_size
+        )
         for page in self._on.pages(self._stubs.conflicts.ListConflicts, request, timeout):
             yield from page.analyses
 
@@ -571,15 +627,17 @@ class Conflicts(_Namespace):
 
         With an `experiment` the side may be left out: it is the one that the experiment's estimate is nearer to.
         """
-        request = requests.record_outcome(
-            self._id,
-            analysis_id,
-            belief_id,
-            side=side,
+        request = built(
+            conflict_pb2.RecordConflictOutcomeRequest,
+            "",
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            analysis_id=analysis_id,
+            belief_id=belief_id,
+            side=enum_value(conflict_pb2.OutcomeSide, side, "side"),
             experiment=experiment,
             reason=reason,
             recorded_by=recorded_by,
-            request_id=request_id,
         )
         return self._on.unary(self._stubs.conflicts.RecordConflictOutcome, request, timeout).outcome
 
@@ -587,18 +645,20 @@ class Conflicts(_Namespace):
         self, *, analysis_id: str = "", page_size: int = 0, timeout: float | None = None
     ) -> Iterator[conflict_pb2.ConflictOutcome]:
         """All recorded outcomes, or those of an analysis, newest first, fetched page by page."""
-        request = requests.list_outcomes(self._id, analysis_id, page_size)
+        request = plain(
+            conflict_pb2.ListConflictOutcomesRequest, client_id=self._id, analysis_id=analysis_id, page_size=page_size
+        )
         for page in self._on.pages(self._stubs.conflicts.ListConflictOutcomes, request, timeout):
             yield from page.outcomes
 
     def outcome_report(self, *, timeout: float | None = None) -> conflict_pb2.GetOutcomeReportResponse:
         """How often the data were right, by severity."""
-        request = requests.outcome_report(self._id)
+        request = plain(conflict_pb2.GetOutcomeReportRequest, client_id=self._id)
         return self._on.unary(self._stubs.conflicts.GetOutcomeReport, request, timeout)
 
     def curve(self, curve_id: str, *, timeout: float | None = None) -> conflict_pb2.EvidenceCurve:
         """A stored evidence curve."""
-        request = requests.get_curve(self._id, curve_id)
+        request = plain(conflict_pb2.GetEvidenceCurveRequest, client_id=self._id, curve_id=curve_id)
         return self._on.unary(self._stubs.conflicts.GetEvidenceCurve, request, timeout).curve
 
 
@@ -616,8 +676,7 @@ class SbcRunHandle:
 
     def get(self, *, timeout: float | None = None) -> sbc_pb2.SbcRun:
         """The run as it stands."""
-        request = requests.get_run(self._on.client_id, self.run_id)
-        return self._on.unary(self._on.stubs.sbc.GetSbcRun, request, timeout).run
+        return Sbc(self._on).get(self.run_id, timeout=timeout)
 
     def events(
         self, *, after_sequence: int = 0, heartbeats: bool = False, timeout: float | None = None
@@ -631,13 +690,22 @@ class SbcRunHandle:
         retry = calls.StreamRetry(timeout)
         while True:
             self._on.check_open()
-            request = checked(requests.watch_run(self._on.client_id, self.run_id, cursor.sequence))
+            request = checked(
+                built(
+                    sbc_pb2.WatchSbcRunRequest,
+                    "",
+                    client_id=self._on.client_id,
+                    run_id=self.run_id,
+                    after_sequence=cursor.sequence,
+                )
+            )
             call: Any = self._on.stubs.sbc.WatchSbcRun(request, timeout=retry.remaining())
             try:
-                for response in call:
-                    retry.alive()
-                    if cursor.take(response.event):
-                        yield response.event
+                with self._on.under_way():
+                    for response in call:
+                        retry.alive()
+                        if cursor.take(response.event):
+                            yield response.event
                 # Only the end of the stream is the end of the run: it may have been resumed or extended since.
                 if cursor.ended or cursor.ended_with(self.get()):
                     return
@@ -649,7 +717,7 @@ class SbcRunHandle:
                 delay = retry.after(from_rpc_error(error))
             finally:
                 call.cancel()
-            time.sleep(delay)
+            self._on.pause(delay)
 
     def ledger(
         self, *, part: Name = None, first_simulation: int = 0, timeout: float | None = None
@@ -736,7 +804,13 @@ class Sbc(_Namespace):
             canaries=canaries,
             fresh=fresh,
         )
-        request = requests.start_run(self._id, spec, validate_only=validate_only, request_id=request_id)
+        request = plain(
+            sbc_pb2.StartSbcRunRequest,
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            spec=spec,
+            validate_only=validate_only,
+        )
         return self._on.unary(self._stubs.sbc.StartSbcRun, request, timeout).run
 
     def run(
@@ -774,41 +848,60 @@ class Sbc(_Namespace):
             canaries=canaries,
             fresh=fresh,
         )
-        request = requests.start_run(self._id, spec, validate_only=False, request_id=request_id)
+        request = plain(
+            sbc_pb2.StartSbcRunRequest,
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            spec=spec,
+            validate_only=False,
+        )
         started = self._on.unary(self._stubs.sbc.StartSbcRun, request, timeout)
         return SbcRunHandle(self._on, started.run.run_id, reused=started.reused)
 
     def attach(self, run_id: str) -> SbcRunHandle:
         """A handle on a run that was started before, here or elsewhere; sends nothing."""
-        checked(requests.get_run(self._id, run_id))
+        checked(plain(sbc_pb2.GetSbcRunRequest, client_id=self._id, run_id=run_id))
         return SbcRunHandle(self._on, run_id)
 
     def get(self, run_id: str, *, timeout: float | None = None) -> sbc_pb2.SbcRun:
         """A run as it stands."""
-        request = requests.get_run(self._id, run_id)
+        request = plain(sbc_pb2.GetSbcRunRequest, client_id=self._id, run_id=run_id)
         return self._on.unary(self._stubs.sbc.GetSbcRun, request, timeout).run
 
     def list(self, *, model_id: str = "", page_size: int = 0, timeout: float | None = None) -> Iterator[sbc_pb2.SbcRun]:
         """All runs, or those of a model, newest first, fetched page by page."""
-        request = requests.list_runs(self._id, model_id, page_size)
+        request = plain(sbc_pb2.ListSbcRunsRequest, client_id=self._id, model_id=model_id, page_size=page_size)
         for page in self._on.pages(self._stubs.sbc.ListSbcRuns, request, timeout):
             yield from page.runs
 
     def cancel(self, run_id: str, *, timeout: float | None = None, request_id: str | None = None) -> sbc_pb2.SbcRun:
         """Cancel a run."""
-        request = requests.cancel_run(self._id, run_id, request_id=request_id)
+        request = plain(
+            sbc_pb2.CancelSbcRunRequest, request_id=id_or_new(request_id), client_id=self._id, run_id=run_id
+        )
         return self._on.unary(self._stubs.sbc.CancelSbcRun, request, timeout).run
 
     def resume(self, run_id: str, *, timeout: float | None = None, request_id: str | None = None) -> sbc_pb2.SbcRun:
         """Go on with a cancelled or failed run; what is in its ledger stays."""
-        request = requests.resume_run(self._id, run_id, request_id=request_id)
+        request = plain(
+            sbc_pb2.ResumeSbcRunRequest, request_id=id_or_new(request_id), client_id=self._id, run_id=run_id
+        )
         return self._on.unary(self._stubs.sbc.ResumeSbcRun, request, timeout).run
 
     def ledger(
         self, run_id: str, *, part: Name = None, first_simulation: int = 0, timeout: float | None = None
     ) -> Iterator[sbc_pb2.ReadSbcLedgerResponse]:
         """The ledger of a run in pages of some thousand simulations; by default of its first part."""
-        request = checked(requests.read_ledger(self._id, run_id, part, first_simulation))
+        request = checked(
+            built(
+                sbc_pb2.ReadSbcLedgerRequest,
+                "",
+                client_id=self._id,
+                run_id=run_id,
+                part=enum_value(sbc_pb2.SbcPart, part, "part"),
+                first_simulation=first_simulation,
+            )
+        )
         self._on.check_open()
         call: Any = self._stubs.sbc.ReadSbcLedger(request, timeout=timeout)
         try:
@@ -828,7 +921,14 @@ class Sbc(_Namespace):
         request_id: str | None = None,
     ) -> sbc_pb2.SbcRun:
         """Add simulations of the same seed stream to a finished run."""
-        request = requests.extend_run(self._id, run_id, additional_simulations, request_id=request_id)
+        request = built(
+            sbc_pb2.ExtendSbcRunRequest,
+            "",
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            run_id=run_id,
+            additional_simulations=additional_simulations,
+        )
         return self._on.unary(self._stubs.sbc.ExtendSbcRun, request, timeout).run
 
     def check_necessity(
@@ -850,13 +950,15 @@ class Sbc(_Namespace):
 
         `log_bayes_factor` is for factors that overflow. `policy_version` decides under an older version of the policy.
         """
-        request = requests.check_necessity(
-            self._id,
+        request = built(
+            sbc_pb2.CheckSbcNecessityRequest,
+            "",
+            client_id=self._id,
             model_complexity=model_complexity,
             bayes_factor=bayes_factor,
             log_bayes_factor=log_bayes_factor,
-            conflict_severity=conflict_severity,
-            business_impact=business_impact,
+            conflict_severity=enum_value(sbc_pb2.ConflictSeverity, conflict_severity, "conflict_severity"),
+            business_impact=checked_money(business_impact, "business_impact"),
             client_confidence=client_confidence,
             model_id=model_id,
             data_period_months=data_period_months,
@@ -867,7 +969,7 @@ class Sbc(_Namespace):
 
     def policies(self, *, page_size: int = 0, timeout: float | None = None) -> Iterator[sbc_pb2.NecessityPolicy]:
         """All versions of the policy, the one in force first, the built-in one last, fetched page by page."""
-        request = requests.list_policies(self._id, page_size)
+        request = plain(sbc_pb2.ListNecessityPoliciesRequest, client_id=self._id, page_size=page_size)
         for page in self._on.pages(self._stubs.sbc.ListNecessityPolicies, request, timeout):
             yield from page.policies
 
@@ -885,12 +987,19 @@ class Sbc(_Namespace):
     ) -> sbc_pb2.NecessityPolicy:
         """Put new thresholds in force for the decisions from now on; `replay_policy` shows first what they would do."""
         wanted = requests.thresholds(model_complexity, bayes_factor, business_impact, client_confidence)
-        request = requests.create_policy(self._id, wanted, adopted_by=adopted_by, reason=reason, request_id=request_id)
+        request = plain(
+            sbc_pb2.CreateNecessityPolicyRequest,
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            thresholds=wanted,
+            adopted_by=adopted_by,
+            reason=reason,
+        )
         return self._on.unary(self._stubs.sbc.CreateNecessityPolicy, request, timeout).policy
 
     def decisions(self, *, page_size: int = 0, timeout: float | None = None) -> Iterator[sbc_pb2.StoredDecision]:
         """All stored decisions, newest first, fetched page by page."""
-        request = requests.list_decisions(self._id, page_size)
+        request = plain(sbc_pb2.ListNecessityDecisionsRequest, client_id=self._id, page_size=page_size)
         for page in self._on.pages(self._stubs.sbc.ListNecessityDecisions, request, timeout):
             yield from page.decisions
 
@@ -906,7 +1015,12 @@ class Sbc(_Namespace):
     ) -> sbc_pb2.ReplayNecessityPolicyResponse:
         """Make all past decisions again under other thresholds and return those that differ; changes nothing."""
         wanted = requests.thresholds(model_complexity, bayes_factor, business_impact, client_confidence)
-        request = requests.replay_policy(self._id, wanted, request_id=request_id)
+        request = plain(
+            sbc_pb2.ReplayNecessityPolicyRequest,
+            client_id=self._id,
+            thresholds=wanted,
+            request_id=id_or_new(request_id),
+        )
         return self._on.unary(self._stubs.sbc.ReplayNecessityPolicy, request, timeout)
 
 
@@ -936,32 +1050,36 @@ class Updates(_Namespace):
         evidence) for `"evidence_weighted"`, `conservative_p_value` for `"conservative"`. `project_to` asks for the
         nearest distribution of a family beside the update, for example `"normal"`.
         """
-        request = requests.update_priors(
-            self._id,
-            session_id,
-            update_strategy=update_strategy,
+        request = built(
+            prior_update_pb2.UpdatePriorsRequest,
+            "",
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            session_id=session_id,
+            update_strategy=enum_value(prior_update_pb2.UpdateStrategy, update_strategy, "update_strategy"),
             min_evidence_strength=min_evidence_strength,
             analysis_id=analysis_id,
             experiments=experiments,
             power=power,
             robust_weight=robust_weight,
-            gate=gate,
+            without_gate=not gate,
             conservative_p_value=conservative_p_value,
-            project_to=project_to,
-            request_id=request_id,
+            project_to=enum_value(common_pb2.PriorFamily, project_to, "project_to"),
         )
         return self._on.unary(self._stubs.updates.UpdatePriors, request, timeout).update
 
     def get(self, update_id: str, *, timeout: float | None = None) -> prior_update_pb2.PriorUpdate:
         """A recommendation."""
-        request = requests.get_update(self._id, update_id)
+        request = plain(prior_update_pb2.GetPriorUpdateRequest, client_id=self._id, update_id=update_id)
         return self._on.unary(self._stubs.updates.GetPriorUpdate, request, timeout).update
 
     def list(
         self, *, session_id: str = "", page_size: int = 0, timeout: float | None = None
     ) -> Iterator[prior_update_pb2.PriorUpdate]:
         """All recommendations, or those of a session, newest first, fetched page by page."""
-        request = requests.list_updates(self._id, session_id, page_size)
+        request = plain(
+            prior_update_pb2.ListPriorUpdatesRequest, client_id=self._id, session_id=session_id, page_size=page_size
+        )
         for page in self._on.pages(self._stubs.updates.ListPriorUpdates, request, timeout):
             yield from page.updates
 
@@ -978,8 +1096,14 @@ class Updates(_Namespace):
         """Accept a recommendation: the version at hand, or the current one when only its id is given."""
         seen = self.get(update, timeout=timeout) if isinstance(update, str) and etag is None else update
         update_id, version = requests.version_of(seen, etag)
-        request = requests.accept_update(
-            self._id, update_id, etag=version, decided_by=decided_by, reason=reason, request_id=request_id
+        request = plain(
+            prior_update_pb2.AcceptPriorUpdateRequest,
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            update_id=update_id,
+            etag=version,
+            decided_by=decided_by,
+            reason=reason,
         )
         return self._on.unary(self._stubs.updates.AcceptPriorUpdate, request, timeout).update
 
@@ -996,8 +1120,14 @@ class Updates(_Namespace):
         """Reject a recommendation: the version at hand, or the current one when only its id is given."""
         seen = self.get(update, timeout=timeout) if isinstance(update, str) and etag is None else update
         update_id, version = requests.version_of(seen, etag)
-        request = requests.reject_update(
-            self._id, update_id, etag=version, decided_by=decided_by, reason=reason, request_id=request_id
+        request = plain(
+            prior_update_pb2.RejectPriorUpdateRequest,
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            update_id=update_id,
+            etag=version,
+            decided_by=decided_by,
+            reason=reason,
         )
         return self._on.unary(self._stubs.updates.RejectPriorUpdate, request, timeout).update
 
@@ -1024,30 +1154,34 @@ class Attribution(_Namespace):
         With the validation, `start_sbc` starts the recommended calibration run if one is essential and none has passed;
         its id is `validation.started_run_id`.
         """
-        request = requests.analyze_attribution(
-            self._id,
-            model_id,
+        request = built(
+            attribution_pb2.AnalyzeAttributionRequest,
+            "",
+            request_id=id_or_new(request_id),
+            client_id=self._id,
+            model_id=model_id,
             session_id=session_id,
             include_bayesian_validation=include_bayesian_validation,
             start_sbc=start_sbc,
             data_period_months=data_period_months,
             hold_out_months=hold_out_months,
-            business_impact=business_impact,
+            business_impact=checked_money(business_impact, "business_impact"),
             exploratory=exploratory,
-            request_id=request_id,
         )
         return self._on.unary(self._stubs.attribution.AnalyzeAttribution, request, timeout).attribution
 
     def get(self, attribution_id: str, *, timeout: float | None = None) -> attribution_pb2.Attribution:
         """An attribution."""
-        request = requests.get_attribution(self._id, attribution_id)
+        request = plain(attribution_pb2.GetAttributionRequest, client_id=self._id, attribution_id=attribution_id)
         return self._on.unary(self._stubs.attribution.GetAttribution, request, timeout).attribution
 
     def list(
         self, *, model_id: str = "", page_size: int = 0, timeout: float | None = None
     ) -> Iterator[attribution_pb2.Attribution]:
         """All attributions, or those of a model, newest first, fetched page by page."""
-        request = requests.list_attributions(self._id, model_id, page_size)
+        request = plain(
+            attribution_pb2.ListAttributionsRequest, client_id=self._id, model_id=model_id, page_size=page_size
+        )
         for page in self._on.pages(self._stubs.attribution.ListAttributions, request, timeout):
             yield from page.attributions
 

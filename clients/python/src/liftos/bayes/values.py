@@ -6,14 +6,18 @@ import contextlib
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, cast
 
 from google.protobuf.message import DecodeError, Message
 from liftos.bayes.errors import InvalidArgument, invalid_argument
 from liftos.bayes.rules import Violation
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
 
+if TYPE_CHECKING:
+    from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper  # of the stubs only
+
 M = TypeVar("M", bound=Message)
+V = TypeVar("V", bound=int)
 _UNFIT = (ValueError, TypeError, DecodeError)  # UnicodeEncodeError is a ValueError
 
 
@@ -45,23 +49,23 @@ def built(kind: Callable[..., M], path: str, **fields: Any) -> M:
             raise
 
 
-def enum_value(enum: Any, value: str | int | None, field: str) -> int:
+def enum_value(enum: _EnumTypeWrapper[V], value: str | int | None, field: str) -> V:
     """The number of an enum value given by its number, full name or short name in any case; None means 0.
 
     `enum_value(UpdateStrategy, "evidence_weighted", "update_strategy")` is UPDATE_STRATEGY_EVIDENCE_WEIGHTED. Raises
     InvalidArgument naming `field` and the known names.
     """
     if value is None:
-        return 0
+        return cast(V, 0)
     descriptor = enum.DESCRIPTOR
     if isinstance(value, int):
-        return value  # the rules refuse numbers that the contract does not define
+        return cast(V, value)  # the rules refuse numbers that the contract does not define
     # X_UNSPECIFIED is the one name that every enum has, so it tells the prefix.
     prefix = descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
     wanted = value.strip().upper().replace("-", "_").replace(" ", "_")
     for name in (prefix + wanted, wanted):
         if (found := descriptor.values_by_name.get(name)) is not None and name.startswith(prefix):
-            return int(found.number)
+            return cast(V, found.number)
     known = ", ".join(v.name.removeprefix(prefix).lower() for v in descriptor.values if v.number != 0)
     raise invalid_argument([Violation(field, f"{value!r} is not one of {known}")])
 
@@ -76,7 +80,7 @@ def estimand(quantity: str | int, channel: str = "") -> common_pb2.Estimand:
 
 
 def _quantity(value: str | int) -> common_pb2.Quantity.ValueType:
-    return common_pb2.Quantity.ValueType(enum_value(common_pb2.Quantity, value, "estimand.quantity"))
+    return enum_value(common_pb2.Quantity, value, "estimand.quantity")
 
 
 def roi(channel: str) -> common_pb2.Estimand:
@@ -307,9 +311,7 @@ def statement(**stated: Unpack[Stated]) -> elicitation_pb2.BeliefStatement:
         raise invalid_argument([Violation("statement.form", problem)])
     with python_values():
         message = _FORM[named[0]](given)
-        message.family = common_pb2.PriorFamily.ValueType(
-            enum_value(common_pb2.PriorFamily, family, "statement.family")  # type: ignore[arg-type]
-        )
+        message.family = enum_value(common_pb2.PriorFamily, family, "statement.family")  # type: ignore[arg-type]
         return message
 
 
@@ -329,9 +331,7 @@ def mean_plus_minus(path: str, given: Mapping[str, Any]) -> elicitation_pb2.Mean
         path,
         mean=given["mean"],
         plus_minus=given["plus_minus"],
-        meaning=elicitation_pb2.PlusMinusMeaning.ValueType(
-            enum_value(elicitation_pb2.PlusMinusMeaning, given["meaning"], f"{path}.meaning")
-        ),
+        meaning=enum_value(elicitation_pb2.PlusMinusMeaning, given["meaning"], f"{path}.meaning"),
         level=given.get("level"),
     )
 
@@ -390,7 +390,7 @@ def _pooled_form(given: Mapping[str, Any]) -> elicitation_pb2.BeliefStatement:
         elicitation_pb2.PooledMember(session_id=session_id, belief_id=belief_id, weight=weight[0] if weight else None)
         for session_id, belief_id, *weight in given["pooled"]
     ]
-    pooled = elicitation_pb2.PooledStatement(method=elicitation_pb2.PoolMethod.ValueType(method), members=members)
+    pooled = elicitation_pb2.PooledStatement(method=method, members=members)
     return elicitation_pb2.BeliefStatement(pooled=pooled)
 
 

@@ -254,7 +254,7 @@ def test_a_hostile_message_of_four_mebibytes_is_checked_quickly() -> None:
 @pytest.fixture(scope="module")
 def extra() -> type[Message]:
     """A message with what the checker knows and the contract does not use yet: unique items and maps."""
-    file = descriptor_pb2.FileDescriptorProto(name="tests/client/rules.proto", package="tests.client", syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(name="tests/rules.proto", package="tests", syntax="proto3")
     file.dependency.append("liftos/bayes/v1/options.proto")
     message = file.message_type.add(name="Extra")
     kind = descriptor_pb2.FieldDescriptorProto
@@ -268,14 +268,14 @@ def extra() -> type[Message]:
         name="labels",
         number=2,
         type=kind.TYPE_MESSAGE,
-        type_name=".tests.client.Extra.LabelsEntry",
+        type_name=".tests.Extra.LabelsEntry",
         label=kind.LABEL_REPEATED,
     )
     labels.options.Extensions[options_pb2.rules].max_items = 2
     labels.options.Extensions[options_pb2.rules].gte = 0
     pool = descriptor_pool.Default()
     pool.AddSerializedFile(file.SerializeToString())
-    return GetMessageClass(pool.FindMessageTypeByName("tests.client.Extra"))
+    return GetMessageClass(pool.FindMessageTypeByName("tests.Extra"))
 
 
 def test_unique_items_must_differ(extra: type[Any]) -> None:

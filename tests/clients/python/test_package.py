@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import liftos.bayes
+import pytest
+from liftos.bayes import aio, client
 
-SOURCE = Path(__file__).parents[2] / "clients" / "python" / "src" / "liftos"
+SOURCE = Path(__file__).parents[3] / "clients" / "python" / "src" / "liftos"
 HEAVY = ("numpy", "jax", "scipy", "sqlalchemy", "grpc_status", "server", "engine", "persistence")
 
 
@@ -27,3 +31,20 @@ def test_what_is_exported_exists() -> None:
     assert len(set(liftos.bayes.__all__)) == len(liftos.bayes.__all__)
     for name in liftos.bayes.__all__:
         assert hasattr(liftos.bayes, name)
+
+
+def _methods(of: Any) -> dict[str, list[tuple[str, Any, Any]]]:
+    """Public methods with their parameters: name, default and kind."""
+    return {
+        name: [(p.name, p.default, p.kind) for p in inspect.signature(member).parameters.values()]
+        for name, member in inspect.getmembers(of, callable)
+        if not name.startswith("_")
+    }
+
+
+NAMESPACES = ("Datasets", "Models", "Elicitation", "Conflicts", "Sbc", "Updates", "Attribution", "System")
+
+
+@pytest.mark.parametrize("name", [*NAMESPACES, "SbcRunHandle", "Client"])
+def test_sync_and_async_have_the_same_methods(name: str) -> None:
+    assert _methods(getattr(client, name)) == _methods(getattr(aio, f"Async{name}"))

@@ -1,23 +1,43 @@
-"""Requests built from Python values."""
+"""Values of the contract from plain Python values."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import liftos.bayes as lb
 import pytest
-from liftos.bayes import InvalidArgument, requests
-from liftos.bayes.v1 import common_pb2, elicitation_pb2
+from liftos.bayes import InvalidArgument
+from liftos.bayes.v1 import common_pb2, elicitation_pb2, prior_update_pb2
 from liftos.bayes.values import statement, usd
 
 
-@pytest.mark.parametrize("estimand", ["roi", 3, {"quantity": "ROI"}])
-def test_a_value_of_another_kind_is_an_invalid_argument_and_not_a_type_error(estimand: Any) -> None:
-    stated = statement(mean=1.0, plus_minus=0.1, meaning="sd")
-    with pytest.raises(InvalidArgument):
-        requests.add_belief(
-            "acme", "s", "b", estimand, stated, wording="", stated_by="", role=None, data_seen=None, request_id=None
-        )
+def test_mean_and_give_or_take_need_their_meaning() -> None:
+    with pytest.raises(lb.InvalidArgument) as caught:
+        lb.values.statement(mean=0.5, plus_minus=0.1)
+    assert [v.field for v in caught.value.violations] == ["statement.mean_plus_minus.meaning"]
+
+
+def test_enum_names_are_taken_in_any_case_with_and_without_prefix() -> None:
+    enum = prior_update_pb2.UpdateStrategy
+    for name in ("evidence_weighted", "Evidence-Weighted", "EVIDENCE WEIGHTED", "UPDATE_STRATEGY_EVIDENCE_WEIGHTED", 1):
+        assert lb.values.enum_value(enum, name, "f") == 1
+    with pytest.raises(lb.InvalidArgument, match="evidence_weighted, full_bayesian"):
+        lb.values.enum_value(enum, "bayes", "f")
+
+
+def test_money_in_dollars_is_exact() -> None:
+    assert lb.usd("1000000.01").minor_units == 100_000_001
+    with pytest.raises(lb.InvalidArgument):
+        lb.usd(0.001)
+
+
+def test_an_experiment_states_its_window_and_a_wrong_value_names_its_field() -> None:
+    about = lb.roi("tv")
+    assert not lb.experiment("lift", about, estimate=1.5, standard_error=0.2).HasField("window")
+    with pytest.raises(lb.InvalidArgument) as caught:
+        lb.experiment("lift", about, estimate="much", standard_error=0.2)  # type: ignore[arg-type]
+    assert [v.field for v in caught.value.violations] == ["estimate"]
 
 
 def test_every_form_of_a_statement_is_built_from_plain_values() -> None:
@@ -64,27 +84,6 @@ def test_a_misspelt_part_of_a_statement_is_a_type_error() -> None:
         statement(mean=0.5, plusminus=0.1, meaning="sd")  # type: ignore[call-arg]
 
 
-def test_shares_are_named_like_their_channels_unless_told_otherwise() -> None:
-    request = requests.add_shares(
-        "acme",
-        "s",
-        "share_of_media",
-        {"tv": (0.6, 0.1), "radio": (0.4, 0.1)},
-        meaning="sd",
-        level=None,
-        belief_ids={"tv": "first"},
-        wording="",
-        stated_by="",
-        data_seen=True,
-        request_id=None,
-    )
-    assert [(s.belief_id, s.channel, s.share.mean) for s in request.shares] == [
-        ("first", "tv", 0.6),
-        ("radio", "radio", 0.4),
-    ]
-    assert request.data_seen
-
-
 @pytest.mark.parametrize(
     ("stated", "field"),
     [
@@ -116,37 +115,3 @@ def test_what_is_no_amount_is_told_how_to_write_one(amount: Any) -> None:
 def test_a_fraction_of_a_cent_is_still_called_that() -> None:
     with pytest.raises(InvalidArgument, match="not a whole number of cents"):
         usd("0.001")
-
-
-def test_a_bare_number_for_money_is_answered_with_how_to_give_its_currency() -> None:
-    for ask in (
-        lambda: requests.thresholds(10, 10.0, 3_000_000, 0.6),  # type: ignore[arg-type]
-        lambda: requests.check_necessity(**{**NOTHING, "business_impact": 3_000_000}),
-    ):
-        with pytest.raises(InvalidArgument, match=r"business_impact: 3000000 has no currency: give usd\(3000000\)"):
-            ask()
-
-
-def test_a_number_of_a_specification_that_is_none_is_named_by_its_field() -> None:
-    with pytest.raises(InvalidArgument, match=r"spec\.additive_mmm\.fourier_pairs"):
-        requests.mmm_spec(dataset_id="d", channels=["tv"], fourier_pairs="two")  # type: ignore[arg-type]
-
-
-def test_a_confidence_in_words_is_named_by_its_field() -> None:
-    with pytest.raises(InvalidArgument, match="client_confidence"):
-        requests.create_session("acme", "s", model_id="m", client_confidence="0.6", request_id=None)  # type: ignore[arg-type]
-
-
-NOTHING: dict[str, Any] = {
-    "client_id": "acme",
-    "model_complexity": None,
-    "bayes_factor": None,
-    "log_bayes_factor": None,
-    "conflict_severity": None,
-    "business_impact": None,
-    "client_confidence": None,
-    "model_id": "",
-    "data_period_months": None,
-    "hold_out_months": None,
-    "policy_version": None,
-}
