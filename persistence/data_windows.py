@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from persistence.tables import ClientPrior, Conflict, DataWindow, Job, PriorLineage, PriorUpdate
+from persistence.tables import ClientPrior, Conflict, DataWindow, Job, PriorLineage, RecommendedUpdate
 
 Unknown = tuple[str, str]
 """Quantity and channel of a belief, as the rows of `client_priors` have them."""
@@ -34,14 +34,14 @@ async def store_window(session: AsyncSession, window: DataWindow) -> DataWindow:
 
 async def seen_by(
     session: AsyncSession, prior_pks: Collection[uuid.UUID]
-) -> Sequence[tuple[PriorLineage, DataWindow, PriorUpdate]]:
+) -> Sequence[tuple[PriorLineage, DataWindow, RecommendedUpdate]]:
     """What priors have seen, and through which accepted update; own updates first, then the latest first."""
     statement = (
-        select(PriorLineage, DataWindow, PriorUpdate)
+        select(PriorLineage, DataWindow, RecommendedUpdate)
         .join(DataWindow, DataWindow.pk == PriorLineage.window_pk)
-        .join(PriorUpdate, PriorUpdate.pk == PriorLineage.update_pk)
+        .join(RecommendedUpdate, RecommendedUpdate.pk == PriorLineage.update_pk)
         .where(PriorLineage.prior_pk.in_(prior_pks))
-        .order_by(PriorLineage.inherited, PriorUpdate.decide_time.desc(), DataWindow.pk)
+        .order_by(PriorLineage.inherited, RecommendedUpdate.decide_time.desc(), DataWindow.pk)
     )
     return [(row[0], row[1], row[2]) for row in (await session.execute(statement)).all()]
 
@@ -74,8 +74,8 @@ async def updated_windows(session: AsyncSession, client_id: str, about: Collecti
     statement = (
         select(DataWindow)
         .join(Conflict, Conflict.window_pk == DataWindow.pk)
-        .join(PriorUpdate, PriorUpdate.conflict_pk == Conflict.pk)
-        .where(PriorUpdate.client_id == client_id, _about(PriorUpdate.session_pk, about))
+        .join(RecommendedUpdate, RecommendedUpdate.conflict_pk == Conflict.pk)
+        .where(RecommendedUpdate.client_id == client_id, _about(RecommendedUpdate.session_pk, about))
     )
     return (await session.scalars(statement)).all()
 

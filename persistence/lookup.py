@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from persistence.identifiers import parse_uuid
-from persistence.tables import Client, Owned
+from persistence.tables import Client, Resource
 
-Entity = TypeVar("Entity", bound=Owned)
+Entity = TypeVar("Entity", bound=Resource)
 
 
 async def get_owned(

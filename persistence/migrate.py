@@ -12,11 +12,11 @@ from sqlalchemy.pool import NullPool
 
 from persistence.database import engine_url, translated
 
-HEAD = "0003"
-# The revisions that this release's code can run on: during a blue-green switch the schema is one step ahead.
-SUPPORTED_REVISIONS = frozenset({"0003"})
-
 MIGRATIONS = Path(__file__).parent / "migrations"
+HEAD = max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+"""The newest revision; a migration's file begins with its own."""
+SUPPORTED_REVISIONS = frozenset({HEAD})
+"""The revisions that this release's code can run on: during a blue-green switch the schema is one step ahead."""
 # An arbitrary number that only this function locks.
 _LOCK = 0x4C696674_4F53
 

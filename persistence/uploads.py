@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 
 from persistence.errors import StorageError
-from persistence.tables import Dataset, DatasetChunk, Model
+from persistence.tables import Dataset, DatasetChunk, RegisteredModel
 from persistence.tables.datasets import MAX_CHUNK_BYTES
 
 
@@ -150,7 +150,7 @@ async def remove(session: AsyncSession, dataset: Dataset) -> bool:
     """Delete the data set with its chunks; False when it is gone. Raises `DatasetInUse`."""
     # The lock keeps a model from taking up the data set between the question and the deletion.
     await session.execute(select(Dataset.pk).where(Dataset.pk == dataset.pk).with_for_update())
-    if await session.scalar(select(exists().where(Model.dataset_pk == dataset.pk))):
+    if await session.scalar(select(exists().where(RegisteredModel.dataset_pk == dataset.pk))):
         raise DatasetInUse(dataset.dataset_id)
     return await _delete(session, dataset)
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from server.lifeline import LIFELINE
+from server.logs import LogFormat
+
+PREFIX = "LIFTOS_BAYES_"
+CLIENT = f"{PREFIX}CLIENT"
+"""The client whose results the command line shows; an option's variable, not a setting."""
+_OF_KUBERNETES = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)")
+"""What Kubernetes tells every container of a service whose name begins with `liftos-bayes`, after the prefix."""
 
 MAX_DEFAULT_WORKERS = 16
 """A worker takes up to a gigabyte and several database connections: more of them are for an operator to ask for."""
@@ -20,10 +31,17 @@ def default_workers() -> int:
     return min(cores, MAX_DEFAULT_WORKERS)
 
 
-class Settings(BaseSettings):
-    """Frozen configuration of one process; every value can be given as `LIFTOS_BAYES_<NAME>`."""
+class UnknownVariable(Exception):
+    """A variable of the environment has the prefix of a setting, but no setting has its name."""
 
-    model_config = SettingsConfigDict(env_prefix="LIFTOS_BAYES_", frozen=True, extra="ignore")
+
+class Settings(BaseSettings):
+    """Frozen configuration of one process; every value can be given as `LIFTOS_BAYES_<NAME>`.
+
+    Raises ValidationError for a wrong value, and UnknownVariable for a variable that would have no effect.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     database_url: str = ""
     """Postgres URL; empty only for `serve`, which then runs an embedded Postgres in `data_dir`."""
@@ -63,7 +81,28 @@ class Settings(BaseSettings):
     """Numbers of channels, in this order and as a JSON list, of the models whose programs `serve` compiles into the
     cache when it starts, in a process that takes only what the others leave of the machine. Empty: none."""
 
+    log_format: LogFormat = "text"
+    """Lines for people, or one JSON object a line."""
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Refuse variables that nobody reads: pydantic-settings looks for the names it knows, and for no others."""
+        known = {CLIENT, LIFELINE, *(f"{PREFIX}{name}".upper() for name in type(self).model_fields)}
+        names = sorted(name.removeprefix(PREFIX) for name in known - {LIFELINE})
+        for variable in sorted(os.environ):
+            given = variable.upper()  # as pydantic-settings reads them
+            name = given.removeprefix(PREFIX)
+            if name == given or given in known or _OF_KUBERNETES.fullmatch(name):
+                continue
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {PREFIX}{near[0]}?" if near else f"after the prefix may stand {', '.join(names)}"
+            raise UnknownVariable(f"{variable} is not a setting; {hint}")
+
     @property
     def compilation_cache(self) -> Path:
         """Directory of JAX's persistent compilation cache, given or not."""
         return Path(self.compilation_cache_dir) if self.compilation_cache_dir else self.data_dir / "xla-cache"
+
+
+def settings_with(**given: Any) -> Settings:
+    """The settings, those replaced that are given; None stands for one that is not."""
+    return Settings(**{name: value for name, value in given.items() if value is not None})

@@ -1,19 +1,25 @@
 """The tables, one module per noun."""
 
 from persistence.tables.audit import AuditEntry
-from persistence.tables.base import Base, Owned
+from persistence.tables.base import Base, Owned, Resource
 from persistence.tables.clients import Client
-from persistence.tables.conflicts import Attribution, Conflict, ConflictEvidence, ConflictOutcome, PriorUpdate
+from persistence.tables.conflicts import (
+    Conflict,
+    ConflictEvidence,
+    ConflictOutcome,
+    RecommendedUpdate,
+    StoredAttribution,
+)
 from persistence.tables.datasets import Dataset, DatasetChunk
-from persistence.tables.decisions import NecessityDecision, NecessityPolicy
-from persistence.tables.elicitation import ClientPrior, Session
+from persistence.tables.decisions import AdoptedPolicy, RecordedDecision
+from persistence.tables.elicitation import ClientPrior, ElicitedSession
 from persistence.tables.jobs import Job, JobEvent, RequestLog
 from persistence.tables.lineage import DataWindow, PriorLineage
-from persistence.tables.models import EvidenceCurve, Fit, FitDraws, Model
+from persistence.tables.models import Fit, FitDraws, RegisteredModel, StoredCurve
 from persistence.tables.sbc import SbcResult, SbcShard, SbcValidation
 
 __all__ = [
-    "Attribution",
+    "AdoptedPolicy",
     "AuditEntry",
     "Base",
     "Client",
@@ -24,20 +30,21 @@ __all__ = [
     "DataWindow",
     "Dataset",
     "DatasetChunk",
-    "EvidenceCurve",
+    "ElicitedSession",
     "Fit",
     "FitDraws",
     "Job",
     "JobEvent",
-    "Model",
-    "NecessityDecision",
-    "NecessityPolicy",
     "Owned",
     "PriorLineage",
-    "PriorUpdate",
+    "RecommendedUpdate",
+    "RecordedDecision",
+    "RegisteredModel",
     "RequestLog",
+    "Resource",
     "SbcResult",
     "SbcShard",
     "SbcValidation",
-    "Session",
+    "StoredAttribution",
+    "StoredCurve",
 ]

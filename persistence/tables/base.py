@@ -47,14 +47,24 @@ class Base(DeclarativeBase):
 
 
 class Owned(Base):
-    """A resource of one client, found by `PUBLIC_ID` within the client and listed by (create_time, pk) descending."""
+    """What belongs to one client, listed by (create_time, pk) descending."""
 
     __abstract__ = True
-    PUBLIC_ID: ClassVar[str] = "pk"
 
     pk: Mapped[PrimaryUuid]
     client_id: Mapped[ClientId]
     create_time: Mapped[CreateTime]
+
+
+class Resource(Owned):
+    """What callers name by an identifier: `PUBLIC_ID` is the column that holds it within the client."""
+
+    __abstract__ = True
+    NOUN: ClassVar[str]
+    """What it is called in messages to callers."""
+    ID_FIELD: ClassVar[str]
+    """Field of the contract that names one."""
+    PUBLIC_ID: ClassVar[str] = "pk"
 
 
 # In Postgres NaN equals NaN and is greater than Infinity, so `x > 0` lets NaN pass and an upper bound is what stops it.

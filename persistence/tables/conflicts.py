@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from typing import ClassVar
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -12,7 +13,7 @@ from persistence.tables.base import (
     Base,
     BigInt,
     JsonObject,
-    Owned,
+    Resource,
     at_least,
     between,
     finite,
@@ -36,7 +37,7 @@ UPDATE_STRATEGIES = (
 )
 
 
-class Conflict(Owned):
+class Conflict(Resource):
     """A conflict analysis of a session; `result` is the whole message as JSON once the job has succeeded."""
 
     __tablename__ = "prior_data_conflicts"
@@ -52,6 +53,8 @@ class Conflict(Owned):
         one_of("severity", SEVERITIES),
     )
 
+    NOUN: ClassVar[str] = "conflict analysis"
+    ID_FIELD: ClassVar[str] = "analysis_id"
     session_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("prior_elicitation_sessions.pk"))
     model_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("bayesian_model_metadata.pk"))
     job_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.pk"), unique=True)
@@ -108,7 +111,7 @@ class ConflictEvidence(Base):
     finding: Mapped[str | None]
 
 
-class ConflictOutcome(Owned):
+class ConflictOutcome(Resource):
     """How the conflict of one belief was resolved in the end; rows are added, the latest of a belief counts."""
 
     __tablename__ = "conflict_outcomes"
@@ -119,6 +122,8 @@ class ConflictOutcome(Owned):
         one_of("severity", SEVERITIES),
     )
 
+    NOUN: ClassVar[str] = "outcome"
+    ID_FIELD: ClassVar[str] = "outcome_id"
     conflict_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("prior_data_conflicts.pk"))
     prior_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("client_priors.pk"))
     side: Mapped[str]
@@ -130,7 +135,7 @@ class ConflictOutcome(Owned):
     conflict: Mapped[bool]
 
 
-class PriorUpdate(Owned):
+class RecommendedUpdate(Resource):
     """A recommended update of a session's beliefs and the decision about it."""
 
     __tablename__ = "prior_update_recommendations"
@@ -145,6 +150,8 @@ class PriorUpdate(Owned):
         CheckConstraint("(state = 'PROPOSED') = (decide_time is null)", name="decide_time"),
     )
 
+    NOUN: ClassVar[str] = "prior update"
+    ID_FIELD: ClassVar[str] = "update_id"
     session_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("prior_elicitation_sessions.pk"))
     conflict_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("prior_data_conflicts.pk"))
     update_strategy: Mapped[str]
@@ -158,7 +165,7 @@ class PriorUpdate(Owned):
     decide_time: Mapped[datetime.datetime | None]
 
 
-class Attribution(Owned):
+class StoredAttribution(Resource):
     """An attribution of the outcome to channels; `result` is the whole message as JSON once the job has succeeded."""
 
     __tablename__ = "attributions"
@@ -170,6 +177,8 @@ class Attribution(Owned):
         at_least("hold_out_months", 0),
     )
 
+    NOUN: ClassVar[str] = "attribution"
+    ID_FIELD: ClassVar[str] = "attribution_id"
     model_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("bayesian_model_metadata.pk"))
     session_pk: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("prior_elicitation_sessions.pk"))
     job_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.pk"), unique=True)

@@ -9,14 +9,14 @@ from typing import ClassVar
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from persistence.tables.base import Base, BigInt, JsonList, Owned, at_least, one_of
+from persistence.tables.base import Base, BigInt, JsonList, Resource, at_least, one_of
 
 DATASET_STATES = ("UPLOADING", "SEALED")
 TIME_GRAINS = ("DAILY", "WEEKLY", "MONTHLY")
 MAX_CHUNK_BYTES = 1 << 20
 
 
-class Dataset(Owned):
+class Dataset(Resource):
     """A table of observations: columns as uploaded, content in chunks, immutable once SEALED."""
 
     __tablename__ = "datasets"
@@ -34,6 +34,8 @@ class Dataset(Owned):
             name="sealed",
         ),
     )
+    NOUN: ClassVar[str] = "data set"
+    ID_FIELD: ClassVar[str] = "dataset_id"
     PUBLIC_ID: ClassVar[str] = "dataset_id"
 
     dataset_id: Mapped[str]

@@ -11,7 +11,7 @@ NECESSITY_DECISIONS = ("ESSENTIAL", "UNDETERMINED", "NOT_REQUIRED_BY_POLICY")
 DECISION_SOURCES = ("CHECK", "CONFLICT", "ATTRIBUTION")
 
 
-class NecessityPolicy(Owned):
+class AdoptedPolicy(Owned):
     """A version of a client's policy; version 1 is built in and not stored. A version never changes."""
 
     __tablename__ = "necessity_policies"
@@ -35,7 +35,7 @@ class NecessityPolicy(Owned):
     reason: Mapped[str]
 
 
-class NecessityDecision(Owned):
+class RecordedDecision(Owned):
     """A decision as it was made: inputs, evidence and version of the policy, from which it can be made again.
 
     `decision_key` digests all of them with the source, so that the same question asked again is one decision. Ids of

@@ -14,8 +14,8 @@ from persistence.tables.base import (
     CreateTime,
     JsonList,
     JsonObject,
-    Owned,
     PrimaryUuid,
+    Resource,
     at_least,
     between,
     one_of,
@@ -24,7 +24,7 @@ from persistence.tables.base import (
 SESSION_STATES = ("DRAFT", "FEEDBACK", "CONFIRMED")
 
 
-class Session(Owned):
+class ElicitedSession(Resource):
     """An elicitation session; immutable once CONFIRMED. `version` is what an etag is made of."""
 
     __tablename__ = "prior_elicitation_sessions"
@@ -38,6 +38,8 @@ class Session(Owned):
         at_least("version", 1),
         CheckConstraint("(state = 'CONFIRMED') = (confirm_time is not null)", name="confirm_time"),
     )
+    NOUN: ClassVar[str] = "elicitation session"
+    ID_FIELD: ClassVar[str] = "session_id"
     PUBLIC_ID: ClassVar[str] = "session_id"
 
     session_id: Mapped[str]

@@ -13,13 +13,14 @@ from persistence.tables.base import (
     JsonList,
     JsonObject,
     Owned,
+    Resource,
     at_least,
     extended_from,
     positive,
 )
 
 
-class Model(Owned):
+class RegisteredModel(Resource):
     """A registered model version; immutable."""
 
     __tablename__ = "bayesian_model_metadata"
@@ -29,6 +30,8 @@ class Model(Owned):
         Index(None, "dataset_pk"),
         at_least("parameter_count", 1),
     )
+    NOUN: ClassVar[str] = "model"
+    ID_FIELD: ClassVar[str] = "model_id"
     PUBLIC_ID: ClassVar[str] = "model_id"
 
     model_id: Mapped[str]
@@ -66,7 +69,7 @@ class FitDraws(Base):
     data: Mapped[bytes]
 
 
-class EvidenceCurve(Owned):
+class StoredCurve(Resource):
     """The evidence of a fit about one quantity of one channel: log-likelihood over a grid, with replicates."""
 
     __tablename__ = "evidence_curves"
@@ -80,6 +83,8 @@ class EvidenceCurve(Owned):
         positive("months"),
     )
 
+    NOUN: ClassVar[str] = "evidence curve"
+    ID_FIELD: ClassVar[str] = "curve_id"
     fit_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("fits.pk"))
     quantity: Mapped[str]
     channel: Mapped[str]

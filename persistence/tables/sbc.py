@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from typing import ClassVar
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, SmallInteger
 from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION
@@ -14,7 +15,7 @@ from persistence.tables.base import (
     BigInt,
     JsonList,
     JsonObject,
-    Owned,
+    Resource,
     all_finite,
     at_least,
     extended_from,
@@ -37,7 +38,7 @@ SBC_PARTS = (
 INFERENCE_METHODS = ("PRODUCTION", "NUTS", "LAPLACE", "SVI_MEAN_FIELD", "SVI_FULL_RANK")
 
 
-class SbcValidation(Owned):
+class SbcValidation(Resource):
     """A run and the parts that it consists of.
 
     `parts` is a list of objects, one for each part in the order of computing: `part`; `planned`, the numbers of
@@ -64,6 +65,8 @@ class SbcValidation(Owned):
         CheckConstraint("alpha > 0 and alpha < 1", name="alpha"),
     )
 
+    NOUN: ClassVar[str] = "SBC run"
+    ID_FIELD: ClassVar[str] = "run_id"
     model_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("bayesian_model_metadata.pk"))
     session_pk: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("prior_elicitation_sessions.pk"))
     job_pk: Mapped[uuid.UUID] = mapped_column(ForeignKey("jobs.pk"), unique=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -11,10 +9,8 @@ from liftos.bayes import Client, SbcRunHandle, usd
 from liftos.bayes.v1 import common_pb2, sbc_pb2
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from server.command.connection import running
 from server.command.printing import console, evidence_in_words, print_sbc
 from server.contract.wire import from_array, label
-from server.settings import Settings
 
 COLUMNS = [
     field.name
@@ -22,18 +18,6 @@ COLUMNS = [
     if field.message_type == common_pb2.NumericArray.DESCRIPTOR
 ]
 """The columns of a ledger, as the contract has them."""
-
-
-@contextmanager
-def connected(settings: Settings, target: str, client_id: str) -> Iterator[Client]:
-    """A client of the server at `target` or of the one running on the data directory, with its workers."""
-    address = target or running(settings)
-    if not address:
-        raise SystemExit(
-            f"no server runs on {settings.data_dir}; start `liftos-bayes serve` or name one with --target host:port"
-        )
-    with Client.connect(address, client_id=client_id) as client:
-        yield client
 
 
 def changed_thresholds(

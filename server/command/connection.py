@@ -1,4 +1,4 @@
-"""A connection for reading stored results: to a running server, or to the data directory of one that is stopped."""
+"""Connections: to a running server, or for reading to the data directory of one that is stopped."""
 
 from __future__ import annotations
 
@@ -41,6 +41,18 @@ def opened(settings: Settings, target: str, client_id: str) -> Iterator[Client]:
     finally:
         if embedded is not None:
             embedded.stop()
+
+
+@contextmanager
+def connected(settings: Settings, target: str, client_id: str) -> Iterator[Client]:
+    """A client of the server at `target` or of the one running on the data directory, with its workers."""
+    address = target or running(settings)
+    if not address:
+        raise SystemExit(
+            f"no server runs on {settings.data_dir}; start `liftos-bayes serve` or name one with --target host:port"
+        )
+    with Client.connect(address, client_id=client_id) as client:
+        yield client
 
 
 def running(settings: Settings) -> str:

@@ -51,8 +51,7 @@ def print_session(session: elicitation_pb2.ElicitationSession) -> None:
                 f"(Jensen-Shannon {pair.jensen_shannon_nats:.3f} nats)"
             )
     for group in session.share_groups:
-        name = label(common_pb2.Quantity, group.quantity).lower().replace("_", " ")
-        console.print(f"Stated together as {name}: {', '.join(group.belief_ids)}")
+        console.print(f"Stated together as {quantity_words(group.quantity)}: {', '.join(group.belief_ids)}")
     for note in session.coherence_notes:
         console.print(f"Note: {note}", style="bold")
 

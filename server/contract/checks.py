@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from liftos.bayes.v1 import common_pb2, model_pb2
 
 from server.contract.errors import invalid_field
+from server.contract.quantities import QUANTITIES
 
-FRACTIONS = frozenset(
-    {
-        common_pb2.QUANTITY_SHARE_OF_OUTCOME,
-        common_pb2.QUANTITY_SHARE_OF_MEDIA,
-        common_pb2.QUANTITY_SHARE_OF_MODELLED,
-        common_pb2.QUANTITY_RETENTION,
-    }
-)
-"""Quantities between 0 and 1; the others are positive, coefficients apart."""
 REACH = 4.0
 """So many standard errors noise may carry an estimate beyond where its quantity lives."""
 LARGEST_FRACTION = 2.0
@@ -25,9 +18,10 @@ LARGEST_FRACTION = 2.0
 
 def check_estimate(field: str, one: common_pb2.Experiment | model_pb2.ConjugateNormalSpec) -> None:
     """Refuse an estimate that its quantity cannot have, above all a share given in per cent."""
-    if one.estimand.quantity == common_pb2.QUANTITY_COEFFICIENT:
+    facts = QUANTITIES[one.estimand.quantity]
+    if math.isinf(facts.lower):
         return
-    fraction = one.estimand.quantity in FRACTIONS
+    fraction = facts.upper == 1.0
     slack = REACH * one.standard_error
     highest = min(1.0 + slack, LARGEST_FRACTION)
     if one.estimate < -slack or (fraction and abs(one.estimate) > highest):
@@ -40,7 +34,7 @@ MAX_GRID = 4096
 
 def check_estimand(path: str, estimand: common_pb2.Estimand) -> None:
     """Check what the options of the contract cannot: every quantity is a channel's, but for the total of all media."""
-    total = estimand.quantity == common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME
+    total = QUANTITIES[estimand.quantity].of_all
     if total and estimand.channel:
         raise invalid_field(f"{path}.channel", "must be empty: the total is that of all channels together")
     if not total and not estimand.channel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from persistence.tables import Attribution, Conflict, SbcValidation
+from persistence.tables import Conflict, SbcValidation, StoredAttribution
 
 DEFAULT_MONTHS = 24
 DAYS_PER_MONTH = 365.25 / 12
@@ -25,7 +25,7 @@ class Period:
         return Period(int(months), int(request.hold_out_months))
 
     @staticmethod
-    def of(row: Conflict | Attribution | SbcValidation) -> Period:
+    def of(row: Conflict | StoredAttribution | SbcValidation) -> Period:
         """The period of a stored answer."""
         return Period(row.data_period_months, row.hold_out_months)
 

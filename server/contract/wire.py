@@ -62,6 +62,11 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def method_of(request: Message | type[Message]) -> str:
+    """Name of the method that takes this request, as it is stored: `RegisterModel` for a RegisterModelRequest."""
+    return request.DESCRIPTOR.name.removesuffix("Request")
+
+
 def fingerprint(request: Message) -> str:
     """Digest of a request without its `request_id`: two calls with one id must agree in everything else."""
     content = to_json(request)

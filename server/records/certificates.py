@@ -11,7 +11,7 @@ from liftos.bayes.v1 import elicitation_pb2, sbc_pb2
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
+from persistence.tables import ClientPrior, Dataset, RegisteredModel, SbcValidation
 from server.contract.period import Period
 from server.contract.presets import POSTERIOR
 from server.contract.version import SERVER_VERSION
@@ -24,7 +24,11 @@ PRODUCTION = "PRODUCTION"
 
 
 def fit_key(
-    model: Model, dataset: Dataset | None, period: Period, beliefs: Sequence[ClientPrior], inference: str = PRODUCTION
+    model: RegisteredModel,
+    dataset: Dataset | None,
+    period: Period,
+    beliefs: Sequence[ClientPrior],
+    inference: str = PRODUCTION,
 ) -> str:
     """Digest of everything a fit depends on: model, data, window, priors, inference and the version of the code.
 
@@ -46,7 +50,7 @@ def fit_key(
 
 async def run_key(session: AsyncSession, run: SbcValidation) -> str:
     """The key that this version of the code gives a run."""
-    model = await by_pk(session, Model, run.model_pk)
+    model = await by_pk(session, RegisteredModel, run.model_pk)
     beliefs = await beliefs_of(session, run.session_pk) if run.session_pk else []
     dataset = await dataset_of(session, model)
     return fit_key(model, dataset, Period.of(run), beliefs, run.inference_method)
@@ -124,17 +128,17 @@ async def _with_verdict(
     return list(await session.scalars(statement))
 
 
-async def reference_key(session: AsyncSession, model: Model, period: Period) -> str:
+async def reference_key(session: AsyncSession, model: RegisteredModel, period: Period) -> str:
     """The key of the model's reference fit over a period."""
     return fit_key(model, await dataset_of(session, model), period, [])
 
 
-async def reference_certificate(session: AsyncSession, model: Model, period: Period) -> SbcValidation | None:
+async def reference_certificate(session: AsyncSession, model: RegisteredModel, period: Period) -> SbcValidation | None:
     """The run that decides about the model's reference fit over a period."""
     return await certificate(session, model.client_id, model.pk, await reference_key(session, model, period))
 
 
-async def failed_elsewhere(session: AsyncSession, model: Model, period: Period) -> SbcValidation | None:
+async def failed_elsewhere(session: AsyncSession, model: RegisteredModel, period: Period) -> SbcValidation | None:
     """A FAIL that stands about the model's reference fit to rows that a period takes too, under another key.
 
     Keys tell windows apart by what was asked for, and versions of the service: neither mends a miscalibrated model.
@@ -182,7 +186,7 @@ class Standing:
         return self.run is not None and self.run.verdict_kind == "PASS"
 
 
-async def standing(session: AsyncSession, model: Model, period: Period) -> Standing:
+async def standing(session: AsyncSession, model: RegisteredModel, period: Period) -> Standing:
     """What calibration says about the model's reference fit over a period."""
     key = await reference_key(session, model, period)
     runs = await _with_verdict(session, model.client_id, model.pk, key)
@@ -194,10 +198,12 @@ async def standing(session: AsyncSession, model: Model, period: Period) -> Stand
         return Standing(run, posterior, None)
     related = SbcValidation.model_pk == model.pk
     if model.dataset_pk is not None:
-        related = or_(related, and_(Model.dataset_pk == model.dataset_pk, Model.family == model.family))
+        related = or_(
+            related, and_(RegisteredModel.dataset_pk == model.dataset_pk, RegisteredModel.family == model.family)
+        )
     statement = (
         select(SbcValidation)
-        .join(Model, Model.pk == SbcValidation.model_pk)
+        .join(RegisteredModel, RegisteredModel.pk == SbcValidation.model_pk)
         .where(
             SbcValidation.client_id == model.client_id,
             SbcValidation.inference_method == PRODUCTION,

@@ -20,8 +20,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence import uploads as datasets
 from persistence.data_windows import add_seen, analysed_windows, find_window, seen_by, store_window, updated_windows
-from persistence.tables import ClientPrior, Conflict, Dataset, DataWindow, Model, PriorUpdate, Session
-from server.contract.errors import ServiceError, not_found
+from persistence.tables import (
+    ClientPrior,
+    Conflict,
+    Dataset,
+    DataWindow,
+    ElicitedSession,
+    RecommendedUpdate,
+    RegisteredModel,
+)
+from server.contract.errors import Reason, ServiceError, not_found
 from server.contract.period import Period
 from server.contract.wire import date_range, dtype_of, from_json, to_json
 from server.records.content import Geos, stored_columns
@@ -33,7 +41,7 @@ LISTED = 5
 """Overlaps and restated months that a refusal names; an error travels in the trailers of a call, which are small."""
 
 
-async def window_of(session: AsyncSession, model: Model, period: Period) -> DataWindow:
+async def window_of(session: AsyncSession, model: RegisteredModel, period: Period) -> DataWindow:
     """The rows that a model's answer over a period uses, stored with the digests of their values."""
     dataset = await dataset_of(session, model)
     if dataset is None:
@@ -51,7 +59,7 @@ async def window_behind(session: AsyncSession, conflict: Conflict) -> DataWindow
     """The rows that an analysis has used; those of analyses that did not write them down yet come from the model."""
     if conflict.window_pk is not None:
         return await session.get_one(DataWindow, conflict.window_pk)
-    return await window_of(session, await by_pk(session, Model, conflict.model_pk), Period.of(conflict))
+    return await window_of(session, await by_pk(session, RegisteredModel, conflict.model_pk), Period.of(conflict))
 
 
 async def _digests(session: AsyncSession, dataset: Dataset, window: DataWindow) -> dict[str, dict[str, str]]:
@@ -109,7 +117,7 @@ def already_used(
         f"{one.window.first_date}/{one.window.last_date}" if one.HasField("window") else "unknown" for one in overlaps
     )
     return ServiceError(
-        "DATA_ALREADY_USED",
+        Reason.DATA_ALREADY_USED,
         f"a prior must not meet the data again that it was derived from: {'; '.join(named)}. {advice}.",
         metadata={"overlap": ", ".join(list(days)[:LISTED])},
     )
@@ -128,7 +136,9 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:LISTED]) + more
 
 
-async def refuse_seen(session: AsyncSession, model: Model, period: Period, beliefs: Sequence[ClientPrior]) -> None:
+async def refuse_seen(
+    session: AsyncSession, model: RegisteredModel, period: Period, beliefs: Sequence[ClientPrior]
+) -> None:
     """Refuse to use a model's data with beliefs that have seen them, where there is no exploratory use."""
     if not await seen_by(session, [prior.pk for prior in beliefs]):
         return
@@ -141,25 +151,25 @@ class Origin:
     """Where a belief comes from: a belief before it, and the update that stands between the two, if one does."""
 
     prior: ClientPrior
-    update: PriorUpdate | None = None
+    update: RecommendedUpdate | None = None
     change: prior_update_pb2.BeliefUpdate | None = None
 
 
 async def accepted_update(
     session: AsyncSession, client_id: str, update_id: str, field: str = "update_id"
-) -> PriorUpdate:
+) -> RecommendedUpdate:
     """The client's update with this id; only what was accepted can be used."""
-    update = await owned(session, PriorUpdate, client_id, update_id, field=field)
+    update = await owned(session, RecommendedUpdate, client_id, update_id, field=field)
     if update.state != "ACCEPTED":
         raise ServiceError(
-            "INVALID_STATE",
+            Reason.INVALID_STATE,
             f"update {update_id} is {update.state}; only an accepted one can be used",
             metadata={"state": update.state},
         )
     return update
 
 
-def change_of(update: PriorUpdate, belief_id: str, field: str = "belief_id") -> prior_update_pb2.BeliefUpdate:
+def change_of(update: RecommendedUpdate, belief_id: str, field: str = "belief_id") -> prior_update_pb2.BeliefUpdate:
     """What an update made of a belief; ServiceError NOT_FOUND when it is not about it."""
     result = from_json(update.result or {}, prior_update_pb2.PriorUpdate())
     for belief in result.beliefs:
@@ -172,13 +182,13 @@ async def origins(session: AsyncSession, client_id: str, statement: elicitation_
     """The beliefs that a statement was made of; none for a statement of the client's own."""
     if statement.HasField("updated_prior"):
         stated = statement.updated_prior
-        update = await owned(session, PriorUpdate, client_id, stated.update_id)
+        update = await owned(session, RecommendedUpdate, client_id, stated.update_id)
         change = change_of(update, stated.belief_id)
         before = await _belief_of(session, update.session_pk, stated.belief_id)
         return [Origin(before, update, change)]
     found = []
     for member in statement.pooled.members:
-        expert = await owned(session, Session, client_id, member.session_id)
+        expert = await owned(session, ElicitedSession, client_id, member.session_id)
         found.append(Origin(await _belief_of(session, expert.pk, member.belief_id)))
     return found
 
@@ -241,7 +251,7 @@ async def lineage_of(
     The beliefs that the update itself replaces come last in `replaced`, with an empty `update_id`: it has none yet.
     """
     window = await window_behind(session, conflict)
-    model = await by_pk(session, Model, conflict.model_pk)
+    model = await by_pk(session, RegisteredModel, conflict.model_pk)
     priors = await beliefs_of(session, conflict.session_pk)
     before = {
         (w.pk, u.pk): seen_message(w, str(u.pk), inherited=True)
@@ -276,9 +286,9 @@ async def lineage_of(
 
 async def _ancestors(
     session: AsyncSession, client_id: str, priors: Sequence[ClientPrior]
-) -> list[tuple[PriorUpdate, prior_update_pb2.BeliefUpdate]]:
+) -> list[tuple[RecommendedUpdate, prior_update_pb2.BeliefUpdate]]:
     """The updates that beliefs came from, through all generations, nearest first, with what each did to the belief."""
-    found: dict[tuple[object, str], tuple[PriorUpdate, prior_update_pb2.BeliefUpdate]] = {}
+    found: dict[tuple[object, str], tuple[RecommendedUpdate, prior_update_pb2.BeliefUpdate]] = {}
     generation = list(priors)
     while generation:
         before: list[ClientPrior] = []
@@ -300,7 +310,7 @@ def refuse_used_experiments(priors: Sequence[ClientPrior], experiments: Sequence
             if experiment.experiment_id in used:
                 message = f"experiment {experiment.experiment_id!r} has gone into belief {prior.belief_id!r} already"
                 raise ServiceError(
-                    "DATA_ALREADY_USED",
+                    Reason.DATA_ALREADY_USED,
                     message,
                     violations=[Violation(f"experiments[{index}].experiment_id", message)],
                     metadata={"experiment_id": experiment.experiment_id},

@@ -8,38 +8,12 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.lookup import get_owned
-from persistence.tables import (
-    Attribution,
-    Conflict,
-    ConflictOutcome,
-    Dataset,
-    EvidenceCurve,
-    Model,
-    PriorUpdate,
-    SbcValidation,
-    Session,
-)
+from persistence.tables import Dataset, RegisteredModel, Resource
 from server.contract.errors import not_found
 
-E = TypeVar(
-    "E", Dataset, Model, Session, Conflict, ConflictOutcome, PriorUpdate, SbcValidation, Attribution, EvidenceCurve
-)
-
+E = TypeVar("E", bound=Resource)
 
 TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
-
-
-_KINDS: dict[type[Any], tuple[str, str]] = {
-    Dataset: ("data set", "dataset_id"),
-    Model: ("model", "model_id"),
-    Session: ("elicitation session", "session_id"),
-    Conflict: ("conflict analysis", "analysis_id"),
-    ConflictOutcome: ("outcome", "outcome_id"),
-    PriorUpdate: ("prior update", "update_id"),
-    SbcValidation: ("SBC run", "run_id"),
-    Attribution: ("attribution", "attribution_id"),
-    EvidenceCurve: ("evidence curve", "curve_id"),
-}
 
 
 async def owned(
@@ -48,8 +22,7 @@ async def owned(
     """The client's resource with this id; ServiceError NOT_FOUND naming the field otherwise."""
     found = await get_owned(session, entity, client_id, public_id, for_update=for_update)
     if found is None:
-        kind, default_field = _KINDS[entity]
-        raise not_found(kind, public_id, field or default_field)
+        raise not_found(entity.NOUN, public_id, field or entity.ID_FIELD)
     return found
 
 
@@ -58,7 +31,7 @@ async def by_pk(session: AsyncSession, entity: type[E], pk: uuid.UUID) -> E:
     return await session.get_one(entity, pk)
 
 
-async def dataset_of(session: AsyncSession, model: Model) -> Dataset | None:
+async def dataset_of(session: AsyncSession, model: RegisteredModel) -> Dataset | None:
     """The data set of a model, None for one that carries its own summary."""
     return await by_pk(session, Dataset, model.dataset_pk) if model.dataset_pk else None
 

@@ -18,15 +18,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.sbc_runs import done_by_part
 from persistence.tables import (
-    Attribution,
     Conflict,
     Dataset,
+    ElicitedSession,
     Job,
-    Model,
-    NecessityDecision,
+    RecordedDecision,
+    RegisteredModel,
     SbcValidation,
-    Session,
+    StoredAttribution,
 )
+from server.contract.errors import Reason
 from server.contract.period import Period
 from server.contract.wire import date_range, from_json, timestamp, to_array, value_of
 from server.records.lookups import by_pk
@@ -56,7 +57,7 @@ def dataset_message(row: Dataset) -> dataset_pb2.Dataset:
     )
 
 
-def model_message(row: Model) -> model_pb2.Model:
+def model_message(row: RegisteredModel) -> model_pb2.Model:
     """A stored model."""
     return model_pb2.Model(
         client_id=row.client_id,
@@ -69,9 +70,9 @@ def model_message(row: Model) -> model_pb2.Model:
     )
 
 
-async def session_message(session: AsyncSession, row: Session) -> elicitation_pb2.ElicitationSession:
+async def session_message(session: AsyncSession, row: ElicitedSession) -> elicitation_pb2.ElicitationSession:
     """A stored session with its beliefs."""
-    model = await by_pk(session, Model, row.model_pk)
+    model = await by_pk(session, RegisteredModel, row.model_pk)
     beliefs = await beliefs_of(session, row.pk)
     matrix = correlation_of(row, [belief.belief_id for belief in beliefs])
     return elicitation_pb2.ElicitationSession(
@@ -96,7 +97,7 @@ def error_message(job: Job) -> common_pb2.JobError | None:
     if job.state != "FAILED":
         return None
     return common_pb2.JobError(
-        reason=job.error_reason or "COMPUTATION_FAILED",
+        reason=job.error_reason or Reason.COMPUTATION_FAILED,
         message=job.error_message or "",
         field=job.error_field or "",
     )
@@ -108,8 +109,8 @@ async def conflict_message(session: AsyncSession, row: Conflict) -> conflict_pb2
     message = from_json(row.result, conflict_pb2.ConflictAnalysis()) if row.result else conflict_pb2.ConflictAnalysis()
     message.client_id = row.client_id
     message.analysis_id = str(row.pk)
-    message.session_id = (await by_pk(session, Session, row.session_pk)).session_id
-    message.model_id = (await by_pk(session, Model, row.model_pk)).model_id
+    message.session_id = (await by_pk(session, ElicitedSession, row.session_pk)).session_id
+    message.model_id = (await by_pk(session, RegisteredModel, row.model_pk)).model_id
     message.data_period_months = row.data_period_months
     message.hold_out_months = row.hold_out_months
     message.exploratory = row.exploratory
@@ -132,15 +133,15 @@ async def conflict_message(session: AsyncSession, row: Conflict) -> conflict_pb2
     return message
 
 
-async def attribution_message(session: AsyncSession, row: Attribution) -> attribution_pb2.Attribution:
+async def attribution_message(session: AsyncSession, row: StoredAttribution) -> attribution_pb2.Attribution:
     """A stored attribution, with the state of its job."""
     job = await session.get_one(Job, row.job_pk)
     message = from_json(row.result, attribution_pb2.Attribution()) if row.result else attribution_pb2.Attribution()
     message.client_id = row.client_id
     message.attribution_id = str(row.pk)
-    message.model_id = (await by_pk(session, Model, row.model_pk)).model_id
+    message.model_id = (await by_pk(session, RegisteredModel, row.model_pk)).model_id
     if row.session_pk is not None:
-        message.session_id = (await by_pk(session, Session, row.session_pk)).session_id
+        message.session_id = (await by_pk(session, ElicitedSession, row.session_pk)).session_id
     message.data_period_months = row.data_period_months
     message.hold_out_months = row.hold_out_months
     message.exploratory = row.exploratory
@@ -159,13 +160,13 @@ async def attribution_message(session: AsyncSession, row: Attribution) -> attrib
     return message
 
 
-async def _certified(session: AsyncSession, row: Conflict | Attribution, necessity: sbc_pb2.SbcNecessity) -> bool:
+async def _certified(session: AsyncSession, row: Conflict | StoredAttribution, necessity: sbc_pb2.SbcNecessity) -> bool:
     """Whether the model of an answer has passed calibration by now, where the answer says that it had not."""
     from server.records.certificates import reference_certificate
 
     if not calibration_at_issue(necessity):
         return False
-    decides = await reference_certificate(session, await by_pk(session, Model, row.model_pk), Period.of(row))
+    decides = await reference_certificate(session, await by_pk(session, RegisteredModel, row.model_pk), Period.of(row))
     return decides is not None and decides.verdict_kind == "PASS"
 
 
@@ -211,8 +212,8 @@ def sbc_plan_message(row: SbcValidation, model_id: str, session_id: str, done: M
 async def sbc_run_message(session: AsyncSession, row: SbcValidation) -> sbc_pb2.SbcRun:
     """A stored SBC run, with the state and progress of its job."""
     job = await session.get_one(Job, row.job_pk)
-    model_id = (await by_pk(session, Model, row.model_pk)).model_id
-    session_id = (await by_pk(session, Session, row.session_pk)).session_id if row.session_pk else ""
+    model_id = (await by_pk(session, RegisteredModel, row.model_pk)).model_id
+    session_id = (await by_pk(session, ElicitedSession, row.session_pk)).session_id if row.session_pk else ""
     message = sbc_plan_message(row, model_id, session_id, await done_by_part(session, row.pk))
     message.MergeFrom(
         sbc_pb2.SbcRun(
@@ -235,7 +236,7 @@ async def sbc_run_message(session: AsyncSession, row: SbcValidation) -> sbc_pb2.
     return message
 
 
-def stored_decision_message(row: NecessityDecision) -> sbc_pb2.StoredDecision:
+def stored_decision_message(row: RecordedDecision) -> sbc_pb2.StoredDecision:
     """A stored decision on SBC."""
     necessity = from_json(row.result, sbc_pb2.SbcNecessity())
     necessity.decision_id = str(row.pk)

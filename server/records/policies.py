@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from liftos.bayes.v1 import common_pb2, sbc_pb2
 
-from persistence.tables import NecessityPolicy
+from persistence.tables import AdoptedPolicy
 from server.contract.wire import timestamp
 
 
@@ -30,7 +30,7 @@ BUILT_IN = sbc_pb2.NecessityPolicy(
 twice; a test compares it with the engine's."""
 
 
-def policy_message(row: NecessityPolicy) -> sbc_pb2.NecessityPolicy:
+def policy_message(row: AdoptedPolicy) -> sbc_pb2.NecessityPolicy:
     """A stored version."""
     return sbc_pb2.NecessityPolicy(
         version=row.version,

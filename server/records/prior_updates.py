@@ -8,8 +8,8 @@ from liftos.bayes.v1 import conflict_pb2, prior_update_pb2, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.tables import Conflict, Job, Model, PriorUpdate, Session
-from server.contract.errors import ServiceError, invalid_field
+from persistence.tables import Conflict, ElicitedSession, Job, RecommendedUpdate, RegisteredModel
+from server.contract.errors import Reason, ServiceError, invalid_field
 from server.contract.period import Period
 from server.contract.wire import from_json, timestamp, value_of
 from server.records.certificates import failed_elsewhere, reference_certificate
@@ -26,7 +26,7 @@ _CHANGES = frozenset(
 """Actions that recommend another prior, and so rest on the model."""
 
 
-async def conflict_behind(session: AsyncSession, elicited: Session, analysis_id: str) -> Conflict:
+async def conflict_behind(session: AsyncSession, elicited: ElicitedSession, analysis_id: str) -> Conflict:
     """The analysis that a session is updated from: the one named, else the latest that is not exploratory.
 
     ServiceError NOT_FOUND, INVALID_FIELD or INVALID_STATE for one that is none, is another session's or has not
@@ -39,7 +39,9 @@ async def conflict_behind(session: AsyncSession, elicited: Session, analysis_id:
         state = (await session.get_one(Job, named.job_pk)).state
         if state != "SUCCEEDED":
             raise ServiceError(
-                "INVALID_STATE", f"analysis {analysis_id} is {state}; it must have succeeded", metadata={"state": state}
+                Reason.INVALID_STATE,
+                f"analysis {analysis_id} is {state}; it must have succeeded",
+                metadata={"state": state},
             )
         return named
     statement = (
@@ -52,14 +54,14 @@ async def conflict_behind(session: AsyncSession, elicited: Session, analysis_id:
     found = (await session.scalars(statement)).one_or_none()
     if found is None:
         raise ServiceError(
-            "NO_EVIDENCE",
+            Reason.NO_EVIDENCE,
             f"no conflict analysis of session {elicited.session_id!r} that is not exploratory has succeeded; run "
             "AnalyzeConflict",
         )
     return found
 
 
-async def release_blockers(session: AsyncSession, row: PriorUpdate) -> list[str]:
+async def release_blockers(session: AsyncSession, row: RecommendedUpdate) -> list[str]:
     """Why a recommendation cannot be accepted now; read from the store each time: a certificate may come later."""
     update = from_json(row.result or {}, prior_update_pb2.PriorUpdate())
     conflict = await by_pk(session, Conflict, row.conflict_pk)
@@ -78,7 +80,7 @@ async def release_blockers(session: AsyncSession, row: PriorUpdate) -> list[str]
     ]
     if not any(belief.changed for belief in update.beliefs):
         return blockers
-    model = await by_pk(session, Model, conflict.model_pk)
+    model = await by_pk(session, RegisteredModel, conflict.model_pk)
     period = Period.of(conflict)
     run = await reference_certificate(session, model, period)
     verdict = run.verdict_kind if run is not None else None
@@ -113,12 +115,12 @@ def hold_back(update: prior_update_pb2.PriorUpdate, blockers: Sequence[str]) -> 
             belief.reasons.insert(0, f"Nothing is recommended for release yet. {' '.join(blockers)}")
 
 
-async def prior_update_message(session: AsyncSession, row: PriorUpdate) -> prior_update_pb2.PriorUpdate:
+async def prior_update_message(session: AsyncSession, row: RecommendedUpdate) -> prior_update_pb2.PriorUpdate:
     """A stored recommendation, whether it can be released now, and what is recommended in that light."""
     update = from_json(row.result or {}, prior_update_pb2.PriorUpdate())
     update.client_id = row.client_id
     update.update_id = str(row.pk)
-    update.session_id = (await by_pk(session, Session, row.session_pk)).session_id
+    update.session_id = (await by_pk(session, ElicitedSession, row.session_pk)).session_id
     update.state = value_of(prior_update_pb2.UpdateState, row.state)
     update.etag = str(row.version)
     for replaced in update.lineage.replaced:

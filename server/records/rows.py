@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
 
-from persistence.tables import Dataset, DataWindow, Model
+from persistence.tables import Dataset, DataWindow, RegisteredModel
 from server.contract.errors import ServiceError, invalid_field
 from server.contract.period import Period
 from server.contract.wire import digest, from_json, quantity_name
@@ -34,7 +34,7 @@ _DAYS_APART: dict[str | None, int] = {"DAILY": 1, "WEEKLY": 7, None: 1}
 """Days from row to row of a grain that is no month; a data set of one date has none."""
 
 
-def check_period(model: Model, dataset: Dataset | None, period: Period, path: str = "") -> None:
+def check_period(model: RegisteredModel, dataset: Dataset | None, period: Period, path: str = "") -> None:
     """Refuse held-out months that leave no rows, or of a summary, which has none to leave out; `path` goes before."""
     if dataset is None and period.hold_out:
         raise invalid_field(f"{path}hold_out_months", f"model {model.model_id!r} is a summary: nothing can be left out")

@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence import jobs, queue
 from persistence import sbc_runs as sbc
-from persistence.tables import Job, Model, SbcValidation, Session
+from persistence.tables import ElicitedSession, Job, RegisteredModel, SbcValidation
 from persistence.tables.jobs import OPEN_JOB_STATES
-from server.contract.errors import ServiceError
+from server.contract.errors import Reason, ServiceError
+from server.contract.job_kinds import SBC_RUN
 from server.contract.period import Period
 from server.contract.presets import DEFAULT_SIMULATIONS, POSTERIOR, parts_of
 from server.contract.wire import digest, label, timestamp, value_of
@@ -38,12 +39,14 @@ seen, few enough for full batches."""
 async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSpec, most: int) -> SbcValidation:
     """The run that a specification asks for, not yet stored, with `most` simulations in a shard."""
     kind = spec.validation_type or sbc_pb2.VALIDATION_TYPE_STANDARD
-    model = await owned(session, Model, client_id, spec.model_id, field="spec.model_id")
-    elicited: Session | None = None
+    model = await owned(session, RegisteredModel, client_id, spec.model_id, field="spec.model_id")
+    elicited: ElicitedSession | None = None
     if spec.session_id:
         elicited = await confirmed_session(session, client_id, spec.session_id, "spec.session_id")
         if elicited.model_pk != model.pk:
-            raise ServiceError("INVALID_STATE", "the session is about another model", metadata={"state": "CONFIRMED"})
+            raise ServiceError(
+                Reason.INVALID_STATE, "the session is about another model", metadata={"state": "CONFIRMED"}
+            )
     period = Period.asked(spec)
     dataset = await dataset_of(session, model)
     check_period(model, dataset, period, "spec.")
@@ -79,9 +82,7 @@ async def start_run(
     session: AsyncSession, run: SbcValidation, request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest
 ) -> None:
     """Store a planned run with its shards and hand these to the workers, in the caller's transaction."""
-    job = await jobs.create(
-        session, run.client_id, "SBC_RUN", request.SerializeToString(), total=total_simulations(run)
-    )
+    job = await jobs.create(session, run.client_id, SBC_RUN, request.SerializeToString(), total=total_simulations(run))
     run.job_pk = job.pk
     session.add(run)
     await session.flush()

@@ -17,23 +17,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.tables import (
     ClientPrior,
-    Model,
-    Session,
+    ElicitedSession,
+    RegisteredModel,
 )
-from server.contract.errors import ServiceError, unimplemented
-from server.contract.quantities import quantity_words
+from server.contract.errors import Reason, ServiceError, unimplemented
+from server.contract.quantities import QUANTITIES, quantity_words
 from server.contract.wire import from_json, timestamp
 from server.records.lookups import owned
 
 
 async def confirmed_session(
     session: AsyncSession, client_id: str, session_id: str, field: str = "session_id"
-) -> Session:
+) -> ElicitedSession:
     """The client's session, which must be CONFIRMED."""
-    found = await owned(session, Session, client_id, session_id, field=field)
+    found = await owned(session, ElicitedSession, client_id, session_id, field=field)
     if found.state != "CONFIRMED":
         raise ServiceError(
-            "INVALID_STATE",
+            Reason.INVALID_STATE,
             f"session {session_id!r} is {found.state}; confirm it before it is analysed",
             metadata={"state": found.state},
         )
@@ -46,7 +46,7 @@ async def beliefs_of(session: AsyncSession, session_pk: uuid.UUID) -> Sequence[C
     return (await session.scalars(statement)).all()
 
 
-def correlation_of(row: Session, belief_ids: Sequence[str]) -> npt.NDArray[np.float64] | None:
+def correlation_of(row: ElicitedSession, belief_ids: Sequence[str]) -> npt.NDArray[np.float64] | None:
     """Correlation [k, k] of the beliefs of a session, in this order, on their unconstrained scales; None without any.
 
     Beliefs that were added beside the adopted ones are independent of them.
@@ -61,17 +61,17 @@ def correlation_of(row: Session, belief_ids: Sequence[str]) -> npt.NDArray[np.fl
     return matrix
 
 
-def correlated_beliefs(row: Session) -> frozenset[str]:
+def correlated_beliefs(row: ElicitedSession) -> frozenset[str]:
     """The beliefs of a session whose correlation is known."""
     return frozenset(row.correlation["belief_ids"]) if row.correlation is not None else frozenset()
 
 
-def share_groups(row: Session) -> list[elicitation_pb2.ShareGroup]:
+def share_groups(row: ElicitedSession) -> list[elicitation_pb2.ShareGroup]:
     """The groups of shares that were stated together."""
     return [from_json(group, elicitation_pb2.ShareGroup()) for group in row.share_groups]
 
 
-def forget_correlation(row: Session, belief_id: str) -> None:
+def forget_correlation(row: ElicitedSession, belief_id: str) -> None:
     """Drop a belief from the correlation of its session; what is left of one belief is none."""
     if row.correlation is None or belief_id not in row.correlation["belief_ids"]:
         return
@@ -86,17 +86,7 @@ def forget_correlation(row: Session, belief_id: str) -> None:
     )
 
 
-NOT_PRIORS = frozenset(
-    {
-        common_pb2.QUANTITY_MARGINAL_ROI,
-        common_pb2.QUANTITY_SHARE_OF_MEDIA,
-        common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME,
-    }
-)
-"""Quantities that depend on several parameters: a belief about one replaces the prior of none."""
-
-
-def check_priors(model: Model, rows: Iterable[ClientPrior], field: str) -> None:
+def check_priors(model: RegisteredModel, rows: Iterable[ClientPrior], field: str) -> None:
     """Refuse, before anything is computed, a fit under beliefs of a session that cannot be priors of the model."""
     channels = channels_of(model)
     for row in rows:
@@ -115,10 +105,10 @@ def can_be_prior(estimand: common_pb2.Estimand, channels: Sequence[str]) -> bool
     if not channels:
         return True
     coefficient = estimand.quantity == common_pb2.QUANTITY_COEFFICIENT and estimand.channel in channels
-    return not coefficient and estimand.quantity not in NOT_PRIORS
+    return not coefficient and QUANTITIES[estimand.quantity].can_be_prior
 
 
-def channels_of(model: Model) -> list[str]:
+def channels_of(model: RegisteredModel) -> list[str]:
     """Names of a registered model's channels; none for a summary."""
     return [channel.name for channel in from_json(model.spec, model_pb2.ModelSpec()).additive_mmm.channels]
 

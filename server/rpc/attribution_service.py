@@ -10,9 +10,10 @@ from liftos.bayes.v1 import attribution_pb2, attribution_pb2_grpc
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
-from persistence.tables import Attribution, Job, Model
+from persistence.tables import Job, RegisteredModel, StoredAttribution
 from server.contract.checks import check_money
-from server.contract.errors import ServiceError, invalid_field
+from server.contract.errors import Reason, ServiceError, invalid_field
+from server.contract.job_kinds import JobKind
 from server.contract.period import Period
 from server.records.lookups import dataset_of, owned
 from server.records.messages import attribution_message
@@ -40,7 +41,7 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
             raise invalid_field("start_sbc", "the need for a run is part of the validation: ask for it as well")
 
         async def prepare(session: AsyncSession, job: Job) -> None:
-            model = await owned(session, Model, request.client_id, request.model_id)
+            model = await owned(session, RegisteredModel, request.client_id, request.model_id)
             if model.dataset_pk is None:
                 raise invalid_field("model_id", "a summary-level model has no channels to attribute an outcome to")
             elicited = None
@@ -48,13 +49,13 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
                 elicited = await confirmed_session(session, request.client_id, request.session_id)
                 if elicited.model_pk != model.pk:
                     raise ServiceError(
-                        "INVALID_STATE", "the session is about another model", metadata={"state": "CONFIRMED"}
+                        Reason.INVALID_STATE, "the session is about another model", metadata={"state": "CONFIRMED"}
                     )
                 check_priors(model, await beliefs_of(session, elicited.pk), "session_id")
             period = Period.asked(request)
             check_period(model, await dataset_of(session, model), period)
             session.add(
-                Attribution(
+                StoredAttribution(
                     client_id=request.client_id,
                     model_pk=model.pk,
                     session_pk=elicited.pk if elicited else None,
@@ -64,16 +65,14 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
                 )
             )
 
-        return await self.calls.run(
-            "ANALYZE_ATTRIBUTION", request, context, attribution_pb2.AnalyzeAttributionResponse, prepare
-        )
+        return await self.calls.run(JobKind.ANALYZE_ATTRIBUTION, request, context, prepare)
 
     async def GetAttribution(
         self, request: attribution_pb2.GetAttributionRequest, context: Context
     ) -> attribution_pb2.GetAttributionResponse:
         """Return an attribution."""
         async with self.database.session() as session:
-            row = await owned(session, Attribution, request.client_id, request.attribution_id)
+            row = await owned(session, StoredAttribution, request.client_id, request.attribution_id)
             return attribution_pb2.GetAttributionResponse(attribution=await attribution_message(session, row))
 
     async def ListAttributions(
@@ -83,14 +82,14 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
         async with self.database.session() as session:
             filters = []
             if request.model_id:
-                model = await owned(session, Model, request.client_id, request.model_id)
-                filters.append(Attribution.model_pk == model.pk)
+                model = await owned(session, RegisteredModel, request.client_id, request.model_id)
+                filters.append(StoredAttribution.model_pk == model.pk)
             build = partial(_listed, session)
-            found, token = await page_of(session, Attribution, request, request.model_id, build, *filters)
+            found, token = await page_of(session, StoredAttribution, request, request.model_id, build, *filters)
             return attribution_pb2.ListAttributionsResponse(attributions=found, next_page_token=token)
 
 
-async def _listed(session: AsyncSession, row: Attribution) -> attribution_pb2.Attribution:
+async def _listed(session: AsyncSession, row: StoredAttribution) -> attribution_pb2.Attribution:
     """An attribution in a list: without its geos, hundreds of which would not fit into a page of attributions."""
     message = await attribution_message(session, row)
     message.ClearField("geos")

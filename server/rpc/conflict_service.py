@@ -11,19 +11,20 @@ from liftos.bayes.v1 import common_pb2, conflict_pb2, conflict_pb2_grpc
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence import idempotency as requests
 from persistence.database import Database
-from persistence.tables import AuditEntry, Conflict, ConflictOutcome, EvidenceCurve, FitDraws, Job, Model, Session
+from persistence.tables import Conflict, ConflictOutcome, ElicitedSession, FitDraws, Job, RegisteredModel, StoredCurve
 from server.contract.checks import check_money
-from server.contract.errors import ServiceError, invalid_field, not_found
+from server.contract.errors import Reason, ServiceError, invalid_field, not_found
+from server.contract.job_kinds import JobKind
 from server.contract.period import Period
 from server.contract.wire import from_json, label, quantity_name, to_array, to_json, value_of
+from server.records.audit_trail import audited
 from server.records.lookups import by_pk, dataset_of, owned
 from server.records.messages import conflict_message
 from server.records.outcomes import outcome_message, report_message, resolved_beliefs, side_of
 from server.records.rows import check_period
 from server.records.sessions import beliefs_of, confirmed_session
-from server.rpc.once import seen_before
+from server.rpc.once import created, seen_before
 from server.rpc.pages import page_of
 from server.rpc.waiting import Calls
 
@@ -50,7 +51,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
                 expert = await confirmed_session(session, request.client_id, request.expert_session_id)
                 if expert.model_pk != elicited.model_pk:
                     raise invalid_field("expert_session_id", "must be a session about the same model")
-            model = await by_pk(session, Model, elicited.model_pk)
+            model = await by_pk(session, RegisteredModel, elicited.model_pk)
             check_period(model, await dataset_of(session, model), period)
             session.add(
                 Conflict(
@@ -69,7 +70,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
                 )
             )
 
-        return await self.calls.run("ANALYZE_CONFLICT", request, context, conflict_pb2.AnalyzeConflictResponse, prepare)
+        return await self.calls.run(JobKind.ANALYZE_CONFLICT, request, context, prepare)
 
     async def GetConflict(
         self, request: conflict_pb2.GetConflictRequest, context: Context
@@ -86,7 +87,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
         async with self.database.session() as session:
             filters = []
             if request.session_id:
-                elicited = await owned(session, Session, request.client_id, request.session_id)
+                elicited = await owned(session, ElicitedSession, request.client_id, request.session_id)
                 filters.append(Conflict.session_pk == elicited.pk)
             build = partial(conflict_message, session)
             found, token = await page_of(session, Conflict, request, request.session_id, build, *filters)
@@ -97,7 +98,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
     ) -> conflict_pb2.RecordConflictOutcomeResponse:
         """Add an outcome; earlier ones of the belief stay."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "RecordConflictOutcome", request)
+            replay = await seen_before(session, request)
             if replay is not None and replay.resource_id is not None:
                 first = await owned(session, ConflictOutcome, request.client_id, replay.resource_id)
                 return conflict_pb2.RecordConflictOutcomeResponse(outcome=await outcome_message(session, first))
@@ -105,7 +106,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
             analysis = await conflict_message(session, conflict)
             if analysis.state != common_pb2.JOB_STATE_SUCCEEDED:
                 state = label(common_pb2.JobState, analysis.state)
-                raise ServiceError("INVALID_STATE", f"the analysis is {state}", metadata={"state": state})
+                raise ServiceError(Reason.INVALID_STATE, f"the analysis is {state}", metadata={"state": state})
             belief = next((one for one in analysis.beliefs if one.belief_id == request.belief_id), None)
             if belief is None:
                 raise not_found("belief", request.belief_id, "belief_id")
@@ -127,18 +128,15 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
             session.add(row)
             await session.flush()
             session.add(
-                AuditEntry(
-                    client_id=request.client_id,
-                    actor=request.recorded_by,
-                    action="RecordConflictOutcome",
-                    resource_type="conflict_outcome",
-                    resource_id=str(row.pk),
-                    detail={"belief_id": request.belief_id, "side": row.side, "reason": request.reason},
+                audited(
+                    request,
+                    request.recorded_by,
+                    ("conflict_outcome", str(row.pk)),
+                    belief_id=request.belief_id,
+                    side=row.side,
                 )
             )
-            await requests.attach(
-                session, request.client_id, "RecordConflictOutcome", request.request_id, resource_id=str(row.pk)
-            )
+            await created(session, request, row)
             return conflict_pb2.RecordConflictOutcomeResponse(outcome=await outcome_message(session, row))
 
     async def ListConflictOutcomes(
@@ -166,7 +164,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
     ) -> conflict_pb2.GetEvidenceCurveResponse:
         """Return a stored curve with the draws behind it."""
         async with self.database.session() as session:
-            row = await owned(session, EvidenceCurve, request.client_id, request.curve_id)
+            row = await owned(session, StoredCurve, request.client_id, request.curve_id)
             estimand = common_pb2.Estimand(quantity=value_of(common_pb2.Quantity, row.quantity), channel=row.channel)
             draws = (
                 await session.scalars(

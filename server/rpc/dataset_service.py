@@ -16,8 +16,8 @@ from persistence import uploads as datasets
 from persistence.database import Database
 from persistence.lookup import ensure_client, get_owned
 from persistence.tables import Dataset
-from server.contract.errors import ServiceError, already_exists, invalid_data, invalid_field, not_found
-from server.contract.wire import fingerprint, to_json
+from server.contract.errors import Reason, ServiceError, already_exists, invalid_data, invalid_field, not_found
+from server.contract.wire import fingerprint, method_of, to_json
 from server.records.content import check_header, decode
 from server.records.lookups import owned, sealed_dataset
 from server.records.messages import dataset_message
@@ -59,7 +59,9 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 )
             elif row.fingerprint != mark:
                 raise already_exists("data set", header.dataset_id, "header.dataset_id")
-            await requests.remember(session, header.client_id, "UploadDataset", header.request_id, mark)
+            await requests.remember(
+                session, header.client_id, method_of(dataset_pb2.UploadDatasetRequest), header.request_id, mark
+            )
             offset = row.committed_bytes
             sealed = row.state == "SEALED"
         if not sealed:
@@ -67,7 +69,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 offset = await self._store(header, request, offset, total)
             if offset < total:
                 raise ServiceError(
-                    "INVALID_STATE",
+                    Reason.INVALID_STATE,
                     f"the stream ended after {offset} of {total} bytes; call again and go on from there",
                     metadata={"state": "UPLOADING", "committed_offset": str(offset)},
                 )
@@ -94,7 +96,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 return total
             if row.committed_bytes != offset:
                 raise ServiceError(
-                    "INVALID_STATE",
+                    Reason.INVALID_STATE,
                     "another stream is writing the same upload",
                     metadata={"state": "UPLOADING", "committed_offset": str(row.committed_bytes)},
                 )
@@ -164,14 +166,14 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.DeleteDatasetResponse:
         """Delete a data set, or an unfinished upload."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "DeleteDataset", request)
+            replay = await seen_before(session, request)
             if replay is not None:
                 return dataset_pb2.DeleteDatasetResponse()
             row = await owned(session, Dataset, request.client_id, request.dataset_id, for_update=True)
             try:
                 await datasets.remove(session, row)
             except datasets.DatasetInUse as error:
-                raise ServiceError("IN_USE", "a model uses the data set") from error
+                raise ServiceError(Reason.IN_USE, "a model uses the data set") from error
             return dataset_pb2.DeleteDatasetResponse()
 
     async def ReadDataset(

@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
 from persistence.lookup import get_owned
-from persistence.tables import ClientPrior, Job, Model, PriorUpdate, Session
+from persistence.tables import ClientPrior, ElicitedSession, Job, RecommendedUpdate, RegisteredModel
 from server.contract.checks import check_estimand
-from server.contract.errors import ServiceError, already_exists, invalid_field, not_found
+from server.contract.errors import Reason, ServiceError, already_exists, invalid_field, not_found
+from server.contract.job_kinds import JobKind
 from server.contract.statements import check_shares, check_statement
 from server.contract.wire import from_json, to_json
 from server.records.lineage import accepted_update
@@ -49,12 +50,12 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
     ) -> elicitation_pb2.CreateElicitationSessionResponse:
         """Open a session."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "CreateElicitationSession", request)
+            replay = await seen_before(session, request)
             if replay is None:
-                model = await owned(session, Model, request.client_id, request.model_id)
-                if await get_owned(session, Session, request.client_id, request.session_id) is not None:
+                model = await owned(session, RegisteredModel, request.client_id, request.model_id)
+                if await get_owned(session, ElicitedSession, request.client_id, request.session_id) is not None:
                     raise already_exists("elicitation session", request.session_id, "session_id")
-                row = Session(
+                row = ElicitedSession(
                     client_id=request.client_id,
                     session_id=request.session_id,
                     model_pk=model.pk,
@@ -84,7 +85,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         """List the sessions of a client."""
         async with self.database.session() as session:
             build = partial(session_message, session)
-            found, token = await page_of(session, Session, request, "", build)
+            found, token = await page_of(session, ElicitedSession, request, "", build)
             return elicitation_pb2.ListElicitationSessionsResponse(sessions=found, next_page_token=token)
 
     async def UpdateElicitationSession(
@@ -95,7 +96,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
             if path != "client_confidence":
                 raise invalid_field(f"update_mask.paths[{index}]", f"{path!r} cannot be changed")
         async with self.database.session() as session:
-            replay = await seen_before(session, "UpdateElicitationSession", request)
+            replay = await seen_before(session, request)
             if replay is None:
                 row = await self._changeable(session, request.client_id, request.session_id, request.etag)
                 if request.update_mask.paths:
@@ -128,14 +129,14 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
                 await accepted_update(session, request.client_id, stated.update_id, "statement.updated_prior.update_id")
             await _refuse_copy(session, row, request)
 
-        return await self.calls.run("ADD_BELIEF", request, context, elicitation_pb2.AddBeliefResponse, prepare)
+        return await self.calls.run(JobKind.ADD_BELIEF, request, context, prepare)
 
     async def RemoveBelief(
         self, request: elicitation_pb2.RemoveBeliefRequest, context: Context
     ) -> elicitation_pb2.RemoveBeliefResponse:
         """Remove a belief."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "RemoveBelief", request)
+            replay = await seen_before(session, request)
             if replay is None:
                 row = await self._changeable(session, request.client_id, request.session_id, request.etag)
                 statement = select(ClientPrior).where(
@@ -148,7 +149,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
                 await session.flush()
                 forget_correlation(row, request.belief_id)
                 left = [belief_message(other) for other in await beliefs_of(session, row.pk)]
-                model = await session.get_one(Model, row.model_pk)
+                model = await session.get_one(RegisteredModel, row.model_pk)
                 # The other shares of a group stay, but without this one they are no longer a Dirichlet distribution.
                 groups = [group for group in share_groups(row) if request.belief_id not in group.belief_ids]
                 row.share_groups = [to_json(group) for group in groups]
@@ -164,12 +165,14 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
     ) -> elicitation_pb2.ConfirmElicitationSessionResponse:
         """Make a session immutable."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "ConfirmElicitationSession", request)
+            replay = await seen_before(session, request)
             if replay is None:
                 row = await self._changeable(session, request.client_id, request.session_id, request.etag)
                 if row.state != "FEEDBACK":
                     raise ServiceError(
-                        "INVALID_STATE", "a session without beliefs cannot be confirmed", metadata={"state": row.state}
+                        Reason.INVALID_STATE,
+                        "a session without beliefs cannot be confirmed",
+                        metadata={"state": row.state},
                     )
                 row.state = "CONFIRMED"
                 row.confirm_time = datetime.datetime.now(datetime.UTC)
@@ -187,7 +190,7 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         async def prepare(session: AsyncSession, job: Job) -> None:
             await self._changeable(session, request.client_id, request.session_id, etag=None)
 
-        return await self.calls.run("ADD_SHARES", request, context, elicitation_pb2.AddShareBeliefsResponse, prepare)
+        return await self.calls.run(JobKind.ADD_SHARES, request, context, prepare)
 
     async def AdoptPriorUpdate(
         self, request: elicitation_pb2.AdoptPriorUpdateRequest, context: Context
@@ -197,13 +200,11 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         async def prepare(session: AsyncSession, job: Job) -> None:
             await accepted_update(session, request.client_id, request.update_id)
             if request.model_id:
-                await owned(session, Model, request.client_id, request.model_id)
-            if await get_owned(session, Session, request.client_id, request.session_id) is not None:
+                await owned(session, RegisteredModel, request.client_id, request.model_id)
+            if await get_owned(session, ElicitedSession, request.client_id, request.session_id) is not None:
                 raise already_exists("elicitation session", request.session_id, "session_id")
 
-        return await self.calls.run(
-            "ADOPT_PRIOR_UPDATE", request, context, elicitation_pb2.AdoptPriorUpdateResponse, prepare
-        )
+        return await self.calls.run(JobKind.ADOPT_PRIOR_UPDATE, request, context, prepare)
 
     async def GetElicitationFeedback(
         self, request: elicitation_pb2.GetElicitationFeedbackRequest, context: Context
@@ -211,11 +212,9 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         """Have a worker work out what the beliefs imply."""
 
         async def prepare(session: AsyncSession, job: Job) -> None:
-            await owned(session, Session, request.client_id, request.session_id)
+            await owned(session, ElicitedSession, request.client_id, request.session_id)
 
-        return await self.calls.run(
-            "ELICITATION_FEEDBACK", request, context, elicitation_pb2.GetElicitationFeedbackResponse, prepare
-        )
+        return await self.calls.run(JobKind.ELICITATION_FEEDBACK, request, context, prepare)
 
     async def FitPrior(
         self, request: elicitation_pb2.FitPriorRequest, context: Context
@@ -224,28 +223,30 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         check_statement("statement", request.statement)
         if request.statement.HasField("updated_prior"):
             raise invalid_field("statement.updated_prior", "is compiled already; add it to a session")
-        return await self.calls.run("FIT_PRIOR", request, context, elicitation_pb2.FitPriorResponse)
+        return await self.calls.run(JobKind.FIT_PRIOR, request, context)
 
     async def _message(
         self, session: AsyncSession, client_id: str, session_id: str
     ) -> elicitation_pb2.ElicitationSession:
         await session.flush()
-        return await session_message(session, await owned(session, Session, client_id, session_id))
+        return await session_message(session, await owned(session, ElicitedSession, client_id, session_id))
 
-    async def _changeable(self, session: AsyncSession, client_id: str, session_id: str, etag: str | None) -> Session:
-        row = await owned(session, Session, client_id, session_id, for_update=True)
+    async def _changeable(
+        self, session: AsyncSession, client_id: str, session_id: str, etag: str | None
+    ) -> ElicitedSession:
+        row = await owned(session, ElicitedSession, client_id, session_id, for_update=True)
         if row.state == "CONFIRMED":
-            raise ServiceError("INVALID_STATE", "a confirmed session is immutable", metadata={"state": row.state})
+            raise ServiceError(Reason.INVALID_STATE, "a confirmed session is immutable", metadata={"state": row.state})
         if etag is not None and etag != str(row.version):
-            raise ServiceError("STALE_ETAG", "the session has changed since it was read; read it again")
+            raise ServiceError(Reason.STALE_ETAG, "the session has changed since it was read; read it again")
         return row
 
 
-async def _refuse_copy(session: AsyncSession, row: Session, request: elicitation_pb2.AddBeliefRequest) -> None:
+async def _refuse_copy(session: AsyncSession, row: ElicitedSession, request: elicitation_pb2.AddBeliefRequest) -> None:
     """Refuse a distribution in the place of a prior that the session was opened with: it would have seen no data."""
     if row.adopted_update_pk is None or not request.statement.HasField("distribution"):
         return
-    adopted = await by_pk(session, PriorUpdate, row.adopted_update_pk)
+    adopted = await by_pk(session, RecommendedUpdate, row.adopted_update_pk)
     update = from_json(adopted.result or {}, prior_update_pb2.PriorUpdate())
     if any(belief.estimand == request.estimand for belief in update.beliefs):
         raise invalid_field(

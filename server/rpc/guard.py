@@ -1,10 +1,8 @@
-"""The interceptor that stands before every handler: draining, size, rules of the contract, and errors."""
+"""The interceptor that stands before every handler: draining, size, rules of the contract, errors, and the log."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -13,15 +11,10 @@ from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 from liftos.bayes import rules
 from liftos.bayes.v1 import options_pb2
-from sqlalchemy.exc import IntegrityError
 
-from persistence.database import StorageUnavailable
-from persistence.idempotency import RequestIdReused
-from persistence.paging import InvalidPageToken
-from persistence.uploads import DatasetExists
-from server.contract.errors import ServiceError, came_second, invalid_fields
-
-log = logging.getLogger(__name__)
+from server.contract.errors import Reason, ServiceError, invalid_fields
+from server.records.failures import explained
+from server.rpc.call_log import CallLine, unknown_method
 
 MAX_MESSAGE_BYTES = 4 << 20
 """Largest message. gRPC's own limit is set higher, so that the refusal can carry a reason."""
@@ -45,8 +38,11 @@ class Guard(grpc.aio.ServerInterceptor):
         """Wrap the handler of the contract's own methods; health and reflection pass as they are."""
         handler = await continuation(handler_call_details)
         method = str(handler_call_details.method)
-        if handler is None or not method.startswith("/liftos.bayes."):
+        if not method.startswith("/liftos.bayes."):
             return handler
+        if handler is None:
+            unknown_method(method)
+            return None
         if not _has_scope(method):
             return _denied(method)
         arguments = {
@@ -54,26 +50,27 @@ class Guard(grpc.aio.ServerInterceptor):
             "response_serializer": handler.response_serializer,
         }
         if handler.stream_unary is not None:
-            return grpc.stream_unary_rpc_method_handler(self._stream_unary(handler.stream_unary), **arguments)
+            return grpc.stream_unary_rpc_method_handler(self._stream_unary(handler.stream_unary, method), **arguments)
         if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(self._unary_stream(handler.unary_stream), **arguments)
-        return grpc.unary_unary_rpc_method_handler(self._unary_unary(handler.unary_unary), **arguments)
+            return grpc.unary_stream_rpc_method_handler(self._unary_stream(handler.unary_stream, method), **arguments)
+        return grpc.unary_unary_rpc_method_handler(self._unary_unary(handler.unary_unary, method), **arguments)
 
     def _check(self, request: Message) -> None:
         if self.draining.is_set():
-            raise ServiceError("DRAINING", "the server is draining; call again")
+            raise ServiceError(Reason.DRAINING, "the server is draining; call again")
         size = request.ByteSize()
         if size > MAX_MESSAGE_BYTES:
             raise ServiceError(
-                "LIMIT_EXCEEDED",
+                Reason.LIMIT_EXCEEDED,
                 f"the message has {size} bytes, at most {MAX_MESSAGE_BYTES} are accepted",
                 metadata={"limit": "max_message_bytes"},
             )
         if violations := rules.check(request):
             raise invalid_fields(violations)
 
-    def _unary_unary(self, behaviour: Any) -> Any:
+    def _unary_unary(self, behaviour: Any, method: str) -> Any:
         async def call(request: Message, context: Context) -> Any:
+            CallLine(context, method).read(request)
             try:
                 self._check(request)
                 return await behaviour(request, context)
@@ -82,8 +79,9 @@ class Guard(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _unary_stream(self, behaviour: Any) -> Any:
+    def _unary_stream(self, behaviour: Any, method: str) -> Any:
         async def call(request: Message, context: Context) -> AsyncIterator[Any]:
+            CallLine(context, method).read(request)
             try:
                 self._check(request)
                 async for response in behaviour(request, context):
@@ -93,15 +91,17 @@ class Guard(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _stream_unary(self, behaviour: Any) -> Any:
-        async def checked(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    def _stream_unary(self, behaviour: Any, method: str) -> Any:
+        async def checked(requests: AsyncIterator[Message], line: CallLine) -> AsyncIterator[Message]:
             async for request in requests:
+                line.read(request)
                 self._check(request)
                 yield request
 
         async def call(requests: AsyncIterator[Message], context: Context) -> Any:
+            line = CallLine(context, method)
             try:
-                return await behaviour(checked(requests), context)
+                return await behaviour(checked(requests, line), context)
             except Exception as error:
                 await _abort(context, error)
 
@@ -119,35 +119,13 @@ def _has_scope(method: str) -> bool:
 
 def _denied(method: str) -> grpc.RpcMethodHandler[Any, Any]:
     async def call(_: Any, context: Context) -> None:
-        await _abort(context, ServiceError("PERMISSION_DENIED", f"{method} has no scope", metadata={"scope": ""}))
+        CallLine(context, method)
+        await _abort(context, ServiceError(Reason.PERMISSION_DENIED, f"{method} has no scope", metadata={"scope": ""}))
 
     return grpc.unary_unary_rpc_method_handler(call)
-
-
-def translate(error: Exception) -> ServiceError:
-    """The error of the contract for any exception; what nobody foresaw becomes INTERNAL with an incident id."""
-    if isinstance(error, ServiceError):
-        return error
-    if isinstance(error, RequestIdReused):
-        return ServiceError(
-            "REQUEST_ID_REUSED",
-            "request_id was used before with a different payload",
-            metadata={"request_id": error.request_id},
-        )
-    if isinstance(error, DatasetExists):
-        return ServiceError("ALREADY_EXISTS", "a data set of this name with other content exists already")
-    if isinstance(error, InvalidPageToken):
-        return ServiceError("INVALID_PAGE_TOKEN", "page_token does not belong to this list and filter")
-    if isinstance(error, StorageUnavailable):
-        return ServiceError("STORAGE_UNAVAILABLE", "the database cannot be reached; call again later")
-    if isinstance(error, IntegrityError) and (second := came_second(error)) is not None:
-        return second
-    incident = uuid.uuid4().hex
-    log.error("incident %s", incident, exc_info=error)
-    return ServiceError("INTERNAL", f"internal error, incident {incident}", metadata={"incident_id": incident})
 
 
 async def _abort(context: Context, error: Exception) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    await context.abort_with_status(translate(error).status())
+    await context.abort_with_status(explained(error).status())

@@ -10,8 +10,8 @@ from sqlalchemy import select
 
 from persistence.database import Database
 from persistence.lookup import get_owned
-from persistence.tables import Attribution, Dataset, Model, SbcValidation, Session
-from server.contract.errors import ServiceError, already_exists, invalid_field, unimplemented
+from persistence.tables import Dataset, ElicitedSession, RegisteredModel, SbcValidation, StoredAttribution
+from server.contract.errors import Reason, ServiceError, already_exists, invalid_field, unimplemented
 from server.contract.families import FAMILIES, check_additive, check_conjugate
 from server.contract.wire import digest, to_json
 from server.records.content import stored_columns
@@ -34,10 +34,10 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     ) -> model_pb2.RegisterModelResponse:
         """Check a specification against itself and its data set's columns, and store it."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "RegisterModel", request)
+            replay = await seen_before(session, request)
             if replay is None:
                 await self._register(session, request)
-            row = await owned(session, Model, request.client_id, request.model_id)
+            row = await owned(session, RegisteredModel, request.client_id, request.model_id)
             return model_pb2.RegisterModelResponse(model=model_message(row))
 
     async def _register(self, session: Any, request: model_pb2.RegisterModelRequest) -> None:
@@ -45,7 +45,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         family = str(spec.WhichOneof("family"))
         if family not in FAMILIES:
             raise unimplemented("a custom model family", "spec.custom")
-        if await get_owned(session, Model, request.client_id, request.model_id) is not None:
+        if await get_owned(session, RegisteredModel, request.client_id, request.model_id) is not None:
             raise already_exists("model", request.model_id, "model_id")
         dataset: Dataset | None = None
         if family == "additive_mmm":
@@ -63,7 +63,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         else:
             raise AssertionError(f"a specification of the family {family} is not checked")
         session.add(
-            Model(
+            RegisteredModel(
                 client_id=request.client_id,
                 model_id=request.model_id,
                 family=FAMILIES[family],
@@ -79,17 +79,17 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Context) -> model_pb2.GetModelResponse:
         """Return a model."""
         async with self.database.session() as session:
-            row = await owned(session, Model, request.client_id, request.model_id)
+            row = await owned(session, RegisteredModel, request.client_id, request.model_id)
             return model_pb2.GetModelResponse(model=model_message(row))
 
     async def ListModels(self, request: model_pb2.ListModelsRequest, context: Context) -> model_pb2.ListModelsResponse:
         """List the models of a client."""
         async with self.database.session() as session:
 
-            async def build(row: Model) -> model_pb2.Model:
+            async def build(row: RegisteredModel) -> model_pb2.Model:
                 return model_message(row)
 
-            found, token = await page_of(session, Model, request, "", build)
+            found, token = await page_of(session, RegisteredModel, request, "", build)
             return model_pb2.ListModelsResponse(models=found, next_page_token=token)
 
     async def DeleteModel(
@@ -97,18 +97,18 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     ) -> model_pb2.DeleteModelResponse:
         """Delete a model that nothing refers to."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "DeleteModel", request)
+            replay = await seen_before(session, request)
             if replay is None:
-                row = await owned(session, Model, request.client_id, request.model_id, for_update=True)
+                row = await owned(session, RegisteredModel, request.client_id, request.model_id, for_update=True)
                 users = (
-                    (Session, "an elicitation session"),
+                    (ElicitedSession, "an elicitation session"),
                     (SbcValidation, "an SBC run"),
-                    (Attribution, "an attribution"),
+                    (StoredAttribution, "an attribution"),
                 )
                 for entity, kind in users:
                     used = await session.scalar(select(entity.pk).where(entity.model_pk == row.pk).limit(1))
                     if used is not None:
-                        raise ServiceError("IN_USE", f"{kind} refers to the model")
+                        raise ServiceError(Reason.IN_USE, f"{kind} refers to the model")
                 await session.delete(row)
             return model_pb2.DeleteModelResponse()
 

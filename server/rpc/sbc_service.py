@@ -13,13 +13,13 @@ import numpy as np
 from liftos.bayes.v1 import common_pb2, sbc_pb2, sbc_pb2_grpc
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence import idempotency as requests
 from persistence import jobs
 from persistence import sbc_runs as sbc
 from persistence.database import Database
-from persistence.tables import Job, Model, NecessityDecision, NecessityPolicy, SbcResult, SbcValidation
+from persistence.tables import AdoptedPolicy, Job, RecordedDecision, RegisteredModel, SbcResult, SbcValidation
 from server.contract.checks import check_money
-from server.contract.errors import ServiceError, invalid_field
+from server.contract.errors import Reason, ServiceError, invalid_field
+from server.contract.job_kinds import JobKind
 from server.contract.presets import decides
 from server.contract.wire import from_json, label, timestamp, to_array, to_json, value_of
 from server.records.certificates import finished_run, run_key
@@ -38,7 +38,7 @@ from server.records.runs import (
     total_simulations,
 )
 from server.rpc.guard import Guard
-from server.rpc.once import seen_before
+from server.rpc.once import created, seen_before
 from server.rpc.pages import page_of
 from server.rpc.waiting import POLL_SECONDS, Calls
 from server.settings import Settings
@@ -66,13 +66,13 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 message = sbc_plan_message(run, request.spec.model_id, request.spec.session_id, {})
                 message.progress.total = total_simulations(run)
                 return sbc_pb2.StartSbcRunResponse(run=message)
-            row, reused = await self._start(session, "StartSbcRun", request)
+            row, reused = await self._start(session, request)
             return sbc_pb2.StartSbcRunResponse(run=await sbc_run_message(session, row), reused=reused)
 
     async def RunSbc(self, request: sbc_pb2.RunSbcRequest, context: Context) -> AsyncIterator[sbc_pb2.RunSbcResponse]:
         """Start a run and stream its events."""
         async with self.database.session() as session:
-            row, reused = await self._start(session, "RunSbc", request)
+            row, reused = await self._start(session, request)
             run_id, job_pk = str(row.pk), row.job_pk
         async for event in self._events(run_id, job_pk, 0):
             yield sbc_pb2.RunSbcResponse(event=event, reused=reused)
@@ -86,7 +86,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             job = await session.get_one(Job, row.job_pk)
             if request.after_sequence > job.last_sequence:
                 raise ServiceError(
-                    "INVALID_CURSOR",
+                    Reason.INVALID_CURSOR,
                     f"after_sequence is {request.after_sequence}, but the last event has number {job.last_sequence}",
                     metadata={"last_sequence": str(job.last_sequence)},
                 )
@@ -101,7 +101,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         async with self.calls.listener.subscribe(job_pk) as wake:
             while True:
                 if self.guard.draining.is_set():
-                    raise ServiceError("DRAINING", "the server is draining; re-attach with WatchSbcRun")
+                    raise ServiceError(Reason.DRAINING, "the server is draining; re-attach with WatchSbcRun")
                 async with self.database.session() as session:
                     job = await session.get_one(Job, job_pk, populate_existing=True)
                     page = await jobs.events_after(session, job_pk, after, EVENT_PAGE)
@@ -128,10 +128,10 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 await wake.wait(min(silent, POLL_SECONDS))
 
     async def _start(
-        self, session: AsyncSession, method: str, request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest
+        self, session: AsyncSession, request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest
     ) -> tuple[SbcValidation, bool]:
         """The run that is asked for, and whether it comes from the store."""
-        replay = await seen_before(session, method, request)
+        replay = await seen_before(session, request)
         if replay is not None and replay.resource_id is not None:
             first = await owned(session, SbcValidation, request.client_id, replay.resource_id)
             asked = type(request).FromString((await session.get_one(Job, first.job_pk)).request)
@@ -140,19 +140,10 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         if not request.spec.fresh:
             stored = await finished_run(session, run, seed=run.seed if request.spec.HasField("seed") else None)
             if stored is not None:
-                await requests.attach(
-                    session,
-                    request.client_id,
-                    method,
-                    request.request_id,
-                    job_pk=stored.job_pk,
-                    resource_id=str(stored.pk),
-                )
+                await created(session, request, stored, job_pk=stored.job_pk)
                 return stored, True
         await start_run(session, run, request)
-        await requests.attach(
-            session, request.client_id, method, request.request_id, job_pk=run.job_pk, resource_id=str(run.pk)
-        )
+        await created(session, request, run, job_pk=run.job_pk)
         return run, False
 
     async def GetSbcRun(self, request: sbc_pb2.GetSbcRunRequest, context: Context) -> sbc_pb2.GetSbcRunResponse:
@@ -166,7 +157,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         async with self.database.session() as session:
             filters = []
             if request.model_id:
-                model = await owned(session, Model, request.client_id, request.model_id)
+                model = await owned(session, RegisteredModel, request.client_id, request.model_id)
                 filters.append(SbcValidation.model_pk == model.pk)
             build = partial(sbc_run_message, session)
             found, token = await page_of(session, SbcValidation, request, request.model_id, build, *filters)
@@ -177,14 +168,14 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     ) -> sbc_pb2.CancelSbcRunResponse:
         """End a run; a batch that a worker is computing finds the run ended and is dropped."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "CancelSbcRun", request)
+            replay = await seen_before(session, request)
             row = await owned(session, SbcValidation, request.client_id, request.run_id)
             if replay is None:
                 job = await jobs.lock(session, row.job_pk)
                 await session.refresh(row)  # it may have been resumed while the lock was waited for
                 if job.state in TERMINAL_STATES and job.state != "CANCELLED":
                     raise ServiceError(
-                        "INVALID_STATE", f"the run has ended: {job.state}", metadata={"state": job.state}
+                        Reason.INVALID_STATE, f"the run has ended: {job.state}", metadata={"state": job.state}
                     )
                 if job.state != "CANCELLED":
                     done = await sbc.done_by_part(session, row.pk)
@@ -206,7 +197,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     ) -> sbc_pb2.ResumeSbcRunResponse:
         """Deliver again what a cancelled or failed run has left."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "ResumeSbcRun", request)
+            replay = await seen_before(session, request)
             row = await owned(session, SbcValidation, request.client_id, request.run_id)
             if replay is None:
                 # Shards before the job, as workers lock them; a run that may not go on leaves them as they were.
@@ -223,7 +214,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     ) -> sbc_pb2.ExtendSbcRunResponse:
         """Add simulations to the parts that decide, and to canaries that were not noticed."""
         async with self.database.session() as session:
-            replay = await seen_before(session, "ExtendSbcRun", request)
+            replay = await seen_before(session, request)
             row = await owned(session, SbcValidation, request.client_id, request.run_id)
             if replay is None:
                 job = await self._reopened(
@@ -263,11 +254,11 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             ended = job.state if run.verdict_kind in (None, job.state) else f"{job.state} with {run.verdict_kind}"
             advice = {"FAIL": "; a FAIL is final", "CANCELLED": "; resume it first"}.get(run.verdict_kind or "", "")
             raise ServiceError(
-                "INVALID_STATE", f"a run that is {ended} cannot be {what}{advice}", metadata={"state": job.state}
+                Reason.INVALID_STATE, f"a run that is {ended} cannot be {what}{advice}", metadata={"state": job.state}
             )
         if not run.parts or await run_key(session, run) != run.certificate_key:
             raise ServiceError(
-                "INVALID_STATE",
+                Reason.INVALID_STATE,
                 f"the run was started by another version of the service and cannot be {what}; start a new one",
                 metadata={"state": job.state},
             )
@@ -298,7 +289,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
         step, first = max(1, LEDGER_CELLS // len(columns)), int(request.first_simulation)
         while True:
             if self.guard.draining.is_set():
-                raise ServiceError("DRAINING", f"the server is draining; read on with first_simulation {first}")
+                raise ServiceError(Reason.DRAINING, f"the server is draining; read on with first_simulation {first}")
             async with self.database.session() as session:
                 rows = await sbc.load_results(session, run.pk, wanted, first=first, limit=step)
             if not rows:
@@ -311,18 +302,18 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     ) -> sbc_pb2.CreateNecessityPolicyResponse:
         """Have a worker, which knows the whole policy, put a new version in force."""
         _check_thresholds(request.thresholds)
-        return await self.calls.run("CREATE_POLICY", request, context, sbc_pb2.CreateNecessityPolicyResponse)
+        return await self.calls.run(JobKind.CREATE_POLICY, request, context)
 
     async def ListNecessityPolicies(
         self, request: sbc_pb2.ListNecessityPoliciesRequest, context: Context
     ) -> sbc_pb2.ListNecessityPoliciesResponse:
         """List the versions of a client's policy; the built-in one is in no table."""
 
-        async def build(row: NecessityPolicy) -> sbc_pb2.NecessityPolicy:
+        async def build(row: AdoptedPolicy) -> sbc_pb2.NecessityPolicy:
             return policy_message(row)
 
         async with self.database.session() as session:
-            found, token = await page_of(session, NecessityPolicy, request, "", build)
+            found, token = await page_of(session, AdoptedPolicy, request, "", build)
         return sbc_pb2.ListNecessityPoliciesResponse(
             policies=found if token else [*found, BUILT_IN], next_page_token=token
         )
@@ -332,11 +323,11 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     ) -> sbc_pb2.ListNecessityDecisionsResponse:
         """List stored decisions."""
 
-        async def build(row: NecessityDecision) -> sbc_pb2.StoredDecision:
+        async def build(row: RecordedDecision) -> sbc_pb2.StoredDecision:
             return stored_decision_message(row)
 
         async with self.database.session() as session:
-            found, token = await page_of(session, NecessityDecision, request, "", build)
+            found, token = await page_of(session, RecordedDecision, request, "", build)
         return sbc_pb2.ListNecessityDecisionsResponse(decisions=found, next_page_token=token)
 
     async def ReplayNecessityPolicy(
@@ -344,7 +335,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
     ) -> sbc_pb2.ReplayNecessityPolicyResponse:
         """Have a worker decide past decisions again."""
         _check_thresholds(request.thresholds)
-        return await self.calls.run("REPLAY_POLICY", request, context, sbc_pb2.ReplayNecessityPolicyResponse)
+        return await self.calls.run(JobKind.REPLAY_POLICY, request, context)
 
     async def CheckSbcNecessity(
         self, request: sbc_pb2.CheckSbcNecessityRequest, context: Context
@@ -355,8 +346,8 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             raise invalid_field("log_bayes_factor", "not together with bayes_factor")
         if request.model_id:
             async with self.database.session() as session:
-                await owned(session, Model, request.client_id, request.model_id)
-        return await self.calls.run("CHECK_NECESSITY", request, context, sbc_pb2.CheckSbcNecessityResponse)
+                await owned(session, RegisteredModel, request.client_id, request.model_id)
+        return await self.calls.run(JobKind.CHECK_NECESSITY, request, context)
 
 
 def _check_thresholds(thresholds: sbc_pb2.NecessityThresholds) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
-from google.protobuf.message import Message
 from liftos.bayes.rules import Violation
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,15 +17,12 @@ from persistence.database import Database
 from persistence.listen import JobListener
 from persistence.lookup import ensure_client
 from persistence.tables import Job
-from server.contract.errors import CODES, ServiceError
+from server.contract.errors import Reason, ServiceError
+from server.contract.job_kinds import JOB_KINDS, Kind, R
 from server.contract.wire import fingerprint
 from server.settings import Settings
 
-R = TypeVar("R", bound=Message)
 Prepare = Callable[[AsyncSession, Job], Awaitable[None]]
-
-FITTING = frozenset({"ANALYZE_CONFLICT", "ANALYZE_ATTRIBUTION", "ELICITATION_FEEDBACK"})
-"""Kinds that may need a fit of many seconds; everything else goes before them in the queue."""
 
 POLL_SECONDS = 2.0
 """A notification can be lost with its connection; the job is looked at this often all the same."""
@@ -42,10 +38,9 @@ class Calls:
 
     async def run(
         self,
-        kind: str,
+        kind: Kind[R],
         request: Any,
         context: grpc.aio.ServicerContext[Any, Any],
-        response_type: type[R],
         prepare: Prepare | None = None,
     ) -> R:
         """Run `request` as a job of `kind` and return its response.
@@ -55,23 +50,23 @@ class Calls:
         """
         async with self.database.session() as session:
             job_pk = await self._submit(session, kind, request, prepare)
-        return await self.wait(job_pk, context, response_type)
+        return await self.wait(job_pk, context, kind.response)
 
-    async def _submit(self, session: AsyncSession, kind: str, request: Any, prepare: Prepare | None) -> uuid.UUID:
+    async def _submit(self, session: AsyncSession, kind: Kind[Any], request: Any, prepare: Prepare | None) -> uuid.UUID:
         await ensure_client(session, request.client_id)
         request_id = getattr(request, "request_id", "")
         if request_id:
-            replay = await requests.remember(session, request.client_id, kind, request_id, fingerprint(request))
+            replay = await requests.remember(session, request.client_id, kind.name, request_id, fingerprint(request))
             if replay is not None and replay.job_pk is not None:
                 return replay.job_pk
-        job = await jobs.create(session, request.client_id, kind, request.SerializeToString())
+        job = await jobs.create(session, request.client_id, kind.name, request.SerializeToString())
         if prepare is not None:
             await prepare(session, job)
-        priority = 0 if kind in FITTING else 1
-        name = queue.CALLS if kind in FITTING else queue.QUICK
+        # What fits nothing goes before all that may need many seconds.
+        priority, name = (0, queue.CALLS) if kind.fits else (1, queue.QUICK)
         await queue.defer(session, "run_call", queue=name, priority=priority, job=str(job.pk))
         if request_id:
-            await requests.attach(session, request.client_id, kind, request_id, job_pk=job.pk)
+            await requests.attach(session, request.client_id, kind.name, request_id, job_pk=job.pk)
         return job.pk
 
     async def wait(self, job_pk: uuid.UUID, context: grpc.aio.ServicerContext[Any, Any], response_type: type[R]) -> R:
@@ -85,14 +80,14 @@ class Calls:
                 async with self.database.session() as session:
                     job = await jobs.get(session, job_pk)
                 if job is None:
-                    raise ServiceError("INTERNAL", "the job has vanished", metadata={"incident_id": str(job_pk)})
+                    raise ServiceError(Reason.INTERNAL, "the job has vanished", metadata={"incident_id": str(job_pk)})
                 if job.state == "SUCCEEDED":
                     return response_type.FromString(job.response or b"")
                 if job.state in {"FAILED", "CANCELLED"}:
                     raise job_error(job)
                 left = deadline - asyncio.get_running_loop().time()
                 if left <= 0:
-                    raise ServiceError("STILL_RUNNING", still_running(job), metadata={"job_id": str(job_pk)})
+                    raise ServiceError(Reason.STILL_RUNNING, still_running(job), metadata={"job_id": str(job_pk)})
                 await wake.wait(min(left, POLL_SECONDS))
 
 
@@ -102,7 +97,7 @@ def still_running(job: Job) -> str:
     # The server cannot see what the worker is doing, but this is why most first calls take long.
     compiling = (
         " (the first fit of a model of a new shape compiles programs for up to a minute; later ones do not)"
-        if job.kind in FITTING
+        if JOB_KINDS[job.kind].fits
         else ""
     )
     return f"{goes_on}{compiling}; call again with the same request_id"
@@ -110,9 +105,9 @@ def still_running(job: Job) -> str:
 
 def job_error(job: Job) -> ServiceError:
     """The error that a job ended with."""
-    reason = job.error_reason or ("COMPUTATION_FAILED" if job.state == "FAILED" else "INVALID_STATE")
-    if reason not in CODES:
-        reason = "COMPUTATION_FAILED"
+    without = Reason.COMPUTATION_FAILED if job.state == "FAILED" else Reason.INVALID_STATE
+    # A newer version may have written a reason that this one does not know.
+    reason = Reason.__members__.get(job.error_reason or without, Reason.COMPUTATION_FAILED)
     message = job.error_message or "the computation was cancelled"
     violations = [Violation(job.error_field, message)] if job.error_field else []
     text = f"{job.error_field}: {message}" if job.error_field else message

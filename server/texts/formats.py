@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.contract.quantities import PERCENTAGES, unit
+from server.contract.quantities import QUANTITIES, unit
 
 
 def number(value: float) -> str:
@@ -22,7 +22,7 @@ def p_value(value: float) -> str:
 
 def shown(value: float, quantity: int) -> str:
     """A value of a quantity without its unit: shares in per cent, everything else as a number."""
-    return f"{100 * value:.1f} %" if quantity in PERCENTAGES else number(value)
+    return f"{100 * value:.1f} %" if QUANTITIES[quantity].per_cent else number(value)
 
 
 def measured(text: str, quantity: int) -> str:

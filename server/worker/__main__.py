@@ -7,6 +7,7 @@ import contextlib
 import logging
 import sys
 import uuid
+from typing import Any
 
 from procrastinate import App, RetryStrategy
 
@@ -14,6 +15,8 @@ from engine.inference.precision import enable_float64
 from persistence import jobs, migrate, queue
 from persistence import sbc_runs as sbc
 from persistence.database import Database, StorageUnavailable
+from server import logs
+from server.contract.job_kinds import JobKind, Kind
 from server.lifeline import follow_parent
 from server.settings import Settings
 from server.worker.attribution import analyze_attribution
@@ -33,18 +36,18 @@ from server.worker.updates.proposals import update_priors
 
 log = logging.getLogger("server.worker")
 
-HANDLERS: dict[str, Handler] = {
-    "ADD_BELIEF": add_belief,
-    "ADD_SHARES": add_shares,
-    "ELICITATION_FEEDBACK": elicitation_feedback,
-    "FIT_PRIOR": fit_prior,
-    "ADOPT_PRIOR_UPDATE": adopt_prior_update,
-    "ANALYZE_CONFLICT": analyze_conflict,
-    "CHECK_NECESSITY": check_necessity,
-    "CREATE_POLICY": create_policy,
-    "REPLAY_POLICY": replay_policy,
-    "UPDATE_PRIORS": update_priors,
-    "ANALYZE_ATTRIBUTION": analyze_attribution,
+HANDLERS: dict[Kind[Any], Handler] = {
+    JobKind.ADD_BELIEF: add_belief,
+    JobKind.ADD_SHARES: add_shares,
+    JobKind.ELICITATION_FEEDBACK: elicitation_feedback,
+    JobKind.FIT_PRIOR: fit_prior,
+    JobKind.ADOPT_PRIOR_UPDATE: adopt_prior_update,
+    JobKind.ANALYZE_CONFLICT: analyze_conflict,
+    JobKind.CHECK_NECESSITY: check_necessity,
+    JobKind.CREATE_POLICY: create_policy,
+    JobKind.REPLAY_POLICY: replay_policy,
+    JobKind.UPDATE_PRIORS: update_priors,
+    JobKind.ANALYZE_ATTRIBUTION: analyze_attribution,
 }
 
 
@@ -111,9 +114,8 @@ async def _sweep(app: App, database: Database, stalled_seconds: float) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run a worker on the named queues; both when none is named."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("procrastinate").setLevel(logging.WARNING)
     settings = Settings()
+    logs.configure(settings.log_format)
     follow_parent()
     use_one_thread()
     enable_float64()

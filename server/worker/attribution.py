@@ -16,8 +16,17 @@ from engine.conflict.analysis import ConflictRule
 from engine.conflict.induced import prior_draws
 from engine.errors import UnsupportedQuantity
 from engine.models.additive_mmm import AdditiveMmm
-from persistence.tables import Attribution, ClientPrior, Conflict, Job, Model, PriorUpdate, Session
+from persistence.tables import (
+    ClientPrior,
+    Conflict,
+    ElicitedSession,
+    Job,
+    RecommendedUpdate,
+    RegisteredModel,
+    StoredAttribution,
+)
 from server.contract.period import Period
+from server.contract.quantities import ATTRIBUTED
 from server.contract.wire import from_json, quantity_name, to_json, value_of
 from server.records.certificates import finished_run, reference_certificate
 from server.records.lineage import already_used, overlaps_of, window_of
@@ -33,13 +42,6 @@ from server.worker.conversion import estimate_of_draws, estimate_of_law
 from server.worker.fitting.fits import Floats, StoredFit, stored_fit
 from server.worker.sbc.necessity import Question, decided
 
-QUANTITIES = (
-    common_pb2.QUANTITY_SHARE_OF_OUTCOME,
-    common_pb2.QUANTITY_INCREMENTAL_OUTCOME,
-    common_pb2.QUANTITY_SHARE_OF_MEDIA,
-    common_pb2.QUANTITY_ROI,
-    common_pb2.QUANTITY_MARGINAL_ROI,
-)
 MAX_GEO_CELLS = 8_000
 """Geos times channels of an answer at most: some 360 bytes each, of 4 MiB."""
 PRIOR_DRAWS = 20_000
@@ -53,10 +55,10 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
     """Attribute the outcome of the request's window."""
     request = attribution_pb2.AnalyzeAttributionRequest.FromString(job.request)
     async with context.database.session() as session:
-        row = (await session.scalars(select(Attribution).where(Attribution.job_pk == job.pk))).one()
-        model_row = await session.get_one(Model, row.model_pk)
+        row = (await session.scalars(select(StoredAttribution).where(StoredAttribution.job_pk == job.pk))).one()
+        model_row = await session.get_one(RegisteredModel, row.model_pk)
         period = Period.of(row)
-        elicited = await session.get_one(Session, row.session_pk) if row.session_pk else None
+        elicited = await session.get_one(ElicitedSession, row.session_pk) if row.session_pk else None
         beliefs = await beliefs_of(session, elicited.pk) if elicited else []
         accepted = await _accepted(session, elicited) if elicited else {}
         overlaps = await overlaps_of(session, await window_of(session, model_row, period), beliefs) if beliefs else []
@@ -73,7 +75,7 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         message.validation.CopyFrom(await _examined(context, period, elicited, beliefs, reference))
 
     async def commit(session: AsyncSession) -> attribution_pb2.AnalyzeAttributionResponse:
-        stored = await session.get_one(Attribution, row.pk)
+        stored = await session.get_one(StoredAttribution, row.pk)
         stored.exploratory = bool(overlaps)
         if request.include_bayesian_validation:
             validation = message.validation
@@ -204,7 +206,7 @@ def _channel(name: str, sides: Sides, priors: _Priors) -> attribution_pb2.Channe
     spend = reference.row.facts.get("spend", {}).get(name)
     if spend is not None:
         channel.spend = spend
-    for quantity in QUANTITIES:
+    for quantity in ATTRIBUTED:
         key = quantity_name(common_pb2.Estimand(quantity=quantity, channel=name))
         if key not in reference.draws and (quantity != common_pb2.QUANTITY_MARGINAL_ROI or spend is None):
             continue
@@ -228,7 +230,11 @@ def _provenance(reference: StoredFit, believed: StoredFit | None) -> common_pb2.
 
 
 async def _examined(
-    context: WorkerContext, period: Period, elicited: Session | None, beliefs: Sequence[ClientPrior], fit: StoredFit
+    context: WorkerContext,
+    period: Period,
+    elicited: ElicitedSession | None,
+    beliefs: Sequence[ClientPrior],
+    fit: StoredFit,
 ) -> attribution_pb2.BayesianValidation:
     """The conflict of each belief of a session with the data, and of all together; nothing without a session."""
     if elicited is None:
@@ -245,7 +251,7 @@ async def _examined(
 async def _calibrated(
     session: AsyncSession,
     shard_size: int,
-    model: Model,
+    model: RegisteredModel,
     period: Period,
     job_pk: uuid.UUID,
     validation: attribution_pb2.BayesianValidation,
@@ -258,7 +264,7 @@ async def _calibrated(
     verdict, found = None, False
     if needs_run(validation):
         # Two attributions at once: the second waits here and finds the run of the first.
-        await session.get_one(Model, model.pk, with_for_update={"key_share": True})
+        await session.get_one(RegisteredModel, model.pk, with_for_update={"key_share": True})
         request = sbc_pb2.StartSbcRunRequest(
             request_id=str(uuid.uuid5(job_pk, "start_sbc")),
             client_id=model.client_id,
@@ -287,7 +293,7 @@ def needs_run(validation: attribution_pb2.BayesianValidation) -> bool:
     return wanted and not necessity.satisfied_by_run_id
 
 
-async def _threshold(session: AsyncSession, elicited: Session, period: Period) -> float | None:
+async def _threshold(session: AsyncSession, elicited: ElicitedSession, period: Period) -> float | None:
     """The confidence threshold of the session's latest analysis of this window: one belief gets one verdict."""
     statement = (
         select(Conflict.confidence_threshold)
@@ -304,12 +310,12 @@ async def _threshold(session: AsyncSession, elicited: Session, period: Period) -
     return await session.scalar(statement)
 
 
-async def _accepted(session: AsyncSession, elicited: Session) -> Mapping[str, common_pb2.Estimate]:
+async def _accepted(session: AsyncSession, elicited: ElicitedSession) -> Mapping[str, common_pb2.Estimate]:
     """Summaries of the session's latest accepted update by quantity name."""
     statement = (
-        select(PriorUpdate)
-        .where(PriorUpdate.session_pk == elicited.pk, PriorUpdate.state == "ACCEPTED")
-        .order_by(PriorUpdate.decide_time.desc())
+        select(RecommendedUpdate)
+        .where(RecommendedUpdate.session_pk == elicited.pk, RecommendedUpdate.state == "ACCEPTED")
+        .order_by(RecommendedUpdate.decide_time.desc())
         .limit(1)
     )
     row = (await session.scalars(statement)).one_or_none()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -171,6 +172,12 @@ def test_a_stop_leaves_no_process_behind_and_the_results_can_be_read_again(morta
     running.stop()
     assert running.process.returncode == 0, running.log[-3000:]
     assert gone(family, 10) == []
+    called = re.findall(
+        r" INFO \S+ call method=\S+/AnalyzeConflict client=ops code=OK seconds=\S+ request=(\S+)\n", running.log
+    )
+    done = re.findall(r" INFO \S+ job kind=ANALYZE_CONFLICT client=ops state=SUCCEEDED .*request=(\S+) ", running.log)
+    assert len(called) == 1
+    assert called == done
     shown = cli("show", "conflict", analysis.analysis_id, "--client", "ops", "--data-dir", str(running.directory))
     assert shown.returncode == 0, shown.stderr
     assert "12." in shown.stdout

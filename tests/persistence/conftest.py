@@ -10,7 +10,17 @@ from persistence import jobs
 from persistence import sbc_runs as sbc
 from persistence.database import Database
 from persistence.lookup import ensure_client
-from persistence.tables import ClientPrior, Conflict, Dataset, Fit, Job, Model, SbcShard, SbcValidation, Session
+from persistence.tables import (
+    ClientPrior,
+    Conflict,
+    Dataset,
+    ElicitedSession,
+    Fit,
+    Job,
+    RegisteredModel,
+    SbcShard,
+    SbcValidation,
+)
 
 CLIENT = "acme"
 
@@ -20,8 +30,8 @@ class World:
     """One row of each kind that others refer to, all of client `acme`."""
 
     dataset: Dataset
-    model: Model
-    session: Session
+    model: RegisteredModel
+    session: ElicitedSession
     prior: ClientPrior
     job: Job
     fit: Fit
@@ -45,7 +55,7 @@ async def world(database: Database) -> World:
         )
         session.add(dataset)
         await session.flush()
-        model = Model(
+        model = RegisteredModel(
             client_id=CLIENT,
             model_id="mmm",
             family="additive_mmm",
@@ -56,7 +66,7 @@ async def world(database: Database) -> World:
         )
         session.add(model)
         await session.flush()
-        elicitation = Session(client_id=CLIENT, session_id="s1", model_pk=model.pk)
+        elicitation = ElicitedSession(client_id=CLIENT, session_id="s1", model_pk=model.pk)
         fit = Fit(client_id=CLIENT, model_pk=model.pk, fit_key="k", diagnostics={}, provenance={})
         session.add_all([elicitation, fit])
         await session.flush()

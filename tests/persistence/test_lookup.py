@@ -11,18 +11,26 @@ from sqlalchemy import select
 
 from persistence.database import Database
 from persistence.lookup import ensure_client, get_owned
-from persistence.tables import Attribution, Client, Conflict, Dataset, Job, Model, SbcValidation, Session
+from persistence.tables import (
+    Client,
+    Conflict,
+    Dataset,
+    ElicitedSession,
+    RegisteredModel,
+    SbcValidation,
+    StoredAttribution,
+)
 
 
 async def test_resources_are_found_by_the_identifier_of_their_kind(database: Database, world: Any) -> None:
     async with database.session() as session:
         for entity, public_id, pk in (
             (Dataset, "sales", world.dataset.pk),
-            (Model, "mmm", world.model.pk),
-            (Session, "s1", world.session.pk),
+            (RegisteredModel, "mmm", world.model.pk),
+            (ElicitedSession, "s1", world.session.pk),
             (Conflict, str(world.conflict.pk), world.conflict.pk),
             (SbcValidation, world.validation.pk.hex, world.validation.pk),
-            (Job, str(world.job.pk).upper(), world.job.pk),
+            (Conflict, str(world.conflict.pk).upper(), world.conflict.pk),
         ):
             found = await get_owned(session, entity, "acme", public_id, for_update=True)  # type: ignore[type-var]
             assert found is not None
@@ -33,19 +41,19 @@ async def test_resources_are_found_by_the_identifier_of_their_kind(database: Dat
 @pytest.mark.parametrize("public_id", ["", "x", "1", f"{{{uuid.uuid4()}}}", f"urn:uuid:{uuid.uuid4()}", "a\0b"])
 async def test_a_malformed_identifier_finds_nothing(database: Database, public_id: str) -> None:
     async with database.session() as session:
-        assert await get_owned(session, Attribution, "acme", public_id) is None
+        assert await get_owned(session, StoredAttribution, "acme", public_id) is None
         assert await get_owned(session, Dataset, "acme", public_id) is None
 
 
 async def test_for_update_reads_what_was_committed_meanwhile(database: Database, world: Any) -> None:
     async with database.session() as session:
-        stale = await get_owned(session, Session, "acme", "s1")
+        stale = await get_owned(session, ElicitedSession, "acme", "s1")
         assert stale is not None
         async with database.session() as other:
-            changed = await get_owned(other, Session, "acme", "s1", for_update=True)
+            changed = await get_owned(other, ElicitedSession, "acme", "s1", for_update=True)
             assert changed is not None
             changed.version = 2
-        fresh = await get_owned(session, Session, "acme", "s1", for_update=True)
+        fresh = await get_owned(session, ElicitedSession, "acme", "s1", for_update=True)
         assert fresh is not None
         assert fresh.version == 2
 

@@ -15,11 +15,12 @@ from persistence.tables import (
     AuditEntry,
     Base,
     ConflictEvidence,
-    EvidenceCurve,
-    PriorUpdate,
+    ElicitedSession,
+    RecommendedUpdate,
+    Resource,
     SbcResult,
     SbcShard,
-    Session,
+    StoredCurve,
 )
 
 NAN = math.nan
@@ -38,14 +39,14 @@ def evidence(world: Any, **values: Any) -> ConflictEvidence:
     return ConflictEvidence(conflict_pk=world.conflict.pk, prior_pk=world.prior.pk, **values)
 
 
-def curve(world: Any, **values: Any) -> EvidenceCurve:
+def curve(world: Any, **values: Any) -> StoredCurve:
     fields: dict[str, Any] = {
         "lower": 0.0,
         "upper": INF,
         "effective_sample_size": INF,
         "months": 24.0,
     } | values
-    return EvidenceCurve(
+    return StoredCurve(
         client_id="acme",
         fit_pk=world.fit.pk,
         quantity="ROI",
@@ -182,14 +183,14 @@ def test_every_float_column_has_a_check_that_names_it() -> None:
 @pytest.mark.parametrize("value", [NAN, 1.5, -0.1])
 async def test_a_session_refuses_an_impossible_confidence(database: Database, world: Any, value: float) -> None:
     await refused(
-        database, Session(client_id="acme", session_id="s2", model_pk=world.model.pk, client_confidence=value)
+        database, ElicitedSession(client_id="acme", session_id="s2", model_pk=world.model.pk, client_confidence=value)
     )
 
 
 async def test_an_update_refuses_unknown_states_and_nan(database: Database, world: Any) -> None:
-    def update(**values: Any) -> PriorUpdate:
+    def update(**values: Any) -> RecommendedUpdate:
         fields = {"update_strategy": "CONSERVATIVE", "min_evidence_strength": 3.0} | values
-        return PriorUpdate(client_id="acme", session_pk=world.session.pk, conflict_pk=world.conflict.pk, **fields)
+        return RecommendedUpdate(client_id="acme", session_pk=world.session.pk, conflict_pk=world.conflict.pk, **fields)
 
     for bad in ({"state": "MAYBE"}, {"min_evidence_strength": NAN}, {"update_strategy": "GUESS"}):
         await refused(database, update(**bad))
@@ -233,4 +234,11 @@ async def test_deleting_a_session_takes_its_beliefs_with_it_but_not_what_refers_
 ) -> None:
     with pytest.raises(IntegrityError, match="fk_prior_data_conflicts_session_pk"):
         async with database.session() as session:
-            await session.execute(delete(Session).where(Session.pk == world.session.pk))
+            await session.execute(delete(ElicitedSession).where(ElicitedSession.pk == world.session.pk))
+
+
+@pytest.mark.parametrize("table", Resource.__subclasses__(), ids=lambda table: table.__name__)
+def test_a_resource_says_what_it_is_called_and_by_which_field_it_is_named(table: type[Resource]) -> None:
+    assert table.NOUN
+    assert table.ID_FIELD.endswith("_id")
+    assert hasattr(table, table.PUBLIC_ID)

@@ -106,13 +106,12 @@ STORED: list[tuple[Any, Collection[str]]] = [
 
 TABLES: list[tuple[Any, Collection[Any]]] = [
     (common_pb2.ElementType, wire._DTYPES),
-    (common_pb2.Quantity, models.NATURAL),
-    (common_pb2.Quantity, {*quantities.PERCENTAGES, *quantities._UNITS}),
+    (common_pb2.Quantity, quantities.QUANTITIES),
     (conflict_pb2.Finding, communications._BY_FINDING),
     (conflict_pb2.Finding, words._FOUND),
     (conflict_pb2.Severity, outcomes.SEVERITIES),
     (elicitation_pb2.PoolMethod, statements.POOLS),
-    (errors_pb2.ErrorReason, {errors_pb2.ErrorReason.Value(f"ERROR_REASON_{name}") for name in errors.CODES}),
+    (errors_pb2.ErrorReason, {errors_pb2.ErrorReason.Value(f"ERROR_REASON_{name}") for name in errors.Reason}),
     (model_pb2.Parameterisation, models.PARAMETERISATIONS),
     (model_pb2.Saturation, models.SATURATIONS),
     (options_pb2.Format, rules._FORMATS),

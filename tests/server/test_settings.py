@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from server.settings import MAX_DEFAULT_WORKERS, Settings
+from server.settings import MAX_DEFAULT_WORKERS, Settings, UnknownVariable
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +50,46 @@ def test_the_compilation_cache_is_in_the_data_directory_unless_another_is_given(
     assert Settings().compilation_cache == tmp_path / "data" / "xla-cache"
     monkeypatch.setenv("LIFTOS_BAYES_COMPILATION_CACHE_DIR", str(tmp_path / "shared"))
     assert Settings().compilation_cache == tmp_path / "shared"
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("LIFTOS_BAYES_WORKRES", "did you mean LIFTOS_BAYES_WORKERS?"),
+        ("liftos_bayes_leaseseconds", "did you mean LIFTOS_BAYES_LEASE_SECONDS?"),
+        ("LIFTOS_BAYES_X", "CLIENT, COLOUR, COMPILATION_CACHE_DIR,"),
+    ],
+)
+def test_a_variable_that_nobody_reads_is_an_error_that_names_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, variable: str, hint: str
+) -> None:
+    monkeypatch.setenv(variable, "a secret")
+    with pytest.raises(UnknownVariable, match=f"^{variable} is not a setting") as raised:
+        Settings()
+    assert hint in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_every_setting_can_be_given_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in Settings().model_dump(mode="json").items():
+        monkeypatch.setenv(f"LIFTOS_BAYES_{name.upper()}", json.dumps(value) if name == "warm_up" else str(value))
+    assert Settings() == Settings(_env_prefix="NOT_GIVEN_")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "LIFTOS_BAYES_CLIENT",
+        "LIFTOS_BAYES_LIFELINE",
+        "LIFTOS_BAYES_SERVICE_HOST",
+        "LIFTOS_BAYES_SERVICE_PORT_GRPC",
+        "LIFTOS_BAYES_PORT",
+        "LIFTOS_BAYES_SERVER_PORT_50051_TCP_ADDR",
+    ],
+)
+def test_variables_of_the_command_and_of_kubernetes_are_not_taken_for_settings(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    before = Settings()
+    monkeypatch.setenv(variable, "1")
+    assert Settings() == before

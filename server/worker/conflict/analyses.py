@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.conflict.analysis import ConflictRule
 from engine.rules.policy import NecessityInputs
-from persistence.tables import ClientPrior, Conflict, Job, Model, Session
+from persistence.tables import ClientPrior, Conflict, ElicitedSession, Job, RegisteredModel
 from server.contract.period import Period
 from server.contract.wire import label, to_json
 from server.records.lineage import already_used, looks_at, overlaps_of, window_of
@@ -31,8 +31,8 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
     request = conflict_pb2.AnalyzeConflictRequest.FromString(job.request)
     async with context.database.session() as session:
         row = (await session.scalars(select(Conflict).where(Conflict.job_pk == job.pk))).one()
-        elicited = await session.get_one(Session, row.session_pk)
-        model_row = await session.get_one(Model, row.model_pk)
+        elicited = await session.get_one(ElicitedSession, row.session_pk)
+        model_row = await session.get_one(RegisteredModel, row.model_pk)
         period = Period.of(row)
         beliefs = await beliefs_of(session, elicited.pk)
         experts: Sequence[ClientPrior] = ()
@@ -99,7 +99,7 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
 
 
 async def compared_jointly(
-    elicited: Session, examined: Sequence[Examined], rule: ConflictRule
+    elicited: ElicitedSession, examined: Sequence[Examined], rule: ConflictRule
 ) -> conflict_pb2.JointConflict | None:
     """All beliefs of a session together; None where there is nothing to say together."""
     return joint_message(examined, await asyncio.to_thread(examine_jointly, elicited, examined), rule)
@@ -121,8 +121,8 @@ def _without_expert(examined: Sequence[Examined], experts: Sequence[ClientPrior]
 
 
 def session_inputs(
-    model: Model,
-    elicited: Session | None,
+    model: RegisteredModel,
+    elicited: ElicitedSession | None,
     business_impact_minor: int | None,
     beliefs: Sequence[conflict_pb2.BeliefConflict],
     joint: conflict_pb2.JointConflict | None = None,

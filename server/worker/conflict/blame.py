@@ -19,7 +19,7 @@ from engine.conflict.severity import Severity
 from engine.inference.fit import BatchFit
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.table import Window
-from persistence.tables import Model
+from persistence.tables import RegisteredModel
 from server.contract.period import Period
 from server.contract.wire import value_of
 from server.texts.explanations import explain_conflict
@@ -33,7 +33,7 @@ TRIED_AS_CONTROLS = (dataset_pb2.COLUMN_ROLE_CONTROL, dataset_pb2.COLUMN_ROLE_EX
 
 
 async def _refits(
-    context: WorkerContext, fit: StoredFit, base: AdditiveMmm, row: Model, period: Period
+    context: WorkerContext, fit: StoredFit, base: AdditiveMmm, row: RegisteredModel, period: Period
 ) -> Sequence[Refit]:
     """The refits behind a stored fit; kept in memory, so that a second belief costs none."""
     key = fit.row.fit_key
@@ -67,7 +67,7 @@ def tell_collinearity(fit: StoredFit, messages: Sequence[conflict_pb2.BeliefConf
 async def explain_conflicts(
     context: WorkerContext,
     fit: StoredFit,
-    row: Model,
+    row: RegisteredModel,
     period: Period,
     examined: Sequence[Examined],
     messages: Sequence[conflict_pb2.BeliefConflict],

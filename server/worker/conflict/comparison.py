@@ -23,9 +23,8 @@ from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.batch import FitSettings
 from engine.inference.fit import Seed
 from engine.models.additive_mmm import AdditiveMmm
-from engine.models.protocol import Model as EngineModel
-from persistence import tables
-from persistence.tables import ClientPrior
+from engine.models.protocol import Model
+from persistence.tables import ClientPrior, ElicitedSession, StoredCurve
 from server.contract.wire import from_json, quantity_name
 from server.records.sessions import correlation_of
 from server.worker.conflict.dependence import dirichlet_groups, whole_shares
@@ -47,7 +46,7 @@ class Examined:
 
     row: ClientPrior
     belief: elicitation_pb2.Belief
-    curve_row: tables.EvidenceCurve
+    curve_row: StoredCurve
     prior: Distribution
     curve: EvidenceCurve
     draws: Floats | None
@@ -85,7 +84,7 @@ async def examine(
 
 
 def _figures(
-    model: EngineModel,
+    model: Model,
     prior: Distribution,
     curve: EvidenceCurve,
     draws: Floats | None,
@@ -140,7 +139,7 @@ async def audit(fit: StoredFit, one: Examined, replicates: int) -> ReplicatedPVa
         return None
 
 
-def examine_jointly(elicited: tables.Session, examined: Sequence[Examined]) -> JointBeliefs | str | None:
+def examine_jointly(elicited: ElicitedSession, examined: Sequence[Examined]) -> JointBeliefs | str | None:
     """All beliefs together; why not, in words; None for a single belief or for a summary without draws."""
     if len(examined) < 2 or any(one.draws is None for one in examined):
         return None

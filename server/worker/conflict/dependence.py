@@ -9,13 +9,13 @@ import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2
 
 from engine.conflict.shares import DirichletShares
-from persistence.tables import Session
+from persistence.tables import ElicitedSession
 from server.records.sessions import correlation_of, share_groups
 
 Floats = npt.NDArray[np.float64]
 
 
-def dirichlet_groups(session: Session, belief_ids: Sequence[str]) -> list[DirichletShares]:
+def dirichlet_groups(session: ElicitedSession, belief_ids: Sequence[str]) -> list[DirichletShares]:
     """The session's groups of shares that were stated together, by the places of their beliefs in `belief_ids`."""
     places = {belief_id: place for place, belief_id in enumerate(belief_ids)}
     return [
@@ -25,7 +25,7 @@ def dirichlet_groups(session: Session, belief_ids: Sequence[str]) -> list[Dirich
     ]
 
 
-def prior_correlation(session: Session, belief_ids: Sequence[str]) -> Floats | None:
+def prior_correlation(session: ElicitedSession, belief_ids: Sequence[str]) -> Floats | None:
     """Correlation of the beliefs [k, k] with that of shares that were stated together; None where all are independent.
 
     A group is correlated within itself alone: what the Dirichlet law says stands against any other statement.

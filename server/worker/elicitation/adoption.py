@@ -6,9 +6,9 @@ from liftos.bayes.v1 import common_pb2, elicitation_pb2, prior_update_pb2
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import InvalidInput
-from engine.models.protocol import Model as EngineModel
+from engine.models.protocol import Model
 from persistence.lookup import get_owned
-from persistence.tables import ClientPrior, Job, Model, Session
+from persistence.tables import ClientPrior, ElicitedSession, Job, RegisteredModel
 from server.contract.errors import already_exists
 from server.contract.period import Period
 from server.contract.wire import from_array, from_json, label, to_json
@@ -30,12 +30,12 @@ async def adopt_prior_update(context: WorkerContext, job: Job) -> Commit:
     async with context.database.session() as session:
         row = await accepted_update(session, request.client_id, request.update_id)
         update = from_json(row.result or {}, prior_update_pb2.PriorUpdate())
-        before = await session.get_one(Session, row.session_pk)
+        before = await session.get_one(ElicitedSession, row.session_pk)
         replaced = {prior.belief_id: belief_message(prior) for prior in await beliefs_of(session, before.pk)}
         model_row = (
-            await owned(session, Model, request.client_id, request.model_id)
+            await owned(session, RegisteredModel, request.client_id, request.model_id)
             if request.model_id
-            else await session.get_one(Model, before.model_pk)
+            else await session.get_one(RegisteredModel, before.model_pk)
         )
         model = await context.models.prepared(session, model_row, Period())
     beliefs = [
@@ -48,9 +48,9 @@ async def adopt_prior_update(context: WorkerContext, job: Job) -> Commit:
     )
 
     async def commit(session: AsyncSession) -> elicitation_pb2.AdoptPriorUpdateResponse:
-        if await get_owned(session, Session, request.client_id, request.session_id) is not None:
+        if await get_owned(session, ElicitedSession, request.client_id, request.session_id) is not None:
             raise already_exists("elicitation session", request.session_id, "session_id")
-        adopted = Session(
+        adopted = ElicitedSession(
             client_id=request.client_id,
             session_id=request.session_id,
             model_pk=model_row.pk,
@@ -85,7 +85,7 @@ async def adopt_prior_update(context: WorkerContext, job: Job) -> Commit:
 
 
 def _law(
-    request: elicitation_pb2.AdoptPriorUpdateRequest, change: prior_update_pb2.BeliefUpdate, model: EngineModel
+    request: elicitation_pb2.AdoptPriorUpdateRequest, change: prior_update_pb2.BeliefUpdate, model: Model
 ) -> Compiled:
     """The updated prior, or its projection, which the model must be able to have."""
     stored = change.after

@@ -9,11 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.elicitation.stated_shares import Shares, fit_shares
 from engine.errors import InvalidInput
-from engine.models.protocol import Model as EngineModel
-from persistence.tables import ClientPrior, Job, Model, Session
+from engine.models.protocol import Model
+from persistence.tables import ClientPrior, ElicitedSession, Job, RegisteredModel
 from server.contract.checks import LARGEST_FRACTION
-from server.contract.errors import ServiceError, already_exists
+from server.contract.errors import Reason, ServiceError, already_exists
 from server.contract.period import Period
+from server.contract.quantities import QUANTITIES, same_unknown
 from server.contract.quantities import estimand as words
 from server.contract.wire import label, to_json
 from server.records.lineage import accepted_update, change_of, inherit
@@ -33,21 +34,7 @@ from server.worker.elicitation.statements import (
     refuse_narrower,
     stated_sd,
 )
-from server.worker.fitting.prepared import NATURAL, belief_support, check_known, natural_support
-
-LINKED = {
-    frozenset(
-        {
-            common_pb2.QUANTITY_SHARE_OF_OUTCOME,
-            common_pb2.QUANTITY_ROI,
-            common_pb2.QUANTITY_INCREMENTAL_OUTCOME,
-        }
-    ): "share of outcome, ROI and incremental outcome of a channel differ by a known factor only",
-    frozenset(
-        {common_pb2.QUANTITY_RETENTION, common_pb2.QUANTITY_HALF_LIFE}
-    ): "the half-life of a channel is a known function of its retention",
-}
-"""Quantities of a channel that are the same unknown, and why: two beliefs would count it twice."""
+from server.worker.fitting.prepared import belief_support, check_known, natural_support, support_of
 
 MAX_BELIEFS = 50
 
@@ -198,29 +185,29 @@ def _share_notes(share: elicitation_pb2.ChannelShare, fitted: Shares, index: int
 
 async def _about(
     context: WorkerContext, session: AsyncSession, client_id: str, session_id: str
-) -> tuple[Session, EngineModel, list[str]]:
+) -> tuple[ElicitedSession, Model, list[str]]:
     """A session, the model that it is about, and the model's channels."""
-    row = await owned(session, Session, client_id, session_id)
-    model_row = await session.get_one(Model, row.model_pk)
+    row = await owned(session, ElicitedSession, client_id, session_id)
+    model_row = await session.get_one(RegisteredModel, row.model_pk)
     return row, await context.models.prepared(session, model_row, Period()), channels_of(model_row)
 
 
-def place_of(model: EngineModel, estimand: common_pb2.Estimand) -> Place:
+def place_of(model: Model, estimand: common_pb2.Estimand) -> Place:
     """What beliefs about an estimand of the model are about, and where they live."""
     natural, beliefs = natural_support(model, estimand), belief_support(model, estimand)
     return Place(estimand.quantity, f"the {words(estimand)}", natural, beliefs)
 
 
-async def _open_session(session: AsyncSession, client_id: str, session_id: str) -> Session:
+async def _open_session(session: AsyncSession, client_id: str, session_id: str) -> ElicitedSession:
     """The session, which may have been confirmed while something was computed for it."""
-    row = await owned(session, Session, client_id, session_id, for_update=True)
+    row = await owned(session, ElicitedSession, client_id, session_id, for_update=True)
     if row.state == "CONFIRMED":
-        raise ServiceError("INVALID_STATE", "a confirmed session is immutable", metadata={"state": row.state})
+        raise ServiceError(Reason.INVALID_STATE, "a confirmed session is immutable", metadata={"state": row.state})
     return row
 
 
 async def _store(
-    session: AsyncSession, row: Session, existing: Sequence[ClientPrior], belief: elicitation_pb2.Belief
+    session: AsyncSession, row: ElicitedSession, existing: Sequence[ClientPrior], belief: elicitation_pb2.Belief
 ) -> ClientPrior:
     """The belief as the last of its session."""
     stored = ClientPrior(
@@ -237,7 +224,7 @@ async def _store(
     return stored
 
 
-async def _finish(session: AsyncSession, row: Session, channels: Sequence[str]) -> None:
+async def _finish(session: AsyncSession, row: ElicitedSession, channels: Sequence[str]) -> None:
     """What changes in a session with its beliefs."""
     row.state = "FEEDBACK"
     row.version += 1
@@ -248,7 +235,7 @@ async def _finish(session: AsyncSession, row: Session, channels: Sequence[str]) 
 
 def _refuse_per_cent(request: elicitation_pb2.AddBeliefRequest) -> None:
     """Refuse a total of all media in per cent: nothing bounds it above, but many times the outcome is a slip."""
-    total = request.estimand.quantity == common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME
+    total = QUANTITIES[request.estimand.quantity].of_all
     mean = request.statement.mean_plus_minus.mean
     if total and mean > LARGEST_FRACTION:
         raise InvalidInput("statement.mean_plus_minus.mean", f"{mean:g} times the outcome; 50 % is 0.5")
@@ -260,19 +247,17 @@ def _refuse_twins(
     """Refuse a second belief with the same id, or about the same quantity; `path` is where the request names them."""
     if len(existing) >= MAX_BELIEFS:
         raise ServiceError(
-            "LIMIT_EXCEEDED", f"a session holds at most {MAX_BELIEFS} beliefs", metadata={"limit": "beliefs"}
+            Reason.LIMIT_EXCEEDED, f"a session holds at most {MAX_BELIEFS} beliefs", metadata={"limit": "beliefs"}
         )
-    alone = frozenset({estimand.quantity})
-    kin = next((group for group in LINKED if estimand.quantity in group), alone)
-    why = f" ({LINKED[kin]})" if kin in LINKED else ""
-    quantities = {label(common_pb2.Quantity, quantity) for quantity in kin}
+    why = QUANTITIES[estimand.quantity].same_as
+    quantities = {label(common_pb2.Quantity, quantity) for quantity in same_unknown(estimand.quantity)}
     for other in existing:
         if other.belief_id == belief_id:
             raise already_exists("belief", belief_id, f"{path}.belief_id" if path else "belief_id")
         if other.channel == estimand.channel and other.quantity in quantities:
             raise InvalidInput(
                 path or "estimand",
-                f"belief {other.belief_id!r} is about the same quantity{why}; remove it first",
+                f"belief {other.belief_id!r} is about the same quantity{f' ({why})' if why else ''}; remove it first",
             )
 
 
@@ -281,7 +266,7 @@ async def fit_prior(context: WorkerContext, job: Job) -> Commit:
     request = elicitation_pb2.FitPriorRequest.FromString(job.request)
     async with context.database.session() as session:
         members = await pool_members(session, request.client_id, request.statement, request.quantity, None)
-    natural = NATURAL[request.quantity]
+    natural = support_of(request.quantity)
     about = label(common_pb2.Quantity, request.quantity).lower().replace("_", " ")
     place = Place(request.quantity, f"the {about}", natural, members[0].law.support if members else natural)
     check_range(request.statement, natural)

@@ -19,11 +19,12 @@ from engine.errors import UnsupportedQuantity
 from engine.inference.fit import Purpose, Seed
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.conjugate_normal import ConjugateNormal
-from engine.models.protocol import Model as EngineModel
-from persistence.tables import ClientPrior, Job, Model, Session
+from engine.models.protocol import Model
+from persistence.tables import ClientPrior, ElicitedSession, Job, RegisteredModel
 from server.contract.period import Period
+from server.contract.quantities import WHOLES, quantity_words
 from server.contract.quantities import estimand as words
-from server.contract.wire import label, quantity_name
+from server.contract.wire import quantity_name
 from server.records.certificates import fit_key
 from server.records.lookups import dataset_of, owned
 from server.records.rows import check_period
@@ -49,8 +50,8 @@ class _Stated:
     groups: Sequence[elicitation_pb2.ShareGroup]
     correlation: Floats | None
     """[k, k] of the beliefs on their unconstrained scales, where the session has one."""
-    reference: EngineModel
-    believed: EngineModel
+    reference: Model
+    believed: Model
     others: Sequence[str]
     """Beliefs that cannot be the prior of a fit."""
     seed: Seed
@@ -61,8 +62,8 @@ async def elicitation_feedback(context: WorkerContext, job: Job) -> Commit:
     request = elicitation_pb2.GetElicitationFeedbackRequest.FromString(job.request)
     period = Period.asked(request)
     async with context.database.session() as session:
-        row = await owned(session, Session, request.client_id, request.session_id)
-        model_row = await session.get_one(Model, row.model_pk)
+        row = await owned(session, ElicitedSession, request.client_id, request.session_id)
+        model_row = await session.get_one(RegisteredModel, row.model_pk)
         check_period(model_row, await dataset_of(session, model_row), period)
         rows = await beliefs_of(session, row.pk)
         channels = channels_of(model_row)
@@ -149,7 +150,7 @@ def _law(stated: _Stated, belief: elicitation_pb2.Belief, name: str) -> Distribu
 
 
 def _threshold(
-    belief: elicitation_pb2.Belief, law: Distribution, error: float | None, model: EngineModel
+    belief: elicitation_pb2.Belief, law: Distribution, error: float | None, model: Model
 ) -> elicitation_pb2.BeliefThreshold:
     about, show = words(belief.estimand), partial(shown, quantity=belief.estimand.quantity)
     message = elicitation_pb2.BeliefThreshold(belief_id=belief.belief_id)
@@ -182,7 +183,7 @@ def _threshold(
 def _stated_totals(stated: _Stated) -> list[elicitation_pb2.ImpliedTotal]:
     """Sums of the stated shares: of outcome, with what they leave for the rest, and of media."""
     totals = []
-    for quantity in (common_pb2.QUANTITY_SHARE_OF_OUTCOME, common_pb2.QUANTITY_SHARE_OF_MEDIA):
+    for quantity in WHOLES:
         places = [place for place, belief in enumerate(stated.beliefs) if belief.estimand.quantity == quantity]
         if len(places) < 2:
             continue
@@ -190,13 +191,14 @@ def _stated_totals(stated: _Stated) -> list[elicitation_pb2.ImpliedTotal]:
         between = None if stated.correlation is None else stated.correlation[np.ix_(places, places)]
         draws = joint_draws(members, stated.groups, between, stated.seed.derived("totals"))
         total = draws.sum(axis=0)
-        name = label(common_pb2.Quantity, quantity).lower().replace("_", " ")
         channels = " and ".join(belief.estimand.channel for belief in members)
         # Rounding must not make a sum that is one by construction exceed it.
         above = float(np.mean(total > 1.0 + 1e-9))
         totals.append(
             elicitation_pb2.ImpliedTotal(
-                what=f"stated {name} of {channels}", total=estimate_of_draws(total), impossible=above
+                what=f"stated {quantity_words(quantity)} of {channels}",
+                total=estimate_of_draws(total),
+                impossible=above,
             )
         )
         if quantity == common_pb2.QUANTITY_SHARE_OF_OUTCOME:

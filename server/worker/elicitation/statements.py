@@ -22,9 +22,8 @@ from engine.elicitation.quantiles import fit_quantiles
 from engine.elicitation.roulette import fit_roulette
 from engine.elicitation.statement import Fit, Fitted, band
 from engine.errors import InvalidInput
-from persistence.tables import ClientPrior
-from persistence.tables import Session as SessionRow
-from server.contract.errors import ServiceError, invalid_field, not_found
+from persistence.tables import ClientPrior, ElicitedSession
+from server.contract.errors import Reason, ServiceError, invalid_field, not_found
 from server.contract.wire import label, value_of
 from server.records.lookups import owned
 from server.records.sessions import belief_message
@@ -303,10 +302,10 @@ async def pool_members(
     members: list[Member] = []
     for index, one in enumerate(statement.pooled.members):
         path = f"statement.pooled.members[{index}]"
-        row = await owned(session, SessionRow, client_id, one.session_id, field=f"{path}.session_id")
+        row = await owned(session, ElicitedSession, client_id, one.session_id, field=f"{path}.session_id")
         if row.state != "CONFIRMED":
             message = f"session {one.session_id!r} is {row.state}; only confirmed beliefs are pooled"
-            raise ServiceError("INVALID_STATE", message, violations=[Violation(f"{path}.session_id", message)])
+            raise ServiceError(Reason.INVALID_STATE, message, violations=[Violation(f"{path}.session_id", message)])
         stored = await session.scalar(
             select(ClientPrior).where(ClientPrior.session_pk == row.pk, ClientPrior.belief_id == one.belief_id)
         )

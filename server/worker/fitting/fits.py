@@ -23,9 +23,8 @@ from engine.inference.batch import FitSettings
 from engine.inference.fit import BatchFit, Seed
 from engine.models.additive_mmm import AdditiveMmm
 from engine.models.conjugate_normal import ConjugateNormal
-from engine.models.protocol import Model as EngineModel
-from persistence import tables
-from persistence.tables import ClientPrior, Fit, FitDraws, Model
+from engine.models.protocol import Model
+from persistence.tables import ClientPrior, Fit, FitDraws, RegisteredModel, StoredCurve
 from server.contract.period import DAYS_PER_MONTH, Period
 from server.contract.version import SERVER_VERSION
 from server.contract.wire import date_range, from_json, label, quantity_name, timestamp, to_json, value_of
@@ -44,7 +43,7 @@ class StoredFit:
     """A prepared model with its stored fit."""
 
     row: Fit
-    model: EngineModel
+    model: Model
     draws: Mapping[str, Floats]
     """Posterior draws by quantity, each of shape [chains, draws]."""
     compile_seconds: float = 0.0
@@ -82,14 +81,14 @@ class StoredFit:
         return float(self.row.facts["months"])
 
 
-def derived_draws(model: EngineModel, draws: Mapping[str, Floats], quantity: str) -> Floats:
+def derived_draws(model: Model, draws: Mapping[str, Floats], quantity: str) -> Floats:
     """Draws [chains, draws] of a quantity that no fit returns, from those of the parameters."""
     parameters = {name: np.ravel(draws[name]) for name in model.parameter_names}
     return model.derive(quantity, parameters).reshape(draws[model.parameter_names[0]].shape)
 
 
 async def stored_fit(
-    context: WorkerContext, model_row: Model, period: Period, beliefs: Sequence[ClientPrior] = ()
+    context: WorkerContext, model_row: RegisteredModel, period: Period, beliefs: Sequence[ClientPrior] = ()
 ) -> StoredFit:
     """The fit of a model over a period under the priors of the beliefs (none: reference priors); computed at need."""
     async with context.database.session() as session:
@@ -151,14 +150,14 @@ def seed_of(key: str) -> Seed:
     return Seed.of(int(key[:16], 16))
 
 
-def single_fit(model: EngineModel, seed: Seed) -> tuple[BatchFit, float]:
+def single_fit(model: Model, seed: Seed) -> tuple[BatchFit, float]:
     """The fit of the observed data, and the seconds of it that went into compiling."""
     with compile_clock() as clock:
         fit = model.fit(model.observed[:, None], seed, np.zeros(1, dtype=np.int64), FitSettings.single())
     return fit, clock.seconds
 
 
-async def _load(session: AsyncSession, model_row: Model, key: str, model: EngineModel) -> StoredFit | None:
+async def _load(session: AsyncSession, model_row: RegisteredModel, key: str, model: Model) -> StoredFit | None:
     row = (await session.scalars(select(Fit).where(Fit.model_pk == model_row.pk, Fit.fit_key == key))).one_or_none()
     if row is None:
         return None
@@ -167,14 +166,14 @@ async def _load(session: AsyncSession, model_row: Model, key: str, model: Engine
     return StoredFit(row, model, draws)
 
 
-def _window(model: EngineModel) -> common_pb2.DateRange | None:
+def _window(model: Model) -> common_pb2.DateRange | None:
     if not isinstance(model, AdditiveMmm):
         return None
     first, last = (day.astype("datetime64[D]").item() for day in (model.window.first_date, model.window.last_date))
     return date_range(first, last)
 
 
-def _facts(model: EngineModel) -> dict[str, Any]:
+def _facts(model: Model) -> dict[str, Any]:
     """What answers need of the prepared model beside the draws: months of data, and for an MMM what shares refer to."""
     if not isinstance(model, AdditiveMmm):
         return {"months": float(model.n_observations)}
@@ -198,16 +197,16 @@ def _facts(model: EngineModel) -> dict[str, Any]:
 
 async def stored_curve(
     context: WorkerContext, fit: StoredFit, estimand: common_pb2.Estimand
-) -> tuple[tables.EvidenceCurve, EvidenceCurve]:
+) -> tuple[StoredCurve, EvidenceCurve]:
     """The evidence curve of an estimand from a reference fit; estimated at need, then read back from the store.
 
     The draws behind it are stored with it where the fit did not return them.
     """
     quantity, channel = label(common_pb2.Quantity, estimand.quantity), estimand.channel
-    statement = select(tables.EvidenceCurve).where(
-        tables.EvidenceCurve.fit_pk == fit.row.pk,
-        tables.EvidenceCurve.quantity == quantity,
-        tables.EvidenceCurve.channel == channel,
+    statement = select(StoredCurve).where(
+        StoredCurve.fit_pk == fit.row.pk,
+        StoredCurve.quantity == quantity,
+        StoredCurve.channel == channel,
     )
     async with context.database.session() as session:
         row = (await session.scalars(statement)).one_or_none()
@@ -224,7 +223,7 @@ async def stored_curve(
                     .on_conflict_do_nothing()
                 )
             await session.execute(
-                insert(tables.EvidenceCurve)
+                insert(StoredCurve)
                 .values(
                     client_id=fit.row.client_id,
                     fit_pk=fit.row.pk,
@@ -249,7 +248,7 @@ async def stored_curve(
     return row, curve_of(row)
 
 
-def curve_of(row: tables.EvidenceCurve) -> EvidenceCurve:
+def curve_of(row: StoredCurve) -> EvidenceCurve:
     """The engine's curve of a stored one, digit for digit."""
     facts = row.facts
     gaussian = facts["gaussian"]
@@ -298,7 +297,7 @@ def _curve(fit: StoredFit, estimand: common_pb2.Estimand) -> EvidenceCurve:
 
 
 def curve_of_draws(
-    model: EngineModel, draws: Floats, estimand: common_pb2.Estimand, months: float, seed: Seed
+    model: Model, draws: Floats, estimand: common_pb2.Estimand, months: float, seed: Seed
 ) -> EvidenceCurve:
     """The evidence curve of an estimand from its draws [chains, draws]; a prior without a closed form is estimated."""
     name = quantity_name(estimand)

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from engine.distributions.distribution import (
     POSITIVE,
     REAL_LINE,
-    UNIT_INTERVAL,
     Beta,
     Distribution,
     HalfNormal,
@@ -23,13 +22,14 @@ from engine.distributions.distribution import (
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.models import additive_spec, conjugate_normal
 from engine.models.additive_spec import Parameterisation
-from engine.models.protocol import Model as EngineModel
+from engine.models.protocol import Model
 from engine.models.registry import prepare_function
 from engine.models.saturation import Saturation
 from engine.models.table import Table, Window
 from persistence import uploads as datasets
-from persistence.tables import ClientPrior, Dataset, Model, SbcValidation
+from persistence.tables import ClientPrior, Dataset, RegisteredModel, SbcValidation
 from server.contract.period import Period
+from server.contract.quantities import QUANTITIES
 from server.contract.wire import from_json, label, quantity_name
 from server.records import content as table
 from server.records.certificates import fit_key
@@ -38,21 +38,6 @@ from server.records.lookups import by_pk, dataset_of
 from server.records.sessions import beliefs_of
 from server.worker.conversion import belief_law, to_law
 from server.worker.fitting.recent import Recent
-
-NATURAL: dict[int, Support] = {
-    common_pb2.QUANTITY_ROI: POSITIVE,
-    common_pb2.QUANTITY_MARGINAL_ROI: POSITIVE,
-    common_pb2.QUANTITY_SHARE_OF_OUTCOME: UNIT_INTERVAL,
-    common_pb2.QUANTITY_SHARE_OF_MEDIA: UNIT_INTERVAL,
-    common_pb2.QUANTITY_SHARE_OF_MODELLED: UNIT_INTERVAL,
-    common_pb2.QUANTITY_INCREMENTAL_OUTCOME: POSITIVE,
-    common_pb2.QUANTITY_HALF_LIFE: POSITIVE,
-    common_pb2.QUANTITY_HALF_SATURATION: POSITIVE,
-    common_pb2.QUANTITY_RETENTION: UNIT_INTERVAL,
-    common_pb2.QUANTITY_COEFFICIENT: REAL_LINE,
-    common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME: POSITIVE,
-}
-"""Where each quantity lives by its nature; a coefficient as that of a control, since a channel's is only positive."""
 
 KEPT = 8
 """Prepared models kept in memory; each holds the data of one window."""
@@ -79,11 +64,11 @@ class ModelStore:
     """Prepared models by the key of what they depend on."""
 
     def __init__(self) -> None:
-        self._kept: Recent[EngineModel] = Recent(KEPT)
+        self._kept: Recent[Model] = Recent(KEPT)
 
     async def prepared(
-        self, session: AsyncSession, row: Model, period: Period, beliefs: Sequence[ClientPrior] = ()
-    ) -> EngineModel:
+        self, session: AsyncSession, row: RegisteredModel, period: Period, beliefs: Sequence[ClientPrior] = ()
+    ) -> Model:
         """The model over a period, under its reference priors with those of the beliefs put in their place.
 
         Raises InvalidInput with the path of the field to blame, and UnsupportedQuantity with the belief that cannot
@@ -101,7 +86,7 @@ class ModelStore:
         return self._kept.put(key, model)
 
     async def data_of(
-        self, session: AsyncSession, row: Model, period: Period
+        self, session: AsyncSession, row: RegisteredModel, period: Period
     ) -> tuple[Table, Sequence[dataset_pb2.Column]]:
         """The data set of a model that has one, without what the period holds out, and its columns."""
         dataset = await dataset_of(session, row)
@@ -110,14 +95,14 @@ class ModelStore:
         content = await datasets.read_content(session, dataset)
         return await asyncio.to_thread(_table, dataset, content, period)
 
-    async def of_run(self, session: AsyncSession, run: SbcValidation) -> EngineModel:
+    async def of_run(self, session: AsyncSession, run: SbcValidation) -> Model:
         """The model that a calibration run is about."""
-        row = await by_pk(session, Model, run.model_pk)
+        row = await by_pk(session, RegisteredModel, run.model_pk)
         beliefs = await beliefs_of(session, run.session_pk) if run.session_pk else ()
         return await self.prepared(session, row, Period.of(run), beliefs)
 
 
-def _believed(model: EngineModel, beliefs: Sequence[ClientPrior]) -> EngineModel:
+def _believed(model: Model, beliefs: Sequence[ClientPrior]) -> Model:
     """The model with the beliefs as priors."""
     laws: dict[str, Distribution] = {}
     for row in beliefs:
@@ -134,23 +119,22 @@ def _believed(model: EngineModel, beliefs: Sequence[ClientPrior]) -> EngineModel
     return model.with_priors(laws)
 
 
-def check_known(model: EngineModel, estimand: common_pb2.Estimand, field: str) -> None:
+def check_known(model: Model, estimand: common_pb2.Estimand, field: str) -> None:
     """Refuse an estimand that the model does not have, or about which no belief can be held yet."""
     name, quantity, owner = quantity_name(estimand), estimand.quantity, estimand.channel
-    if quantity != common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME:
+    facts = QUANTITIES[quantity]
+    if not facts.of_all:
         coefficient = quantity == common_pb2.QUANTITY_COEFFICIENT
         known = _channels(model) | (_owners(model.derived_names) if coefficient else set())
         if owner not in known:
             what = "channel or control" if coefficient else "channel"
             raise InvalidInput(f"{field}.channel", f"the model has no {what} {owner!r}")
-    by_spend = quantity in (common_pb2.QUANTITY_ROI, common_pb2.QUANTITY_MARGINAL_ROI)
-    if by_spend and name not in model.quantity_names and f"roi[{owner}]" not in model.quantity_names:
+    if facts.by_spend and name not in model.quantity_names and f"roi[{owner}]" not in model.quantity_names:
         raise InvalidInput(f"{field}.quantity", f"channel {owner!r} has no spend column, so no ROI")
     if name not in model.quantity_names and quantity == common_pb2.QUANTITY_HALF_SATURATION:
         raise InvalidInput(f"{field}.quantity", f"channel {owner!r} has no half-saturation in this model")
     mmm = not isinstance(model, conjugate_normal.ConjugateNormal)
-    of_all = (common_pb2.QUANTITY_SHARE_OF_MEDIA, common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME)
-    if mmm and quantity in of_all and len(_channels(model)) == 1:
+    if mmm and facts.against_others and len(_channels(model)) == 1:
         raise InvalidInput(
             f"{field}.quantity", "the model has one channel: it is all media, and the total is its share of outcome"
         )
@@ -164,7 +148,7 @@ def check_known(model: EngineModel, estimand: common_pb2.Estimand, field: str) -
         ) from None
 
 
-def _channels(model: EngineModel) -> set[str]:
+def _channels(model: Model) -> set[str]:
     return _owners(model.estimand_names)
 
 
@@ -173,15 +157,21 @@ def _owners(names: Sequence[str]) -> set[str]:
     return {name.partition("[")[2].removesuffix("]") for name in names if "[" in name}
 
 
-def natural_support(model: EngineModel, estimand: common_pb2.Estimand) -> Support:
+def support_of(quantity: int) -> Support:
+    """Where a quantity lives by its nature; a coefficient as that of a control."""
+    facts = QUANTITIES[quantity]
+    return Support(facts.lower, facts.upper)
+
+
+def natural_support(model: Model, estimand: common_pb2.Estimand) -> Support:
     """Where an estimand of the model lives by its nature."""
     summary = isinstance(model, conjugate_normal.ConjugateNormal)
     if estimand.quantity == common_pb2.QUANTITY_COEFFICIENT and not summary and estimand.channel in _channels(model):
         return POSITIVE
-    return NATURAL[estimand.quantity]
+    return support_of(estimand.quantity)
 
 
-def belief_support(model: EngineModel, estimand: common_pb2.Estimand) -> Support:
+def belief_support(model: Model, estimand: common_pb2.Estimand) -> Support:
     """Where beliefs about an estimand live: where the quantity does, and for a summary on the real line.
 
     A summary's likelihood is normal in the quantity itself, so its beliefs stay on that scale.
@@ -190,9 +180,7 @@ def belief_support(model: EngineModel, estimand: common_pb2.Estimand) -> Support
     return REAL_LINE if summary else natural_support(model, estimand)
 
 
-def _build(
-    family: str, spec: model_pb2.ModelSpec, dataset: Dataset | None, content: bytes, period: Period
-) -> EngineModel:
+def _build(family: str, spec: model_pb2.ModelSpec, dataset: Dataset | None, content: bytes, period: Period) -> Model:
     prepare = prepare_function(family)
     match spec.WhichOneof("family"):
         case "conjugate_normal":

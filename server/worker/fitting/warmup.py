@@ -20,6 +20,7 @@ from engine.inference.batch import FitSettings
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Table, prepare
+from server import logs
 from server.lifeline import follow_parent
 from server.settings import Settings
 from server.worker.fitting.compiler import compile_clock, keep_compilations, use_one_thread
@@ -87,8 +88,8 @@ def warm_up(todo: Iterable[Step]) -> None:
 
 def main() -> int:
     """Compile for the models of the settings; needs no database."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = Settings()
+    logs.configure(settings.log_format)
     follow_parent()
     os.nice(19)  # only what the server and the workers leave
     use_one_thread()

@@ -17,7 +17,7 @@ from engine.inference.fit import Seed
 from engine.inference.laplace import LaplaceApproximation
 from engine.inference.nuts import Nuts
 from engine.inference.svi import FullRankSvi, MeanFieldSvi
-from engine.models.protocol import Model as EngineModel
+from engine.models.protocol import Model
 from engine.sbc.contraction import Contraction, summarise
 from engine.sbc.coverage import Coverage
 from engine.sbc.interim import InterimReport
@@ -59,7 +59,7 @@ def backend_of(method: str, parameters: int) -> Backend:
 
 
 def simulate(
-    model: EngineModel, run: SbcValidation, part: str, simulations: npt.NDArray[np.int64]
+    model: Model, run: SbcValidation, part: str, simulations: npt.NDArray[np.int64]
 ) -> tuple[RankLedger, float]:
     """The ledger of the simulations, and the seconds of it that went into compiling."""
     try:
@@ -161,7 +161,7 @@ def interim_message(report: InterimReport, part: Part) -> sbc_pb2.InterimReport:
 
 
 def verdict_message(
-    found: Judgement, ledgers: Mapping[str, RankLedger], alpha: float, model: EngineModel
+    found: Judgement, ledgers: Mapping[str, RankLedger], alpha: float, model: Model
 ) -> sbc_pb2.SbcVerdict:
     """The verdict with its statistics; quantities with the smallest adjusted p-value first."""
     deciding = {part: verdict for part, verdict in found.verdicts.items() if not part.is_canary}
@@ -213,7 +213,7 @@ _KINDS = {
 }
 
 
-def _learnt(ledger: RankLedger, part: Part, model: EngineModel) -> dict[str, Contraction]:
+def _learnt(ledger: RankLedger, part: Part, model: Model) -> dict[str, Contraction]:
     """z-scores of every quantity, and contraction where the prior's sd is known: that of posterior SBC is not."""
     scales = dict.fromkeys(ledger.quantities, math.nan)
     if part is Part.PRIOR:

@@ -11,7 +11,7 @@ from liftos.bayes.v1 import sbc_pb2
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from persistence.tables import Job, JobEvent, Model, SbcValidation
+from persistence.tables import Job, JobEvent, RegisteredModel, SbcValidation
 from server.contract.period import Period
 from server.contract.presets import DEFAULT_SIMULATIONS, POSTERIOR, parts_of
 from server.records.certificates import PRODUCTION
@@ -99,7 +99,7 @@ def workload(kind: sbc_pb2.ValidationType.ValueType, simulations: int, family: s
     )
 
 
-async def measured(session: AsyncSession, model: Model, period: Period) -> Measured:
+async def measured(session: AsyncSession, model: RegisteredModel, period: Period) -> Measured:
     """The newest finished runs of the model over the period, else those of similar models of the client."""
     same = await _timings(
         session,
@@ -114,8 +114,8 @@ async def measured(session: AsyncSession, model: Model, period: Period) -> Measu
     similar = await _timings(
         session,
         SbcValidation.client_id == model.client_id,
-        Model.family == model.family,
-        Model.parameter_count.between(low, high),
+        RegisteredModel.family == model.family,
+        RegisteredModel.parameter_count.between(low, high),
     )
     if similar:
         subject = f"models of {number(low)} to {number(high)} parameters over any window"
@@ -127,7 +127,7 @@ async def _timings(session: AsyncSession, *filters: ColumnElement[bool]) -> list
     statement = (
         select(Job)
         .join(SbcValidation, SbcValidation.job_pk == Job.pk)
-        .join(Model, Model.pk == SbcValidation.model_pk)
+        .join(RegisteredModel, RegisteredModel.pk == SbcValidation.model_pk)
         .where(
             SbcValidation.inference_method == PRODUCTION,
             Job.state == "SUCCEEDED",

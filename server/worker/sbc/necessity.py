@@ -16,8 +16,7 @@ from engine.inference.batch import FitSettings
 from engine.rules.policy import INPUTS, Change, NecessityEvidence, NecessityInputs, NecessityPolicy, ValidationType
 from engine.rules.policy import check_necessity as decide
 from engine.sbc.power import detectable_by
-from persistence import tables
-from persistence.tables import Fit, Job, Model, SbcValidation
+from persistence.tables import Fit, Job, RecordedDecision, RegisteredModel, SbcValidation
 from server.contract.period import Period
 from server.contract.wire import digest, from_json, label, to_json, value_of
 from server.records.certificates import Standing, reference_key, standing
@@ -79,7 +78,7 @@ class Question:
     client_id: str
     source: str
     source_id: str
-    model: Model | None
+    model: RegisteredModel | None
     period: Period
     inputs: NecessityInputs
     diagnostics: common_pb2.FitDiagnostics | None = None
@@ -203,7 +202,7 @@ def fit_evidence(diagnostics: common_pb2.FitDiagnostics | None, stands: Standing
     )
 
 
-async def _calibration(session: AsyncSession, model: Model, period: Period, stands: Standing) -> Calibration:
+async def _calibration(session: AsyncSession, model: RegisteredModel, period: Period, stands: Standing) -> Calibration:
     other = stands.elsewhere
     elsewhere = "" if other is None else await _no_longer(session, model, period, other)
     run = stands.run
@@ -222,11 +221,11 @@ async def _calibration(session: AsyncSession, model: Model, period: Period, stan
     )
 
 
-async def _no_longer(session: AsyncSession, model: Model, period: Period, run: SbcValidation) -> str:
+async def _no_longer(session: AsyncSession, model: RegisteredModel, period: Period, run: SbcValidation) -> str:
     """Which run has passed, and what it was about that is not this."""
     differs = []
     if run.model_pk != model.pk:
-        differs.append(f"model {(await by_pk(session, Model, run.model_pk)).model_id!r}")
+        differs.append(f"model {(await by_pk(session, RegisteredModel, run.model_pk)).model_id!r}")
     if Period.of(run) != period:
         differs.append(f"a window of {Period.of(run)}")
     if run.session_pk is not None:
@@ -235,7 +234,9 @@ async def _no_longer(session: AsyncSession, model: Model, period: Period, run: S
     return f"SBC run {run.pk} has passed, but for {about}."
 
 
-async def fit_diagnostics(session: AsyncSession, model: Model, period: Period) -> common_pb2.FitDiagnostics | None:
+async def fit_diagnostics(
+    session: AsyncSession, model: RegisteredModel, period: Period
+) -> common_pb2.FitDiagnostics | None:
     """Diagnostics of the stored reference fit of a model over a period, None where it has not been fitted yet."""
     key = await reference_key(session, model, period)
     statement = select(Fit.diagnostics).where(Fit.model_pk == model.pk, Fit.fit_key == key)
@@ -283,7 +284,7 @@ async def _store(
     key = digest(
         question.source, question.source_id, model_id, period, message.policy_version, message.policy_hash, inputs, seen
     )
-    row = tables.NecessityDecision
+    row = RecordedDecision
     statement = (
         insert(row)
         .values(
@@ -316,7 +317,7 @@ async def check_necessity(context: WorkerContext, job: Job) -> Commit:
         period = Period.asked(request)
         model, diagnostics = None, None
         if request.model_id:
-            model = await owned(session, Model, request.client_id, request.model_id)
+            model = await owned(session, RegisteredModel, request.client_id, request.model_id)
             check_period(model, await dataset_of(session, model), period)
             complexity = model.parameter_count if complexity is None else complexity
             diagnostics = await fit_diagnostics(session, model, period)

@@ -7,9 +7,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.rules.policy import POLICY_V1, NecessityPolicy
-from persistence import tables
-from persistence.tables import AuditEntry, Client, Job
+from persistence.tables import AdoptedPolicy, Client, Job
 from server.contract.errors import invalid_field
+from server.records.audit_trail import audited
 from server.records.policies import policy_message
 from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import to_policy
@@ -19,7 +19,7 @@ async def policy_in_force(session: AsyncSession, client_id: str, version: int | 
     """The client's newest version, or the one asked for; ServiceError INVALID_FIELD if there is no such version."""
     if version == POLICY_V1.version:
         return POLICY_V1
-    table = tables.NecessityPolicy
+    table = AdoptedPolicy
     statement = select(table).where(table.client_id == client_id).order_by(table.version.desc()).limit(1)
     row = await session.scalar(statement if version is None else statement.where(table.version == version))
     if row is not None:
@@ -40,7 +40,7 @@ async def create_policy(context: WorkerContext, job: Job) -> Commit:
         )
         before = await policy_in_force(session, request.client_id)
         policy = to_policy(request.thresholds, before.version + 1)
-        row = tables.NecessityPolicy(
+        row = AdoptedPolicy(
             client_id=request.client_id,
             version=policy.version,
             max_parameters=policy.max_parameters,
@@ -57,13 +57,12 @@ async def create_policy(context: WorkerContext, job: Job) -> Commit:
         await session.flush()
         await session.refresh(row)
         session.add(
-            AuditEntry(
-                client_id=request.client_id,
-                actor=request.adopted_by,
-                action="CreateNecessityPolicy",
-                resource_type="necessity_policy",
-                resource_id=str(policy.version),
-                detail={"reason": request.reason, "policy_hash": policy.hash, "before": before.version},
+            audited(
+                request,
+                request.adopted_by,
+                ("necessity_policy", str(policy.version)),
+                policy_hash=policy.hash,
+                before=before.version,
             )
         )
         return sbc_pb2.CreateNecessityPolicyResponse(policy=policy_message(row))

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from engine.rules.policy import Decision, NecessityEvidence, NecessityInputs, NecessityPolicy
 from engine.rules.policy import check_necessity as decide
 from persistence.paging import MAX_PAGE_SIZE, list_page
-from persistence.tables import Job, Model, NecessityDecision, SbcValidation
+from persistence.tables import Job, RecordedDecision, RegisteredModel, SbcValidation
 from server.records.certificates import PRODUCTION
 from server.records.messages import stored_decision_message
 from server.worker.context import Commit, WorkerContext
@@ -63,12 +63,12 @@ async def replay_policy(context: WorkerContext, job: Job) -> Commit:
 async def _replayed(
     session: AsyncSession, client_id: str, policy: NecessityPolicy
 ) -> sbc_pb2.ReplayNecessityPolicyResponse:
-    tally, changed, token = Tally(), list[NecessityDecision](), ""
+    tally, changed, token = Tally(), list[RecordedDecision](), ""
     while True:
         rows, token = await list_page(
             session,
-            NecessityDecision,
-            NecessityDecision.client_id == client_id,
+            RecordedDecision,
+            RecordedDecision.client_id == client_id,
             page_size=MAX_PAGE_SIZE,
             page_token=token,
             filter_key=client_id,
@@ -98,7 +98,7 @@ async def _replayed(
     )
 
 
-def decided_again(row: NecessityDecision, policy: NecessityPolicy) -> sbc_pb2.SbcNecessity:
+def decided_again(row: RecordedDecision, policy: NecessityPolicy) -> sbc_pb2.SbcNecessity:
     """A stored decision under a policy: all but id and cost, which belong to what was asked then."""
     return necessity_message(
         restored(NecessityInputs, row.inputs),
@@ -109,7 +109,7 @@ def decided_again(row: NecessityDecision, policy: NecessityPolicy) -> sbc_pb2.Sb
     )
 
 
-def _count(tally: Tally, row: NecessityDecision, found: Decision) -> None:
+def _count(tally: Tally, row: RecordedDecision, found: Decision) -> None:
     was, would_be = row.decision == Decision.ESSENTIAL.value, found is Decision.ESSENTIAL
     tally.replayed += 1
     tally.was += was
@@ -151,11 +151,11 @@ async def failed_runs(session: AsyncSession, client_id: str, model_ids: set[str]
     Models without a finished run are left out.
     """
     statement = (
-        select(Model.model_id, SbcValidation.pk, SbcValidation.verdict_kind)
-        .join(SbcValidation, SbcValidation.model_pk == Model.pk)
+        select(RegisteredModel.model_id, SbcValidation.pk, SbcValidation.verdict_kind)
+        .join(SbcValidation, SbcValidation.model_pk == RegisteredModel.pk)
         .where(
-            Model.client_id == client_id,
-            Model.model_id.in_(model_ids),
+            RegisteredModel.client_id == client_id,
+            RegisteredModel.model_id.in_(model_ids),
             SbcValidation.inference_method == PRODUCTION,
             SbcValidation.verdict_kind.in_(("PASS", "FAIL", "INCONCLUSIVE")),
         )

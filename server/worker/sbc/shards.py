@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 import uuid
 from collections.abc import Mapping
@@ -27,14 +26,13 @@ from persistence.tables import Job, SbcShard, SbcValidation
 from server.contract.presets import decides
 from server.contract.wire import label, to_json, value_of
 from server.records.certificates import run_key
+from server.records.failures import explained
 from server.records.lookups import TERMINAL_STATES
 from server.records.runs import append_event, finish_run
+from server.worker.attempts import Ending, attempt_line
 from server.worker.context import WorkerContext
 from server.worker.retries import MAX_ATTEMPTS, WORKERS_DIED, keep_lease
 from server.worker.sbc.calibration import interim_message, judged, ledger_of, rows_of, simulate, verdict_message
-from server.worker.short_jobs import explained
-
-log = logging.getLogger(__name__)
 
 REPORT_GROWTH = 1.1
 
@@ -56,6 +54,16 @@ async def run_shard(context: WorkerContext, validation_pk: uuid.UUID, ordinal: i
             job = await jobs.lock(session, job.pk)
             running = sbc_pb2.StateChanged(state=common_pb2.JOB_STATE_RUNNING)
             await append_event(session, run, job, state_changed=running)
+    if shard is None:
+        await _attempt(context, run, None, Ending())
+        return
+    # All requests for a run begin with the same two fields.
+    asked = sbc_pb2.RunSbcRequest.FromString(job.request)
+    with attempt_line(job, asked.request_id, attempt=shard.attempt, shard=ordinal) as ended:
+        await _attempt(context, run, shard, ended)
+
+
+async def _attempt(context: WorkerContext, run: SbcValidation, shard: SbcShard | None, ended: Ending) -> None:
     # The database's trouble says nothing about the run: the shard is delivered again. Any other failure would repeat,
     # for ever: the run ends with the reason instead.
     if shard is not None:
@@ -63,32 +71,39 @@ async def run_shard(context: WorkerContext, validation_pk: uuid.UUID, ordinal: i
             if shard.attempt - shard.attempts_before > MAX_ATTEMPTS:
                 raise EngineError(WORKERS_DIED)
             if not await _compute(context, run, shard):
+                ended.state = "DROPPED"
                 return
         except StorageUnavailable:
             raise
         except Exception as error:
-            await _fail(context, run, error, shard)
+            await _fail(context, run, error, shard, ended)
             return
     try:
-        await _report(context, validation_pk, shard.part if shard is not None else None)
+        await _report(context, run.pk, shard.part if shard is not None else None)
     except StorageUnavailable:
         raise
     except Exception as error:
-        await _fail(context, run, error, None)
+        await _fail(context, run, error, None, ended)
+    else:
+        ended.state = "SUCCEEDED"
 
 
-async def _fail(context: WorkerContext, run: SbcValidation, error: Exception, shard: SbcShard | None) -> None:
+async def _fail(
+    context: WorkerContext, run: SbcValidation, error: Exception, shard: SbcShard | None, ended: Ending
+) -> None:
     """End the run with the error, unless it has ended, or the shard has been taken from the worker that had it."""
-    reason, message, field = explained(error)
+    told = explained(error)
+    message, field = told.at_rest()
     async with context.database.session() as session:
         lease = context.settings.lease_seconds
         if shard is not None and not await sbc.renew_shard(session, run.pk, shard.ordinal, shard.attempt, lease):
-            log.warning("run %s: an attempt that does not count any more failed: %s", run.pk, message)
+            ended.failed(told.reason, held=False)
             return
         job = await jobs.lock(session, run.job_pk)
-        if job.state not in TERMINAL_STATES:
+        if held := job.state not in TERMINAL_STATES:
             run = await session.get_one(SbcValidation, run.pk, populate_existing=True)
-            await finish_run(session, run, job, "FAILED", None, reason=reason, message=message, field=field or "")
+            await finish_run(session, run, job, "FAILED", None, reason=told.reason, message=message, field=field or "")
+    ended.failed(told.reason, held)
 
 
 class OtherVersion(Exception):

@@ -20,8 +20,7 @@ from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput
 from engine.updates.correlation import BeliefUncertainty, is_independent, posterior_correlation
 from engine.updates.update import PriorUpdate, Strategy, UpdateRule
-from persistence import tables
-from persistence.tables import ClientPrior, ConflictEvidence, FitDraws, Session
+from persistence.tables import ClientPrior, ConflictEvidence, ElicitedSession, FitDraws, StoredCurve
 from server.contract.wire import from_json, quantity_name
 from server.worker.conflict.dependence import prior_correlation, whole_shares
 from server.worker.conversion import belief_law
@@ -54,14 +53,12 @@ class Case:
         return Experiment.pooled(list(self.experiments.values())) if self.experiments else None
 
 
-async def beliefs_with_curves(
-    session: AsyncSession, conflict_pk: uuid.UUID
-) -> list[tuple[ClientPrior, tables.EvidenceCurve]]:
+async def beliefs_with_curves(session: AsyncSession, conflict_pk: uuid.UUID) -> list[tuple[ClientPrior, StoredCurve]]:
     """The beliefs of an analysis with their curves, in the order of the session."""
     statement = (
-        select(ClientPrior, tables.EvidenceCurve)
+        select(ClientPrior, StoredCurve)
         .join(ConflictEvidence, ConflictEvidence.prior_pk == ClientPrior.pk)
-        .join(tables.EvidenceCurve, tables.EvidenceCurve.pk == ConflictEvidence.curve_pk)
+        .join(StoredCurve, StoredCurve.pk == ConflictEvidence.curve_pk)
         .where(ConflictEvidence.conflict_pk == conflict_pk)
         .order_by(ClientPrior.ordinal)
     )
@@ -69,7 +66,7 @@ async def beliefs_with_curves(
 
 
 def cases_of(
-    pairs: Sequence[tuple[ClientPrior, tables.EvidenceCurve]],
+    pairs: Sequence[tuple[ClientPrior, StoredCurve]],
     analysis: conflict_pb2.ConflictAnalysis,
     experiments: Sequence[common_pb2.Experiment],
 ) -> list[Case]:
@@ -89,7 +86,7 @@ def cases_of(
 
 
 async def joint_draws(
-    session: AsyncSession, pairs: Sequence[tuple[ClientPrior, tables.EvidenceCurve]], cases: Sequence[Case]
+    session: AsyncSession, pairs: Sequence[tuple[ClientPrior, StoredCurve]], cases: Sequence[Case]
 ) -> Floats | None:
     """Draws [k, n] of the beliefs' quantities under the reference posterior; None for one belief or without draws."""
     if len(pairs) < 2:
@@ -106,7 +103,11 @@ async def joint_draws(
 
 
 def updated_correlation(
-    elicited: Session, cases: Sequence[Case], updated: Sequence[PriorUpdate], draws: Floats | None, rule: UpdateRule
+    elicited: ElicitedSession,
+    cases: Sequence[Case],
+    updated: Sequence[PriorUpdate],
+    draws: Floats | None,
+    rule: UpdateRule,
 ) -> Floats | str | None:
     """Correlation [k, k] of the updated priors on their unconstrained scales (methods/conflict.md §12).
 

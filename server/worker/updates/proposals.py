@@ -18,9 +18,8 @@ from engine.distributions.families import Family
 from engine.errors import InvalidInput
 from engine.rules.policy import check_necessity
 from engine.updates.projection import project
-from engine.updates.update import Action, Strategy, UpdateRule, update
-from engine.updates.update import PriorUpdate as Updated
-from persistence.tables import Conflict, Job, Model, PriorUpdate, Session
+from engine.updates.update import Action, PriorUpdate, Strategy, UpdateRule, update
+from persistence.tables import Conflict, ElicitedSession, Job, RecommendedUpdate, RegisteredModel
 from server.contract.update_settings import chosen_strategy
 from server.contract.wire import label, to_array, to_json, value_of
 from server.records.lineage import lineage_of, overlaps_of, refuse_used_experiments, updates_from, window_behind
@@ -43,7 +42,7 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
     request = prior_update_pb2.UpdatePriorsRequest.FromString(job.request)
     rule = update_rule(request)
     async with context.database.session() as session:
-        elicited = await owned(session, Session, request.client_id, request.session_id)
+        elicited = await owned(session, ElicitedSession, request.client_id, request.session_id)
         conflict = await conflict_behind(session, elicited, request.analysis_id)
         analysis = await conflict_message(session, conflict)
         pairs = await beliefs_with_curves(session, conflict.pk)
@@ -77,7 +76,7 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
         recommendation.lineage.CopyFrom(await lineage_of(session, conflict, messages, request.experiments))
         recommendation.looks = await updates_from(session, conflict)
         recommendation.sbc_decision = await _decision(session, conflict, elicited, analysis, messages)
-        stored = PriorUpdate(
+        stored = RecommendedUpdate(
             client_id=request.client_id,
             session_pk=elicited.pk,
             conflict_pk=conflict.pk,
@@ -99,12 +98,12 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
 async def _decision(
     session: AsyncSession,
     conflict: Conflict,
-    elicited: Session,
+    elicited: ElicitedSession,
     analysis: conflict_pb2.ConflictAnalysis,
     updates: Sequence[prior_update_pb2.BeliefUpdate],
 ) -> sbc_pb2.NecessityDecision.ValueType:
     """Whether calibration is essential by the policy in force, with the factors of the update, experiments included."""
-    model = await session.get_one(Model, conflict.model_pk)
+    model = await session.get_one(RegisteredModel, conflict.model_pk)
     inputs = session_inputs(model, elicited, conflict.business_impact_minor, analysis.beliefs, analysis.joint)
     if inputs.log_bayes_factor is not None:
         largest = max(inputs.log_bayes_factor, *(one.log_bayes_factor for one in updates))
@@ -128,11 +127,11 @@ def update_rule(request: prior_update_pb2.UpdatePriorsRequest) -> UpdateRule:
     )
 
 
-def _updated(case: Case, rule: UpdateRule) -> Updated:
+def _updated(case: Case, rule: UpdateRule) -> PriorUpdate:
     """What the strategy makes of a belief; the belief itself where its figures are unreliable."""
     if not case.reliable:
         reason = f"the conflict figures are unreliable: {case.figures.status_reason}"
-        return Updated(case.before, Action.KEEP, (reason,), changed=False)
+        return PriorUpdate(case.before, Action.KEEP, (reason,), changed=False)
     try:
         return update(
             case.before,
@@ -154,7 +153,7 @@ def _blamed(case: Case, field: str) -> str:
 
 def _message(
     case: Case,
-    updated: Updated,
+    updated: PriorUpdate,
     rule: UpdateRule,
     analysis: conflict_pb2.ConflictAnalysis,
     family: common_pb2.PriorFamily.ValueType,

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 
 import numpy as np
 import pytest
-from liftos.bayes.v1 import common_pb2, conflict_pb2, dataset_pb2, sbc_pb2
+from google.protobuf.message_factory import GetMessageClass
+from liftos.bayes.v1 import (
+    attribution_pb2,
+    common_pb2,
+    conflict_pb2,
+    dataset_pb2,
+    elicitation_pb2,
+    model_pb2,
+    prior_update_pb2,
+    sbc_pb2,
+    system_pb2,
+)
 
-from server.contract.wire import digest, fingerprint, from_array, from_json, label, to_array, to_json, value_of
+from server.contract.wire import (
+    digest,
+    fingerprint,
+    from_array,
+    from_json,
+    label,
+    method_of,
+    to_array,
+    to_json,
+    value_of,
+)
 
 
 def test_a_stored_message_comes_back_digit_for_digit() -> None:
@@ -72,3 +94,21 @@ def test_labels_are_enum_names_without_their_prefix(enum: object, value: int, na
     assert label(enum, value) == name
     assert value_of(enum, name) == value
     assert value_of(enum, None) == 0
+
+
+@pytest.mark.parametrize(
+    "contract",
+    [
+        attribution_pb2,
+        conflict_pb2,
+        dataset_pb2,
+        elicitation_pb2,
+        model_pb2,
+        prior_update_pb2,
+        sbc_pb2,
+        system_pb2,
+    ],
+)
+def test_a_request_tells_by_its_type_which_method_takes_it(contract: ModuleType) -> None:
+    methods = [m for service in contract.DESCRIPTOR.services_by_name.values() for m in service.methods]
+    assert [method_of(GetMessageClass(m.input_type)) for m in methods] == [m.name for m in methods]

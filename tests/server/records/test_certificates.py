@@ -13,7 +13,7 @@ from liftos.bayes.v1 import dataset_pb2
 from persistence import jobs
 from persistence.database import Database
 from persistence.lookup import ensure_client
-from persistence.tables import Dataset, Model, SbcValidation
+from persistence.tables import Dataset, RegisteredModel, SbcValidation
 from server.contract.period import Period
 from server.contract.wire import to_json
 from server.records.certificates import Standing, certificate, deciding, failed_elsewhere, reference_key, standing
@@ -25,7 +25,7 @@ async def decided(database: Database, runs: list[tuple[str, int]]) -> tuple[str,
     """Verdict and size of the run that decides after the given ones, oldest first."""
     async with database.session() as session:
         await ensure_client(session, "acme")
-        model = Model(
+        model = RegisteredModel(
             client_id="acme",
             model_id=uuid.uuid4().hex,
             family="f",
@@ -133,7 +133,7 @@ async def stands(
         session.add_all(data)
         await session.flush()
         models = [
-            Model(
+            RegisteredModel(
                 client_id="acme",
                 model_id=uuid.uuid4().hex,
                 family=of,
@@ -221,7 +221,7 @@ async def test_a_fail_stands_against_fits_to_rows_in_common_whatever_the_window_
         )
         session.add(dataset)
         await session.flush()
-        model = Model(
+        model = RegisteredModel(
             client_id="acme",
             model_id="mmm",
             family="additive_mmm/1",

@@ -19,7 +19,7 @@ from persistence import uploads as datasets
 from persistence.data_windows import add_seen, seen_by
 from persistence.database import Database
 from persistence.lookup import ensure_client
-from persistence.tables import ClientPrior, Conflict, DataWindow, Model, PriorUpdate, Session
+from persistence.tables import ClientPrior, Conflict, DataWindow, ElicitedSession, RecommendedUpdate, RegisteredModel
 from server.contract.errors import ServiceError
 from server.contract.period import Period
 from server.contract.wire import from_json, to_json
@@ -50,7 +50,7 @@ class Store:
 
     session: AsyncSession
 
-    async def model(self, name: str, kpi: npt.NDArray[np.float64], *, geos: tuple[str, ...] = ()) -> Model:
+    async def model(self, name: str, kpi: npt.NDArray[np.float64], *, geos: tuple[str, ...] = ()) -> RegisteredModel:
         """A model of a weekly data set: `kpi` [104] for national data, [104 * G] with geos."""
         columns = [
             dataset_pb2.Column(
@@ -91,7 +91,7 @@ class Store:
         await datasets.seal(
             self.session, dataset, sha256=str(zlib.crc32(content)), first_date=first, last_date=last, grain="WEEKLY"
         )
-        model = Model(
+        model = RegisteredModel(
             client_id=CLIENT,
             model_id=name,
             family="additive_mmm/1",
@@ -105,10 +105,10 @@ class Store:
         return model
 
     async def belief(
-        self, session_id: str, model: Model, statement: elicitation_pb2.BeliefStatement | None = None
+        self, session_id: str, model: RegisteredModel, statement: elicitation_pb2.BeliefStatement | None = None
     ) -> ClientPrior:
         """A belief about the share of tv as the only one of a session."""
-        elicited = Session(client_id=CLIENT, session_id=session_id, model_pk=model.pk, state="DRAFT")
+        elicited = ElicitedSession(client_id=CLIENT, session_id=session_id, model_pk=model.pk, state="DRAFT")
         self.session.add(elicited)
         await self.session.flush()
         message = elicitation_pb2.Belief(belief_id="tv", estimand=TV, statement=statement)
@@ -126,7 +126,7 @@ class Store:
         return prior
 
     async def analysed(
-        self, prior: ClientPrior, model: Model, period: Period, *, old: bool = False, state: str = "SUCCEEDED"
+        self, prior: ClientPrior, model: RegisteredModel, period: Period, *, old: bool = False, state: str = "SUCCEEDED"
     ) -> Conflict:
         """An analysis of a belief's session; `old`: by the version that did not note the rows."""
         job = await jobs.create(self.session, CLIENT, "ANALYZE_CONFLICT", b"")
@@ -158,7 +158,7 @@ class Store:
                 for name in experiments
             ],
         )
-        update = PriorUpdate(
+        update = RecommendedUpdate(
             client_id=CLIENT,
             session_pk=conflict.session_pk,
             conflict_pk=conflict.pk,
@@ -174,7 +174,7 @@ class Store:
         return elicitation_pb2.BeliefStatement(updated_prior=stated)
 
     async def updated(
-        self, session_id: str, prior: ClientPrior, model: Model, period: Period, **options: Any
+        self, session_id: str, prior: ClientPrior, model: RegisteredModel, period: Period, **options: Any
     ) -> ClientPrior:
         """The belief of a new session that is what an accepted update left of `prior`."""
         statement = await self.accepted(await self.analysed(prior, model, period), **options)
@@ -365,7 +365,9 @@ async def test_what_a_prior_has_seen_twice_is_noted_once_by_its_first_mention(st
 
 
 def test_a_removed_belief_leaves_the_correlation_of_the_others_as_it_was() -> None:
-    row = Session(correlation={"belief_ids": ["a", "b", "c"], "matrix": [[1, 0.1, 0.2], [0.1, 1, 0.3], [0.2, 0.3, 1]]})
+    row = ElicitedSession(
+        correlation={"belief_ids": ["a", "b", "c"], "matrix": [[1, 0.1, 0.2], [0.1, 1, 0.3], [0.2, 0.3, 1]]}
+    )
     # In the order of the session, with a belief between that was added beside the adopted ones.
     np.testing.assert_array_equal(
         correlation_of(row, ["c", "new", "a"]), [[1.0, 0.0, 0.2], [0.0, 1.0, 0.0], [0.2, 0.0, 1.0]]

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence import jobs
 from persistence.database import Database
 from persistence.lookup import ensure_client
-from persistence.tables import ClientPrior, Conflict, Model, PriorUpdate, Session
+from persistence.tables import ClientPrior, Conflict, ElicitedSession, RecommendedUpdate, RegisteredModel
 from server.contract.errors import ServiceError
 from server.contract.wire import to_json
 from server.records.lineage import refuse_used_experiments
@@ -28,7 +28,7 @@ ABOUT = share_of_outcome("TV")
 class Analysed:
     """A session with an analysis of each kind, oldest first; all but `cancelled` have succeeded."""
 
-    session: Session
+    session: ElicitedSession
     plain: Conflict
     exploratory: Conflict
     cancelled: Conflict
@@ -38,12 +38,12 @@ class Analysed:
 async def analysed(database: Database) -> Analysed:
     async with database.session() as session:
         await ensure_client(session, CLIENT)
-        model = Model(
+        model = RegisteredModel(
             client_id=CLIENT, model_id="tv", family="conjugate_normal", spec={}, parameter_count=1, model_hash="h"
         )
         session.add(model)
         await session.flush()
-        elicited = Session(client_id=CLIENT, session_id="s", model_pk=model.pk)
+        elicited = ElicitedSession(client_id=CLIENT, session_id="s", model_pk=model.pk)
         session.add(elicited)
         await session.flush()
         rows = []
@@ -97,8 +97,8 @@ def changed() -> prior_update_pb2.PriorUpdate:
     )
 
 
-async def stored(session: AsyncSession, conflict: Conflict, update: prior_update_pb2.PriorUpdate) -> PriorUpdate:
-    row = PriorUpdate(
+async def stored(session: AsyncSession, conflict: Conflict, update: prior_update_pb2.PriorUpdate) -> RecommendedUpdate:
+    row = RecommendedUpdate(
         client_id=CLIENT,
         session_pk=conflict.session_pk,
         conflict_pk=conflict.pk,

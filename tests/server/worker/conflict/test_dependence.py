@@ -7,7 +7,7 @@ import pytest
 from liftos.bayes import share_of_media, share_of_outcome
 from liftos.bayes.v1 import elicitation_pb2
 
-from persistence.tables import Session
+from persistence.tables import ElicitedSession
 from server.contract.wire import to_json
 from server.records.sessions import correlation_of
 from server.worker.conflict.dependence import dirichlet_groups, prior_correlation, whole_shares
@@ -16,16 +16,16 @@ MATRIX = [[1.0, 0.3, 0.0], [0.3, 1.0, -0.2], [0.0, -0.2, 1.0]]
 
 
 def test_a_stored_correlation_follows_the_order_of_the_beliefs() -> None:
-    session = Session(correlation={"belief_ids": ["a", "b", "c"], "matrix": MATRIX}, share_groups=[])
+    session = ElicitedSession(correlation={"belief_ids": ["a", "b", "c"], "matrix": MATRIX}, share_groups=[])
     found = correlation_of(session, ["c", "new", "b"])
     assert found is not None
     np.testing.assert_allclose(found, [[1.0, 0.0, -0.2], [0.0, 1.0, 0.0], [-0.2, 0.0, 1.0]])
-    assert correlation_of(Session(share_groups=[]), ["a"]) is None
+    assert correlation_of(ElicitedSession(share_groups=[]), ["a"]) is None
 
 
 def test_shares_that_were_stated_together_are_found_by_their_places() -> None:
     group = elicitation_pb2.ShareGroup(belief_ids=["b", "a"], alpha=[2.0, 3.0, 5.0])
-    session = Session(share_groups=[to_json(group)])
+    session = ElicitedSession(share_groups=[to_json(group)])
     (found,) = dirichlet_groups(session, ["a", "b", "c"])
     assert (found.places, found.alpha) == ((1, 0), (2.0, 3.0, 5.0))
     assert dirichlet_groups(session, ["a", "c"]) == []
@@ -33,12 +33,14 @@ def test_shares_that_were_stated_together_are_found_by_their_places() -> None:
 
 def test_a_group_of_shares_is_correlated_within_itself_alone() -> None:
     group = elicitation_pb2.ShareGroup(belief_ids=["a", "b"], alpha=[2.0, 3.0, 5.0])
-    session = Session(correlation={"belief_ids": ["a", "b", "c"], "matrix": MATRIX}, share_groups=[to_json(group)])
+    session = ElicitedSession(
+        correlation={"belief_ids": ["a", "b", "c"], "matrix": MATRIX}, share_groups=[to_json(group)]
+    )
     found = prior_correlation(session, ["a", "b", "c"])
     assert found is not None
     assert found[0, 1] < 0.0
     np.testing.assert_allclose(found[2], [0.0, 0.0, 1.0])
-    assert prior_correlation(Session(share_groups=[]), ["a", "b"]) is None
+    assert prior_correlation(ElicitedSession(share_groups=[]), ["a", "b"]) is None
 
 
 @pytest.mark.parametrize(

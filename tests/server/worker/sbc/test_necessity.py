@@ -19,7 +19,7 @@ from engine.rules.policy import check_necessity as decide
 from persistence import jobs
 from persistence.database import Database
 from persistence.lookup import ensure_client
-from persistence.tables import AuditEntry, Fit, Job, Model, NecessityDecision, Session
+from persistence.tables import AuditEntry, ElicitedSession, Fit, Job, RecordedDecision, RegisteredModel
 from server.contract.period import Period
 from server.contract.wire import from_json, label, to_json
 from server.records.certificates import Standing, reference_key
@@ -84,7 +84,9 @@ async def test_a_check_reads_the_diagnostics_of_the_stored_fit(
     request.model_id = model_id
     async with database.session() as session:
         await ensure_client(session, "acme")
-        model = Model(client_id="acme", model_id=model_id, family="f", spec={}, parameter_count=3, model_hash="h")
+        model = RegisteredModel(
+            client_id="acme", model_id=model_id, family="f", spec={}, parameter_count=3, model_hash="h"
+        )
         session.add(model)
         await session.flush()
         session.add(
@@ -141,7 +143,7 @@ async def test_a_stored_decision_is_made_again_under_its_own_version_word_for_wo
         await ensure_client(session, "acme")
         job = await jobs.create(session, "acme", "CHECK_NECESSITY", request.SerializeToString())
         answered = cast(Any, await (await check_necessity(NO_CONTEXT, job))(session)).necessity
-        row = (await session.scalars(select(NecessityDecision))).one()
+        row = (await session.scalars(select(RecordedDecision))).one()
         again = decided_again(row, await policy_in_force(session, "acme", row.policy_version))
         was = from_json(row.result, sbc_pb2.SbcNecessity())
         assert answered.decision_id == str(row.pk)
@@ -193,7 +195,7 @@ async def test_a_label_is_told_as_a_label_and_what_is_missing_by_its_name_in_the
         answered = cast(Any, await (await check_necessity(NO_CONTEXT, job))(session)).necessity
         assert label(sbc_pb2.NecessityDecision, answered.decision) == decision
         assert told in answered.explanation
-        row = (await session.scalars(select(NecessityDecision))).one()
+        row = (await session.scalars(select(RecordedDecision))).one()
         assert decided_again(row, POLICY_V1).explanation == answered.explanation
 
 
@@ -206,7 +208,7 @@ def conflict_of(log_factor: float, status: conflict_pb2.ConflictStatus.ValueType
 def test_a_factor_that_is_not_known_is_not_a_small_one() -> None:
     small, large = (conflict_of(log, conflict_pb2.CONFLICT_STATUS_OK) for log in (0.3, 5.0))
     unknown = conflict_of(0.1, conflict_pb2.CONFLICT_STATUS_UNRELIABLE)
-    model, elicited = Model(parameter_count=8), Session(client_confidence=0.9)
+    model, elicited = RegisteredModel(parameter_count=8), ElicitedSession(client_confidence=0.9)
 
     def outcome(beliefs: list[conflict_pb2.BeliefConflict], joint: conflict_pb2.JointConflict | None = None) -> object:
         return decide(session_inputs(model, elicited, 100, beliefs, joint)).decision

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.rules.policy import Decision
-from persistence.tables import NecessityDecision
+from persistence.tables import RecordedDecision
 from server.worker.sbc.replays import Tally, _count, summary
 
 ESSENTIAL, NOT = Decision.ESSENTIAL, Decision.NOT_REQUIRED_BY_POLICY
@@ -12,7 +12,7 @@ ESSENTIAL, NOT = Decision.ESSENTIAL, Decision.NOT_REQUIRED_BY_POLICY
 def tally(*decisions: tuple[str, Decision, Decision]) -> Tally:
     found = Tally()
     for model, was, would_be in decisions:
-        _count(found, NecessityDecision(model_id=model, decision=was.value), would_be)
+        _count(found, RecordedDecision(model_id=model, decision=was.value), would_be)
     return found
 
 

@@ -15,7 +15,7 @@ from engine.conflict.curve import EvidenceCurve
 from engine.conflict.experiment import Experiment
 from engine.distributions.distribution import Beta, Normal
 from engine.updates.update import PriorUpdate, Strategy, UpdateRule, update
-from persistence.tables import Session
+from persistence.tables import ElicitedSession
 from server.contract.wire import to_json
 from server.worker.conflict.comparison import examine_jointly
 from server.worker.updates.cases import Case, updated_correlation
@@ -26,8 +26,10 @@ COV = 0.01 * np.array([[1.0, -0.8], [-0.8, 1.0]])
 DRAWS = np.random.default_rng(21).multivariate_normal([0.36, 0.31], COV, 6400).T
 CURVES = [EvidenceCurve.from_draws(row.reshape(16, -1), FLAT, 24.0, with_error=False) for row in DRAWS]
 PRIORS = [Normal(0.5, 0.1), Normal(0.45, 0.2)]
-INDEPENDENT = Session(share_groups=[])
-CORRELATED = Session(share_groups=[], correlation={"belief_ids": ["b0", "b1"], "matrix": [[1.0, 0.5], [0.5, 1.0]]})
+INDEPENDENT = ElicitedSession(share_groups=[])
+CORRELATED = ElicitedSession(
+    share_groups=[], correlation={"belief_ids": ["b0", "b1"], "matrix": [[1.0, 0.5], [0.5, 1.0]]}
+)
 
 
 def case(place: int, experiments: dict[int, Experiment] | None = None) -> Case:
@@ -51,7 +53,7 @@ def off_diagonal(precision: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("session", [INDEPENDENT, CORRELATED], ids=["independent", "correlated"])
-def test_the_correlation_of_updated_beliefs_is_that_of_belief_and_data_together(session: Session) -> None:
+def test_the_correlation_of_updated_beliefs_is_that_of_belief_and_data_together(session: ElicitedSession) -> None:
     r = 0.5 if session.correlation else 0.0
     prior = np.linalg.inv(np.array([[0.01, r * 0.02], [r * 0.02, 0.04]]))
     data = np.linalg.inv(np.cov(DRAWS))
@@ -112,11 +114,13 @@ def test_the_joint_conflict_takes_the_correlation_of_the_session_into_account() 
     assert not isinstance(apart, str | None)
     assert not isinstance(coupled, str | None)
     assert apart.conflict.d2 != pytest.approx(coupled.conflict.d2, rel=0.05)
-    broken = Session(share_groups=[], correlation={"belief_ids": ["b0", "b1"], "matrix": [[1.0, 2.0], [2.0, 1.0]]})
+    broken = ElicitedSession(
+        share_groups=[], correlation={"belief_ids": ["b0", "b1"], "matrix": [[1.0, 2.0], [2.0, 1.0]]}
+    )
     assert "correlation" in str(examine_jointly(broken, examined))
     shares = [SimpleNamespace(**{**vars(one), "draws": np.array([0.3, 0.4, 0.3] * 200)}) for one in examined]
     group = elicitation_pb2.ShareGroup(belief_ids=["b0", "b1"], alpha=[0.0, 1.0])
-    assert "alpha" in str(examine_jointly(Session(share_groups=[to_json(group)]), shares))  # type: ignore[arg-type]
+    assert "alpha" in str(examine_jointly(ElicitedSession(share_groups=[to_json(group)]), shares))  # type: ignore[arg-type]
 
 
 def test_beliefs_clash_together_only_where_none_is_contradicted_alone() -> None:
@@ -158,7 +162,7 @@ def test_an_experiment_far_from_the_data_leaves_what_the_data_say() -> None:
 
 
 def test_what_is_no_number_is_stored_as_no_correlation() -> None:
-    broken = Session(
+    broken = ElicitedSession(
         share_groups=[], correlation={"belief_ids": ["b0", "b1"], "matrix": [[1.0, np.nan], [np.nan, 1.0]]}
     )
     cases, rule = [case(0), case(1)], UpdateRule(Strategy.CONSERVATIVE)
