@@ -54,7 +54,10 @@ PRODUCTION = FitSettings.simulation(len(MODEL.parameter_names))
 FIRST = dataclasses.replace(PRODUCTION, schedules=PRODUCTION.schedules[:1], last=None)
 """Leaves two to eight fits in a hundred, for which production has further schedules: as much again to compile."""
 SHARD, MOST = 64, 256
-RUNS = [(FIRST, 1), *(pytest.param(PRODUCTION, seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
+RUNS = [
+    pytest.param(FIRST, 1, id="first-1"),
+    *(pytest.param(PRODUCTION, seed, id=f"production-{seed}", marks=pytest.mark.slow) for seed in (1, 2, 3)),
+]
 WIDE = Normal(0.0, 10.0)
 """An intercept that has lost its N(0, 1) prior, in effect: a hundred times the variance."""
 
@@ -238,7 +241,10 @@ def test_an_error_in_the_model_only_is_found(error: Error, settings: FitSettings
 
 @pytest.mark.parametrize(
     ("settings", "error"),
-    [(FIRST, Error.LAG), *(pytest.param(PRODUCTION, error, marks=pytest.mark.slow) for error in Error)],
+    [
+        pytest.param(FIRST, Error.LAG, id="first-LAG"),
+        *(pytest.param(PRODUCTION, error, id=f"production-{error.name}", marks=pytest.mark.slow) for error in Error),
+    ],
 )
 def test_the_same_error_on_both_sides_is_another_model_and_passes(
     settings: FitSettings, error: Error, monkeypatch: pytest.MonkeyPatch
@@ -249,7 +255,11 @@ def test_the_same_error_on_both_sides_is_another_model_and_passes(
 
 
 @pytest.mark.parametrize(
-    ("settings", "simulations"), [(FIRST, MOST), pytest.param(PRODUCTION, 4 * MOST, marks=pytest.mark.slow)]
+    ("settings", "simulations"),
+    [
+        pytest.param(FIRST, MOST, id="first-256"),
+        pytest.param(PRODUCTION, 4 * MOST, id="production-1024", marks=pytest.mark.slow),
+    ],
 )
 def test_the_unmodified_pair_passes(settings: FitSettings, simulations: int) -> None:
     """256 simulations find a posterior a quarter too narrow with power .8, 1024 one that is 14 % too narrow."""

@@ -11,7 +11,7 @@ from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 from persistence import jobs
 from persistence.database import Database
 from persistence.lookup import ensure_client
-from persistence.tables import Attribution, Conflict, Job, Model, SbcValidation, Session
+from persistence.tables import Conflict, ElicitedSession, Job, RegisteredModel, SbcValidation, StoredAttribution
 from server.contract.wire import to_json
 from server.records.messages import (
     EXPLORATORY,
@@ -86,18 +86,18 @@ def test_a_plan_counts_the_ledger_of_each_part_and_knows_no_quantities_before_th
     assert (canary.done, list(canary.quantities)) == (0, [])
 
 
-async def stored(database: Database, *, exploratory: bool) -> tuple[Conflict, Attribution]:
+async def stored(database: Database, *, exploratory: bool) -> tuple[Conflict, StoredAttribution]:
     """An analysis with one belief and an attribution whose validation shows it."""
     belief = conflict_pb2.BeliefConflict(belief_id="tv", explanation="They disagree.")
     request = conflict_pb2.AnalyzeConflictRequest(expert_session_id="ann", replicates=99)
     async with database.session() as session:
         await ensure_client(session, "acme")
-        model = Model(
+        model = RegisteredModel(
             client_id="acme", model_id="m", family="conjugate_normal", spec={}, parameter_count=1, model_hash="h"
         )
         session.add(model)
         await session.flush()
-        elicited = Session(client_id="acme", session_id="s", model_pk=model.pk)
+        elicited = ElicitedSession(client_id="acme", session_id="s", model_pk=model.pk)
         session.add(elicited)
         job = await jobs.create(session, "acme", "ANALYZE_CONFLICT", request.SerializeToString())
         other = await jobs.create(session, "acme", "ANALYZE_ATTRIBUTION", b"")
@@ -109,7 +109,7 @@ async def stored(database: Database, *, exploratory: bool) -> tuple[Conflict, At
             job_pk=job.pk,
             result=to_json(conflict_pb2.ConflictAnalysis(beliefs=[belief], model_id="under another name")),
         )
-        attribution = Attribution(
+        attribution = StoredAttribution(
             **owner,
             session_pk=elicited.pk,
             job_pk=other.pk,

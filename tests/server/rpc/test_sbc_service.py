@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from persistence import jobs
 from persistence.database import Database
 from persistence.lookup import ensure_client
-from persistence.tables import Model, SbcShard, SbcValidation
+from persistence.tables import RegisteredModel, SbcShard, SbcValidation
 from persistence.tables.sbc import SbcResult
 from server.contract.errors import ServiceError
 from server.contract.wire import from_array
@@ -33,7 +33,7 @@ async def servicer(database: Database) -> SbcServicer:
     async with database.session() as session:
         await ensure_client(session, "acme")
         session.add(
-            Model(
+            RegisteredModel(
                 client_id="acme", model_id="tv", family="conjugate_normal", spec={}, parameter_count=1, model_hash="h"
             )
         )

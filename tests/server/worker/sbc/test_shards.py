@@ -14,7 +14,7 @@ from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
 from persistence import jobs
 from persistence.database import Database
 from persistence.lookup import ensure_client
-from persistence.tables import Job, Model, SbcShard, SbcValidation
+from persistence.tables import Job, RegisteredModel, SbcShard, SbcValidation
 from server.contract.wire import from_json
 from server.records.runs import plan_run, start_run
 from server.settings import Settings
@@ -40,7 +40,7 @@ async def run(database: Database) -> SbcValidation:
     async with database.session() as session:
         await ensure_client(session, "acme")
         session.add(
-            Model(
+            RegisteredModel(
                 client_id="acme", model_id="tv", family="conjugate_normal", spec={}, parameter_count=1, model_hash="h"
             )
         )
