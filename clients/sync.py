@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-RUFF = Path(sys.executable).with_name("ruff")
+RUFF = str(Path(sys.executable).with_name("ruff"))
 TARGETS = {
     "clients/python/src/liftos/bayes/aio.py": "clients/python/src/liftos/bayes/client.py",
     "tests/clients/python/test_aio.py": "tests/clients/python/test_client.py",

@@ -50,7 +50,11 @@ class Finding(enum.Enum):
 
 @dataclass(frozen=True)
 class ConflictRule:
-    """When a conflict is declared: p ≤ 1 - `confidence_threshold` if that is given, else BF ≥ `conflict_threshold`."""
+    """When a conflict is declared.
+
+    Given a confidence threshold c in (0, 1), exactly when the node-split p ≤ 1 - c, whose false-alarm rate is 1 - c;
+    without one, from a recentred Bayes factor of `conflict_threshold` (> 1) on.
+    """
 
     conflict_threshold: float = CONFLICT_THRESHOLD
     confidence_threshold: float | None = None
@@ -74,10 +78,8 @@ class ConflictRule:
             return threshold_null_rate(self.conflict_threshold)
         return 1.0 - self.confidence_threshold
 
-    def __str__(self) -> str:
-        if self.confidence_threshold is None:
-            return f"recentred Bayes factor at least {self.conflict_threshold:g}"
-        return f"node-split p at most {1.0 - self.confidence_threshold:g}"
+
+DEFAULT_RULE = ConflictRule()
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,8 @@ class BeliefConflict:
 def analyse_belief(
     prior: Distribution,
     curve: EvidenceCurve,
+    rule: ConflictRule = DEFAULT_RULE,
     *,
-    confidence_threshold: float | None = None,
-    conflict_threshold: float = CONFLICT_THRESHOLD,
     draws: ArrayLike | None = None,
     bridges: Sequence[LogMarginal] = (),
     client_draws: ArrayLike | None = None,
@@ -151,14 +152,12 @@ def analyse_belief(
 ) -> BeliefConflict:
     """All conflict figures of a client prior against a curve; a pure function.
 
-    Given a confidence threshold c in (0, 1), a conflict is declared exactly when the node-split p ≤ 1 - c, whose
-    false-alarm rate is 1 - c; without one, from a recentred factor of `conflict_threshold` (> 1) on. `draws`
-    [chains, n] of psi under the reference posterior add the importance mean, and `bridges` estimates of the client's
-    marginal likelihood from runs of their own, to the ladder of estimators; `expert` another prior of psi to compare.
-    `client_draws` [chains, n] of psi under the client's posterior, from such runs, answer what hangs on the likelihood
-    there: the client posterior, the information gain and the sensitivity.
+    `rule` says what is called a conflict. `draws` [chains, n] of psi under the reference posterior add the importance
+    mean, and `bridges` estimates of the client's marginal likelihood from runs of their own, to the ladder of
+    estimators; `expert` is another prior of psi to compare. `client_draws` [chains, n] of psi under the client's
+    posterior, from such runs, answer what hangs on the likelihood there: the client posterior, the information gain
+    and the sensitivity.
     """
-    rule = ConflictRule(conflict_threshold, confidence_threshold)
     overlay = Overlay(prior, curve)
     ladder = Ladder.climb(overlay, draws, bridges)
     shift = bayes_factor.recentring_shift(overlay)

@@ -14,8 +14,9 @@ from engine.conflict.tempering import ladder as powers_of
 from engine.conflict.tempering import tempered_bridge
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.fit import Seed
+from engine.inference.target import SmoothTarget
 from engine.inference.tilted import TiltedTarget, tilt
-from engine.models.additive_mmm import AdditiveMmm
+from engine.models.protocol import DensityModel, Model
 
 Array = NDArray[np.float64]
 
@@ -28,15 +29,16 @@ class Bridges:
     client_draws: Array | None = None
 
 
-def bridges(model: AdditiveMmm, ladder: Ladder, seed: Seed) -> Bridges:
+def bridges(model: Model, ladder: Ladder, seed: Seed) -> Bridges:
     """The tempered bridge, and bridge sampling of a refit where it disagrees with the curve (methods/conflict.md §4.2).
 
-    None where the importance mean reaches the belief, and where psi is no smooth function of what is sampled or the
-    belief excludes part of its range. An estimate that misses its own gates is left out.
+    None where the importance mean reaches the belief, where the model has no smooth target, and where psi is no smooth
+    function of what is sampled or the belief excludes part of its range. An estimate that misses its own gates is left
+    out.
     """
     overlay = ladder.overlay
     curve = overlay.curve
-    if not ladder.hardly_reached:
+    if not (ladder.hardly_reached and isinstance(model, DensityModel) and isinstance(model.target, SmoothTarget)):
         return Bridges()
     try:
         covered = float(curve.grid[0]), float(curve.grid[-1])
@@ -44,14 +46,13 @@ def bridges(model: AdditiveMmm, ladder: Ladder, seed: Seed) -> Bridges:
     except (UnsupportedQuantity, InvalidInput):
         return Bridges()
     try:
-        return _run(model, target, overlay, seed)
+        return _run(target, model.target_units(model.observed[:, None])[:, 0], overlay, seed)
     except InvalidInput:
         return Bridges()  # draws of which no estimate can be made
 
 
-def _run(model: AdditiveMmm, target: TiltedTarget, overlay: Overlay, seed: Seed) -> Bridges:
+def _run(target: TiltedTarget, y: Array, overlay: Overlay, seed: Seed) -> Bridges:
     curve = overlay.curve
-    y = model.target_units(model.observed[:, None])[:, 0]
     found: list[LogMarginal] = []
     draws: Array | None = None
     tempered = tempered_bridge(target, y, curve.support, powers_of(overlay), seed.derived("tempered bridge"))

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from engine.conflict.alternatives import Alternative, CauseKind
 from engine.conflict.analysis import BeliefConflict, Summary, analyse_belief
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.reliability import Status
@@ -19,10 +18,10 @@ from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.batch import FitSettings
 from engine.inference.fit import BatchFit, Floats, Seed
 from engine.inference.log_evidence import log_evidence
-from engine.models.additive_mmm import AdditiveMmm
+from engine.models.protocol import Alternative, CauseKind, Changeable, DensityModel, Model
+from engine.rules.reasons import Remedy
 
-CurveOf = Callable[[AdditiveMmm, BatchFit, str], EvidenceCurve]
-Shown = Callable[[float, float], str]
+CurveOf = Callable[[Changeable, BatchFit, str], EvidenceCurve]
 """The evidence curve of a quantity under a model, from the model's fit."""
 
 COLLINEAR = 0.9
@@ -50,7 +49,8 @@ class Attribution(enum.Enum):
 class Refit:
     """An alternative with its fit to the observed data.
 
-    `log_evidence_gain`: ln m(y | alternative) - ln m(y | base), Laplace; None where the rows are not the same.
+    `log_evidence_gain`: ln m(y | alternative) - ln m(y | base), Laplace; None where the rows are not the same
+    or the family has no target.
     """
 
     alternative: Alternative
@@ -70,7 +70,8 @@ class Cause:
     `change` is that of the data side's mean against the base model, in units of the quantity; `log_bf` the recentred
     Bayes factor against the same belief. `resolves`: the data would no longer contradict it by the rule in force.
     `only_vaguer`: that is so only because fewer rows say less; where the base model's data side moved to the same mean
-    and kept its spread it would still contradict. `dates`: the rows that count least, for OUTLIERS.
+    and kept its spread it would still contradict. `barely`: what is left of the evidence is more than half of what the
+    rule asks for. `dates`: the rows that count least, for OUTLIERS.
     """
 
     kind: CauseKind
@@ -80,9 +81,9 @@ class Cause:
     log_bf: float
     resolves: bool
     only_vaguer: bool
+    barely: bool
     log_evidence_gain: float | None
     dates: tuple[np.datetime64, ...]
-    explanation: str
 
     def expected_drop(self, base_log_bf: float) -> float:
         """P(alternative | data), from even odds, times what it takes off the base model's log Bayes factor."""
@@ -101,9 +102,14 @@ class Causes:
     failed: tuple[str, ...]
     attribution: Attribution | None
 
+    @property
+    def first(self) -> Cause | None:
+        """The most plausible cause that resolves the conflict by saying something else."""
+        return next((cause for cause in self.ranked if cause.resolves and not cause.only_vaguer), None)
+
 
 def refit(
-    base: AdditiveMmm, candidates: Sequence[Alternative], seed: Seed, settings: FitSettings | None = None
+    base: Model, candidates: Sequence[Alternative], seed: Seed, settings: FitSettings | None = None
 ) -> list[Refit]:
     """Fit every alternative to the observed KPI; the refits serve all beliefs about the model.
 
@@ -115,21 +121,28 @@ def refit(
     for candidate in candidates:
         model, gain = candidate.model, candidate.log_evidence_gain
         if gain is None and candidate.same_rows:
-            gain = _log_evidence(model) - before
+            gain = _difference(_log_evidence(model), before)
         own = seed.derived(f"{candidate.kind.value}:{candidate.subject}")
         fit = model.fit(model.observed[:, None], own, np.zeros(1, dtype=np.int64), settings)
         found.append(Refit(candidate, fit, gain))
     return found
 
 
-def _log_evidence(model: AdditiveMmm) -> float:
+def _log_evidence(model: Model) -> float | None:
+    """By Laplace's approximation; None of a model without a target."""
+    if not isinstance(model, DensityModel):
+        return None
     return float(log_evidence(model.target, model.target_units(model.observed[:, None]))[0])
+
+
+def _difference(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else after - before
 
 
 def draws_curve(months: float) -> CurveOf:
     """The curve of a quantity whose prior has a closed form, for so many months of data behind the base model."""
 
-    def curve(model: AdditiveMmm, fit: BatchFit, quantity: str) -> EvidenceCurve:
+    def curve(model: Changeable, fit: BatchFit, quantity: str) -> EvidenceCurve:
         draws: Floats = fit.draws[quantity][0]
         return EvidenceCurve.from_draws(draws, model.prior_of(quantity), months * model.rows_used, quantity=quantity)
 
@@ -141,7 +154,6 @@ def explain(
     prior: Distribution,
     refits: Sequence[Refit],
     curve_of: CurveOf,
-    shown: Shown = "{:.4g} ± {:.4g}".format,
     base_log_bf: float | None = None,
 ) -> Causes:
     """Judge a belief, found in conflict under the base model, by every refit and rank what might explain the conflict.
@@ -149,7 +161,7 @@ def explain(
     The rule is that of `found`. Causes are ranked by `Cause.expected_drop`. A refit that did not converge, or whose
     figures are UNRELIABLE, is counted as failed; one whose model has no such quantity has nothing to say. The refits'
     factors are those of their curves alone: `base_log_bf` is the base model's by the same estimator, if another than
-    that of `found`. `shown` prints a mean and a standard deviation of the quantity in the client's units.
+    that of `found`.
     """
     causes, failed = [], []
     for each in refits:
@@ -164,28 +176,21 @@ def explain(
         except InvalidInput:
             failed.append(name)
             continue
-        other = analyse_belief(
-            prior,
-            curve,
-            confidence_threshold=found.rule.confidence_threshold,
-            conflict_threshold=found.rule.conflict_threshold,
-        )
+        other = analyse_belief(prior, curve, found.rule)
         if other.status is Status.UNRELIABLE:
             failed.append(name)
         else:
-            causes.append(_cause(found, other, each, shown))
+            causes.append(_cause(found, other, each))
     base = found.recentred.log_bf if base_log_bf is None else base_log_bf
     ranked = tuple(sorted(causes, key=lambda cause: -cause.expected_drop(base)))
     return Causes(ranked, tuple(failed), _attribution(ranked))
 
 
-def _cause(
-    found: BeliefConflict, other: BeliefConflict, refitted: Refit, shown: Callable[[float, float], str]
-) -> Cause:
-    alternative, gain = refitted.alternative, refitted.log_evidence_gain
+def _cause(found: BeliefConflict, other: BeliefConflict, refitted: Refit) -> Cause:
+    alternative = refitted.alternative
     resolves = not other.conflict
     vaguer = resolves and not alternative.same_rows and _still_contradicts(found, other)
-    cause = Cause(
+    return Cause(
         kind=alternative.kind,
         subject=alternative.subject,
         data_side=Summary.of(other.data_side),
@@ -193,11 +198,10 @@ def _cause(
         log_bf=other.recentred.log_bf,
         resolves=resolves,
         only_vaguer=vaguer,
-        log_evidence_gain=gain,
+        barely=_barely(other),
+        log_evidence_gain=refitted.log_evidence_gain,
         dates=alternative.dates,
-        explanation="",
     )
-    return replace(cause, explanation=_sentence(cause, found, shown, _barely(other)))
 
 
 def _barely(other: BeliefConflict) -> bool:
@@ -234,8 +238,8 @@ def _attribution(ranked: Sequence[Cause]) -> Attribution | None:
     return Attribution.UNDECIDED
 
 
-def suggestion(found: BeliefConflict, causes: Causes, channel: str, months: float, r_squared: float | None) -> str:
-    """What would settle the matter, in a sentence; empty where nothing would.
+def remedy(found: BeliefConflict, causes: Causes, months: float, r_squared: float | None) -> Remedy | None:
+    """What would settle the matter; None where nothing would.
 
     A first cause that resolves and that the data do not speak against is acted on: rows to check, a column to give,
     a model that the data prefer. Otherwise an experiment on the channel, when the causes leave it open, when the
@@ -243,69 +247,19 @@ def suggestion(found: BeliefConflict, causes: Causes, channel: str, months: floa
     and data are each worth more than six months and lie more than 2.6 standard deviations apart
     (methods/conflict.md §12).
     """
-    first = next((cause for cause in causes.ranked if cause.resolves and not cause.only_vaguer), None)
+    first = causes.first
     if first is not None and (first.log_evidence_gain or 0.0) >= 0.0:
         if first.kind is CauseKind.OUTLIERS:
-            return f"Check the rows of {_listed(first.dates)}." if first.dates else "Check the data for outlying rows."
+            return Remedy.CHECK_ROWS
         if first.kind is CauseKind.COLUMN_ADDED:
-            return f"Give the model the column {first.subject} as a control."
+            return Remedy.GIVE_COLUMN
         if causes.attribution is Attribution.MODEL and (first.log_evidence_gain or 0.0) > _PREFERRED:
-            changed = _phrase(first)
-            return f"Ask again {changed[0].lower()}{changed[1:]}, a model that explains the data better."
-    experiment = f"An experiment with {channel} (geo test or lift test) would settle it"
+            return Remedy.ASK_AGAIN
     if causes.attribution is Attribution.UNDECIDED:
-        return f"{experiment}: the data do not tell which model is right."
+        return Remedy.EXPERIMENT_BETWEEN_MODELS
     if r_squared is not None and r_squared > COLLINEAR:
-        return f"{experiment}: {100 * r_squared:.0f} % of its exposure follows from the rest of the model."
+        return Remedy.EXPERIMENT_ON_COLLINEAR
     z = math.sqrt(2.0 * max(found.recentred.log_bf, 0.0))
     if found.prior_ess_months > _WORTH_MONTHS and months > _WORTH_MONTHS and z > _TALKED_DOWN:
-        return f"{experiment}: belief and data are both too firm for either to be talked down."
-    return ""
-
-
-_PHRASES = {
-    CauseKind.OUTLIERS: "With outlying rows counting less",
-    CauseKind.ADSTOCK_WINDOW: "With a carry-over window of {subject}",
-    CauseKind.SATURATION: "With {subject}",
-    CauseKind.CONTROL_DROPPED: "Without the control {subject}",
-    CauseKind.COLUMN_ADDED: "With the column {subject} as a control",
-    CauseKind.FIRST_YEAR_DROPPED: "Without the first twelve months ({subject})",
-    CauseKind.LAST_YEAR_DROPPED: "Without the last twelve months ({subject})",
-}
-
-
-def _phrase(cause: Cause) -> str:
-    return _PHRASES[cause.kind].format(subject=cause.subject)
-
-
-def _sentence(cause: Cause, found: BeliefConflict, shown: Shown, barely: bool) -> str:
-    changed = _phrase(cause)
-    if cause.dates:
-        changed += f" (least of all {_listed(cause.dates)})"
-    now, before = cause.data_side, found.data_side
-    said = (
-        f"{changed} the data alone would say {shown(now.mean, now.sd)} under this model "
-        f"instead of {shown(before.mean, before.sd)}"
-    )
-    if cause.resolves:
-        verdict = "that brings the evidence below the threshold" if barely else "that contradicts the belief no more"
-        if cause.only_vaguer:
-            verdict += ", but only because fewer rows say less"
-    else:
-        verdict = "that contradicts the belief all the same"
-    return f"{said}; {verdict}{_evidence(cause.log_evidence_gain)}."
-
-
-def _evidence(gain: float | None) -> str:
-    """What the data say of the changed model itself."""
-    if gain is None:
-        return ""
-    factor = math.exp(min(abs(gain), 700.0))
-    if factor < 1.05:
-        return ", and the data are as probable under either model"
-    times = f"{float(f'{factor:.3g}'):,g}" if factor < 1e6 else "over a million"
-    return f", and the data are {times} times as probable under {'it' if gain > 0.0 else 'the model as it is'}"
-
-
-def _listed(dates: Sequence[np.datetime64]) -> str:
-    return ", ".join(str(date) for date in sorted(dates))
+        return Remedy.EXPERIMENT_BETWEEN_FIRM_SIDES
+    return None

@@ -4,35 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.errors import InvalidInput
-from engine.models.additive_mmm import AdditiveMmm
-from engine.models.additive_simulator import adstock
+from engine.models.protocol import Regresses
 
 
-def collinearity(model: AdditiveMmm, channel: str) -> float:
-    """R² in [0, 1] of a channel's adstocked exposure on that of the other channels and on the linear part.
+def collinearity(model: Regresses, channel: str) -> float:
+    """R² in [0, 1] of what a channel acts by on everything else that explains the outcome, by `Regresses.regressors`.
 
-    Retentions are at their prior medians; the linear part holds intercept, trend, seasonality, controls and the
-    intercepts of geos; rows are those of the window. Near 1 the data cannot tell the channel from the rest. Raises
-    InvalidInput for a channel that the model does not have.
+    Near 1 the data cannot tell the channel from the rest. Raises InvalidInput for a channel that the model does not
+    have.
     """
-    names = [each.name for each in model.spec.channels]
-    if channel not in names:
-        raise InvalidInput("channel", f"the model has no channel {channel!r}; it has {', '.join(names)}")
-    design = model.design
-    media = np.stack(
-        [
-            adstock(
-                design.exposure[:, index, : design.n_weights[index]],
-                float(model.priors[f"retention[{name}]"].ppf(0.5)),
-            )
-            for index, name in enumerate(names)
-        ],
-        axis=1,
-    )
-    index = names.index(channel)
-    own, others = media[:, index], np.delete(media, index, axis=1)
-    explained = np.column_stack([design.block, others])
+    own, explained = model.regressors(channel)
     rest = own - explained @ np.linalg.lstsq(explained, own)[0]
     spread = own - own.mean()
     total = float(spread @ spread)

@@ -73,6 +73,7 @@ class Target(Protocol):
         ...
 
 
+@runtime_checkable
 class SmoothTarget(Target, Protocol):
     """A target some of whose quantities are smooth functions of z alone: those that `tilted` can give another prior."""
 

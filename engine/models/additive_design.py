@@ -11,32 +11,10 @@ from numpy.typing import NDArray
 from engine.errors import InvalidInput
 from engine.models.additive_spec import AdditiveMmmSpec, Channel
 from engine.models.saturation import Saturation
-from engine.models.table import Table, Window
+from engine.models.table import Table, Window, WindowReport
+from engine.rules.additive_names import linear_names
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class WindowReport:
-    """Which rows were used: `periods` dates of each of `geos` geos (1 for national data).
-
-    Of each geo, `lead_in_rows` before the window feed the adstock only, and `edge_affected_rows` at the start of the
-    window lack part of their media history, which is taken as zero. `constant_controls` do not vary inside the window:
-    their coefficients stay at their priors.
-    """
-
-    first_date: np.datetime64
-    last_date: np.datetime64
-    periods: int
-    geos: int
-    lead_in_rows: int
-    edge_affected_rows: int
-    constant_controls: tuple[str, ...]
-
-    @property
-    def rows(self) -> int:
-        """Observations inside the window, `periods` of each geo."""
-        return self.periods * self.geos
 
 
 @dataclass(frozen=True)
@@ -207,14 +185,15 @@ def _block(
 ) -> tuple[list[str], list[Floats], list[str]]:
     """Names and columns of the linear part, and the controls that do not vary."""
     dates = table.since(first, table.dates)
-    names, columns, constant = ["intercept"], [np.ones(dates.size)], []
+    names = linear_names(
+        trend=spec.trend, fourier_pairs=spec.fourier_pairs, controls=(control.name for control in spec.controls)
+    )
+    columns, constant = [np.ones(dates.size)], []
     if spec.trend:
         days = (dates - dates[0]).astype(np.float64)
-        names.append("trend")
         columns.append(2.0 * days / days[-1] - 1.0)
     angle = 2.0 * np.pi * dates.astype(np.int64) / spec.season_days
     for pair in range(1, spec.fourier_pairs + 1):
-        names += [f"sin_{pair}", f"cos_{pair}"]
         columns += [np.sin(pair * angle), np.cos(pair * angle)]
     for control in spec.controls:
         values = table.since(first, table.column(control.column, f"controls[{control.name}].column"))
@@ -223,7 +202,6 @@ def _block(
             constant.append(control.name)
             sd = 1.0
             values = np.full_like(values, mean)
-        names.append(f"control[{control.name}]")
         columns.append((values - mean) / sd)
         scalers[f"control_mean[{control.name}]"] = mean
         scalers[f"control_sd[{control.name}]"] = sd

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -12,21 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.distributions.distribution import Distribution, Normal
+from engine.distributions.distribution import POSITIVE, Distribution, Normal, Support
 from engine.distributions.half_life import half_life, half_life_law, retention_law
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.backend import Backend
 from engine.inference.fit import BatchFit, Flags, Integers, Purpose, Seed
 from engine.inference.prior_map import coordinate, tabulate
 from engine.inference.target import Labels
-from engine.models.additive_design import Design, WindowReport, build_design
+from engine.models.additive_changes import changed_specifications, outlying_dates, years
+from engine.models.additive_design import Design, build_design
+from engine.models.additive_outliers import student_errors
 from engine.models.additive_response import response, response_by_geo, response_rise
-from engine.models.additive_simulator import expected_kpi, log_likelihood
+from engine.models.additive_simulator import adstock, expected_kpi, log_likelihood
 from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation
 from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlock, bucket
-from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, PriorSample
+from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, Alternative, CauseKind, GeoTotals, PriorSample
 from engine.models.saturation import Saturation
-from engine.models.table import Table, Window
+from engine.models.table import Table, Window, WindowReport
+from engine.rules.additive_names import parameter_names
 
 __all__ = [
     "FAMILY",
@@ -63,15 +66,15 @@ def prepare(table: Table, spec: AdditiveMmmSpec, window: Window | None = None) -
 def _priors(spec: AdditiveMmmSpec, design: Design) -> dict[str, Distribution]:
     """Priors by parameter name: media quantity, retention, half-saturation by channel; linear part; sigma."""
     channels, baseline = spec.channels, spec.baseline
-    priors: dict[str, Distribution] = {f"{c.parameterise_by.value}[{c.name}]": c.prior for c in channels}
-    priors |= {f"retention[{c.name}]": c.retention_prior for c in channels}
-    halves = {f"half_saturation[{c.name}]": c.half_saturation_prior for c in channels}
-    priors |= {name: prior for name, prior in halves.items() if prior is not None}
-    named: dict[str, Distribution] = {"intercept": baseline.intercept, "trend": baseline.trend}
+    named: dict[str, Distribution] = {f"{c.parameterise_by.value}[{c.name}]": c.prior for c in channels}
+    named |= {f"retention[{c.name}]": c.retention_prior for c in channels}
+    halves = {c.name: c.half_saturation_prior for c in channels}
+    named |= {f"half_saturation[{name}]": prior for name, prior in halves.items() if prior is not None}
+    named |= {"intercept": baseline.intercept, "trend": baseline.trend, "sigma": baseline.sigma}
     named |= {f"control[{control.name}]": control.prior for control in spec.controls}
     named |= {name: baseline.geo for name in design.block_names if name.startswith("geo[")}
-    priors |= {name: named.get(name, baseline.seasonality) for name in design.block_names}
-    return priors | {"sigma": baseline.sigma}
+    media = ((c.name, c.parameterise_by.value, halves[c.name] is not None) for c in channels)
+    return {name: named.get(name, baseline.seasonality) for name in parameter_names(media, design.block_names)}
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,37 @@ class AdditiveMmm:
         """Dates and geos used, lead-in and edge-affected rows of each geo."""
         return self.design.window
 
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """The channels [C]."""
+        return tuple(channel.name for channel in self.spec.channels)
+
+    @property
+    def total_outcome(self) -> float:
+        """Observed outcome of the window, all geos together."""
+        return self.design.total_outcome
+
+    @property
+    def spend(self) -> Mapping[str, float]:
+        """Spend of the window by channel, of those with a spend column."""
+        pairs = zip(self.channel_names, self.design.spend, strict=True)
+        return {name: float(spend) for name, spend in pairs if np.isfinite(spend)}
+
+    @property
+    def geos(self) -> GeoTotals:
+        """Outcome and spend by geo of a panel; empty for national data."""
+        count = len(self.design.geo_names)
+        return GeoTotals(self.design.geo_names, self.design.geo_outcome[:count], self.design.geo_spend[:count])
+
+    def support_of(self, quantity: str) -> Support | None:
+        """The coefficient of a channel is positive; that of a control can be anything."""
+        kind, owner = _split(quantity)
+        return POSITIVE if kind == "coefficient" and owner in self._channel_index else None
+
+    def outcome_of(self, y: Floats) -> Floats:
+        """Outcome [S] of the window of KPI series y [N, S] in original units."""
+        return np.asarray((self.design.weights / self.design.population) @ y)
+
     @cached_property
     def _to_incremental(self) -> Floats:
         """Incremental outcome per unit of each channel's sampled quantity [C]."""
@@ -232,6 +266,10 @@ class AdditiveMmm:
             if parameter in named:
                 raise InvalidInput(f"priors[{quantity}]", f"{parameter} is given a prior twice")
             named.add(parameter)
+            if quantity.startswith("coefficient[") and not isinstance(prior, Normal):
+                raise UnsupportedQuantity(
+                    quantity, "as the prior of a fit the coefficient of a control has to be Normal"
+                )
             if parameter in self.design.block_names and not isinstance(prior, Normal):
                 raise InvalidInput(f"priors[{quantity}]", "must be Normal: the linear part is integrated out exactly")
             _check_support(parameter, law)
@@ -348,6 +386,57 @@ class AdditiveMmm:
     def lagged(self, periods: int) -> AdditiveMmm:
         """The same model, mistaken about time: exposure acts `periods` dates later than it should."""
         return replace(self, design=self.design.lagged(periods))
+
+    def regressors(self, channel: str) -> tuple[Floats, Floats]:
+        """Adstocked exposure [N] of a channel; columns [N, K] of the linear part and of the other channels' exposure.
+
+        Retentions are at their prior medians; the linear part holds intercept, trend, seasonality, controls and the
+        intercepts of geos; rows are those of the window. InvalidInput for a channel that the model does not have.
+        """
+        names, design = list(self.channel_names), self.design
+        if channel not in names:
+            raise InvalidInput("channel", f"the model has no channel {channel!r}; it has {', '.join(names)}")
+        media = np.stack(
+            [
+                adstock(
+                    design.exposure[:, index, : design.n_weights[index]],
+                    float(self.priors[f"retention[{name}]"].ppf(0.5)),
+                )
+                for index, name in enumerate(names)
+            ],
+            axis=1,
+        )
+        index = names.index(channel)
+        return media[:, index], np.column_stack([design.block, np.delete(media, index, axis=1)])
+
+    def alternatives(
+        self, table: Table, window: Window | None = None, columns: Sequence[str] = ()
+    ) -> list[Alternative]:
+        """The changed models of the same data: errors with heavy tails, other specifications, a year less.
+
+        Their errors take a few searches of the mode; which specifications, says `changed_specifications`.
+        """
+        window = window or Window()
+        dates = table.periods[window.first_row(table.periods) :]
+        robust = student_errors(self)
+        outlying = outlying_dates(robust.weights, dates, self.window.geos)
+        gain = robust.log_evidence_gain
+        found = [Alternative(CauseKind.OUTLIERS, "", robust.model, log_evidence_gain=gain, dates=outlying)]
+        for change in changed_specifications(self.spec, self.design, table, window, columns):
+            model = prepare(table, change.spec, window)._of_shape(self)
+            found.append(Alternative(change.kind, change.subject, model))
+        for kind, subject, left in years(dates):
+            rows = np.tile(left, self.window.geos)
+            found.append(Alternative(kind, subject, self.restricted(rows), same_rows=False))
+        return found
+
+    def _of_shape(self, other: AdditiveMmm) -> AdditiveMmm:
+        """The model filled up with lags that no channel has, to those of another: it then runs in the same program."""
+        exposure = self.design.exposure
+        if (shorter := other.design.exposure.shape[2] - exposure.shape[2]) <= 0:
+            return self
+        padded = np.pad(exposure, ((0, 0), (0, 0), (0, shorter)))
+        return replace(self, design=replace(self.design, exposure=padded))
 
     def _noise_sd(self, parameters: Mapping[str, Floats]) -> Floats:
         """Standard deviation [N, S] of the errors in original units.

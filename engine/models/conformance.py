@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,31 +15,24 @@ from engine.errors import UnsupportedQuantity
 from engine.inference.batch import FitSettings
 from engine.inference.fit import Seed
 from engine.inference.schedule import BLOCK, Schedule
-from engine.inference.target import Target
-from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, CarryOver, Model, PriorSample, Replicable
+from engine.models.protocol import (
+    LOG_LIKELIHOOD,
+    LOG_PRIOR,
+    Attributes,
+    Bounded,
+    CarryOver,
+    DensityModel,
+    Model,
+    Predicts,
+    PriorSample,
+    Regresses,
+    Replicable,
+)
 
 Floats = NDArray[np.float64]
 
 _SEED = Seed(0x5EED, 0xC0DE)
 _P_VALUE = 1e-5  # of a Kolmogorov-Smirnov test per quantity: a false alarm once in 100 000
-
-
-@runtime_checkable
-class DensityModel(Protocol):
-    """A model whose posterior is a Target; the two sides, NumPy and JAX, are then compared."""
-
-    @property
-    def target(self) -> Target:
-        """The posterior in JAX."""
-        ...
-
-    def coordinates(self, parameters: Mapping[str, Floats]) -> Floats:
-        """Target coordinates z [D, S] of parameters [S]."""
-        ...
-
-    def target_units(self, y: Floats) -> Floats:
-        """y in the target's units."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -74,13 +66,14 @@ def check(model: Model, simulations: int = 200) -> ConformanceReport:
 
     Everything is finite, shapes and names agree, a simulation does not depend on its batch, stated priors are those
     that are drawn from, fitting simulated data leaves every frozen number as it was, and the models made of it for
-    posterior SBC and canaries are what they claim to be. For a DensityModel also: density and gradient are finite, and
-    JAX agrees with NumPy on every quantity.
+    posterior SBC and canaries are what they claim to be; so are its capabilities. For a DensityModel also: density and
+    gradient are finite, and JAX agrees with NumPy on every quantity.
     """
     ids = np.arange(simulations, dtype=np.int64)
     sample = model.sample_prior(_SEED, ids)
     checks = [*_shapes(model, sample, simulations), *_batch(model, sample), *_priors(model, sample)]
     checks += [*_quantities(model, sample), *_frozen(model, sample), *_derived(model, sample)]
+    checks += _capabilities(model, sample)
     if isinstance(model, DensityModel):
         checks += _density(model, model, sample)
     return ConformanceReport(tuple(checks))
@@ -182,6 +175,36 @@ def _derived(model: Model, sample: PriorSample) -> list[Check]:
         checks.append(Check("no lag changes nothing", same(model.lagged(0).evaluate(parameters, y))))
         late = model.lagged(1).evaluate(parameters, y)[LOG_LIKELIHOOD]
         checks.append(Check("a lag of one period changes the likelihood", not np.allclose(late, again[LOG_LIKELIHOOD])))
+    return checks
+
+
+def _capabilities(model: Model, sample: PriorSample) -> list[Check]:
+    """What the families' other members say, beside the quantities of the prior draws."""
+    checks = []
+    if isinstance(model, Attributes):
+        shares = [f"share_of_outcome[{name}]" for name in model.channel_names]
+        checks.append(Check("every channel has a share of outcome", set(shares) <= set(sample.quantities)))
+        for name in model.channel_names if model.geos.names else ():
+            by_geo = model.incremental_by_geo(name, sample.parameters).sum(axis=0)
+            whole = model.derive(f"incremental_outcome[{name}]", sample.parameters)
+            checks.append(Check(f"the geos add up to what {name} brought", np.allclose(by_geo, whole, rtol=1e-9)))
+    if isinstance(model, Predicts):
+        outcome = model.outcome_of(sample.y)
+        checks.append(Check("data have one outcome each", outcome.shape == sample.y.shape[1:]))
+        if isinstance(model, Attributes):
+            seen = float(model.outcome_of(model.observed[:, None])[0])
+            checks.append(Check("shares refer to the observed outcome", bool(np.isclose(seen, model.total_outcome))))
+    if isinstance(model, Regresses):
+        for name in model.channel_names:
+            own, others = model.regressors(name)
+            fits = own.shape == model.observed.shape and others.shape[:1] == own.shape
+            checks.append(Check(f"the regressors of {name} have a row per observation", fits))
+    if isinstance(model, Bounded):
+        for name in (*model.estimand_names, *model.derived_names):
+            if (support := model.support_of(name)) is not None:
+                drawn = model.derive(name, sample.parameters)
+                inside = bool(np.all((drawn >= support.lower) & (drawn <= support.upper)))
+                checks.append(Check(f"{name} lives where the model says", inside))
     return checks
 
 

@@ -97,6 +97,21 @@ class ConjugateNormal:
         return MappingProxyType({self.spec.quantity: self.spec.prior})
 
     @property
+    def estimate(self) -> float:
+        """The estimate; of a model of some of the observations, their mean."""
+        return self.spec.estimate if self.rows is None else float(self._used(self.observed).mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Its standard error."""
+        return self._error
+
+    @property
+    def inference(self) -> str:
+        """exact."""
+        return "exact"
+
+    @property
     def unit_sd(self) -> float:
         """Standard deviation of one observation, standard_error · √n."""
         return self.spec.standard_error * math.sqrt(self.spec.n_observations)

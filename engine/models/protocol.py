@@ -1,13 +1,22 @@
-"""What conflict analysis, SBC and prior updating know of a model family, and nothing else."""
+"""What conflict analysis, SBC and prior updating know of a model family, and nothing else.
+
+`Model` is what every family has to offer. The other protocols are capabilities: a family has those whose members its
+models have, and where one is missing the answer that rests on it is left out, or refused in words.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import enum
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from engine.distributions.distribution import Distribution
+import numpy as np
+
+from engine.distributions.distribution import Distribution, Support
 from engine.inference.fit import BatchFit, Flags, Floats, Integers, Seed
+from engine.inference.target import Target
+from engine.models.table import Table, Window, WindowReport
 
 LOG_LIKELIHOOD = "log_likelihood"
 LOG_PRIOR = "log_prior"
@@ -30,7 +39,7 @@ class Model(Protocol):
 
     @property
     def family(self) -> str:
-        """Versioned id of the family, e.g. additive_mmm/1."""
+        """Versioned id of the family, e.g. conversion_rates/1."""
         ...
 
     @property
@@ -129,3 +138,188 @@ class CarryOver(Protocol):
     def lagged(self, periods: int) -> Model:
         """The same model, mistaken about time: exposure acts `periods` later than it should."""
         ...
+
+
+@runtime_checkable
+class DensityModel(Protocol):
+    """A model whose posterior is a Target, in JAX.
+
+    Its evidence can be compared with that of changed models, and the conformance test compares the two sides, NumPy and
+    JAX. Where the target is a SmoothTarget too, beliefs that no draw reaches are bridged to.
+    """
+
+    @property
+    def target(self) -> Target:
+        """The posterior in JAX."""
+        ...
+
+    def coordinates(self, parameters: Mapping[str, Floats]) -> Floats:
+        """Target coordinates z [D, S] of parameters [S]."""
+        ...
+
+    def target_units(self, y: Floats) -> Floats:
+        """y in the target's units."""
+        ...
+
+
+@runtime_checkable
+class OwnInference(Protocol):
+    """A model that draws its posterior itself; the inference that `fit` is given only says how many draws."""
+
+    @property
+    def inference(self) -> str:
+        """What answers call it, e.g. exact."""
+        ...
+
+
+@runtime_checkable
+class Summary(Protocol):
+    """A model whose data are one estimate: the likelihood is normal in its only quantity.
+
+    The evidence curve is then known without draws, and beliefs live on the real line, as the estimate does.
+    """
+
+    @property
+    def estimate(self) -> float:
+        """The estimate, in units of the quantity."""
+        ...
+
+    @property
+    def standard_error(self) -> float:
+        """Its standard error."""
+        ...
+
+
+@runtime_checkable
+class HasWindow(Protocol):
+    """A model of dated rows. Without it an answer tells no dates, and every observation stands for a month."""
+
+    @property
+    def window(self) -> WindowReport:
+        """Dates and geos used."""
+        ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A model that knows more of where a quantity lives than the quantity's kind tells."""
+
+    def support_of(self, quantity: str) -> Support | None:
+        """Where the quantity lives; None: where every quantity of its kind does."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """A model whose data are outcomes that people can judge: its prior predictive is worth showing to them."""
+
+    def outcome_of(self, y: Floats) -> Floats:
+        """Outcome [S] of the whole window in data y [T, S]."""
+        ...
+
+
+@dataclass(frozen=True)
+class GeoTotals:
+    """The geos of a panel, with the observed `outcome` [G] and the `spend` [G, C] of each, NaN where it is unknown.
+
+    Empty (G = 0) for national data.
+    """
+
+    names: tuple[str, ...]
+    outcome: Floats
+    spend: Floats
+
+
+@runtime_checkable
+class Attributes(Protocol):
+    """A model that tells what each channel brought: `share_of_outcome[c]` is a quantity of its fits for every channel.
+
+    Without it there is no attribution.
+    """
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """The channels [C]."""
+        ...
+
+    @property
+    def total_outcome(self) -> float:
+        """Observed outcome of the window, which the shares refer to."""
+        ...
+
+    @property
+    def spend(self) -> Mapping[str, float]:
+        """Spend of the window by channel, where it is known."""
+        ...
+
+    @property
+    def geos(self) -> GeoTotals:
+        """The geos; their channels are in the order of `channel_names`."""
+        ...
+
+    def incremental_by_geo(self, channel: str, parameters: Mapping[str, Floats]) -> Floats:
+        """Incremental outcome [G, S] of a channel in each geo, at parameters [S]."""
+        ...
+
+
+@runtime_checkable
+class Regresses(Protocol):
+    """A model whose channels enter next to each other, so that one can stand for another."""
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """The channels."""
+        ...
+
+    def regressors(self, channel: str) -> tuple[Floats, Floats]:
+        """What a channel acts by [T], and everything else that explains the outcome [T, K], an intercept among it.
+
+        InvalidInput for a channel that the model does not have.
+        """
+        ...
+
+
+@runtime_checkable
+class Changeable(Model, Protocol):
+    """A model of which there are others of the same data, which might explain a conflict as well as a wrong belief."""
+
+    @property
+    def rows_used(self) -> float:
+        """Share of the rows that enter the likelihood."""
+        ...
+
+    def alternatives(self, table: Table, window: Window, columns: Sequence[str] = ()) -> list[Alternative]:
+        """The changed models, from the table and window that the model was prepared from; nothing is sampled here.
+
+        `columns` names the columns of the table that may be tried as controls.
+        """
+        ...
+
+
+class CauseKind(enum.Enum):
+    """What is changed about the model."""
+
+    OUTLIERS = "outliers"
+    ADSTOCK_WINDOW = "adstock_window"
+    SATURATION = "saturation"
+    CONTROL_DROPPED = "control_dropped"
+    COLUMN_ADDED = "column_added"
+    FIRST_YEAR_DROPPED = "first_year_dropped"
+    LAST_YEAR_DROPPED = "last_year_dropped"
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A changed model: what was changed, and of what (`subject`, empty where the kind says it all).
+
+    `same_rows`: it explains the same rows, so that its evidence can be compared with the base model's.
+    `log_evidence_gain`: that comparison where the model's own evidence is not it (Student-t errors). `dates` are those
+    of the rows that count least, for OUTLIERS.
+    """
+
+    kind: CauseKind
+    subject: str
+    model: Changeable
+    same_rows: bool = True
+    log_evidence_gain: float | None = None
+    dates: tuple[np.datetime64, ...] = ()

@@ -135,6 +135,29 @@ class Window:
         return int(np.searchsorted(dates, months_before(end, self.data_period_months), side="left"))
 
 
+@dataclass(frozen=True)
+class WindowReport:
+    """Which rows were used: `periods` dates of each of `geos` geos (1 for national data).
+
+    Of each geo, `lead_in_rows` before the window feed the adstock only, and `edge_affected_rows` at the start of the
+    window lack part of their media history, which is taken as zero. `constant_controls` do not vary inside the window:
+    their coefficients stay at their priors.
+    """
+
+    first_date: np.datetime64
+    last_date: np.datetime64
+    periods: int
+    geos: int = 1
+    lead_in_rows: int = 0
+    edge_affected_rows: int = 0
+    constant_controls: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Observations inside the window, `periods` of each geo."""
+        return self.periods * self.geos
+
+
 def months_before(date: np.datetime64, months: int) -> np.datetime64:
     """The same day of the month `months` earlier, or that month's last day where the day does not exist."""
     day = date.astype("datetime64[D]")

@@ -13,7 +13,6 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import assert_never
 
 from engine.errors import InvalidInput
 
@@ -198,14 +197,15 @@ class RuleResult:
 
 @dataclass(frozen=True)
 class Change:
-    """A change that would change the answer: every field named moves as `requirement` says (e.g. "<= 10").
+    """A change that would change the answer: the field named comes to be `operator` `threshold` (e.g. <= 10).
 
     margin is how far the field has to move (0 where just crossing is enough; None where it is missing). All changes
     with the same `leads_to` and `together` are needed together; otherwise each is enough alone.
     """
 
     field: str
-    requirement: str
+    operator: str
+    threshold: float
     margin: float | None
     leads_to: Decision
     together: bool
@@ -232,7 +232,6 @@ class NecessityDecision:
     policy_id: str
     policy_version: int
     policy_hash: str
-    sentence: str
 
 
 def check_necessity(
@@ -265,11 +264,10 @@ def check_necessity(
         satisfied=satisfied,
         validation_type=kind,
         simulations=simulations,
-        changes=_changes(decision, rules, policy),
+        changes=_changes(decision, rules),
         policy_id=policy.id,
         policy_version=policy.version,
         policy_hash=policy.hash,
-        sentence=_sentence(decision, rules, inputs, signs, satisfied, kind, simulations, policy),
     )
 
 
@@ -371,12 +369,8 @@ def _recommendation(
     return ValidationType.NONE, 0
 
 
-def _changes(decision: Decision, rules: tuple[RuleResult, ...], policy: NecessityPolicy) -> tuple[Change, ...]:
-    on = {result.rule: f"{result.operator} {_number(result.rule, result.threshold, policy)}" for result in rules}
-    off = {
-        result.rule: f"{'<=' if result.operator == '>' else '>='} {_number(result.rule, result.threshold, policy)}"
-        for result in rules
-    }
+def _changes(decision: Decision, rules: tuple[RuleResult, ...]) -> tuple[Change, ...]:
+    off = {">": "<=", "<": ">="}
     if decision is Decision.ESSENTIAL:
         active = [result for result in rules if result.triggered]
         leads_to = (
@@ -385,13 +379,16 @@ def _changes(decision: Decision, rules: tuple[RuleResult, ...], policy: Necessit
             else Decision.NOT_REQUIRED_BY_POLICY
         )
         return tuple(
-            Change(result.field, off[result.rule], result.margin, leads_to, together=len(active) > 1)
+            Change(
+                result.field, off[result.operator], result.threshold, result.margin, leads_to, together=len(active) > 1
+            )
             for result in active
         )
     towards = [
         Change(
             result.field,
-            on[result.rule],
+            result.operator,
+            result.threshold,
             None if result.margin is None else -result.margin,
             Decision.ESSENTIAL,
             together=False,
@@ -400,65 +397,17 @@ def _changes(decision: Decision, rules: tuple[RuleResult, ...], policy: Necessit
     ]
     absent = [result for result in rules if result.triggered is None]
     away = [
-        Change(result.field, off[result.rule], None, Decision.NOT_REQUIRED_BY_POLICY, together=len(absent) > 1)
+        Change(
+            result.field,
+            off[result.operator],
+            result.threshold,
+            None,
+            Decision.NOT_REQUIRED_BY_POLICY,
+            together=len(absent) > 1,
+        )
         for result in absent
     ]
     return tuple(towards + away)
-
-
-def _number(rule: Rule, value: float, policy: NecessityPolicy) -> str:
-    if rule is Rule.BUSINESS_IMPACT:
-        return f"{value / 100:,.2f} {policy.currency}"
-    # Short, unless that would put the value on its threshold.
-    thresholds = (policy.max_parameters, policy.max_bayes_factor, policy.min_confidence)
-    if value in thresholds:
-        return f"{value:.4g}"
-    short = float(f"{value:.3g}" if rule is Rule.CONFLICT_SEVERITY else f"{value:.4g}")
-    return f"{value:.10g}" if short in thresholds else f"{short:,g}"
-
-
-_RULE_WORDS = {
-    Rule.MODEL_COMPLEXITY: "the model has {observed} parameters (more than {threshold})",
-    Rule.CONFLICT_SEVERITY: "the Bayes factor against the client's prior is {observed} (more than {threshold})",
-    Rule.BUSINESS_IMPACT: "{observed} are at stake (more than {threshold})",
-    Rule.CLIENT_CONFIDENCE: "the client's confidence is {observed} (less than {threshold})",
-}
-
-
-def _sentence(
-    decision: Decision,
-    rules: tuple[RuleResult, ...],
-    inputs: NecessityInputs,
-    signs: tuple[EvidenceTrigger, ...],
-    satisfied: bool,
-    kind: ValidationType,
-    simulations: int,
-    policy: NecessityPolicy,
-) -> str:
-    match decision:
-        case Decision.ESSENTIAL:
-            words = {Rule.CONFLICT_SEVERITY: inputs.bayes_factor_words}
-            reasons = " and ".join(
-                _RULE_WORDS[r.rule].format(
-                    observed=words.get(r.rule) or _number(r.rule, r.observed or 0.0, policy),
-                    threshold=_number(r.rule, r.threshold, policy),
-                )
-                for r in rules
-                if r.triggered
-            )
-            text = f"Calibration is essential by policy: {reasons}."
-        case Decision.UNDETERMINED:
-            missing = ", ".join(INPUTS[r.field] for r in rules if r.triggered is None)
-            text = f"Undetermined: no rule applies to what is known, but {missing} could make it essential."
-        case Decision.NOT_REQUIRED_BY_POLICY:
-            text = "The policy does not require calibration, which does not mean that the model is safe."
-        case _:
-            assert_never(decision)
-    if signs:
-        text += f" Evidence for a check: {', '.join(sign.value.lower().replace('_', ' ') for sign in signs)}."
-    if satisfied:
-        return f"{text} A certified pass of the same model is at hand."
-    return text if kind is ValidationType.NONE else f"{text} Recommended: {kind.value}, {simulations} simulations."
 
 
 def _exp(log: float) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
-from liftos.bayes.v1 import common_pb2, model_pb2
+from liftos.bayes.v1 import common_pb2
 
 from server.contract.errors import invalid_field
 from server.contract.quantities import QUANTITIES
@@ -16,7 +16,26 @@ LARGEST_FRACTION = 2.0
 """Noise carries no fraction so far: more is per cent."""
 
 
-def check_estimate(field: str, one: common_pb2.Experiment | model_pb2.ConjugateNormalSpec) -> None:
+class Estimated(Protocol):
+    """A message with an estimate and its standard error."""
+
+    @property
+    def estimand(self) -> common_pb2.Estimand:
+        """What it is an estimate of."""
+        ...
+
+    @property
+    def estimate(self) -> float:
+        """The estimate."""
+        ...
+
+    @property
+    def standard_error(self) -> float:
+        """Its standard error."""
+        ...
+
+
+def check_estimate(field: str, one: Estimated) -> None:
     """Refuse an estimate that its quantity cannot have, above all a share given in per cent."""
     facts = QUANTITIES[one.estimand.quantity]
     if math.isinf(facts.lower):

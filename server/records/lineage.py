@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from liftos.bayes.rules import Violation
-from liftos.bayes.v1 import common_pb2, dataset_pb2, elicitation_pb2, model_pb2, prior_update_pb2
+from liftos.bayes.v1 import common_pb2, dataset_pb2, elicitation_pb2, prior_update_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -30,23 +30,23 @@ from persistence.tables import (
     RegisteredModel,
 )
 from server.contract.errors import Reason, ServiceError, not_found
+from server.contract.families.registry import registered
 from server.contract.period import Period
 from server.contract.wire import date_range, dtype_of, from_json, to_json
 from server.records.content import Geos, stored_columns
 from server.records.lookups import by_pk, dataset_of, owned
 from server.records.rows import dataset_window, month_digests, overlap, shares_rows, summary_window
-from server.records.sessions import beliefs_of
-
-LISTED = 5
-"""Overlaps and restated months that a refusal names; an error travels in the trailers of a call, which are small."""
+from server.records.sessions import beliefs_of, spec_of
+from server.texts.overlaps import explain_overlaps, overlapping_days
 
 
 async def window_of(session: AsyncSession, model: RegisteredModel, period: Period) -> DataWindow:
     """The rows that a model's answer over a period uses, stored with the digests of their values."""
     dataset = await dataset_of(session, model)
     if dataset is None:
-        spec = from_json(model.spec, model_pb2.ModelSpec()).conjugate_normal
-        return await store_window(session, summary_window(model.client_id, spec))
+        stated = registered(model.family).stated_data(spec_of(model))
+        assert stated is not None
+        return await store_window(session, summary_window(model.client_id, stated))
     window = dataset_window(dataset, period)
     stored = await find_window(session, window.client_id, window.window_key)
     if stored is not None:
@@ -102,38 +102,11 @@ def already_used(
 
     `summary`: the data are those of a summary, which has no rows to choose.
     """
-    named = [_in_words(one) for one in overlaps[:LISTED]]
-    if len(overlaps) > LISTED:
-        named.append(f"{len(overlaps) - LISTED} more such overlaps")
-    if summary:
-        advice = "Use a summary of other data; summaries are told apart by the days that they state (window)"
-    else:
-        advice = (
-            "Use rows that it has not seen, of other days (data_period_months, hold_out_months) or another data set"
-        )
-    if exploratory:
-        advice += "; or set exploratory, and the result is stamped as not inferential"
-    days = dict.fromkeys(
-        f"{one.window.first_date}/{one.window.last_date}" if one.HasField("window") else "unknown" for one in overlaps
-    )
     return ServiceError(
         Reason.DATA_ALREADY_USED,
-        f"a prior must not meet the data again that it was derived from: {'; '.join(named)}. {advice}.",
-        metadata={"overlap": ", ".join(list(days)[:LISTED])},
+        explain_overlaps(overlaps, exploratory=exploratory, summary=summary),
+        metadata={"overlap": overlapping_days(overlaps)},
     )
-
-
-def _in_words(one: common_pb2.DataOverlap) -> str:
-    summary = not one.HasField("window")
-    days = "a summary of the same quantity" if summary else f"{one.window.first_date} to {one.window.last_date}"
-    geos = f" in {_some(one.geos)}" if one.geos else ""
-    restated = f", restated since in {_some(one.restated_months)}" if one.restated_months else ""
-    return f"belief {one.belief_id!r} has seen {days} ({one.rows} rows{geos}{restated}) through update {one.update_id}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
 
 
 async def refuse_seen(

@@ -15,22 +15,17 @@ from persistence.tables import ClientPrior, Conflict, ConflictEvidence, Conflict
 from server.contract.checks import check_estimate
 from server.contract.errors import invalid_field
 from server.contract.wire import from_json, label, timestamp, value_of
+from server.texts.track_record import explain_record
 
 LEVEL = 0.95
 """Level of the interval of a hit rate."""
 NEAR = 1.0
 """Joint standard deviations within which an experiment agrees with a side."""
-FEW = 10
-"""Fewer resolved beliefs than this are called few: with ten of which five are hits the interval is .22 to .78."""
 SEVERITIES = (
     conflict_pb2.SEVERITY_WEAK,
     conflict_pb2.SEVERITY_MODERATE,
     conflict_pb2.SEVERITY_STRONG,
     conflict_pb2.SEVERITY_VERY_STRONG,
-)
-CAVEAT = (
-    "Those who resolve choose what they look into, and a side is often stated by a person, so a hit rate is not the "
-    "error rate of the analysis."
 )
 
 
@@ -196,24 +191,6 @@ def report_message(beliefs: Sequence[Resolved]) -> conflict_pb2.GetOutcomeReport
         )
         if resolved:
             record.hit_rate, record.hit_rate_lower, record.hit_rate_upper = hit_rate(record.for_data, len(resolved))
-            report.summary.append(_sentence(record))
-    if not report.summary:
-        report.summary.append("No conflict has been resolved yet, so nothing is known about who was right.")
-        return report
-    if any(0 < record.resolved < FEW for record in report.severities):
-        report.summary.append(f"Fewer than {FEW} resolved beliefs of a severity are few; the intervals say how few.")
-    report.summary.append(CAVEAT)
-    if missing := sum(belief.severity is None for belief in beliefs):
-        report.summary.append(f"Left out, since their figures are unreliable: {missing}.")
+    unreliable = sum(belief.severity is None for belief in beliefs)
+    report.summary.extend(explain_record(report, unreliable))
     return report
-
-
-def _sentence(record: conflict_pb2.SeverityRecord) -> str:
-    name = label(conflict_pb2.Severity, record.severity).lower().replace("_", " ")
-    neither = record.resolved - record.for_data - record.for_client
-    return (
-        f"{name.capitalize()} evidence against the belief: {record.resolved} of {record.analysed} resolved, "
-        f"{record.for_data} for the data, {record.for_client} for the client, {neither} for neither; the data were "
-        f"right in {100 * record.hit_rate:.0f} % (95 % interval {100 * record.hit_rate_lower:.0f} % to "
-        f"{100 * record.hit_rate_upper:.0f} %)."
-    )

@@ -15,6 +15,14 @@ from server.contract.wire import from_json, timestamp, value_of
 from server.records.certificates import failed_elsewhere, reference_certificate
 from server.records.lookups import by_pk, owned
 from server.texts.advice import summary_of
+from server.texts.release import (
+    EXPLORATORY_UPDATE,
+    failed_on_shared_rows,
+    held_back,
+    not_calibrated,
+    not_passed,
+    unreliable_figures,
+)
 
 _CHANGES = frozenset(
     {
@@ -69,12 +77,9 @@ async def release_blockers(session: AsyncSession, row: RecommendedUpdate) -> lis
     analysis = from_json(conflict.result or {}, conflict_pb2.ConflictAnalysis())
     blockers = []
     if row.exploratory:
-        blockers.append(
-            "It rests on an exploratory analysis, which counted data twice: it is NOT INFERENTIAL and cannot be "
-            "accepted."
-        )
+        blockers.append(EXPLORATORY_UPDATE)
     blockers += [
-        f"The figures of belief {belief.belief_id!r} are unreliable: check the model."
+        unreliable_figures(belief.belief_id)
         for belief in analysis.beliefs
         if belief.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE
     ]
@@ -88,22 +93,15 @@ async def release_blockers(session: AsyncSession, row: RecommendedUpdate) -> lis
         return blockers
     # A model that is known to be miscalibrated releases nothing, whether or not policy asked for the check.
     if verdict != "FAIL" and (failed := await failed_elsewhere(session, model, period)) is not None:
-        over = Period.of(failed)
-        blockers.append(
-            f"SBC run {failed.pk} of model {model.model_id!r} ended with FAIL, over {over}: these share rows with the "
-            "analysis, and no run over its own window has passed."
-        )
+        blockers.append(failed_on_shared_rows(str(failed.pk), model.model_id, str(Period.of(failed))))
         return blockers
     decision = update.sbc_decision or analysis.sbc_necessity.decision
     if decision == sbc_pb2.NECESSITY_DECISION_NOT_REQUIRED_BY_POLICY and verdict != "FAIL":
         return blockers
-    window = f"over {period}"
     if run is None:
-        blockers.append(
-            f"Model {model.model_id!r} has not been calibrated {window} yet: run SBC for it and let it pass."
-        )
+        blockers.append(not_calibrated(model.model_id, str(period)))
     else:
-        blockers.append(f"SBC run {run.pk} of model {model.model_id!r} {window} ended with {verdict}.")
+        blockers.append(not_passed(str(run.pk), model.model_id, str(period), verdict))
     return blockers
 
 
@@ -112,7 +110,7 @@ def hold_back(update: prior_update_pb2.PriorUpdate, blockers: Sequence[str]) -> 
     for belief in update.beliefs:
         if blockers and belief.action in _CHANGES:
             belief.action = prior_update_pb2.UPDATE_ACTION_CHECK_MODEL
-            belief.reasons.insert(0, f"Nothing is recommended for release yet. {' '.join(blockers)}")
+            belief.reasons.insert(0, held_back(blockers))
 
 
 async def prior_update_message(session: AsyncSession, row: RecommendedUpdate) -> prior_update_pb2.PriorUpdate:

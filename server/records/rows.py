@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
+from liftos.bayes.v1 import common_pb2, dataset_pb2
 
 from persistence.tables import Dataset, DataWindow, RegisteredModel
 from server.contract.errors import ServiceError, invalid_field
+from server.contract.families.family import StatedData
 from server.contract.period import Period
-from server.contract.wire import digest, from_json, quantity_name
+from server.contract.wire import digest, from_json
 from server.records.content import Geos
 
 Dates = npt.NDArray[np.datetime64]
@@ -85,20 +86,17 @@ def dataset_window(dataset: Dataset, period: Period) -> DataWindow:
     return window
 
 
-def summary_window(client_id: str, spec: model_pb2.ConjugateNormalSpec) -> DataWindow:
-    """What a summary stands for: a row a month, in the days that it states, if it does. Its KPI is its quantity."""
-    kpi = quantity_name(spec.estimand)
-    dated = spec.HasField("window")
+def summary_window(client_id: str, stated: StatedData) -> DataWindow:
+    """What a summary stands for: a row a month, in the days that it states, if it does."""
     window = DataWindow(
         client_id=client_id,
         dataset_id="",
-        # Without the days: the same numbers are the same data whatever days they are said to be of.
-        dataset_sha256=digest("summary", kpi, spec.estimate, spec.standard_error, spec.n_months),
-        kpi=kpi,
+        dataset_sha256=stated.digest,
+        kpi=stated.kpi,
         geos=[],
-        first_date=datetime.date.fromisoformat(spec.window.first_date) if dated else None,
-        last_date=datetime.date.fromisoformat(spec.window.last_date) if dated else None,
-        row_count=spec.n_months,
+        first_date=datetime.date.fromisoformat(stated.days.first_date) if stated.days else None,
+        last_date=datetime.date.fromisoformat(stated.days.last_date) if stated.days else None,
+        row_count=stated.months,
         digests={},
     )
     window.window_key = _key(window)

@@ -16,6 +16,7 @@ from persistence import sbc_runs as sbc
 from persistence.tables import ElicitedSession, Job, RegisteredModel, SbcValidation
 from persistence.tables.jobs import OPEN_JOB_STATES
 from server.contract.errors import Reason, ServiceError
+from server.contract.families.registry import registered
 from server.contract.job_kinds import SBC_RUN
 from server.contract.period import Period
 from server.contract.presets import DEFAULT_SIMULATIONS, POSTERIOR, parts_of
@@ -53,7 +54,7 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
     beliefs = await beliefs_of(session, elicited.pk) if elicited else []
     check_priors(model, beliefs, "spec.session_id")
     num_simulations = spec.num_simulations if spec.HasField("num_simulations") else DEFAULT_SIMULATIONS[kind]
-    parts = parts_of(kind, num_simulations, canaries=spec.canaries, carry_over=model.family.startswith("additive_mmm"))
+    parts = parts_of(kind, num_simulations, canaries=spec.canaries, carry_over=registered(model.family).carry_over)
     if any(part == POSTERIOR for part, _ in parts):
         await refuse_seen(session, model, period, beliefs)
     method = label(sbc_pb2.InferenceMethod, spec.inference_method or sbc_pb2.INFERENCE_METHOD_PRODUCTION)

@@ -21,7 +21,8 @@ from persistence.tables import (
     RegisteredModel,
 )
 from server.contract.errors import Reason, ServiceError, unimplemented
-from server.contract.quantities import QUANTITIES, quantity_words
+from server.contract.families.registry import registered
+from server.contract.quantities import quantity_words
 from server.contract.wire import from_json, timestamp
 from server.records.lookups import owned
 
@@ -88,10 +89,9 @@ def forget_correlation(row: ElicitedSession, belief_id: str) -> None:
 
 def check_priors(model: RegisteredModel, rows: Iterable[ClientPrior], field: str) -> None:
     """Refuse, before anything is computed, a fit under beliefs of a session that cannot be priors of the model."""
-    channels = channels_of(model)
     for row in rows:
         estimand = belief_message(row).estimand
-        if not can_be_prior(estimand, channels):
+        if not can_be_prior(model, estimand):
             what = quantity_words(estimand.quantity)
             raise unimplemented(
                 f"a fit with belief {row.belief_id!r}, which is about a {what}, as its prior "
@@ -100,17 +100,19 @@ def check_priors(model: RegisteredModel, rows: Iterable[ClientPrior], field: str
             )
 
 
-def can_be_prior(estimand: common_pb2.Estimand, channels: Sequence[str]) -> bool:
-    """Whether a belief about it can be the prior of a fit of a model with these channels; of a summary always."""
-    if not channels:
-        return True
-    coefficient = estimand.quantity == common_pb2.QUANTITY_COEFFICIENT and estimand.channel in channels
-    return not coefficient and QUANTITIES[estimand.quantity].can_be_prior
+def can_be_prior(model: RegisteredModel, estimand: common_pb2.Estimand) -> bool:
+    """Whether a belief about it can be the prior of a fit of a registered model."""
+    return registered(model.family).can_be_prior(spec_of(model), estimand)
 
 
 def channels_of(model: RegisteredModel) -> list[str]:
     """Names of a registered model's channels; none for a summary."""
-    return [channel.name for channel in from_json(model.spec, model_pb2.ModelSpec()).additive_mmm.channels]
+    return registered(model.family).channels(spec_of(model))
+
+
+def spec_of(model: RegisteredModel) -> model_pb2.ModelSpec:
+    """The specification of a registered model."""
+    return from_json(model.spec, model_pb2.ModelSpec())
 
 
 def belief_message(row: ClientPrior) -> elicitation_pb2.Belief:

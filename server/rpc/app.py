@@ -33,6 +33,7 @@ from persistence.database import Database
 from persistence.listen import JobListener
 from persistence.migrate import SUPPORTED_REVISIONS
 from server.contract.errors import WrongSchema
+from server.contract.families.registry import load_families
 from server.rpc.attribution_service import AttributionServicer
 from server.rpc.conflict_service import ConflictServicer
 from server.rpc.dataset_service import DatasetServicer
@@ -76,6 +77,7 @@ class BayesServer:
 
     async def start(self) -> int:
         """Check the schema, listen, and report SERVING; returns the port."""
+        load_families()
         revision = await self.database.schema_revision()
         if revision not in SUPPORTED_REVISIONS:
             raise WrongSchema(

@@ -12,7 +12,8 @@ from persistence.database import Database
 from persistence.lookup import get_owned
 from persistence.tables import Dataset, ElicitedSession, RegisteredModel, SbcValidation, StoredAttribution
 from server.contract.errors import Reason, ServiceError, already_exists, invalid_field, unimplemented
-from server.contract.families import FAMILIES, check_additive, check_conjugate
+from server.contract.families.family import checked
+from server.contract.families.registry import family_of
 from server.contract.wire import digest, to_json
 from server.records.content import stored_columns
 from server.records.lookups import owned, sealed_dataset
@@ -42,36 +43,28 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
 
     async def _register(self, session: Any, request: model_pb2.RegisterModelRequest) -> None:
         spec = request.spec
-        family = str(spec.WhichOneof("family"))
-        if family not in FAMILIES:
-            raise unimplemented("a custom model family", "spec.custom")
+        family = family_of(spec)
         if await get_owned(session, RegisteredModel, request.client_id, request.model_id) is not None:
             raise already_exists("model", request.model_id, "model_id")
         dataset: Dataset | None = None
-        if family == "additive_mmm":
+        if family.stated_data(spec) is None:
             if not spec.dataset_id:
-                raise invalid_field("spec.dataset_id", "required for additive_mmm")
+                raise invalid_field("spec.dataset_id", f"required for {family.name}")
             dataset = await sealed_dataset(session, request.client_id, spec.dataset_id, "spec.dataset_id")
-            parameters, warnings = check_additive(spec.additive_mmm, stored_columns(dataset))
-            if dataset.row_count < parameters:
-                warnings.append(f"{dataset.row_count} rows for {parameters} parameters: the data will say little.")
-        elif family == "conjugate_normal":
-            if spec.dataset_id:
-                raise invalid_field("spec.dataset_id", "conjugate_normal carries its own summary data")
-            check_conjugate(spec.conjugate_normal)
-            parameters, warnings = 1, []
-        else:
-            raise AssertionError(f"a specification of the family {family} is not checked")
+        elif spec.dataset_id:
+            raise invalid_field("spec.dataset_id", f"{family.name} carries its own summary data")
+        columns, rows = (stored_columns(dataset), dataset.row_count) if dataset else ([], None)
+        found = checked(family, spec, columns, rows)
         session.add(
             RegisteredModel(
                 client_id=request.client_id,
                 model_id=request.model_id,
-                family=FAMILIES[family],
+                family=family.id,
                 spec=to_json(spec),
                 dataset_pk=dataset.pk if dataset else None,
-                parameter_count=parameters,
-                model_hash=digest(FAMILIES[family], to_json(spec)),
-                warnings=warnings,
+                parameter_count=found.parameters,
+                model_hash=digest(family.id, to_json(spec)),
+                warnings=list(found.warnings),
             )
         )
         await session.flush()

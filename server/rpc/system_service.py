@@ -8,7 +8,8 @@ import grpc
 from liftos.bayes.v1 import system_pb2, system_pb2_grpc
 
 from persistence.database import Database
-from server.contract.families import FAMILIES, MAX_PARAMETERS
+from server.contract.families.family import MAX_PARAMETERS
+from server.contract.families.registry import FAMILIES
 from server.contract.version import SERVER_VERSION
 from server.records.content import MAX_DATASET_BYTES
 from server.records.runs import MAX_SIMULATIONS
@@ -32,7 +33,7 @@ class SystemServicer(system_pb2_grpc.SystemServiceServicer):
             contract="liftos.bayes.v1",
             schema_revision=await self.database.schema_revision() or "",
             colour=self.settings.colour,
-            model_families=sorted(FAMILIES.values()),
+            model_families=sorted(FAMILIES),
             limits=system_pb2.Limits(
                 max_message_bytes=MAX_MESSAGE_BYTES,
                 max_parameters=MAX_PARAMETERS,

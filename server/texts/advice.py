@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from liftos.bayes.v1 import prior_update_pb2
 
+from engine.rules.reasons import Ground, Grounds
 from server.contract.quantities import estimand
 from server.texts.phrases import spread
 
@@ -33,3 +34,60 @@ def _what(belief: prior_update_pb2.BeliefUpdate) -> str:
     before, after = (spread(side, quantity) for side in (belief.before_summary, belief.after_summary))
     moved = f"{before}; by the strategy {after}" if belief.changed else before
     return f"{estimand(belief.estimand)} ({moved})"
+
+
+def explain_grounds(grounds: Grounds) -> str:
+    """Why an action is recommended."""
+    who = "Data and experiments together" if grounds.with_experiments else "The data"
+    return _GROUNDS[grounds.ground].format(**vars(grounds), who=who)
+
+
+_GROUNDS = {
+    Ground.UNRELIABLE: (
+        "The figures of the analysis are not reliable, so nothing follows for the belief: check the model first."
+    ),
+    Ground.EXPERIMENT_AGAINST_DATA: (
+        "The experiments contradict what the data say under this model, {experiment_z:.1f} standard "
+        "deviations apart: check the model before the two are taken together."
+    ),
+    Ground.MODEL: (
+        "Another model explains the data better and resolves the conflict: check the model before the belief."
+    ),
+    Ground.OUTLIERS: "The conflict hangs on outlying rows: check these and the model before the belief.",
+    Ground.UNDECIDED: (
+        "Another model resolves the conflict and the data do not tell which is right: check the model before "
+        "the belief."
+    ),
+    Ground.BOTH_FIRM: (
+        "Belief and data are {z:.1f} standard deviations apart and both are well founded "
+        "({belief_months:.3g} and {data_months:.3g} months' worth): neither can be talked down, only an "
+        "experiment settles it."
+    ),
+    Ground.INCOHERENT: (
+        "The shares that the client states miss their sum by {incoherence_z:.1f} standard deviations: ask "
+        "for them again, all together."
+    ),
+    Ground.TOGETHER: (
+        "The data contradict none of the beliefs alone, but all of them taken together, and this one is "
+        "among those that clash: ask for them again, all together."
+    ),
+    Ground.RELIEVED: (
+        "The data alone contradict the belief; with the experiments beside them the evidence against it does "
+        "not reach the rule any more. That is no support for the belief: compare what each of the two says."
+    ),
+    Ground.SILENT: (
+        "The data say too little to change the belief, and the answer hangs on it: what is believed is what comes out."
+    ),
+    Ground.NO_CONFLICT: "{who} do not contradict the belief.",
+    Ground.LEARNING: "{who} do not contradict the belief; the strategy carries on what they say.",
+    Ground.TAILS: (
+        "{who} contradict the belief, but how strongly depends on how sure the client is of the tails: let "
+        "the belief have heavier ones, as the strategy ROBUST_MIXTURE does."
+    ),
+    Ground.OVERCONFIDENT: (
+        "{who} contradict the belief, which claims to be worth {belief_months:.3g} months of data where "
+        "there are {data_months:.3g}: ask the client again how sure the belief is."
+    ),
+    Ground.LEFT: "{who} contradict the belief, but the strategy leaves it as it is.",
+    Ground.CHANGED: "{who} contradict the belief.",
+}

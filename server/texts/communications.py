@@ -13,18 +13,23 @@ from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
 from server.contract.quantities import estimand
 from server.contract.wire import label
-from server.texts.formats import factor, measured, number, p_value, shown
+from server.texts.decisions import client_reasons, client_steps
+from server.texts.formats import measured, number, p_value, shown
 from server.texts.phrases import (
     agree,
+    as_sharp,
     centre,
     heavy_tails,
     log_factor,
+    moved,
     named_causes,
     open_label,
-    recentred,
-    rule_words,
+    plain_rule,
+    probable_under,
     severity_words,
     spread,
+    status_reason,
+    taken_away,
     times,
 )
 
@@ -168,9 +173,8 @@ _Written = tuple["common_pb2.CommunicationTemplate.ValueType", str, list[str]]
 def _conflict(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
     sure = [
         f"How sure this is: {_p_value(belief)}",
-        f"Moving the belief to where the data point makes the data {times(recentred(belief))} times as probable. That "
-        f"is called {severity_words(belief.severity)} evidence; {_by_chance(belief.null_rate)} it by chance.",
-        f"A contradiction is declared when {_rule(belief)}.",
+        f"{_evidence(belief)}; {_by_chance(belief.null_rate)} it by chance.",
+        f"A contradiction is declared when {plain_rule(belief)}.",
         *open_label(belief),
         *heavy_tails(belief),
         *_family(belief),
@@ -198,10 +202,8 @@ def _confirmed(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Writte
     sure = ["How sure this is:"]
     reference = log_factor(belief, conflict_pb2.BAYES_FACTOR_ALTERNATIVE_REFERENCE)
     if reference is not None:
-        sure.append(
-            f"The data are {times(-reference)} times as probable under the belief as under what the model assumes "
-            "without it."
-        )
+        supports = probable_under(times(-reference), "the belief as under what the model assumes without it")
+        sure.append(f"{_capital(supports)}.")
     sure += [_capital(_p_value(belief)), *open_label(belief), *_looks(setting)]
     # With its width: a wide belief is not supported in its middle.
     supported = "lie well inside the belief of" if agree(belief) else "speak for the belief of"
@@ -226,15 +228,14 @@ def _confirmed(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Writte
 
 
 def _not_contradicted(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
-    moved = (
+    evidence = (
         "Belief and data agree."
         if agree(belief)
-        else f"Moving the belief to where the data point makes the data {times(recentred(belief))} times as probable. "
-        f"That is called {severity_words(belief.severity)} evidence; a contradiction is declared when {_rule(belief)}."
+        else f"{_evidence(belief)}; a contradiction is declared when {plain_rule(belief)}."
     )
     sure = [
         f"How sure this is: {_p_value(belief)}",
-        moved,
+        evidence,
         *open_label(belief),
         *_family(belief),
         *_looks(setting),
@@ -257,10 +258,9 @@ def _together(setting: Setting) -> list[str]:
     """That the beliefs clash with the data together, though each of them alone may not."""
     if not setting.joint.conflict:
         return []
-    probability = p_value(setting.joint.p_value)
     sentences = [
-        "But the beliefs taken together contradict the data: if beliefs and data were about the same values, they "
-        f"would differ at least as much as they do with a probability of {probability}.",
+        "But the beliefs taken together contradict the data: "
+        f"{_by_p('beliefs and data were about the same values', setting.joint.p_value)}",
         setting.joint.worst_direction,
     ]
     return [_joined(sentences)]
@@ -271,13 +271,10 @@ def _next_together(setting: Setting) -> str:
 
 
 def _silent(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
-    shrunk = (
-        f"they take away {100 * max(belief.contraction, 0.0):.0f} % of the uncertainty (as variance) that the model "
-        "starts with"
-    )
+    shrunk = f"they take away {taken_away(belief)} of the uncertainty (as variance) that the model starts with"
     worth = "the belief is sharper than any number of months of data like these would be"
     if belief.HasField("prior_ess_months"):
-        worth = f"the belief is as sharp as {number(belief.prior_ess_months)} months of data like these would be"
+        worth = as_sharp(f"{number(belief.prior_ess_months)} months of")
     return (
         common_pb2.COMMUNICATION_TEMPLATE_DATA_SILENT,
         f"the data say too little about the belief of {_stated(belief)}",
@@ -299,7 +296,7 @@ def _silent(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
 
 
 def _no_answer(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
-    reason = belief.status_reason.rstrip(".")
+    reason = status_reason(belief)
     return (
         common_pb2.COMMUNICATION_TEMPLATE_NO_ANSWER,
         f"no reliable answer about the belief of {_stated(belief)}",
@@ -355,10 +352,17 @@ def _estimate(message: common_pb2.Estimate, quantity: int) -> str:
 
 
 def _p_value(belief: conflict_pb2.BeliefConflict) -> str:
+    return _by_p("belief and data were about the same value", belief.p_value)
+
+
+def _by_p(agreement: str, probability: float) -> str:
     return (
-        "if belief and data were about the same value, they would differ at least as much as they do with a "
-        f"probability of {p_value(belief.p_value)}."
+        f"if {agreement}, they would differ at least as much as they do with a probability of {p_value(probability)}."
     )
+
+
+def _evidence(belief: conflict_pb2.BeliefConflict) -> str:
+    return f"{moved(belief, 'the data')}. That is called {severity_words(belief.severity)} evidence"
 
 
 def _by_chance(rate: float) -> str:
@@ -366,21 +370,6 @@ def _by_chance(rate: float) -> str:
     if 0.0 < rate <= 0.1:
         return f"one right belief in {1.0 / rate:.0f} gets"
     return f"{100 * rate:.3g} % of right beliefs get"
-
-
-def _rule(belief: conflict_pb2.BeliefConflict) -> str:
-    """The rule in force without its technical names."""
-    words = rule_words(belief)
-    for technical, plain in _PLAIN_RULES.items():
-        words = words.replace(technical, plain)
-    return words
-
-
-_PLAIN_RULES = {
-    "recentred Bayes factor at least": "this factor is at least",
-    "node-split p at most": "the probability named first is at most",
-}
-"""What `ConflictRule` calls the figures, and what a message calls them."""
 
 
 def _family(belief: conflict_pb2.BeliefConflict) -> list[str]:
@@ -414,79 +403,18 @@ def _about_calibration(
         return []
     then = f" when this analysis was made ({setting.made})" if setting.made else ""
     if "STANDING_FAIL" in necessity.evidence:
-        return [_failed(setting, [necessity.explanation], _next_run(necessity, started))]
-    reasons = [_reason(rule) for rule in _fired(necessity)]
-    known = [_EVIDENCE[name] for name in necessity.evidence if name in _EVIDENCE]
-    missing = [name.replace("_", " ") for name in necessity.missing_inputs]
+        return [_failed(setting, [necessity.explanation], client_steps(necessity, started))]
     paragraphs = [
         f"Simulation-based calibration asks whether a model's intervals hold what they promise: true values are drawn, "
         f"data are simulated from them and fitted as the real ones are. For the model “{setting.model_id}” "
         f"{f'it was essential{then}' if then else 'it is essential'}, and no run has passed.",
-        _joined(
-            [
-                f"Why it is essential: {'; '.join(reasons)}.",
-                f"The fit itself gives further reason: {'; '.join(known)}." if known else "",
-                f"Not known, and not counted: {', '.join(missing)}." if missing else "",
-            ]
-        ),
+        client_reasons(necessity),
         "What it does not mean: that the figures are wrong. It means that nobody has shown yet that their intervals "
         "are as wide as they should be.",
-        _next_run(necessity, started),
+        client_steps(necessity, started),
     ]
     subject = f"Model {setting.model_id}: calibration is needed before its figures are relied on"
     return [_message(common_pb2.COMMUNICATION_TEMPLATE_SBC_ESSENTIAL, subject, paragraphs, setting)]
-
-
-def _fired(necessity: sbc_pb2.SbcNecessity) -> list[sbc_pb2.NecessityRule]:
-    return [rule for rule in necessity.rules if rule.fired and rule.input in _RULES]
-
-
-def _reason(rule: sbc_pb2.NecessityRule) -> str:
-    observed, threshold = number(rule.observed), number(rule.threshold)
-    if rule.input == "bayes_factor" and factor(rule.observed) != threshold:
-        observed = factor(rule.observed)
-    return _RULES[rule.input].format(observed, threshold)
-
-
-_RULES = {
-    "model_complexity": "the model has {} parameters, and the policy asks for it above {}",
-    "bayes_factor": "the data are {} times as probable under another belief than under the client's (policy: above {})",
-    "business_impact": "{} US dollars are at stake (policy: above {})",
-    "client_confidence": "the client's confidence in its own beliefs is {} (policy: below {})",
-}
-_EVIDENCE = {
-    "STALE_PASS": "model, data or software have changed since the last run that passed",
-    "DIVERGENCES": "the computation ran into trouble in places (divergent transitions)",
-    "R_HAT": "repeated computations do not agree well enough (R-hat)",
-    "LOW_ESS": "the computation rests on few effective draws",
-    "APPROXIMATE_INFERENCE": "the computation is approximate",
-    "CUSTOM_LIKELIHOOD": "the model has a likelihood of its own",
-    "MULTIMODAL": "the answer has several peaks",
-    "DATA_DEPENDENT_SCALING": "the scaling depends on the data",
-}
-
-
-def _next_run(necessity: sbc_pb2.SbcNecessity, started: str) -> str:
-    """The run that would answer, what it costs and what it would notice, as far as the decision says so."""
-    if started:
-        steps = [f"What to do next: calibration run {started} has been asked for; wait for its verdict."]
-    elif necessity.recommended_validation_type:
-        kind = label(sbc_pb2.ValidationType, necessity.recommended_validation_type)
-        steps = [
-            "What to do next: have the model calibrated. For the analyst: a run of type "
-            f"{kind} with {necessity.recommended_simulations} simulations."
-        ]
-    else:
-        return ""
-    if necessity.cost.HasField("seconds_median"):
-        steps.append(f"Half of the runs like it took {number(necessity.cost.seconds_median)} seconds at most.")
-    if necessity.HasField("detectable_bias_sd"):
-        steps.append(
-            f"It would notice estimates that are off by {necessity.detectable_bias_sd:.2g} times the uncertainty "
-            "that the model states; smaller errors may escape it."
-        )
-    steps.append("Until a run has passed, treat the intervals as provisional.")
-    return _joined(steps)
 
 
 def _failed(setting: Setting, found: Sequence[str], steps: str = "") -> common_pb2.Communication:
@@ -507,9 +435,9 @@ def _deviation(quantity: sbc_pb2.QuantityCalibration) -> str:
     """How one quantity deviates."""
     how = _SHAPES.get(quantity.shape, "the truth does not lie in its ranges as often as it should")
     text = f"{quantity.quantity}: {how}"
-    near = [one for one in quantity.coverage if one.nominal > 0.85]
-    if near:
-        cover = min(near, key=lambda one: one.nominal)
+    wide = [interval for interval in quantity.coverage if interval.nominal > 0.85]
+    if wide:
+        cover = min(wide, key=lambda interval: interval.nominal)
         text += (
             f"; intervals that promise {100 * cover.nominal:.1f} % held the truth in {100 * cover.observed:.1f} % "
             f"of the simulations"

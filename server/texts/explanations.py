@@ -12,14 +12,18 @@ from server.contract.wire import label
 from server.texts.formats import p_value
 from server.texts.phrases import (
     agree,
+    as_sharp,
     heavy_tails,
     log_factor,
+    moved,
     named_causes,
     open_label,
-    recentred,
+    probable_under,
     rule_words,
     severity_words,
     spread,
+    status_reason,
+    taken_away,
     times,
 )
 
@@ -30,14 +34,11 @@ def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
     client, data = spread(belief.client, quantity), spread(belief.data_side, quantity)
     both = f"The client believes {client} for the {what}; under this model the data alone say {data}."
     if belief.finding == conflict_pb2.FINDING_UNRELIABLE:
-        return f"{both} The comparison is not reliable: {belief.status_reason.rstrip('.')}."
+        return f"{both} The comparison is not reliable: {status_reason(belief)}."
     if belief.finding == conflict_pb2.FINDING_DATA_SILENT:
         return f"{both} That is too little to agree or to contradict: {_silence(belief)}."
     rule = rule_words(belief)
-    evidence = (
-        f"Moving the belief to where the data point makes them {times(recentred(belief))} times as probable "
-        f"(p = {p_value(belief.p_value)}, severity {severity_words(belief.severity)})"
-    )
+    evidence = f"{moved(belief, 'them')} (p = {p_value(belief.p_value)}, severity {severity_words(belief.severity)})"
     if belief.finding == conflict_pb2.FINDING_AGREES:
         support = ", and the data positively support the belief" if belief.confirms else ""
         answer = f"{evidence}: that does not reach the rule for a contradiction ({rule}){support}."
@@ -58,22 +59,22 @@ def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
 
 def _rank_expert(belief: conflict_pb2.BeliefConflict) -> list[str]:
     """What the data say between the client and the expert, where one was asked."""
-    found = log_factor(belief, conflict_pb2.BAYES_FACTOR_ALTERNATIVE_EXPERT)
-    if found is None:
+    log_ratio = log_factor(belief, conflict_pb2.BAYES_FACTOR_ALTERNATIVE_EXPERT)
+    if log_ratio is None:
         return []
-    side = "the expert's belief" if found > 0.0 else "this belief"
-    return [f"Between the two, the data are {times(abs(found))} times as probable under {side}."]
+    side = "the expert's belief" if log_ratio > 0.0 else "this belief"
+    return [f"Between the two, {probable_under(times(abs(log_ratio)), side)}."]
 
 
 def _silence(belief: conflict_pb2.BeliefConflict) -> str:
     """Why the data are silent: they left the reference prior where it was, or are too wide against the belief."""
     if belief.contraction < SILENT_CONTRACTION:
         return (
-            f"they shrink the variance of the model's reference prior by {100 * max(belief.contraction, 0.0):.0f} % "
-            "only, so they are silent on this belief"
+            f"they shrink the variance of the model's reference prior by {taken_away(belief)} only, so they are silent "
+            "on this belief"
         )
     months = f"{belief.prior_ess_months:,.0f} months of" if belief.HasField("prior_ess_months") else "far more"
-    return f"the belief is as sharp as {months} data like these would be, so they are silent on it"
+    return f"{as_sharp(months)}, so they are silent on it"
 
 
 def direction(estimands: Sequence[common_pb2.Estimand], weights: Sequence[float]) -> str:
@@ -81,7 +82,7 @@ def direction(estimands: Sequence[common_pb2.Estimand], weights: Sequence[float]
     largest = max((abs(weight) for weight in weights), default=0.0)
     sides = []
     for sign, word in ((-1, "high"), (1, "low")):
-        names = [estimand(one) for one, w in zip(estimands, weights, strict=True) if sign * w > 0.3 * largest]
+        names = [estimand(about) for about, w in zip(estimands, weights, strict=True) if sign * w > 0.3 * largest]
         if names:
             sides.append(f"{' and '.join(names)} {'together ' if len(names) > 1 else ''}too {word}")
     return f"The beliefs put {' and '.join(sides)}." if sides else ""
@@ -109,7 +110,7 @@ def explain_attribution(attribution: attribution_pb2.Attribution) -> list[str]:
 def explain_validation(validation: attribution_pb2.BayesianValidation) -> list[str]:
     """What follows from the checks behind an attribution."""
     sentences: list[str] = []
-    for finding, what in _FOUND.items():
+    for finding, what in _FINDINGS.items():
         named = [belief.belief_id for belief in validation.conflicts if belief.finding == finding]
         if named:
             sentences.append(f"{what.format(', '.join(named))}")
@@ -118,7 +119,7 @@ def explain_validation(validation: attribution_pb2.BayesianValidation) -> list[s
     return [*sentences, certificate_sentence(validation)]
 
 
-_FOUND = {
+_FINDINGS = {
     conflict_pb2.FINDING_CONFLICT: "The data contradict the belief(s) {}: do not act on them unchanged.",
     conflict_pb2.FINDING_AGREES: "The data do not contradict the belief(s) {}.",
     conflict_pb2.FINDING_DATA_SILENT: "The data say too little about the belief(s) {}: the priors decide there.",
@@ -134,8 +135,10 @@ def _joint_sentence(joint: conflict_pb2.JointConflict) -> str:
     return f"{sentence} {joint.worst_direction}" if joint.conflict else sentence
 
 
-def explain_started(validation: attribution_pb2.BayesianValidation, verdict: str | None, found: bool) -> str:
-    """What became of the request to start a calibration run; `found`: it was there before, `verdict` if it has one."""
+def explain_started(
+    validation: attribution_pb2.BayesianValidation, verdict: str | None, *, started_before: bool
+) -> str:
+    """What became of the request to start a calibration run, which may have been there; `verdict` if it has one."""
     if not (run := validation.started_run_id):
         if validation.sbc_necessity.satisfied_by_run_id:
             return "No calibration run was started: one has passed."
@@ -143,7 +146,7 @@ def explain_started(validation: attribution_pb2.BayesianValidation, verdict: str
     necessity = validation.sbc_necessity
     kind = label(sbc_pb2.ValidationType, necessity.recommended_validation_type)
     until = "until it has passed, do not rely on the intervals"
-    if not found:
+    if not started_before:
         size = f"{kind}, {necessity.recommended_simulations} simulations"
         return f"Calibration run {run} has been started ({size}); {until}."
     if verdict is None:

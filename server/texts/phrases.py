@@ -38,8 +38,8 @@ def plus_minus(mean: float, sd: float, quantity: int) -> str:
 
 def log_factor(belief: conflict_pb2.BeliefConflict, alternative: int) -> float | None:
     """Natural logarithm of the Bayes factor of an alternative; None where there is none."""
-    found = [factor.log_bayes_factor for factor in belief.bayes_factors if factor.alternative == alternative]
-    return found[0] if found else None
+    logs = (factor.log_bayes_factor for factor in belief.bayes_factors if factor.alternative == alternative)
+    return next(logs, None)
 
 
 def recentred(belief: conflict_pb2.BeliefConflict) -> float:
@@ -57,21 +57,66 @@ def agree(belief: conflict_pb2.BeliefConflict) -> bool:
     return not belief.conflict and (belief.p_value > CLEAR_AGREEMENT or recentred(belief) < HARDLY_MORE)
 
 
-def open_label(belief: conflict_pb2.BeliefConflict) -> list[str]:
-    """Why the severity is open, if it is."""
-    if belief.status != conflict_pb2.CONFLICT_STATUS_BORDERLINE:
-        return []
-    return [f"The label is open: {belief.status_reason.rstrip('.')}."]
+def rule_in_force(conflict_threshold: float, confidence_threshold: float | None, null_rate: float) -> str:
+    """When a conflict is declared, and how often beliefs that are right are called one."""
+    bound = f"{_BY_FACTOR} {conflict_threshold:g}"
+    if confidence_threshold is not None:
+        bound = f"{_BY_P} {1.0 - confidence_threshold:g}"
+    return f"{bound}; {null_rate:.1%} of data sets that agree with the belief reach it"
 
 
-def severity_words(severity: conflict_pb2.Severity.ValueType) -> str:
-    """A severity label for people."""
-    return label(conflict_pb2.Severity, severity).lower().replace("_", " ")
+_BY_FACTOR, _BY_P = "recentred Bayes factor at least", "node-split p at most"
+_PLAIN_RULES = {_BY_FACTOR: "this factor is at least", _BY_P: "the probability named first is at most"}
 
 
 def rule_words(belief: conflict_pb2.BeliefConflict) -> str:
     """The rule in force, without how often it errs."""
     return belief.conflict_rule.partition(";")[0]
+
+
+def plain_rule(belief: conflict_pb2.BeliefConflict) -> str:
+    """The rule in force without its technical names, after the p-value and the factor have been told."""
+    words = rule_words(belief)
+    for technical, plain in _PLAIN_RULES.items():
+        words = words.replace(technical, plain)
+    return words
+
+
+def moved(belief: conflict_pb2.BeliefConflict, data: str) -> str:
+    """What moving the belief would do for the data, which are called `data` here."""
+    return f"Moving the belief to where the data point makes {data} {times(recentred(belief))} times as probable"
+
+
+def probable_under(factor_words: str, model: str) -> str:
+    """How much more probable the data are under a belief or a model than under another."""
+    return f"the data are {factor_words} times as probable under {model}"
+
+
+def taken_away(belief: conflict_pb2.BeliefConflict) -> str:
+    """How much of the variance of the reference prior the data take away, in per cent."""
+    return f"{100 * max(belief.contraction, 0.0):.0f} %"
+
+
+def as_sharp(amount: str) -> str:
+    """How much the belief is worth in data, of which there is so much."""
+    return f"the belief is as sharp as {amount} data like these would be"
+
+
+def status_reason(belief: conflict_pb2.BeliefConflict) -> str:
+    """Why the figures are unreliable or the label is open, without a full stop."""
+    return belief.status_reason.rstrip(".")
+
+
+def open_label(belief: conflict_pb2.BeliefConflict) -> list[str]:
+    """Why the severity is open, if it is."""
+    if belief.status != conflict_pb2.CONFLICT_STATUS_BORDERLINE:
+        return []
+    return [f"The label is open: {status_reason(belief)}."]
+
+
+def severity_words(severity: conflict_pb2.Severity.ValueType) -> str:
+    """A severity label for people."""
+    return label(conflict_pb2.Severity, severity).lower().replace("_", " ")
 
 
 def heavy_tails(belief: conflict_pb2.BeliefConflict) -> list[str]:

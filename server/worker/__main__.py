@@ -26,6 +26,7 @@ from server.worker.elicitation.adoption import adopt_prior_update
 from server.worker.elicitation.beliefs import add_belief, add_shares, fit_prior
 from server.worker.elicitation.feedback import elicitation_feedback
 from server.worker.fitting.compiler import keep_compilations, use_one_thread
+from server.worker.fitting.families.preparations import load_preparations
 from server.worker.fitting.prepared import ModelStore
 from server.worker.sbc.necessity import check_necessity
 from server.worker.sbc.policy_creation import create_policy
@@ -117,6 +118,7 @@ def main(arguments: list[str]) -> int:
     settings = Settings()
     logs.configure(settings.log_format)
     follow_parent()
+    load_preparations()
     use_one_thread()
     enable_float64()
     keep_compilations(settings.compilation_cache)

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from liftos.bayes.v1 import attribution_pb2, common_pb2, model_pb2, prior_update_pb2, sbc_pb2
+from liftos.bayes.v1 import attribution_pb2, common_pb2, prior_update_pb2, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.conflict.analysis import ConflictRule
 from engine.conflict.induced import prior_draws
 from engine.errors import UnsupportedQuantity
-from engine.models.additive_mmm import AdditiveMmm
+from engine.models.protocol import Attributes
 from persistence.tables import (
     ClientPrior,
     Conflict,
@@ -25,6 +25,7 @@ from persistence.tables import (
     RegisteredModel,
     StoredAttribution,
 )
+from server.contract.errors import unimplemented
 from server.contract.period import Period
 from server.contract.quantities import ATTRIBUTED
 from server.contract.wire import from_json, quantity_name, to_json, value_of
@@ -33,10 +34,11 @@ from server.records.lineage import already_used, overlaps_of, window_of
 from server.records.messages import attribution_message
 from server.records.runs import MAX_SIMULATIONS, open_run, plan_run, start_run
 from server.records.sessions import beliefs_of
+from server.texts.analysis_notes import geos_left_out
 from server.texts.explanations import explain_attribution, explain_started, explain_validation
 from server.worker.conflict.analyses import compared_jointly, session_inputs
 from server.worker.conflict.comparison import examine
-from server.worker.conflict.conflict_messages import belief_message
+from server.worker.conflict.conflict_messages import belief_conflict_message
 from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import estimate_of_draws, estimate_of_law
 from server.worker.fitting.fits import Floats, StoredFit, stored_fit
@@ -64,11 +66,12 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         overlaps = await overlaps_of(session, await window_of(session, model_row, period), beliefs) if beliefs else []
         if overlaps and not request.exploratory:
             raise already_used(overlaps, exploratory=True)
+        model = await context.models.prepared(session, model_row, period)
+    if not isinstance(model, Attributes):
+        raise unimplemented(f"attribution of {model.family}", "model_id")
     reference = await stored_fit(context, model_row, period)
     believed = await stored_fit(context, model_row, period, beliefs) if beliefs else None
-    spec = from_json(model_row.spec, model_pb2.ModelSpec()).additive_mmm
-    names = [channel.name for channel in spec.channels]
-    message = await asyncio.to_thread(attributed, names, Sides(reference, believed, accepted))
+    message = await asyncio.to_thread(attributed, model, Sides(reference, believed, accepted))
     message.overlaps.extend(overlaps)
     message.summary.extend(explain_attribution(message))
     if request.include_bayesian_validation:
@@ -111,8 +114,9 @@ class Sides:
     accepted: Mapping[str, common_pb2.Estimate] | None = None
 
 
-def attributed(channels: Sequence[str], sides: Sides) -> attribution_pb2.Attribution:
-    """The figures of an attribution to the channels of a model, without words and checks."""
+def attributed(model: Attributes, sides: Sides) -> attribution_pb2.Attribution:
+    """The figures of an attribution to the channels of the reference fit's model, without words and checks."""
+    channels = model.channel_names
     reference, priors = sides.reference, _Priors(sides.believed or sides.reference)
     outcome = float(reference.row.facts["total_outcome"])
     media = total_share(reference.draws, channels)
@@ -125,15 +129,11 @@ def attributed(channels: Sequence[str], sides: Sides) -> attribution_pb2.Attribu
         diagnostics=reference.diagnostics,
         provenance=_provenance(reference, sides.believed),
     )
-    if isinstance(reference.model, AdditiveMmm):
-        geos = len(reference.model.design.geo_names)
-        if geos * len(channels) <= MAX_GEO_CELLS:
-            message.geos.extend(geos_of(channels, reference.model, reference.draws))
-        else:
-            message.summary.append(
-                f"The geos are left out: {geos} of them with {len(channels)} channels each are more than one answer "
-                "holds."
-            )
+    geos = len(model.geos.names)
+    if geos * len(channels) <= MAX_GEO_CELLS:
+        message.geos.extend(geos_of(model, reference.parameters))
+    else:
+        message.summary.append(geos_left_out(geos, len(channels)))
     return message
 
 
@@ -143,24 +143,21 @@ def total_share(draws: Mapping[str, Floats], channels: Sequence[str]) -> Floats:
     return np.asarray(np.sum([draws[quantity_name(share)] for share in shares], axis=0))
 
 
-def geos_of(
-    channels: Sequence[str], model: AdditiveMmm, draws: Mapping[str, Floats]
-) -> list[attribution_pb2.GeoAttribution]:
-    """What each channel brought in each geo of a panel by draws of the parameters; nothing for national data."""
-    design = model.design
+def geos_of(model: Attributes, parameters: Mapping[str, Floats]) -> list[attribution_pb2.GeoAttribution]:
+    """What each channel brought in each geo of a panel by draws [S] of the parameters; nothing for national data."""
+    totals = model.geos
     geos = [
         attribution_pb2.GeoAttribution(geo=name, outcome=float(outcome))
-        for name, outcome in zip(design.geo_names, design.geo_outcome, strict=False)
+        for name, outcome in zip(totals.names, totals.outcome, strict=True)
     ]
     if not geos:
         return []
-    parameters = {name: np.ravel(draws[name]) for name in model.parameter_names}
     media = np.zeros((len(geos), next(iter(parameters.values())).size))
-    for index, name in enumerate(channels):
+    for index, name in enumerate(model.channel_names):
         # One channel at a time: all of them would be geos times channels times draws.
         incremental = model.incremental_by_geo(name, parameters)
         media += incremental
-        for geo, brought, spend in zip(geos, incremental, design.geo_spend[:, index], strict=True):
+        for geo, brought, spend in zip(geos, incremental, totals.spend[:, index], strict=True):
             entry = geo.channels.add(channel=name, incremental_outcome=_in_brief(brought))
             if geo.outcome > 0.0:
                 entry.share_of_outcome.CopyFrom(_in_brief(brought / geo.outcome))
@@ -240,11 +237,11 @@ async def _examined(
     if elicited is None:
         return attribution_pb2.BayesianValidation()
     async with context.database.session() as session:
-        threshold = await _threshold(session, elicited, period)
-    rule = ConflictRule(confidence_threshold=threshold)
+        rule = await _rule(session, elicited, period)
     examined = await examine(context, fit, beliefs, rule)
     return attribution_pb2.BayesianValidation(
-        conflicts=[belief_message(one) for one in examined], joint=await compared_jointly(elicited, examined, rule)
+        conflicts=[belief_conflict_message(compared) for compared in examined],
+        joint=await compared_jointly(elicited, examined, rule),
     )
 
 
@@ -261,7 +258,7 @@ async def _calibrated(
     In the transaction that ends the attribution's job: a job that is tried again starts nothing twice.
     """
     necessity = validation.sbc_necessity
-    verdict, found = None, False
+    verdict, answered = None, False
     if needs_run(validation):
         # Two attributions at once: the second waits here and finds the run of the first.
         await session.get_one(RegisteredModel, model.pk, with_for_update={"key_share": True})
@@ -281,9 +278,9 @@ async def _calibrated(
         if answer is None:
             await start_run(session, run, request)
         else:
-            run, verdict, found = answer, answer.verdict_kind, True
+            run, verdict, answered = answer, answer.verdict_kind, True
         validation.started_run_id = str(run.pk)
-    validation.summary.append(explain_started(validation, verdict, found))
+    validation.summary.append(explain_started(validation, verdict, started_before=answered))
 
 
 def needs_run(validation: attribution_pb2.BayesianValidation) -> bool:
@@ -293,8 +290,8 @@ def needs_run(validation: attribution_pb2.BayesianValidation) -> bool:
     return wanted and not necessity.satisfied_by_run_id
 
 
-async def _threshold(session: AsyncSession, elicited: ElicitedSession, period: Period) -> float | None:
-    """The confidence threshold of the session's latest analysis of this window: one belief gets one verdict."""
+async def _rule(session: AsyncSession, elicited: ElicitedSession, period: Period) -> ConflictRule:
+    """The rule of the session's latest analysis of this window: one belief gets one verdict."""
     statement = (
         select(Conflict.confidence_threshold)
         .join(Job, Job.pk == Conflict.job_pk)
@@ -307,7 +304,7 @@ async def _threshold(session: AsyncSession, elicited: ElicitedSession, period: P
         .order_by(Conflict.create_time.desc())
         .limit(1)
     )
-    return await session.scalar(statement)
+    return ConflictRule(confidence_threshold=await session.scalar(statement))
 
 
 async def _accepted(session: AsyncSession, elicited: ElicitedSession) -> Mapping[str, common_pb2.Estimate]:

@@ -13,7 +13,6 @@ import pytest
 
 import engine
 from engine.conflict import causes
-from engine.conflict.alternatives import CauseKind
 from engine.conflict.analysis import Finding
 from engine.conflict.bayes_factor import Alternative
 from engine.conflict.causes import Attribution
@@ -33,6 +32,7 @@ from engine.inference.precision import enable_float64
 from engine.inference.prior_map import tabulate
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, prepare
 from engine.models.additive_spec import Parameterisation
+from engine.models.protocol import CauseKind
 from engine.models.saturation import FORMS, Saturation
 from engine.rules import policy as decision
 from engine.rules.policy import Decision, EvidenceTrigger, NecessityInputs, Rule, ValidationType

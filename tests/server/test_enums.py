@@ -24,12 +24,12 @@ from liftos.bayes.v1 import (
     system_pb2,
 )
 
-from engine.conflict import alternatives, analysis, bayes_factor, causes, marginal, reliability, severity
+from engine.conflict import analysis, bayes_factor, causes, marginal, reliability, severity
 from engine.distributions import families as prior_families
 from engine.distributions.distribution import UNIT_INTERVAL, Normal
 from engine.elicitation import moments
 from engine.errors import InvalidInput
-from engine.models import additive_spec, registry, saturation
+from engine.models import additive_spec, protocol, saturation
 from engine.rules import policy as decision
 from engine.sbc import part, shape, verdict
 from engine.updates import update
@@ -37,17 +37,17 @@ from persistence.tables import conflicts, datasets, elicitation, jobs
 from persistence.tables import decisions as necessity
 from persistence.tables import sbc as runs
 from server.command import calibration_runs as calibrate
-from server.contract import errors, families, quantities, wire
+from server.contract import errors, quantities, wire
 from server.contract import presets as validation_types
 from server.contract import statements as statements_rules
+from server.contract.families import registry
 from server.records import outcomes
-from server.texts import advice, communications, phrases
-from server.texts import explanations as words
+from server.texts import advice, communications, decisions, explanations, phrases
 from server.worker.conversion import belief_law
 from server.worker.elicitation import statements
-from server.worker.fitting import prepared as models
+from server.worker.fitting.families import additive_preparation, preparations
 from server.worker.sbc import calibration
-from server.worker.sbc import necessity as decisions
+from server.worker.sbc import necessity as necessity_jobs
 
 FILES = (
     attribution_pb2,
@@ -73,7 +73,7 @@ PAIRS: dict[type[enum.Enum], tuple[Any, set[str], set[str]]] = {
     severity.Severity: (conflict_pb2.Severity, set(), set()),
     reliability.Status: (conflict_pb2.ConflictStatus, set(), set()),
     analysis.Finding: (conflict_pb2.Finding, set(), set()),
-    alternatives.CauseKind: (conflict_pb2.CauseKind, set(), set()),
+    protocol.CauseKind: (conflict_pb2.CauseKind, set(), set()),
     causes.Attribution: (conflict_pb2.ConflictAttribution, set(), set()),
     update.Strategy: (prior_update_pb2.UpdateStrategy, set(), set()),
     update.Action: (prior_update_pb2.UpdateAction, set(), set()),
@@ -108,15 +108,15 @@ TABLES: list[tuple[Any, Collection[Any]]] = [
     (common_pb2.ElementType, wire._DTYPES),
     (common_pb2.Quantity, quantities.QUANTITIES),
     (conflict_pb2.Finding, communications._BY_FINDING),
-    (conflict_pb2.Finding, words._FOUND),
+    (conflict_pb2.Finding, explanations._FINDINGS),
     (conflict_pb2.Severity, outcomes.SEVERITIES),
     (elicitation_pb2.PoolMethod, statements.POOLS),
     (errors_pb2.ErrorReason, {errors_pb2.ErrorReason.Value(f"ERROR_REASON_{name}") for name in errors.Reason}),
-    (model_pb2.Parameterisation, models.PARAMETERISATIONS),
-    (model_pb2.Saturation, models.SATURATIONS),
+    (model_pb2.Parameterisation, additive_preparation.PARAMETERISATIONS),
+    (model_pb2.Saturation, additive_preparation.SATURATIONS),
     (options_pb2.Format, rules._FORMATS),
     (prior_update_pb2.UpdateAction, advice._ADVICE),
-    (sbc_pb2.ConflictSeverity, decisions.LABELLED),
+    (sbc_pb2.ConflictSeverity, necessity_jobs.LABELLED),
     (sbc_pb2.ValidationType, validation_types.DEFAULT_SIMULATIONS),
     (sbc_pb2.VerdictKind, calibrate.EXIT_STATUS),
 ]
@@ -176,12 +176,12 @@ def test_there_are_words_for_every_attribution(attribution: conflict_pb2.Conflic
 
 @pytest.mark.parametrize("kind", sbc_pb2.VerdictKind.values())
 def test_there_are_words_for_every_verdict(kind: sbc_pb2.VerdictKind.ValueType) -> None:
-    assert words.certificate_sentence(attribution_pb2.BayesianValidation(certificate_verdict=kind))
+    assert explanations.certificate_sentence(attribution_pb2.BayesianValidation(certificate_verdict=kind))
 
 
 @pytest.mark.parametrize("finding", [number for number in conflict_pb2.Finding.values() if number])
 def test_there_are_words_for_every_finding(finding: conflict_pb2.Finding.ValueType) -> None:
-    assert words.explain_conflict(conflict_pb2.BeliefConflict(finding=finding))
+    assert explanations.explain_conflict(conflict_pb2.BeliefConflict(finding=finding))
 
 
 @pytest.mark.parametrize("method", sorted(given(sbc_pb2.InferenceMethod)))
@@ -208,14 +208,14 @@ def test_every_form_of_a_statement_is_checked_by_service_and_worker() -> None:
 
 def test_every_family_of_models_but_a_custom_one_is_registered_and_built() -> None:
     names = {field.name for field in model_pb2.ModelSpec.DESCRIPTOR.oneofs_by_name["family"].fields}
-    assert names - {"custom"} == set(families.FAMILIES)
-    assert set(registry.FAMILIES) == set(families.FAMILIES.values())
+    assert names - {"custom"} == {family.member for family in registry.FAMILIES.values()}
+    assert set(preparations.PREPARATIONS) == set(registry.FAMILIES)
 
 
 def test_every_sign_and_every_rule_of_the_policy_has_words_for_a_client() -> None:
     signs = {sign.value for sign in decision.EvidenceTrigger} - {"NO_CERTIFIED_PASS"}
-    assert set(communications._EVIDENCE) == signs
-    assert set(communications._RULES) == set(decision.INPUTS.values())
+    assert set(decisions._SIGNS) == signs
+    assert set(decisions._RULES) == set(decision.INPUTS.values())
 
 
 def test_every_enumeration_of_the_contract_is_one_of_these() -> None:

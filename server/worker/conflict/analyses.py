@@ -17,10 +17,24 @@ from server.contract.wire import label, to_json
 from server.records.lineage import already_used, looks_at, overlaps_of, window_of
 from server.records.messages import conflict_message
 from server.records.sessions import beliefs_of, confirmed_session
+from server.texts.analysis_notes import (
+    EXPERT_ABOUT_OTHERS,
+    NOT_CONVERGED,
+    edge_rows,
+    expert_not_reached,
+    not_replicated,
+    short_data,
+    summary_months,
+)
 from server.texts.phrases import recentred
 from server.worker.conflict.blame import explain_conflicts, tell_collinearity
 from server.worker.conflict.comparison import Examined, audit, examine, examine_jointly
-from server.worker.conflict.conflict_messages import belief_message, evidence_row, joint_message, replicated_message
+from server.worker.conflict.conflict_messages import (
+    belief_conflict_message,
+    evidence_row,
+    joint_message,
+    replicated_message,
+)
 from server.worker.context import Commit, WorkerContext
 from server.worker.fitting.fits import StoredFit, stored_fit
 from server.worker.sbc.necessity import Question, decided
@@ -48,16 +62,14 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
     fit = await stored_fit(context, model_row, period)
     examined = await examine(context, fit, beliefs, rule, experts)
     joint = await compared_jointly(elicited, examined, rule)
-    messages = [belief_message(one) for one in examined]
+    messages = [belief_conflict_message(compared) for compared in examined]
     notes = fit_notes(fit, period.months)
     if request.HasField("replicates"):
-        for one, message in zip(examined, messages, strict=True):
-            if (audited := await audit(fit, one, request.replicates)) is not None:
+        for compared, message in zip(examined, messages, strict=True):
+            if (audited := await audit(fit, compared, request.replicates)) is not None:
                 message.replicated.CopyFrom(replicated_message(audited))
             else:
-                notes.append(
-                    f"Data cannot be replicated under belief {message.belief_id}: no single parameter sets it."
-                )
+                notes.append(not_replicated(message.belief_id))
     notes += _without_expert(examined, experts)
     tell_collinearity(fit, messages)
     if not request.without_causes:
@@ -88,8 +100,8 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
         severity = label(conflict_pb2.Severity, analysis.severity)
         stored.severity = None if severity == "UNSPECIFIED" else severity
         stored.conflict = analysis.conflict
-        for one, message in zip(examined, messages, strict=True):
-            session.add(evidence_row(row, one, message))
+        for compared, message in zip(examined, messages, strict=True):
+            session.add(evidence_row(row, compared, message))
         await session.flush()
         answer = await conflict_message(session, stored)
         answer.state = common_pb2.JOB_STATE_SUCCEEDED
@@ -110,14 +122,10 @@ def _without_expert(examined: Sequence[Examined], experts: Sequence[ClientPrior]
     if not experts:
         return []
     theirs = {(row.quantity, row.channel) for row in experts}
-    shared = [one for one in examined if (one.row.quantity, one.row.channel) in theirs]
+    shared = [belief for belief in examined if (belief.row.quantity, belief.row.channel) in theirs]
     if not shared:
-        return ["The expert's session holds no belief about a quantity of this one."]
-    return [
-        f"Belief {one.row.belief_id} cannot be compared with the expert's, which the draws do not reach."
-        for one in shared
-        if one.figures.expert is None
-    ]
+        return [EXPERT_ABOUT_OTHERS]
+    return [expert_not_reached(belief.row.belief_id) for belief in shared if belief.figures.expert is None]
 
 
 def session_inputs(
@@ -149,12 +157,11 @@ def fit_notes(fit: StoredFit, months: int) -> list[str]:
     """What to mind about the window and the fit."""
     notes = []
     if not fit.provenance.dataset_id and fit.months != months:
-        notes.append(f"The summary stands for {fit.months:g} months; the window of {months} months does not apply.")
+        notes.append(summary_months(fit.months, months))
     if fit.row.facts["months"] < months - 1 and fit.provenance.dataset_id:
-        notes.append(f"{months} months were asked for; the data set has {fit.months:.1f}.")
+        notes.append(short_data(fit.months, months))
     if not fit.diagnostics.converged:
-        notes.append("The sampler did not meet its thresholds; the figures must not be relied on.")
+        notes.append(NOT_CONVERGED)
     if (edge := fit.row.facts.get("edge_rows", 0)) > 0:
-        where = " of each geo" if fit.row.facts.get("geos", 1) > 1 else ""
-        notes.append(f"The first {edge} rows{where} lack lead-in data, so their carry-over is understated.")
+        notes.append(edge_rows(edge, of_each_geo=fit.row.facts.get("geos", 1) > 1))
     return notes

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 
 from liftos.bayes.v1 import conflict_pb2, dataset_pb2
 
-from engine.conflict.alternatives import alternatives
 from engine.conflict.bayes_factor import recentred
-from engine.conflict.causes import Cause, Causes, Refit, explain, refit, suggestion
+from engine.conflict.causes import Cause, Causes, Refit, explain, refit, remedy
 from engine.conflict.collinearity import collinearity
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.severity import Severity
 from engine.inference.fit import BatchFit
-from engine.models.additive_mmm import AdditiveMmm
+from engine.models.protocol import Changeable, Regresses
 from engine.models.table import Window
 from persistence.tables import RegisteredModel
 from server.contract.period import Period
 from server.contract.wire import value_of
+from server.texts.changed_models import changed_models_failed, explain_cause, explain_remedy
 from server.texts.explanations import explain_conflict
-from server.texts.phrases import plus_minus
 from server.worker.conflict.comparison import Examined
 from server.worker.context import WorkerContext
 from server.worker.conversion import estimate_of_summary
@@ -33,7 +31,7 @@ TRIED_AS_CONTROLS = (dataset_pb2.COLUMN_ROLE_CONTROL, dataset_pb2.COLUMN_ROLE_EX
 
 
 async def _refits(
-    context: WorkerContext, fit: StoredFit, base: AdditiveMmm, row: RegisteredModel, period: Period
+    context: WorkerContext, fit: StoredFit, base: Changeable, row: RegisteredModel, period: Period
 ) -> Sequence[Refit]:
     """The refits behind a stored fit; kept in memory, so that a second belief costs none."""
     key = fit.row.fit_key
@@ -44,23 +42,22 @@ async def _refits(
     names = [column.name for column in columns if column.role in TRIED_AS_CONTROLS]
 
     def compute() -> Sequence[Refit]:
-        return refit(base, alternatives(base, table, Window(period.months), names), fit.seed.derived("causes"))
+        return refit(base, base.alternatives(table, Window(period.months), names), fit.seed.derived("causes"))
 
     return context.refits.put(key, await asyncio.to_thread(compute))
 
 
-def needs_causes(one: Examined) -> bool:
+def needs_causes(belief: Examined) -> bool:
     """Whether a belief is in a conflict of at least strong severity with the data of a model that can be changed."""
-    return one.figures.conflict and one.figures.severity in (Severity.STRONG, Severity.VERY_STRONG)
+    return belief.figures.conflict and belief.figures.severity in (Severity.STRONG, Severity.VERY_STRONG)
 
 
 def tell_collinearity(fit: StoredFit, messages: Sequence[conflict_pb2.BeliefConflict]) -> None:
     """Write into every belief about a channel how much of its exposure the rest of the model says already."""
-    if not isinstance(fit.model, AdditiveMmm):
+    if not isinstance(fit.model, Regresses):
         return
-    channels = {channel.name for channel in fit.model.spec.channels}
     for message in messages:
-        if message.estimand.channel in channels:
+        if message.estimand.channel in fit.model.channel_names:
             message.collinearity = collinearity(fit.model, message.estimand.channel)
 
 
@@ -73,40 +70,46 @@ async def explain_conflicts(
     messages: Sequence[conflict_pb2.BeliefConflict],
 ) -> list[str]:
     """Write causes, attribution and suggestion into the messages of strong conflicts; notes on what gave no answer."""
-    todo = [(one, message) for one, message in zip(examined, messages, strict=True) if needs_causes(one)]
-    if not todo or not isinstance(fit.model, AdditiveMmm):
+    todo = [(belief, message) for belief, message in zip(examined, messages, strict=True) if needs_causes(belief)]
+    if not todo or not isinstance(fit.model, Changeable):
         return []
     refits = await _refits(context, fit, fit.model, row, period)
     failed: set[str] = set()
-    for one, message in todo:
-        found = await asyncio.to_thread(_causes, fit, one, refits)
-        failed |= set(found.failed)
-        message.causes.extend(_message(cause) for cause in found.ranked)
-        if found.attribution is not None:
-            message.attribution = value_of(conflict_pb2.ConflictAttribution, found.attribution.name)
-        about = f"channel {message.estimand.channel}" if message.estimand.channel else "the channels"
+    for belief, message in todo:
+        causes = await asyncio.to_thread(_causes, fit, belief, refits)
+        failed |= set(causes.failed)
+        message.causes.extend(_message(cause, message) for cause in causes.ranked)
+        if causes.attribution is not None:
+            message.attribution = value_of(conflict_pb2.ConflictAttribution, causes.attribution.name)
         r_squared = message.collinearity if message.HasField("collinearity") else None
-        message.suggestion = suggestion(one.figures, found, about, fit.months, r_squared)
+        if (settled_by := remedy(belief.figures, causes, fit.months, r_squared)) is not None:
+            first = conflict_pb2.Cause() if causes.first is None else _message(causes.first, message)
+            message.suggestion = explain_remedy(
+                settled_by, first, _dates(causes.first), message.estimand.channel, message.collinearity
+            )
         message.explanation = explain_conflict(message)
-    if not failed:
-        return []
-    return [f"Changed models that gave no reliable answer, so that they explain nothing: {', '.join(sorted(failed))}."]
+    return [changed_models_failed(failed)] if failed else []
 
 
-def _causes(fit: StoredFit, one: Examined, refits: Sequence[Refit]) -> Causes:
-    estimand = one.belief.estimand
+def _causes(fit: StoredFit, belief: Examined, refits: Sequence[Refit]) -> Causes:
+    estimand = belief.belief.estimand
 
-    def curve_of(model: AdditiveMmm, changed: BatchFit, quantity: str) -> EvidenceCurve:
+    def curve_of(model: Changeable, changed: BatchFit, quantity: str) -> EvidenceCurve:
         draws = {name: values[0] for name, values in changed.draws.items()}
         own = draws[quantity] if quantity in draws else derived_draws(model, draws, quantity)
         return curve_of_draws(model, own, estimand, fit.months * model.rows_used, fit.seed)
 
-    by_curve = recentred(Ladder.climb(Overlay(one.prior, one.curve))).log_bf
-    return explain(one.figures, one.prior, refits, curve_of, partial(plus_minus, quantity=estimand.quantity), by_curve)
+    by_curve = recentred(Ladder.climb(Overlay(belief.prior, belief.curve))).log_bf
+    return explain(belief.figures, belief.prior, refits, curve_of, by_curve)
 
 
-def _message(cause: Cause) -> conflict_pb2.Cause:
-    return conflict_pb2.Cause(
+def _dates(cause: Cause | None) -> list[str]:
+    return [] if cause is None else [str(date) for date in cause.dates]
+
+
+def _message(cause: Cause, belief: conflict_pb2.BeliefConflict) -> conflict_pb2.Cause:
+    """A cause as a message, with its sentence."""
+    message = conflict_pb2.Cause(
         kind=value_of(conflict_pb2.CauseKind, cause.kind.name),
         subject=cause.subject,
         data_side=estimate_of_summary(cause.data_side),
@@ -115,5 +118,8 @@ def _message(cause: Cause) -> conflict_pb2.Cause:
         resolves=cause.resolves,
         only_vaguer=cause.only_vaguer,
         log_evidence_gain=cause.log_evidence_gain,
-        explanation=cause.explanation,
     )
+    message.explanation = explain_cause(
+        message, belief.data_side, belief.estimand.quantity, _dates(cause), barely=cause.barely
+    )
+    return message

@@ -1,4 +1,7 @@
-"""Beliefs laid over their evidence curves: the figures of each, and of all together."""
+"""Compares the beliefs of a session with a fit: the figures of each against its evidence curve, and of all together.
+
+Takes the stored rows of beliefs and fit and returns values of the engine; `conflict_messages` makes messages of them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,6 @@ from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.batch import FitSettings
 from engine.inference.fit import Seed
-from engine.models.additive_mmm import AdditiveMmm
 from engine.models.protocol import Model
 from persistence.tables import ClientPrior, ElicitedSession, StoredCurve
 from server.contract.wire import from_json, quantity_name
@@ -62,7 +64,10 @@ async def examine(
     rule: ConflictRule,
     experts: Sequence[ClientPrior] = (),
 ) -> list[Examined]:
-    """Compare every belief with its evidence curve, and with the expert's belief about the same quantity if any."""
+    """Compare every belief with its evidence curve, and with the expert's belief about the same quantity if any.
+
+    InvalidInput names the belief's place in the session, `beliefs[<id>].compiled`, where it cannot be compared.
+    """
     theirs = {quantity_name(belief.estimand): belief for belief in map(_belief, experts)}
     examined = []
     for row in rows:
@@ -94,13 +99,12 @@ def _figures(
 ) -> BeliefConflict:
     """All figures of a belief; where the draws do not reach it, with runs of the sampler that do."""
     further = Bridges()
-    if draws is not None and isinstance(model, AdditiveMmm):
+    if draws is not None:
         further = bridges(model, Ladder.climb(Overlay(prior, curve), draws), seed)
     return analyse_belief(
         prior,
         curve,
-        conflict_threshold=rule.conflict_threshold,
-        confidence_threshold=rule.confidence_threshold,
+        rule,
         draws=draws,
         bridges=further.marginals,
         client_draws=further.client_draws,
@@ -116,41 +120,47 @@ def _as_a_family(examined: Sequence[Examined], rule: ConflictRule) -> list[Exami
     """Holm's p-values and the e-BH flags of the beliefs whose figures are reliable, over all of them."""
     if len(examined) < 2:
         return list(examined)
-    usable = [one.figures.status is not Status.UNRELIABLE for one in examined]
+    usable = [compared.figures.status is not Status.UNRELIABLE for compared in examined]
     alpha = FALSE_DISCOVERY_RATE if rule.confidence_threshold is None else 1.0 - rule.confidence_threshold
     # Whether a belief is reliable depends on the data, so the family is all of them; no answer is no evidence.
-    adjusted = holm([one.figures.p.value if sure else 1.0 for one, sure in zip(examined, usable, strict=True)])
-    log_e = [one.figures.widened.log_bf if sure else -np.inf for one, sure in zip(examined, usable, strict=True)]
+    adjusted = holm(
+        [compared.figures.p.value if sure else 1.0 for compared, sure in zip(examined, usable, strict=True)]
+    )
+    log_e = [
+        compared.figures.widened.log_bf if sure else -np.inf for compared, sure in zip(examined, usable, strict=True)
+    ]
     flags = e_bh(log_e, alpha)
     return [
-        replace(one, p_holm=float(p), flagged=bool(flag)) if sure else one
-        for one, p, flag, sure in zip(examined, adjusted, flags, usable, strict=True)
+        replace(compared, p_holm=float(p), flagged=bool(flag)) if sure else compared
+        for compared, p, flag, sure in zip(examined, adjusted, flags, usable, strict=True)
     ]
 
 
-async def audit(fit: StoredFit, one: Examined, replicates: int) -> ReplicatedPValue | None:
+async def audit(fit: StoredFit, compared: Examined, replicates: int) -> ReplicatedPValue | None:
     """The replicated-data p-value of a belief; None for a quantity that no single parameter of the model sets."""
-    seed = fit.seed.derived(f"replicates of {one.prior!r}")
+    seed = fit.seed.derived(f"replicates of {compared.prior!r}")
     settings = FitSettings.simulation(len(fit.model.parameter_names))
-    name = quantity_name(one.belief.estimand)
+    name = quantity_name(compared.belief.estimand)
     try:
-        return await asyncio.to_thread(replicated_p, fit.model, name, one.prior, fit.draws, replicates, seed, settings)
+        return await asyncio.to_thread(
+            replicated_p, fit.model, name, compared.prior, fit.draws, replicates, seed, settings
+        )
     except UnsupportedQuantity:
         return None
 
 
 def examine_jointly(elicited: ElicitedSession, examined: Sequence[Examined]) -> JointBeliefs | str | None:
     """All beliefs together; why not, in words; None for a single belief or for a summary without draws."""
-    if len(examined) < 2 or any(one.draws is None for one in examined):
+    if len(examined) < 2 or any(compared.draws is None for compared in examined):
         return None
-    draws = np.stack([np.ravel(one.draws) for one in examined])  # type: ignore[arg-type]
-    belief_ids = [one.row.belief_id for one in examined]
+    draws = np.stack([np.ravel(compared.draws) for compared in examined])  # type: ignore[arg-type]
+    belief_ids = [compared.row.belief_id for compared in examined]
     try:
         return joint_beliefs(
-            [one.prior for one in examined],
-            [one.curve for one in examined],
+            [compared.prior for compared in examined],
+            [compared.curve for compared in examined],
             draws,
-            whole_shares([one.belief.estimand for one in examined], draws),
+            whole_shares([compared.belief.estimand for compared in examined], draws),
             correlation_of(elicited, belief_ids),
             dirichlet_groups(elicited, belief_ids),
         )

@@ -19,9 +19,9 @@ def dirichlet_groups(session: ElicitedSession, belief_ids: Sequence[str]) -> lis
     """The session's groups of shares that were stated together, by the places of their beliefs in `belief_ids`."""
     places = {belief_id: place for place, belief_id in enumerate(belief_ids)}
     return [
-        DirichletShares(tuple(places[one] for one in group.belief_ids), tuple(group.alpha))
+        DirichletShares(tuple(places[belief_id] for belief_id in group.belief_ids), tuple(group.alpha))
         for group in share_groups(session)
-        if len(group.alpha) > 0 and all(one in places for one in group.belief_ids)
+        if len(group.alpha) > 0 and all(belief_id in places for belief_id in group.belief_ids)
     ]
 
 
@@ -43,7 +43,7 @@ def prior_correlation(session: ElicitedSession, belief_ids: Sequence[str]) -> Fl
 
 def whole_shares(estimands: Sequence[common_pb2.Estimand], draws: Floats) -> tuple[int, ...]:
     """Places of the shares of media if they are those of every channel: then they sum to one in every draw [k, n]."""
-    shares = [i for i, one in enumerate(estimands) if one.quantity == common_pb2.QUANTITY_SHARE_OF_MEDIA]
+    shares = [i for i, estimand in enumerate(estimands) if estimand.quantity == common_pb2.QUANTITY_SHARE_OF_MEDIA]
     if len(shares) < 2 or not np.allclose(draws[shares].sum(axis=0), 1.0, atol=1e-9):
         return ()
     return tuple(shares)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +16,27 @@ from engine.conflict.preposterior import expected_errors, thresholds
 from engine.distributions.distribution import Distribution
 from engine.errors import UnsupportedQuantity
 from engine.inference.fit import Purpose, Seed
-from engine.models.additive_mmm import AdditiveMmm
-from engine.models.conjugate_normal import ConjugateNormal
-from engine.models.protocol import Model
+from engine.models.protocol import Attributes, Model, Predicts, Summary
 from persistence.tables import ClientPrior, ElicitedSession, Job, RegisteredModel
 from server.contract.period import Period
-from server.contract.quantities import WHOLES, quantity_words
-from server.contract.quantities import estimand as words
+from server.contract.quantities import WHOLES
 from server.contract.wire import quantity_name
 from server.records.certificates import fit_key
 from server.records.lookups import dataset_of, owned
 from server.records.rows import check_period
-from server.records.sessions import belief_message, beliefs_of, can_be_prior, channels_of, correlation_of, share_groups
-from server.texts.formats import shown
+from server.records.sessions import belief_message, beliefs_of, can_be_prior, correlation_of, share_groups
+from server.texts.expectations import (
+    ALL_MEDIA,
+    PREDICTIONS,
+    SUMMARY_PREDICTS_NOTHING,
+    about_thresholds,
+    explain_threshold,
+    left_over,
+    no_predictions,
+    no_threshold,
+    nothing_predicted,
+    stated_total,
+)
 from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import belief_law, estimate_of_draws, to_law
 from server.worker.fitting.fits import seed_of
@@ -66,23 +73,22 @@ async def elicitation_feedback(context: WorkerContext, job: Job) -> Commit:
         model_row = await session.get_one(RegisteredModel, row.model_pk)
         check_period(model_row, await dataset_of(session, model_row), period)
         rows = await beliefs_of(session, row.pk)
-        channels = channels_of(model_row)
         reference = await context.models.prepared(session, model_row, period)
         priors: list[ClientPrior] = []
         others: list[ClientPrior] = []
-        for one in rows:
-            fits = can_be_prior(belief_message(one).estimand, channels)
+        for prior in rows:
+            fits = can_be_prior(model_row, belief_message(prior).estimand)
             try:
                 if fits:
-                    await context.models.prepared(session, model_row, period, [one])
+                    await context.models.prepared(session, model_row, period, [prior])
             except UnsupportedQuantity:  # a belief about a control that is not normal
                 fits = False
-            (priors if fits else others).append(one)
+            (priors if fits else others).append(prior)
         believed = await context.models.prepared(session, model_row, period, priors)
         key = fit_key(model_row, await dataset_of(session, model_row), period, rows)
-        beliefs = [belief_message(one) for one in rows]
-        names = [one.belief_id for one in others]
-        between = correlation_of(row, [one.belief_id for one in rows])
+        beliefs = [belief_message(prior) for prior in rows]
+        names = [prior.belief_id for prior in others]
+        between = correlation_of(row, [prior.belief_id for prior in rows])
         seed = seed_of(key).derived("feedback")
         stated = _Stated(beliefs, share_groups(row), between, reference, believed, names, seed)
     feedback = await asyncio.to_thread(_feedback, stated, period)
@@ -95,25 +101,22 @@ async def elicitation_feedback(context: WorkerContext, job: Job) -> Commit:
 
 def _feedback(stated: _Stated, period: Period) -> elicitation_pb2.ElicitationFeedback:
     feedback = elicitation_pb2.ElicitationFeedback(thresholds=_thresholds(stated), totals=_stated_totals(stated))
-    if not isinstance(stated.reference, AdditiveMmm) or not isinstance(stated.believed, AdditiveMmm):
-        feedback.notes.append("The model is a summary: it has no outcomes to predict.")
+    if isinstance(stated.reference, Summary):
+        feedback.notes.append(SUMMARY_PREDICTS_NOTHING)
         return feedback
-    feedback.notes.append(
-        f"Thresholds are for the last {period} of data, whose outcome was not looked at. They are approximate: belief "
-        "and data are taken for normal on the unconstrained scale of the quantity."
-    )
+    feedback.notes.append(about_thresholds(str(period)))
     if stated.others:
-        feedback.notes.append(
-            f"Nothing is predicted, since no fit can have {', '.join(stated.others)} as its prior: thresholds of the "
-            "others are under the model's reference prior of what it is about."
-        )
+        feedback.notes.append(nothing_predicted(stated.others))
         return feedback
     sample = stated.believed.sample_prior(stated.seed.derived("predictive"), np.arange(SIMULATIONS))
-    feedback.totals.extend(_model_totals(stated.believed, sample.quantities))
-    feedback.predictive.CopyFrom(_predictive(stated.believed, sample.y))
-    feedback.notes.append(
-        "Predictions take what no belief is about from the model's own priors, which are on the scale of the data."
-    )
+    if isinstance(stated.believed, Attributes):
+        feedback.totals.extend(_model_totals(stated.believed.channel_names, sample.quantities))
+    if not isinstance(stated.believed, Predicts):
+        feedback.notes.append(no_predictions(stated.believed.family))
+        return feedback
+    predicted = stated.believed.outcome_of(sample.y)
+    feedback.predictive.CopyFrom(_predictive(predicted, sample.y, stated.believed.observed))
+    feedback.notes.append(PREDICTIONS)
     return feedback
 
 
@@ -129,8 +132,8 @@ def _thresholds(stated: _Stated) -> list[elicitation_pb2.BeliefThreshold]:
         for name, belief in zip(names, stated.beliefs, strict=True)
     }
     errors: Mapping[str, float | None]
-    if isinstance(stated.reference, ConjugateNormal):
-        errors = dict.fromkeys(names, stated.reference.spec.standard_error)
+    if isinstance(stated.reference, Summary):
+        errors = dict.fromkeys(names, stated.reference.standard_error)
     else:
         errors = expected_errors(stated.reference, stated.believed, supports, stated.seed.derived("data sets"))
     return [
@@ -152,28 +155,18 @@ def _law(stated: _Stated, belief: elicitation_pb2.Belief, name: str) -> Distribu
 def _threshold(
     belief: elicitation_pb2.Belief, law: Distribution, error: float | None, model: Model
 ) -> elicitation_pb2.BeliefThreshold:
-    about, show = words(belief.estimand), partial(shown, quantity=belief.estimand.quantity)
     message = elicitation_pb2.BeliefThreshold(belief_id=belief.belief_id)
     if error is None:
-        message.explanation = (
-            f"Data of this size can be expected to say next to nothing about the {about}: they could not call the "
-            "belief wrong."
-        )
+        message.explanation = no_threshold(belief.estimand)
         return message
-    found = thresholds(law, belief_support(model, belief.estimand), error)
-    message.expected_standard_error = found.standard_error
+    limits = thresholds(law, belief_support(model, belief.estimand), error)
+    message.expected_standard_error = limits.standard_error
     natural = natural_support(model, belief.estimand)
-    if found.lower > natural.lower:
-        message.lower = found.lower
-    if found.upper < natural.upper:
-        message.upper = found.upper
-    ends = [f"below {show(message.lower)}"] if message.HasField("lower") else []
-    ends += [f"above {show(message.upper)}"] if message.HasField("upper") else []
-    wrong = " or ".join(ends) if ends else "nothing that they can"
-    message.explanation = (
-        f"Data of this size can be expected to tell the {about} with a standard error of {show(found.standard_error)}: "
-        f"the belief would be called wrong if they said {wrong}."
-    )
+    if limits.lower > natural.lower:
+        message.lower = limits.lower
+    if limits.upper < natural.upper:
+        message.upper = limits.upper
+    message.explanation = explain_threshold(message, belief.estimand)
     return message
 
 
@@ -191,20 +184,18 @@ def _stated_totals(stated: _Stated) -> list[elicitation_pb2.ImpliedTotal]:
         between = None if stated.correlation is None else stated.correlation[np.ix_(places, places)]
         draws = joint_draws(members, stated.groups, between, stated.seed.derived("totals"))
         total = draws.sum(axis=0)
-        channels = " and ".join(belief.estimand.channel for belief in members)
+        channels = [belief.estimand.channel for belief in members]
         # Rounding must not make a sum that is one by construction exceed it.
         above = float(np.mean(total > 1.0 + 1e-9))
         totals.append(
             elicitation_pb2.ImpliedTotal(
-                what=f"stated {quantity_words(quantity)} of {channels}",
-                total=estimate_of_draws(total),
-                impossible=above,
+                what=stated_total(quantity, channels), total=estimate_of_draws(total), impossible=above
             )
         )
         if quantity == common_pb2.QUANTITY_SHARE_OF_OUTCOME:
             totals.append(
                 elicitation_pb2.ImpliedTotal(
-                    what=f"share of outcome that {channels} leave for everything else",
+                    what=left_over(channels),
                     total=estimate_of_draws(1.0 - total),
                     impossible=above,
                 )
@@ -242,13 +233,13 @@ def joint_draws(
     return np.stack([draws[belief.belief_id] for belief in beliefs])
 
 
-def _model_totals(model: AdditiveMmm, quantities: Mapping[str, Floats]) -> list[elicitation_pb2.ImpliedTotal]:
+def _model_totals(channels: Sequence[str], quantities: Mapping[str, Floats]) -> list[elicitation_pb2.ImpliedTotal]:
     """Share of outcome of all media under the beliefs, and under the model's own priors where there is none."""
-    only = f"share_of_outcome[{model.spec.channels[0].name}]"
+    only = f"share_of_outcome[{channels[0]}]"
     total = quantities[TOTAL if TOTAL in quantities else only]
     return [
         elicitation_pb2.ImpliedTotal(
-            what="share of outcome of all media, channels without a belief under the model's own prior",
+            what=ALL_MEDIA,
             total=estimate_of_draws(total),
             impossible=float(np.mean(total > 1.0)),
         )
@@ -258,15 +249,13 @@ def _model_totals(model: AdditiveMmm, quantities: Mapping[str, Floats]) -> list[
 # -- predictions -----------------------------------------------------------------------------------------------------
 
 
-def _predictive(model: AdditiveMmm, y: Floats) -> elicitation_pb2.PriorPredictive:
-    """Outcome of the window and KPI of a row in simulated data sets y [N, S]; of the data the range alone."""
-    design = model.design
-    totals = (design.weights / design.population) @ y
+def _predictive(totals: Floats, y: Floats, observed: Floats) -> elicitation_pb2.PriorPredictive:
+    """Outcome of the window [S] and KPI of a row in simulated data sets y [N, S]; of the data [N] the range alone."""
     lower, upper = np.quantile(y, [0.025, 0.975])
     return elicitation_pb2.PriorPredictive(
         total=estimate_of_draws(totals),
         row=common_pb2.Interval(level=0.95, lower=float(lower), upper=float(upper)),
-        observed_lowest=float(model.observed.min()),
-        observed_highest=float(model.observed.max()),
+        observed_lowest=float(observed.min()),
+        observed_highest=float(observed.max()),
         simulations=y.shape[1],
     )

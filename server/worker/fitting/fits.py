@@ -21,9 +21,8 @@ from engine.distributions.distribution import REAL_LINE, Distribution, Support
 from engine.errors import UnsupportedQuantity
 from engine.inference.batch import FitSettings
 from engine.inference.fit import BatchFit, Seed
-from engine.models.additive_mmm import AdditiveMmm
-from engine.models.conjugate_normal import ConjugateNormal
-from engine.models.protocol import Model
+from engine.models.protocol import Attributes, HasWindow, Model, OwnInference, Summary
+from engine.models.table import WindowReport
 from persistence.tables import ClientPrior, Fit, FitDraws, RegisteredModel, StoredCurve
 from server.contract.period import DAYS_PER_MONTH, Period
 from server.contract.version import SERVER_VERSION
@@ -59,6 +58,11 @@ class StoredFit:
         if quantity not in self._derived:
             self._derived[quantity] = derived_draws(self.model, self.draws, quantity)
         return self._derived[quantity]
+
+    @property
+    def parameters(self) -> dict[str, Floats]:
+        """Posterior draws [chains * draws] of the model's parameters."""
+        return {name: np.ravel(self.draws[name]) for name in self.model.parameter_names}
 
     @property
     def seed(self) -> Seed:
@@ -105,7 +109,7 @@ async def stored_fit(
         divergences=int(fit.diagnostics.divergences[0]),
         escalations=int(fit.diagnostics.escalations[0]),
         converged=bool(fit.diagnostics.ok[0]),
-        inference="exact" if isinstance(model, ConjugateNormal) else FitSettings.single().name,
+        inference=model.inference if isinstance(model, OwnInference) else FitSettings.single().name,
     )
     provenance = common_pb2.Provenance(
         model_id=model_row.model_id,
@@ -167,28 +171,28 @@ async def _load(session: AsyncSession, model_row: RegisteredModel, key: str, mod
 
 
 def _window(model: Model) -> common_pb2.DateRange | None:
-    if not isinstance(model, AdditiveMmm):
+    if not isinstance(model, HasWindow):
         return None
     first, last = (day.astype("datetime64[D]").item() for day in (model.window.first_date, model.window.last_date))
     return date_range(first, last)
 
 
 def _facts(model: Model) -> dict[str, Any]:
-    """What answers need of the prepared model beside the draws: months of data, and for an MMM what shares refer to."""
-    if not isinstance(model, AdditiveMmm):
-        return {"months": float(model.n_observations)}
-    window = model.window
+    """What answers need of the prepared model beside the draws: months of data, and what shares of outcome refer to."""
+    facts: dict[str, Any] = {"months": float(model.n_observations)}
+    if isinstance(model, HasWindow):
+        facts |= _window_facts(model.window)
+    if isinstance(model, Attributes):
+        facts |= {"total_outcome": model.total_outcome, "spend": dict(model.spend)}
+    return facts
+
+
+def _window_facts(window: WindowReport) -> dict[str, Any]:
     days = (window.last_date - window.first_date).astype("timedelta64[D]").astype(float)
     # The last period lasts as long as the others.
     days *= window.periods / max(window.periods - 1, 1)
     return {
         "months": days / DAYS_PER_MONTH,
-        "total_outcome": model.design.total_outcome,
-        "spend": {
-            channel.name: float(spend)
-            for channel, spend in zip(model.spec.channels, model.design.spend, strict=True)
-            if np.isfinite(spend)
-        },
         "edge_rows": window.edge_affected_rows,
         "geos": window.geos,
         "constant_controls": list(window.constant_controls),
@@ -288,12 +292,13 @@ def _bytes(values: npt.ArrayLike) -> bytes:
 def _curve(fit: StoredFit, estimand: common_pb2.Estimand) -> EvidenceCurve:
     """The evidence curve of an estimand from a stored fit."""
     name = quantity_name(estimand)
-    if isinstance(fit.model, ConjugateNormal):
-        spec = fit.model.spec
+    model = fit.model
+    if isinstance(model, Summary):
+        prior = model.prior_of(name)
         return EvidenceCurve.normal(
-            spec.estimate, spec.standard_error, spec.prior, fit.months, quantity=name, support=REAL_LINE
+            model.estimate, model.standard_error, prior, fit.months, quantity=name, support=REAL_LINE
         )
-    return curve_of_draws(fit.model, fit.draws_of(name), estimand, fit.months, fit.seed)
+    return curve_of_draws(model, fit.draws_of(name), estimand, fit.months, fit.seed)
 
 
 def curve_of_draws(

@@ -19,17 +19,14 @@ import numpy as np
 from engine.inference.batch import FitSettings
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
-from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Table, prepare
+from engine.models.protocol import Model
 from server import logs
 from server.lifeline import follow_parent
 from server.settings import Settings
 from server.worker.fitting.compiler import compile_clock, keep_compilations, use_one_thread
-from server.worker.fitting.prepared import DEFAULT_SHARE_PRIOR, DEFAULT_WEIGHTS
+from server.worker.fitting.families.preparations import PREPARATIONS, load_preparations
 
 log = logging.getLogger("server.worker.fitting.warmup")
-
-ROWS = 104
-"""Two years of weeks: the window when a request names none."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Step:
     """The programs of one schedule for one model."""
 
     name: str
-    model: AdditiveMmm
+    model: Model
     settings: FitSettings
 
     def run(self) -> None:
@@ -46,29 +43,18 @@ class Step:
 
 
 def steps(channels: Iterable[int]) -> Iterator[Step]:
-    """Every schedule of a single fit for models with so many channels, then those of simulations.
+    """Every schedule of a single fit for each family's common models with so many channels, then those of simulations.
 
     NUTS, the last resort of both, is left out: it is rarely reached and takes as long to compile as all the rest.
     """
-    models = [common_model(count) for count in channels]
+    models = [(count, one.common(count)) for one in PREPARATIONS.values() if one.common for count in channels]
     for what in ("one data set", "simulations"):
-        for model in models:
+        for count, model in models:
             simulated = FitSettings.simulation(len(model.parameter_names))
             settings = FitSettings.single() if what == "one data set" else simulated
             for number, schedule in enumerate(settings.schedules, start=1):
-                name = f"{len(model.spec.channels)} channels, {what}, schedule {number}"
+                name = f"{model.family}, {count} channels, {what}, schedule {number}"
                 yield Step(name, model, replace(settings, schedules=(schedule,), last=None))
-
-
-def common_model(channels: int) -> AdditiveMmm:
-    """A national, weekly model with the defaults of the contract and two Fourier pairs; its numbers are made up."""
-    rng = np.random.default_rng(0)
-    names = [f"x{index + 1}" for index in range(channels)]
-    columns = {name: rng.gamma(2.0, 1.0, ROWS) for name in names}
-    columns["y"] = 10.0 + sum(columns.values()) + rng.normal(0.0, 1.0, ROWS)
-    dates = np.datetime64("2020-01-06") + 7 * np.arange(ROWS)
-    media = tuple(Channel(name, name, DEFAULT_SHARE_PRIOR, n_weights=DEFAULT_WEIGHTS) for name in names)
-    return prepare(Table(dates, columns), AdditiveMmmSpec("y", media, fourier_pairs=2))
 
 
 def warm_up(todo: Iterable[Step]) -> None:
@@ -92,6 +78,7 @@ def main() -> int:
     logs.configure(settings.log_format)
     follow_parent()
     os.nice(19)  # only what the server and the workers leave
+    load_preparations()
     use_one_thread()
     enable_float64()
     keep_compilations(settings.compilation_cache)

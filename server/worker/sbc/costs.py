@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.tables import Job, JobEvent, RegisteredModel, SbcValidation
 from server.contract.period import Period
-from server.contract.presets import DEFAULT_SIMULATIONS, POSTERIOR, parts_of
+from server.contract.presets import POSTERIOR, parts_of
 from server.records.certificates import PRODUCTION
-from server.texts.formats import number
+from server.texts.run_costs import explain_cost, same_model, similar_models, unknown_cost
 
 RUNS = 10
 """Most runs that are looked at, the newest: what ran long ago ran on other machines."""
@@ -90,9 +90,9 @@ class Measured:
 NOTHING = Measured(sbc_pb2.COST_BASIS_UNKNOWN, (), "")
 
 
-def workload(kind: sbc_pb2.ValidationType.ValueType, simulations: int, family: str) -> Workload:
+def workload(kind: sbc_pb2.ValidationType.ValueType, simulations: int, *, carry_over: bool) -> Workload:
     """What a run of a preset has to do, with so many simulations in each part that decides and canaries if any."""
-    parts = parts_of(kind, simulations, canaries=False, carry_over=family.startswith("additive_mmm"))
+    parts = parts_of(kind, simulations, canaries=False, carry_over=carry_over)
     return Workload(
         prior=sum(size for part, size in parts if part != POSTERIOR),
         posterior=sum(size for part, size in parts if part == POSTERIOR),
@@ -109,7 +109,7 @@ async def measured(session: AsyncSession, model: RegisteredModel, period: Period
         SbcValidation.hold_out_months == period.hold_out,
     )
     if same:
-        return Measured(sbc_pb2.COST_BASIS_SAME_MODEL, same, f"model {model.model_id!r} over {period}")
+        return Measured(sbc_pb2.COST_BASIS_SAME_MODEL, same, same_model(model.model_id, str(period)))
     low, high = (1 - SIMILAR) * model.parameter_count, (1 + SIMILAR) * model.parameter_count
     similar = await _timings(
         session,
@@ -118,8 +118,7 @@ async def measured(session: AsyncSession, model: RegisteredModel, period: Period
         RegisteredModel.parameter_count.between(low, high),
     )
     if similar:
-        subject = f"models of {number(low)} to {number(high)} parameters over any window"
-        return Measured(sbc_pb2.COST_BASIS_SIMILAR_MODELS, similar, subject)
+        return Measured(sbc_pb2.COST_BASIS_SIMILAR_MODELS, similar, similar_models(low, high))
     return NOTHING
 
 
@@ -178,11 +177,7 @@ def cost_message(found: Measured, work: Workload) -> sbc_pb2.SbcCost:
     timings = covering or list(found.timings)
     message = sbc_pb2.SbcCost(basis=found.basis, fits=work.fits, runs=len(timings))
     if not timings:
-        pilot = DEFAULT_SIMULATIONS[sbc_pb2.VALIDATION_TYPE_QUICK]
-        message.explanation = (
-            "Unknown: no run of this model, or of one of its family with a similar number of parameters, has ended "
-            f"yet. A QUICK run of {pilot} simulations measures it, and finds gross errors on the way."
-        )
+        message.explanation = unknown_cost()
         return message
     few = len(timings) < ENOUGH_RUNS
     # What a model's own runs have compiled is kept; a first run, mostly compiling, would say nothing about the next.
@@ -192,23 +187,13 @@ def cost_message(found: Measured, work: Workload) -> sbc_pb2.SbcCost:
     message.seconds_median = float(np.quantile(predicted, 0.5, method="inverted_cdf"))
     if few:
         message.seconds_90 = max(timing.bound(work) for timing in timings)
-        spread = (
-            f"With fewer than {ENOUGH_RUNS} runs the 90 % figure is a bound instead: everything compiled anew and "
-            "every shard as slow as the slowest one so far."
-        )
     else:
         message.seconds_90 = float(np.quantile(predicted, 0.9, method="inverted_cdf"))
-        spread = "The 90 % figure is that of the runs."
-    runs = "1 finished run" if len(predicted) == 1 else f"the {len(predicted)} newest finished runs"
-    compiling = "is left out, since these runs have done it" if compiled else "takes what it took then"
-    message.explanation = (
-        f"Seconds on the clock, by {runs} of {found.subject}: compiling {compiling}, the rest grows with the number of "
-        f"simulations. {spread} Other work on the same workers comes on top."
+    message.explanation = explain_cost(
+        len(timings),
+        found.subject,
+        compiled=compiled,
+        enough=ENOUGH_RUNS,
+        other_kinds=0 if covering else PER_POSTERIOR,
     )
-    if not covering:
-        message.explanation += (
-            " None of them had simulations of every kind that the run has: posterior SBC is taken for "
-            f"{PER_POSTERIOR} fits of one data set, which is too few where the second, of two columns, takes longer, "
-            "and it has programs of its own to compile."
-        )
     return message

@@ -13,15 +13,24 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.inference.batch import FitSettings
-from engine.rules.policy import INPUTS, Change, NecessityEvidence, NecessityInputs, NecessityPolicy, ValidationType
+from engine.rules.policy import INPUTS, NecessityEvidence, NecessityInputs, NecessityPolicy, ValidationType
 from engine.rules.policy import check_necessity as decide
 from engine.sbc.power import detectable_by
 from persistence.tables import Fit, Job, RecordedDecision, RegisteredModel, SbcValidation
+from server.contract.families.registry import registered
 from server.contract.period import Period
 from server.contract.wire import digest, from_json, label, to_json, value_of
 from server.records.certificates import Standing, reference_key, standing
 from server.records.lookups import by_pk, dataset_of, owned
 from server.records.rows import check_period
+from server.texts.decisions import (
+    explain_change,
+    explain_decision,
+    labelled_factor,
+    passed,
+    passed_elsewhere,
+    standing_fail,
+)
 from server.worker.context import Commit, WorkerContext
 from server.worker.sbc.costs import NOTHING, cost_message, measured, workload
 from server.worker.sbc.policy_creation import policy_in_force
@@ -32,10 +41,10 @@ EXACT = "exact"
 
 # A label stands for its band: what is just above the lower end of the band is compared with the threshold.
 LABELLED = {
-    sbc_pb2.CONFLICT_SEVERITY_WEAK: (1.0, "WEAK (1 to 3)"),
-    sbc_pb2.CONFLICT_SEVERITY_MODERATE: (3.0, "MODERATE (3 to 10)"),
-    sbc_pb2.CONFLICT_SEVERITY_STRONG: (10.0, "STRONG (10 to 100)"),
-    sbc_pb2.CONFLICT_SEVERITY_VERY_STRONG: (100.0, "VERY_STRONG (above 100)"),
+    sbc_pb2.CONFLICT_SEVERITY_WEAK: 1.0,
+    sbc_pb2.CONFLICT_SEVERITY_MODERATE: 3.0,
+    sbc_pb2.CONFLICT_SEVERITY_STRONG: 10.0,
+    sbc_pb2.CONFLICT_SEVERITY_VERY_STRONG: 100.0,
 }
 
 
@@ -89,17 +98,17 @@ async def decided(session: AsyncSession, question: Question) -> sbc_pb2.SbcNeces
     """Decide under the policy in force, with evidence and cost from the store, and store the decision."""
     policy = await policy_in_force(session, question.client_id, question.policy_version)
     evidence, calibration, found = NecessityEvidence(), Calibration(), NOTHING
-    family = ""
+    carry_over = False
     if question.model is not None:
         stands = await standing(session, question.model, question.period)
         calibration = await _calibration(session, question.model, question.period, stands)
         evidence = fit_evidence(question.diagnostics, stands)
-        family = question.model.family
+        carry_over = registered(question.model.family).carry_over
     message = necessity_message(question.inputs, evidence, calibration, policy, datetime.datetime.now(datetime.UTC))
     if message.recommended_simulations:
         if question.model is not None:
             found = await measured(session, question.model, question.period)
-        work = workload(message.recommended_validation_type, message.recommended_simulations, family)
+        work = workload(message.recommended_validation_type, message.recommended_simulations, carry_over=carry_over)
         message.cost.CopyFrom(cost_message(found, work))
     message.decision_id = await _store(session, question, evidence, calibration, message)
     return message
@@ -115,22 +124,19 @@ def necessity_message(
     """The decision as a message, all but its cost and id: a pure function, so that a stored one can be made again."""
     found = decide(inputs, evidence, policy)
     kind: ValidationType | None = found.validation_type if found.simulations else None
-    simulations, sentences = found.simulations, [found.sentence]
+    simulations = found.simulations
+    sentences = [explain_decision(found, policy, inputs.bayes_factor_words)]
     signs = [trigger.value for trigger in found.evidence]
     if calibration.failed:
         # A smaller run, or one that does not ask about what failed, would change nothing.
         kind, simulations = calibration.answer, 2 * calibration.simulations
         signs.append("STANDING_FAIL")
-        sentences.append(_standing_fail(calibration))
+        sentences.append(standing_fail(calibration.run_id, calibration.failing, calibration.simulations, kind))
     elif calibration.verdict == "PASS":
-        ago = _age(now - datetime.datetime.fromisoformat(calibration.ended))
+        ago = now - datetime.datetime.fromisoformat(calibration.ended)
         # Where a conflict asks for posterior SBC, such a pass would have left nothing to recommend.
-        but = (
-            ", but not with truths from the posterior, where the conflict is"
-            if kind is ValidationType.POSTERIOR
-            else ""
-        )
-        sentences.append(f"SBC run {calibration.run_id} passed {ago} with {calibration.simulations} simulations{but}.")
+        off = kind is ValidationType.POSTERIOR
+        sentences.append(passed(calibration.run_id, ago, calibration.simulations, off_the_conflict=off))
     if calibration.elsewhere:
         sentences.append(calibration.elsewhere)
     message = sbc_pb2.SbcNecessity(
@@ -143,7 +149,7 @@ def necessity_message(
         recommended_validation_type=value_of(sbc_pb2.ValidationType, kind.value if kind else None),
         recommended_simulations=simulations,
         satisfied_by_run_id=calibration.run_id if calibration.verdict == "PASS" else "",
-        what_would_change=[_change(change) for change in found.changes],
+        what_would_change=[explain_change(change, policy) for change in found.changes],
         explanation=" ".join(sentences),
     )
     if kind is not None:
@@ -165,26 +171,6 @@ def necessity_message(
         if rule.triggered is not None:
             entry.fired = rule.triggered
     return message
-
-
-def _standing_fail(run: Calibration) -> str:
-    """What a FAIL that stands is about, and what would answer it."""
-    names = ", ".join(run.failing) or "what it ranked"
-    return (
-        f"SBC run {run.run_id} failed ({names}). It stands until a larger run passes that ranks the same: "
-        f"{run.answer.value} with more than {run.simulations} simulations."
-    )
-
-
-def _age(past: datetime.timedelta) -> str:
-    if past.days >= 1:
-        return "yesterday" if past.days == 1 else f"{past.days} days ago"
-    return "within the last 24 hours"
-
-
-def _change(change: Change) -> str:
-    together = " together with the others" if change.together else ""
-    return f"{INPUTS[change.field]} {change.requirement}{together} would make it {change.leads_to.value}."
 
 
 def fit_evidence(diagnostics: common_pb2.FitDiagnostics | None, stands: Standing) -> NecessityEvidence:
@@ -223,15 +209,9 @@ async def _calibration(session: AsyncSession, model: RegisteredModel, period: Pe
 
 async def _no_longer(session: AsyncSession, model: RegisteredModel, period: Period, run: SbcValidation) -> str:
     """Which run has passed, and what it was about that is not this."""
-    differs = []
-    if run.model_pk != model.pk:
-        differs.append(f"model {(await by_pk(session, RegisteredModel, run.model_pk)).model_id!r}")
-    if Period.of(run) != period:
-        differs.append(f"a window of {Period.of(run)}")
-    if run.session_pk is not None:
-        differs.append("the priors of a session")
-    about = " and ".join(differs) or "another version of the service or of the data"
-    return f"SBC run {run.pk} has passed, but for {about}."
+    other = None if run.model_pk == model.pk else (await by_pk(session, RegisteredModel, run.model_pk)).model_id
+    window = None if Period.of(run) == period else str(Period.of(run))
+    return passed_elsewhere(str(run.pk), other, window, of_session=run.session_pk is not None)
 
 
 async def fit_diagnostics(
@@ -325,8 +305,8 @@ async def check_necessity(context: WorkerContext, job: Job) -> Commit:
         factor = request.bayes_factor if request.HasField("bayes_factor") else None
         words = None
         if factor is None and log_factor is None and request.conflict_severity in LABELLED:
-            end, band = LABELLED[request.conflict_severity]
-            factor, words = math.nextafter(end, math.inf), f"{band}, taken as above {end:g}"
+            end = LABELLED[request.conflict_severity]
+            factor, words = math.nextafter(end, math.inf), labelled_factor(request.conflict_severity, end)
         inputs = NecessityInputs(
             n_parameters=complexity,
             bayes_factor=factor,

@@ -18,6 +18,7 @@ from persistence.paging import MAX_PAGE_SIZE, list_page
 from persistence.tables import Job, RecordedDecision, RegisteredModel, SbcValidation
 from server.records.certificates import PRODUCTION
 from server.records.messages import stored_decision_message
+from server.texts.decisions import Replayed, explain_replay
 from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import to_policy
 from server.worker.sbc.necessity import Calibration, necessity_message, restored
@@ -123,26 +124,24 @@ def _count(tally: Tally, row: RecordedDecision, found: Decision) -> None:
         tally.lost_by.add(row.model_id)
 
 
-def summary(tally: Tally, failed: Mapping[str, Sequence[uuid.UUID]]) -> list[str]:
+def summary(tally: Tally, failed: Mapping[str, Sequence[uuid.UUID]]) -> Sequence[str]:
     """The replay in sentences; `failed` has the failed runs of every model that has a finished one."""
-    if not tally.replayed:
-        return ["No decision is stored yet, so nothing can be replayed."]
-    sentences = [
-        f"{tally.was} of {tally.replayed} decisions were ESSENTIAL; under these thresholds {tally.would_be} would have "
-        f"been: {tally.gained} more and {tally.lost} fewer."
-    ]
-    if tally.dropped:
-        bad = sum(bool(failed.get(model)) for model in tally.dropped)
-        unknown = sum(model not in failed for model in tally.dropped)
-        good = len(tally.dropped) - bad - unknown
-        sentences.append(
-            f"Models that would not have had to be calibrated: {len(tally.dropped)}. Of these {bad} have failed a run, "
-            f"which might not have been made, {good} have finished runs without a FAIL, and {unknown} were never "
-            "calibrated, so that nobody knows."
+    bad = sum(bool(failed.get(model)) for model in tally.dropped)
+    unknown = sum(model not in failed for model in tally.dropped)
+    return explain_replay(
+        Replayed(
+            replayed=tally.replayed,
+            was=tally.was,
+            would_be=tally.would_be,
+            gained=tally.gained,
+            lost=tally.lost,
+            differ=tally.differ,
+            listed=SHOWN,
+            failed=bad,
+            finished=len(tally.dropped) - bad - unknown,
+            unknown=unknown,
         )
-    if tally.differ > SHOWN:
-        sentences.append(f"{tally.differ} decisions differ; the newest {SHOWN} are listed.")
-    return sentences
+    )
 
 
 async def failed_runs(session: AsyncSession, client_id: str, model_ids: set[str]) -> dict[str, list[uuid.UUID]]:

@@ -1,4 +1,7 @@
-"""What the update of a belief follows from: belief, curve, figures and experiments, as they are stored."""
+"""The cases of an update: each belief of an analysis with its law, curve, figures and the experiments about it.
+
+Read from the store once, before anything is computed; with what all cases share, their joint draws and correlation.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from engine.updates.correlation import BeliefUncertainty, is_independent, poster
 from engine.updates.update import PriorUpdate, Strategy, UpdateRule
 from persistence.tables import ClientPrior, ConflictEvidence, ElicitedSession, FitDraws, StoredCurve
 from server.contract.wire import from_json, quantity_name
+from server.texts.analysis_notes import Uncorrelated, few_effective_draws, no_correlation
 from server.worker.conflict.dependence import prior_correlation, whole_shares
 from server.worker.conversion import belief_law
 from server.worker.fitting.fits import curve_of
@@ -71,17 +75,17 @@ def cases_of(
     experiments: Sequence[common_pb2.Experiment],
 ) -> list[Case]:
     """What the updates of an analysis's beliefs follow from."""
-    found = {belief.belief_id: belief for belief in analysis.beliefs}
+    figures = {belief.belief_id: belief for belief in analysis.beliefs}
     cases = []
     for row, curve_row in pairs:
         belief, curve = from_json(row.belief, elicitation_pb2.Belief()), curve_of(curve_row)
         own = {
-            index: Experiment(one.estimate, one.standard_error)
-            for index, one in enumerate(experiments)
-            if one.estimand == belief.estimand
+            index: Experiment(experiment.estimate, experiment.standard_error)
+            for index, experiment in enumerate(experiments)
+            if experiment.estimand == belief.estimand
         }
         before = belief_law(belief, curve.reference, f"beliefs[{row.belief_id}].compiled")
-        cases.append(Case(belief, before, curve, found[row.belief_id], own))
+        cases.append(Case(belief, before, curve, figures[row.belief_id], own))
     return cases
 
 
@@ -118,38 +122,37 @@ def updated_correlation(
         return None
     prior = prior_correlation(elicited, [case.belief.belief_id for case in cases])
     if prior is not None and not np.all(np.isfinite(prior)):
-        return "The correlation of the updated priors is not given: that of the beliefs is not known."
+        return no_correlation(Uncorrelated.BELIEFS_UNKNOWN)
     kept = None if prior is None or is_independent(prior) else prior
     if rule.strategy in {Strategy.EVIDENCE_WEIGHTED, Strategy.ROBUST_MIXTURE, Strategy.CONSERVATIVE}:
         return kept
-    if not any(one.changed for one in updated):
+    if not any(change.changed for change in updated):
         return kept
-    if not all(one.changed for one in updated):
-        return "The correlation of the updated priors is not given: not every belief was updated."
+    if not all(change.changed for change in updated):
+        return no_correlation(Uncorrelated.PARTLY_UPDATED)
     if draws is None:
-        return "The correlation of the updated priors is not given: there are no draws of all quantities together."
+        return no_correlation(Uncorrelated.NO_JOINT_DRAWS)
     try:
         data = data_moments(
             [case.curve for case in cases], draws, whole_shares([case.belief.estimand for case in cases], draws)
         )
         if data.effective_draws < MIN_EFFECTIVE:
-            return (
-                "The correlation of the updated priors is not given: taking the reference priors out leaves an "
-                f"effective {data.effective_draws:.0f} draws, of {MIN_EFFECTIVE:.0f} needed."
-            )
+            return no_correlation(few_effective_draws(data.effective_draws, MIN_EFFECTIVE))
         spread = [client_moments(case.before, case.curve)[1] for case in cases]
-        found = posterior_correlation(
+        correlation = posterior_correlation(
             BeliefUncertainty.of(spread, prior),
             data.cov,
             likelihood_power=rule.power if rule.strategy is Strategy.POWER_PRIOR else 1.0,
-            belief_power=[1.0 if one.expected_power is None else one.expected_power for one in updated],
-            experiment_precision=[_precision(case, one.distribution) for case, one in zip(cases, updated, strict=True)],
+            belief_power=[1.0 if change.expected_power is None else change.expected_power for change in updated],
+            experiment_precision=[
+                _precision(case, change.distribution) for case, change in zip(cases, updated, strict=True)
+            ],
         )
     except (InvalidInput, np.linalg.LinAlgError) as error:
-        return f"The correlation of the updated priors is not given: {error}."
-    if not np.all(np.isfinite(found)):
-        return "The correlation of the updated priors is not given: belief and data do not settle it."
-    return None if is_independent(found) else found
+        return no_correlation(str(error))
+    if not np.all(np.isfinite(correlation)):
+        return no_correlation(Uncorrelated.UNSETTLED)
+    return None if is_independent(correlation) else correlation
 
 
 def _precision(case: Case, after: Distribution) -> float:

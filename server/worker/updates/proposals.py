@@ -26,6 +26,8 @@ from server.records.lineage import lineage_of, overlaps_of, refuse_used_experime
 from server.records.lookups import owned
 from server.records.messages import conflict_message
 from server.records.prior_updates import conflict_behind
+from server.texts.advice import explain_grounds
+from server.texts.analysis_notes import MONTHS_BY_MOMENTS
 from server.texts.phrases import recentred
 from server.worker.conflict.analyses import session_inputs
 from server.worker.context import Commit, WorkerContext
@@ -54,8 +56,8 @@ async def update_priors(context: WorkerContext, job: Job) -> Commit:
         twice = bool(await overlaps_of(session, window, [row for row, _ in pairs]))
     updated = [await asyncio.to_thread(_updated, case, rule) for case in cases]
     messages = [
-        await asyncio.to_thread(_message, case, one, rule, analysis, request.project_to)
-        for case, one in zip(cases, updated, strict=True)
+        await asyncio.to_thread(_message, case, change, rule, analysis, request.project_to)
+        for case, change in zip(cases, updated, strict=True)
     ]
     recommendation = prior_update_pb2.PriorUpdate(
         update_strategy=chosen_strategy(request),
@@ -106,7 +108,7 @@ async def _decision(
     model = await session.get_one(RegisteredModel, conflict.model_pk)
     inputs = session_inputs(model, elicited, conflict.business_impact_minor, analysis.beliefs, analysis.joint)
     if inputs.log_bayes_factor is not None:
-        largest = max(inputs.log_bayes_factor, *(one.log_bayes_factor for one in updates))
+        largest = max(inputs.log_bayes_factor, *(belief.log_bayes_factor for belief in updates))
         inputs = replace(inputs, log_bayes_factor=largest)
     policy = await policy_in_force(session, conflict.client_id)
     decision = check_necessity(inputs, policy=policy).decision
@@ -160,7 +162,7 @@ def _message(
 ) -> prior_update_pb2.BeliefUpdate:
     """The recommendation for one belief, as if the model behind it were certified."""
     before, after = _worth(case.before, case.curve), _worth(updated.distribution, case.curve)
-    found, log_bf = advice(case, updated, analysis, before.months)
+    recommendation, log_bf = advice(case, updated, analysis, before.months)
     message = prior_update_pb2.BeliefUpdate(
         belief_id=case.belief.belief_id,
         estimand=case.belief.estimand,
@@ -170,8 +172,8 @@ def _message(
         after_summary=estimate_of_law(updated.distribution),
         data_side=case.figures.data_side,
         changed=updated.changed,
-        action=value_of(prior_update_pb2.UpdateAction, found.action.name),
-        reasons=[found.reason, *map(_sentence, updated.reasons)],
+        action=value_of(prior_update_pb2.UpdateAction, recommendation.action.name),
+        reasons=[explain_grounds(recommendation.grounds), *map(_sentence, updated.reasons)],
         weight=updated.weight,
         log_bayes_factor=log_bf,
         expected_power=updated.expected_power,
@@ -180,7 +182,7 @@ def _message(
         prior_ess_months_after=_finite(after.months),
     )
     if before.by_moments or after.by_moments:
-        message.reasons.append("What the prior is worth in months is taken from its moments, which are coarser.")
+        message.reasons.append(MONTHS_BY_MOMENTS)
     if case.experiment is not None:
         message.experiment_side.CopyFrom(estimate_of_law(case.experiment.law))
     if family:
@@ -204,16 +206,16 @@ def _sentence(text: str) -> str:
 def _projection(law: Distribution, family: Family) -> prior_update_pb2.Projection:
     """A law as one of a family; refused, with the reason, where the family cannot be it."""
     try:
-        found = project(law, family)
+        projection = project(law, family)
     except InvalidInput as error:
         return prior_update_pb2.Projection(refused=True, refusal=_sentence(error.message))
     return prior_update_pb2.Projection(
-        distribution=from_law(found.law),
-        kl_nats=found.kl_nats,
-        max_cdf_error=found.max_cdf_error,
-        lower_tail_error=found.lower_tail_error,
-        upper_tail_error=found.upper_tail_error,
-        wasserstein_scaled=found.wasserstein_scaled,
-        refused=bool(found.refusal),
-        refusal=_sentence(found.refusal) if found.refusal else "",
+        distribution=from_law(projection.law),
+        kl_nats=projection.kl_nats,
+        max_cdf_error=projection.max_cdf_error,
+        lower_tail_error=projection.lower_tail_error,
+        upper_tail_error=projection.upper_tail_error,
+        wasserstein_scaled=projection.wasserstein_scaled,
+        refused=bool(projection.refusal),
+        refusal=_sentence(projection.refusal) if projection.refusal else "",
     )

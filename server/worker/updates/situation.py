@@ -1,11 +1,14 @@
-"""What is recommended for a belief, from the figures of its analysis and what the strategy made of it."""
+"""Recommends an action for a case: fills the engine's `Situation` from stored figures and what the strategy did.
+
+Experiments that come with the request are judged here, together with the data, before the situation is filled.
+"""
 
 from __future__ import annotations
 
 from liftos.bayes.v1 import common_pb2, conflict_pb2
 from scipy import special
 
-from engine.conflict.analysis import Finding, analyse_belief
+from engine.conflict.analysis import ConflictRule, Finding, analyse_belief
 from engine.conflict.causes import Attribution
 from engine.conflict.experiment import distance, with_experiment
 from engine.conflict.overlay import Overlay
@@ -36,8 +39,10 @@ def advice(
     sensitivity = figures.sensitivity.prior if figures.HasField("sensitivity") else None
     apart = None
     if experiment is not None and case.reliable:
-        threshold = analysis.confidence_threshold if analysis.HasField("confidence_threshold") else None
-        both = analyse_belief(case.before, with_experiment(case.curve, experiment), confidence_threshold=threshold)
+        rule = ConflictRule(
+            confidence_threshold=analysis.confidence_threshold if analysis.HasField("confidence_threshold") else None
+        )
+        both = analyse_belief(case.before, with_experiment(case.curve, experiment), rule)
         # Far from the data an experiment leaves nothing to be said of both together, but what the data say still holds.
         if both.status is not Status.UNRELIABLE:
             finding, severity, heavy = both.finding, both.severity, both.severity_if_heavy_tailed

@@ -10,7 +10,7 @@ import pytest
 from scipy import special, stats
 
 from engine.conflict import bayes_factor
-from engine.conflict.analysis import BeliefConflict, Finding, analyse_belief
+from engine.conflict.analysis import BeliefConflict, ConflictRule, Finding, analyse_belief
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.marginal import Estimator, Ladder
 from engine.conflict.overlay import Overlay
@@ -275,14 +275,14 @@ def test_silent_data_are_not_agreement() -> None:
 
 
 def test_a_confidence_threshold_turns_the_rule_into_p() -> None:
-    strict = analyse_belief(TV, TV_CURVE, confidence_threshold=0.98)
-    loose = analyse_belief(TV, TV_CURVE, confidence_threshold=0.97)
+    strict = analyse_belief(TV, TV_CURVE, ConflictRule(confidence_threshold=0.98))
+    loose = analyse_belief(TV, TV_CURVE, ConflictRule(confidence_threshold=0.97))
     assert (strict.conflict, loose.conflict) == (False, True)  # p = .0253
     assert loose.rule.null_rate == pytest.approx(0.03)
 
 
 def test_a_conflict_threshold_moves_the_flag_but_not_the_label() -> None:
-    result = analyse_belief(TV, TV_CURVE, conflict_threshold=76.0)
+    result = analyse_belief(TV, TV_CURVE, ConflictRule(conflict_threshold=76.0))
     assert (result.conflict, result.severity) == (False, Severity.STRONG)
     assert 1.0 - (1.0 - result.rule.null_rate) ** 10 == pytest.approx(0.032, abs=5e-4)  # methods/conflict.md §3 C
 
@@ -297,7 +297,7 @@ def test_a_conflict_threshold_moves_the_flag_but_not_the_label() -> None:
 )
 def test_a_bad_threshold_is_refused_by_name(field: str, arguments: dict) -> None:
     with pytest.raises(InvalidInput) as caught:
-        analyse_belief(TV, TV_CURVE, **arguments)
+        ConflictRule(**arguments)
     assert caught.value.field == field
 
 

@@ -12,15 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from engine.conflict.alternatives import MAX_COLUMNS, CauseKind, alternatives
 from engine.conflict.analysis import BeliefConflict, analyse_belief
 from engine.conflict.causes import Attribution, Causes, draws_curve, explain, refit
-from engine.conflict.outliers import DEGREES_OF_FREEDOM, student_errors
 from engine.distributions.distribution import Beta, Distribution, LogNormal, Normal
 from engine.inference.batch import FitSettings
 from engine.inference.fit import Seed
 from engine.inference.log_evidence import log_evidence
 from engine.inference.precision import enable_float64
+from engine.models.additive_changes import MAX_COLUMNS
 from engine.models.additive_mmm import (
     AdditiveMmm,
     AdditiveMmmSpec,
@@ -31,7 +30,9 @@ from engine.models.additive_mmm import (
     Window,
     prepare,
 )
+from engine.models.additive_outliers import DEGREES_OF_FREEDOM, student_errors
 from engine.models.additive_simulator import adstock
+from engine.models.protocol import CauseKind
 from engine.models.saturation import hill
 
 enable_float64()
@@ -117,7 +118,7 @@ def examined(
     curve_of = draws_curve(24.0)
     fit = model.fit(model.observed[:, None], SEED, np.array([0]), FitSettings.single())
     found = analyse_belief(belief, curve_of(model, fit, SHARE))
-    candidates = [each for each in alternatives(model, world.table, WINDOW, COLUMNS) if each.kind in kinds]
+    candidates = [each for each in model.alternatives(world.table, WINDOW, COLUMNS) if each.kind in kinds]
     return model, found, explain(found, belief, refit(model, candidates, SEED), curve_of)
 
 
@@ -195,7 +196,7 @@ def test_every_kind_of_change_is_tried_and_columns_without_news_are_not() -> Non
     truth = world(1)
     table = replace(truth.table, columns={**truth.table.columns, "weeks": np.arange(ROWS, dtype=float)})
     model = prepare(table, spec("promo", "holiday"), WINDOW)
-    found = alternatives(model, table, WINDOW, (*COLUMNS, "weeks"))
+    found = model.alternatives(table, WINDOW, (*COLUMNS, "weeks"))
     assert [(each.kind.name, each.subject) for each in found] == [
         ("OUTLIERS", ""),
         ("ADSTOCK_WINDOW", "2 weeks"),
@@ -221,7 +222,7 @@ def test_of_many_columns_those_are_tried_that_go_best_with_the_kpi() -> None:
     truth, rng = world(1), np.random.default_rng(4)
     noise = {f"noise_{index}": rng.normal(size=ROWS) for index in range(MAX_COLUMNS)}
     table = replace(truth.table, columns={**truth.table.columns, **noise})
-    found = alternatives(prepare(table, spec("promo"), WINDOW), table, WINDOW, (*noise, "holiday"))
+    found = prepare(table, spec("promo"), WINDOW).alternatives(table, WINDOW, (*noise, "holiday"))
     added = [each.subject for each in found if each.kind is CauseKind.COLUMN_ADDED]
     assert len(added) == MAX_COLUMNS
     assert "holiday" in added
@@ -230,7 +231,7 @@ def test_of_many_columns_those_are_tried_that_go_best_with_the_kpi() -> None:
 def test_a_window_of_one_year_is_not_cut() -> None:
     truth = world(1)
     model = prepare(truth.table, spec("promo"), Window(12))
-    kinds = {each.kind for each in alternatives(model, truth.table, Window(12))}
+    kinds = {each.kind for each in model.alternatives(truth.table, Window(12))}
     assert kinds.isdisjoint({CauseKind.FIRST_YEAR_DROPPED, CauseKind.LAST_YEAR_DROPPED})
 
 
@@ -278,7 +279,7 @@ def test_causes_on_the_example(
     fit, curve_of = model.fit(model.observed[:, None], SEED, np.array([0]), FitSettings.single()), draws_curve(24.0)
     found = analyse_belief(belief, curve_of(model, fit, "share_of_outcome[x1]"))
     assert found.conflict
-    causes = explain(found, belief, refit(model, alternatives(model, table, WINDOW, names), SEED), curve_of)
+    causes = explain(found, belief, refit(model, model.alternatives(table, WINDOW, names), SEED), curve_of)
     assert causes.attribution is attribution
     if first is not None:
         gains = {cause.subject: cause.log_evidence_gain or 0.0 for cause in causes.ranked}

@@ -9,7 +9,8 @@ from liftos.bayes import share_of_outcome
 from liftos.bayes.v1 import common_pb2, conflict_pb2
 
 from server.contract.errors import ServiceError
-from server.records.outcomes import CAVEAT, Resolved, by_experiment, hit_rate, report_message, side_of
+from server.records.outcomes import Resolved, by_experiment, hit_rate, report_message, side_of
+from server.texts.track_record import CAVEAT
 
 CLIENT, DATA = conflict_pb2.OUTCOME_SIDE_CLIENT, conflict_pb2.OUTCOME_SIDE_DATA
 

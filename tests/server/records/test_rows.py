@@ -15,6 +15,8 @@ from engine.errors import InvalidInput
 from engine.models.table import Table, Window
 from persistence.tables import Dataset, DataWindow
 from server.contract.errors import ServiceError
+from server.contract.families.conjugate_specification import Conjugate
+from server.contract.families.family import StatedData
 from server.contract.period import Period
 from server.contract.wire import to_json
 from server.records.content import Geos
@@ -58,9 +60,9 @@ def window(*args: Any, months: int = 240, hold_out: int = 0, **options: Any) -> 
     return dataset_window(dataset(*args, **options), Period(months, hold_out))
 
 
-def summary(**fields: Any) -> model_pb2.ConjugateNormalSpec:
+def summary(**fields: Any) -> StatedData:
     given = {"estimand": share_of_outcome("tv"), "estimate": 0.3, "standard_error": 0.1, "n_months": 12} | fields
-    return model_pb2.ConjugateNormalSpec(**given)
+    return Conjugate().stated_data(model_pb2.ModelSpec(conjugate_normal=given))
 
 
 @pytest.mark.parametrize(

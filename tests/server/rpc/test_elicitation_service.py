@@ -9,7 +9,7 @@ from liftos.bayes.values import statement
 
 from server.contract.checks import check_estimand
 from server.contract.errors import ServiceError
-from server.contract.families import check_conjugate
+from server.contract.families.conjugate_specification import Conjugate
 from server.contract.quantities import estimand as words
 from server.contract.statements import check_shares, check_statement
 from server.contract.wire import quantity_name
@@ -61,7 +61,7 @@ def test_every_quantity_needs_a_channel_but_the_total_which_must_have_none() -> 
             check_estimand("estimand", wrong)
         assert [v.field for v in caught.value.violations] == ["estimand.channel"]
         with pytest.raises(ServiceError) as caught:
-            check_conjugate(model_pb2.ConjugateNormalSpec(estimand=wrong))
+            Conjugate().check(model_pb2.ModelSpec(conjugate_normal={"estimand": wrong}), [])
         assert [v.field for v in caught.value.violations] == ["spec.conjugate_normal.estimand.channel"]
 
 

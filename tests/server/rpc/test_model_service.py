@@ -7,7 +7,7 @@ from liftos.bayes import channel
 from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
 
 from server.contract.errors import ServiceError
-from server.contract.families import check_additive
+from server.contract.families.additive_specification import Additive
 
 COLUMNS = [
     dataset_pb2.Column(name="sales", role=dataset_pb2.COLUMN_ROLE_KPI),
@@ -17,7 +17,7 @@ COLUMNS = [
 
 
 def counted(*channels: model_pb2.Channel) -> int:
-    return check_additive(model_pb2.AdditiveMmmSpec(channels=channels), COLUMNS)[0]
+    return Additive().check(model_pb2.ModelSpec(additive_mmm={"channels": channels}), COLUMNS).parameters
 
 
 def test_a_linear_channel_has_one_parameter_less() -> None:

@@ -12,13 +12,13 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
-from engine.conflict.analysis import ConflictRule
 from server.texts.communications import (
     NOT_INFERENTIAL,
     attribution_communications,
     conflict_communications,
     run_communications,
 )
+from server.texts.phrases import rule_in_force
 
 NUMBER = re.compile(r"(?<![\w.,])-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?P<percent> %)?")
 NUMERIC = {FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64}
@@ -116,7 +116,7 @@ def belief(template: int, quantity: str = "share", above: bool = False) -> confl
         severity_if_heavy_tailed=conflict_pb2.SEVERITY_MODERATE,
         null_rate=0.0295,
         conflict=finding == conflict_pb2.FINDING_CONFLICT,
-        conflict_rule=f"{ConflictRule()}; 3.1% of data sets that agree with the belief reach it",
+        conflict_rule=rule_in_force(10.0, None, 0.0319),
         confirms=confirms,
         p_value=0.02531,
         p_value_holm=0.05062,
@@ -404,7 +404,7 @@ def test_a_huge_factor_is_told_in_three_digits() -> None:
 @pytest.mark.parametrize("template", FINDINGS)
 def test_a_message_to_a_client_is_free_of_jargon(template: int) -> None:
     one = belief(template)
-    one.conflict_rule = f"{ConflictRule(confidence_threshold=0.95)}; 5.0% of data sets that agree reach it"
+    one.conflict_rule = rule_in_force(10.0, 0.95, 0.05)
     for message in conflict_communications(analysis(one, sbc_necessity=necessity())):
         for word in ("node-split", "e-BH", "Holm", "posterior standard deviation", "recentred", "reference prior"):
             assert word not in text_of(message)

@@ -69,7 +69,7 @@ def panel() -> AdditiveMmm:
 
 def test_the_geos_add_up_and_show_no_ratio_to_what_is_not_above_zero() -> None:
     fit = fit_of(panel())
-    found = attributed(["tv", "radio"], Sides(fit))
+    found = attributed(fit.model, Sides(fit))
     assert [geo.geo for geo in found.geos] == ["a", "b", "c"]
     for index, channel in enumerate(found.channels):
         quantities = {q.quantity: q.data_side for q in channel.quantities}
@@ -88,7 +88,7 @@ def test_the_geos_add_up_and_show_no_ratio_to_what_is_not_above_zero() -> None:
 
 def test_baseline_and_media_share_the_outcome() -> None:
     model = panel()
-    found = attributed(["tv", "radio"], Sides(fit_of(model)))
+    found = attributed(model, Sides(fit_of(model)))
     assert found.baseline_share.mean == pytest.approx(1.0 - found.total_media_share.mean)
     assert found.baseline_outcome.sd == pytest.approx(model.design.total_outcome * found.total_media_share.sd)
 
@@ -96,7 +96,7 @@ def test_baseline_and_media_share_the_outcome() -> None:
 def test_the_prior_of_a_derived_quantity_is_what_the_models_priors_induce() -> None:
     # The draws of the fit are prior draws, so that prior and data side are two samples of one law.
     fit = fit_of(panel(), length=1000)
-    found = attributed(["tv", "radio"], Sides(fit))
+    found = attributed(fit.model, Sides(fit))
     shown = {q.quantity: q for q in found.channels[0].quantities}
     for quantity in (common_pb2.QUANTITY_MARGINAL_ROI, common_pb2.QUANTITY_SHARE_OF_MEDIA):
         prior, sample = shown[quantity].prior, shown[quantity].data_side
@@ -112,7 +112,7 @@ def test_with_beliefs_the_prior_of_a_derived_quantity_is_what_they_induce() -> N
     believed = model.with_priors(
         {"share_of_outcome[tv]": Beta(80.0, 20.0), "share_of_outcome[radio]": Beta(10.0, 90.0)}
     )
-    found = attributed(["tv", "radio"], Sides(fit_of(model), fit_of(believed)))
+    found = attributed(model, Sides(fit_of(model), fit_of(believed)))
     media = next(q for q in found.channels[0].quantities if q.quantity == common_pb2.QUANTITY_SHARE_OF_MEDIA)
     assert media.prior.mean == pytest.approx(0.8 / 0.9, abs=0.01)
     assert media.data_side.mean == pytest.approx(0.5, abs=0.05)
@@ -124,7 +124,7 @@ def test_with_beliefs_the_prior_of_a_derived_quantity_is_what_they_induce() -> N
 def test_without_a_law_of_it_a_quantity_has_no_prior() -> None:
     # A share of media is a ratio of what may be negative.
     free = panel().with_priors({"share_of_outcome[tv]": Normal(0.2, 0.1)})
-    found = attributed(["tv", "radio"], Sides(fit_of(free)))
+    found = attributed(free, Sides(fit_of(free)))
     shown = {q.quantity: q.HasField("prior") for q in found.channels[0].quantities}
     assert shown[common_pb2.QUANTITY_SHARE_OF_OUTCOME]
     assert not shown[common_pb2.QUANTITY_SHARE_OF_MEDIA]

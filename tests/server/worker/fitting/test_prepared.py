@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToDict
 from liftos.bayes import (
-    channel,
     coefficient,
     estimand,
     half_life,
@@ -22,16 +21,15 @@ from liftos.bayes import (
     student_t,
     total_media_share_of_outcome,
 )
-from liftos.bayes.v1 import common_pb2, elicitation_pb2, model_pb2
+from liftos.bayes.v1 import common_pb2, elicitation_pb2
 
 from engine.distributions.distribution import POSITIVE, REAL_LINE, UNIT_INTERVAL, Beta, Normal, Support
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Control, Table, prepare
 from engine.models.conjugate_normal import ConjugateNormalSpec
 from engine.models.conjugate_normal import prepare as prepare_summary
-from engine.models.saturation import Saturation
 from persistence.tables import ClientPrior
-from server.worker.fitting.prepared import SATURATIONS, _believed, _channel, belief_support, check_known
+from server.worker.fitting.prepared import _believed, belief_support, check_known
 
 
 def model(channels: tuple[str, ...] = ("tv", "radio")) -> AdditiveMmm:
@@ -127,15 +125,3 @@ def test_a_belief_that_cannot_be_the_prior_of_a_fit_is_named(about: common_pb2.E
 def test_a_control_s_belief_that_is_not_normal_cannot_be_the_prior_of_a_fit() -> None:
     with pytest.raises(UnsupportedQuantity, match=r"belief 'b'.*Normal"):
         _believed(MODEL, [belief(coefficient("price"), student_t(4.0, 0.0, 1.0))])
-
-
-def test_every_saturation_of_the_contract_has_one_of_the_engine() -> None:
-    assert set(SATURATIONS) == set(model_pb2.Saturation.values())
-    assert set(SATURATIONS.values()) == set(Saturation)
-
-
-def test_a_linear_channel_is_linear_and_has_no_half_saturation_prior() -> None:
-    built = _channel(0, channel("tv", saturation="linear"))
-    assert built.saturation is Saturation.LINEAR
-    assert built.half_saturation_prior is None
-    assert _channel(0, channel("tv")).half_saturation_prior is not None

@@ -18,7 +18,8 @@ from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Co
 from server.contract.period import DEFAULT_MONTHS
 from server.worker.fitting import warmup
 from server.worker.fitting.compiler import compile_clock
-from server.worker.fitting.warmup import ROWS, Step, common_model, steps, warm_up
+from server.worker.fitting.families.additive_preparation import ROWS, common_model
+from server.worker.fitting.warmup import Step, steps, warm_up
 
 enable_float64()
 

@@ -85,7 +85,7 @@ async def test_a_check_reads_the_diagnostics_of_the_stored_fit(
     async with database.session() as session:
         await ensure_client(session, "acme")
         model = RegisteredModel(
-            client_id="acme", model_id=model_id, family="f", spec={}, parameter_count=3, model_hash="h"
+            client_id="acme", model_id=model_id, family="conjugate_normal/1", spec={}, parameter_count=3, model_hash="h"
         )
         session.add(model)
         await session.flush()

@@ -14,6 +14,7 @@ from liftos.bayes.v1 import conflict_pb2, elicitation_pb2
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.experiment import Experiment
 from engine.distributions.distribution import Beta, Normal
+from engine.rules.reasons import Ground
 from engine.updates.update import PriorUpdate, Strategy, UpdateRule, update
 from persistence.tables import ElicitedSession
 from server.contract.wire import to_json
@@ -129,10 +130,10 @@ def test_beliefs_clash_together_only_where_none_is_contradicted_alone() -> None:
     for place, direction in ((0, -0.98), (1, 0.2)):
         analysis.joint.parts.add(belief_id=f"b{place}", direction=direction)
     kept = update(PRIORS[0], CURVES[0], UpdateRule(Strategy.EVIDENCE_WEIGHTED))
-    assert advice(case(0), kept, analysis, 6.0)[0].row == "together too much"
-    assert advice(case(1), kept, analysis, 6.0)[0].row == "no conflict"
+    assert advice(case(0), kept, analysis, 6.0)[0].grounds.ground is Ground.TOGETHER
+    assert advice(case(1), kept, analysis, 6.0)[0].grounds.ground is Ground.NO_CONFLICT
     analysis.beliefs[1].conflict = True
-    assert advice(case(0), kept, analysis, 6.0)[0].row == "no conflict"
+    assert advice(case(0), kept, analysis, 6.0)[0].grounds.ground is Ground.NO_CONFLICT
 
 
 def test_shares_that_miss_their_sum_are_asked_for_again() -> None:
@@ -141,8 +142,8 @@ def test_shares_that_miss_their_sum_are_asked_for_again() -> None:
     analysis = conflict_pb2.ConflictAnalysis(beliefs=[one.figures])
     analysis.joint.incoherence_z = 3.0
     kept = update(PRIORS[0], CURVES[0], UpdateRule(Strategy.EVIDENCE_WEIGHTED))
-    assert advice(one, kept, analysis, 6.0)[0].row == "incoherent"
-    assert advice(case(1), kept, analysis, 6.0)[0].row == "no conflict"
+    assert advice(one, kept, analysis, 6.0)[0].grounds.ground is Ground.INCOHERENT
+    assert advice(case(1), kept, analysis, 6.0)[0].grounds.ground is Ground.NO_CONFLICT
 
 
 def test_an_experiment_far_from_the_data_leaves_what_the_data_say() -> None:
@@ -157,7 +158,7 @@ def test_an_experiment_far_from_the_data_leaves_what_the_data_say() -> None:
     rule = UpdateRule(Strategy.FULL_BAYESIAN)
     kept = update(far.before, curve, rule, experiments=list(far.experiments.values()))
     found, log_bf = advice(far, kept, conflict_pb2.ConflictAnalysis(beliefs=[figures]), 6.0)
-    assert found.row == "experiment against data"
+    assert found.grounds.ground is Ground.EXPERIMENT_AGAINST_DATA
     assert log_bf == 0.7
 
 

@@ -277,7 +277,7 @@ Global___ConjugateNormalSpec: _TypeAlias = ConjugateNormalSpec  # noqa: Y015
 
 @_typing.final
 class CustomModelSpec(_message.Message):
-    """A model family that is registered with the engine by a plug-in. Not there yet: answers UNIMPLEMENTED."""
+    """A model of a family that is installed beside the service as a plug-in; one of any other family answers UNIMPLEMENTED."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -314,7 +314,9 @@ class ModelSpec(_message.Message):
     CUSTOM_FIELD_NUMBER: _builtins.int
     DATASET_ID_FIELD_NUMBER: _builtins.int
     dataset_id: _builtins.str
-    """Data set that the model is fitted to; required for `additive_mmm`, empty for `conjugate_normal`."""
+    """Data set that the model is fitted to; required for `additive_mmm`, empty for `conjugate_normal`, for `custom` as its
+    family has it.
+    """
     @_builtins.property
     def additive_mmm(self) -> Global___AdditiveMmmSpec:
         """Additive marketing-mix model, national or of a geo panel."""

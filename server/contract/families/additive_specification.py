@@ -1,24 +1,60 @@
-"""Model families of the contract: what a specification must be and how many parameters it has."""
+"""The additive marketing-mix model: what its specification must be, how many parameters it has, what can be a prior."""
 
 from __future__ import annotations
 
-import datetime
+from collections.abc import Sequence
 
-from liftos.bayes.v1 import dataset_pb2, model_pb2
+from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
 
-from server.contract.checks import check_distribution, check_estimand, check_estimate
+from engine.rules.additive_names import linear_names, parameter_names
+from server.contract.checks import check_distribution
 from server.contract.errors import invalid_field
-from server.contract.period import DAYS_PER_MONTH
+from server.contract.families.family import Checked, Family
+from server.contract.quantities import QUANTITIES
 from server.contract.wire import label
 
-MAX_PARAMETERS = 50
+
+class Additive(Family):
+    """The additive marketing-mix family."""
+
+    id = "additive_mmm/1"
+    member = "additive_mmm"
+    carry_over = True
+
+    def check(self, spec: model_pb2.ModelSpec, columns: Sequence[dataset_pb2.Column]) -> Checked:
+        """Names are unique, columns are there in their roles, priors are what the contract's options cannot say."""
+        warnings = _check(spec.additive_mmm, columns)
+        return Checked(len(_parameters(spec.additive_mmm)), tuple(warnings))
+
+    def channels(self, spec: model_pb2.ModelSpec) -> list[str]:
+        """Those of the specification."""
+        return [channel.name for channel in spec.additive_mmm.channels]
+
+    def can_be_prior(self, spec: model_pb2.ModelSpec, estimand: common_pb2.Estimand) -> bool:
+        """About what depends on one parameter only, as a channel's coefficient does not."""
+        coefficient = estimand.quantity == common_pb2.QUANTITY_COEFFICIENT
+        return QUANTITIES[estimand.quantity].can_be_prior and not (
+            coefficient and estimand.channel in self.channels(spec)
+        )
 
 
-FAMILIES = {"additive_mmm": "additive_mmm/1", "conjugate_normal": "conjugate_normal/1"}
+def _parameters(spec: model_pb2.AdditiveMmmSpec) -> tuple[str, ...]:
+    """The top-level parameters; without the intercepts of geos."""
+    media = (
+        (
+            channel.name,
+            "roi" if channel.parameterise_by == model_pb2.PARAMETERISATION_ROI else "share_of_outcome",
+            channel.saturation != model_pb2.SATURATION_LINEAR,
+        )
+        for channel in spec.channels
+    )
+    controls = (control.name for control in spec.controls)
+    linear = linear_names(trend=not spec.no_trend, fourier_pairs=spec.fourier_pairs, controls=controls)
+    return parameter_names(media, linear)
 
 
-def check_additive(spec: model_pb2.AdditiveMmmSpec, columns: list[dataset_pb2.Column]) -> tuple[int, list[str]]:
-    """Check an additive model against the columns it names; return its parameter count and remarks."""
+def _check(spec: model_pb2.AdditiveMmmSpec, columns: Sequence[dataset_pb2.Column]) -> list[str]:
+    """Check an additive model against the columns it names; return remarks."""
     roles = {column.name: column.role for column in columns}
     names: set[str] = set()
     warnings: list[str] = []
@@ -59,35 +95,10 @@ def check_additive(spec: model_pb2.AdditiveMmmSpec, columns: list[dataset_pb2.Co
         want(f"{path}.column", control.column, dataset_pb2.COLUMN_ROLE_CONTROL)
     if dataset_pb2.COLUMN_ROLE_GEO in roles.values() and dataset_pb2.COLUMN_ROLE_POPULATION not in roles.values():
         warnings.append("The panel has no POPULATION column: a geo's mean KPI stands in for its population.")
-    linear = sum(channel.saturation == model_pb2.SATURATION_LINEAR for channel in spec.channels)
-    count = 3 * len(spec.channels) - linear + len(spec.controls) + 2 * spec.fourier_pairs + 2 + (not spec.no_trend)
-    if count > MAX_PARAMETERS:
-        raise invalid_field("spec.additive_mmm", f"{count} top-level parameters, at most {MAX_PARAMETERS}")
-    return count, warnings
+    return warnings
 
 
 def _unique(names: set[str], name: str, path: str) -> None:
     if name in names:
         raise invalid_field(path, f"{name!r} is used twice")
     names.add(name)
-
-
-def check_conjugate(spec: model_pb2.ConjugateNormalSpec) -> None:
-    """Check a summary-level model: its reference prior is one with an exact posterior."""
-    check_estimand("spec.conjugate_normal.estimand", spec.estimand)
-    path = "spec.conjugate_normal.reference_prior"
-    if spec.reference_prior.WhichOneof("kind") not in {"normal", "uniform"}:
-        raise invalid_field(path, "a normal or a uniform distribution")
-    check_distribution(path, spec.reference_prior)
-    check_estimate("spec.conjugate_normal.estimate", spec)
-    if spec.HasField("window"):
-        path = "spec.conjugate_normal.window"
-        for name in ("first_date", "last_date"):
-            if not getattr(spec.window, name):
-                raise invalid_field(f"{path}.{name}", "required in a window")
-        if spec.window.last_date < spec.window.first_date:
-            raise invalid_field(f"{path}.last_date", "must not be before first_date")
-        first, last = (datetime.date.fromisoformat(getattr(spec.window, name)) for name in ("first_date", "last_date"))
-        months = ((last - first).days + 1) / DAYS_PER_MONTH
-        if spec.n_months > months + 1:
-            raise invalid_field(path, f"is {months:.1f} months long, too short for n_months, {spec.n_months}")

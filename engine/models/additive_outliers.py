@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +13,9 @@ from jax import Array
 from numpy.typing import NDArray
 from scipy import stats
 
+from engine.distributions.distribution import Distribution
 from engine.inference.log_evidence import log_evidence, posterior_mode
-from engine.models.additive_mmm import AdditiveMmm
+from engine.models.additive_design import Design
 from engine.models.additive_target import AdditiveTarget
 
 Floats = NDArray[np.float64]
@@ -21,20 +24,41 @@ DEGREES_OF_FREEDOM = 4.0
 _ROUNDS, _SETTLED = 30, 1e-3
 
 
+class _Weighted(Protocol):
+    """What is asked of an additive model here."""
+
+    @property
+    def design(self) -> Design: ...
+    @property
+    def priors(self) -> Mapping[str, Distribution]: ...
+    @property
+    def row_weights(self) -> Floats | None: ...
+    @property
+    def observed(self) -> Floats: ...
+    @property
+    def target(self) -> AdditiveTarget: ...
+    def target_units(self, y: Floats) -> Floats: ...
+    def expected(self, parameters: Mapping[str, Floats]) -> Floats: ...
+    def weighted(self: M, weights: Floats) -> M: ...
+
+
+M = TypeVar("M", bound=_Weighted)
+
+
 @dataclass(frozen=True)
-class StudentErrors:
+class StudentErrors(Generic[M]):
     """A model whose rows are weighted as under Student-t errors, and how much better those explain the data.
 
     `weights` [N] are below 1 for rows farther out than the scale of the errors and at most 1.25.
     `log_evidence_gain`: ln m(y | t errors) - ln m(y | normal errors), by Laplace's approximation.
     """
 
-    model: AdditiveMmm
+    model: M
     weights: Floats
     log_evidence_gain: float
 
 
-def student_errors(model: AdditiveMmm) -> StudentErrors:
+def student_errors(model: M) -> StudentErrors[M]:
     """The model of the observed KPI with errors of t, 4 degrees of freedom, by weights.
 
     EM of Lange, Little & Taylor 1989: weights (ν + 1) / (ν + r²/σ²) from the residuals at the posterior mode, the
@@ -45,7 +69,7 @@ def student_errors(model: AdditiveMmm) -> StudentErrors:
     spite of that.
     """
     nu = DEGREES_OF_FREEDOM
-    weights = np.ones(model.n_observations)
+    weights = np.ones(model.observed.size)
     for _ in range(_ROUNDS):
         before, weights = weights, (nu + 1.0) / (nu + _residuals(model.weighted(weights)) ** 2)
         if float(np.max(np.abs(weights - before))) < _SETTLED:
@@ -54,7 +78,7 @@ def student_errors(model: AdditiveMmm) -> StudentErrors:
     return StudentErrors(weighted, weights, _log_evidence(weighted, weights) - _log_evidence_of(model))
 
 
-def _residuals(model: AdditiveMmm) -> Floats:
+def _residuals(model: _Weighted) -> Floats:
     """Residuals [N] over σ, not weighted, at the mode and with the linear part at its conditional mean."""
     target = model.target
     y = model.target_units(model.observed[:, None])
@@ -69,12 +93,12 @@ def _at(target: AdditiveTarget, z: Array, y: Array) -> Array:
     return target.quantities(z, y, jnp.zeros((target.noise_dimension, z.shape[1]), z.dtype))
 
 
-def _log_evidence_of(model: AdditiveMmm) -> float:
+def _log_evidence_of(model: _Weighted) -> float:
     target = model.target
     return float(log_evidence(target, model.target_units(model.observed[:, None]))[0] + target.log_scale)
 
 
-def _log_evidence(weighted: AdditiveMmm, weights: Floats) -> float:
+def _log_evidence(weighted: _Weighted, weights: Floats) -> float:
     """ln m of the t model from that of its weighted twin.
 
     The rows' densities are exchanged at the mode, and the information by which Laplace's approximation divides: of a
