@@ -13,7 +13,7 @@ CODE = {
     "clients": "clients",
 }
 """Folders of tests and the folders that they mirror."""
-ROOMS = ("bench", "docs", "end_to_end", "protos")
+ROOMS = ("bench", "docs", "end_to_end", "families", "protos")
 """Folders of tests that are about no module: what they are about is their name."""
 TOPICS = {
     # what a whole package promises, by simulation or against another implementation
