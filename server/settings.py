@@ -46,7 +46,10 @@ class Settings(BaseSettings):
     database_url: str = ""
     """Postgres URL; empty only for `serve`, which then runs an embedded Postgres in `data_dir`."""
     data_dir: Path = Path(".liftos-bayes")
-    """Directory of the embedded Postgres and of the compilation cache."""
+    """Directory of the embedded Postgres and, unless another is given, of the compilation cache."""
+    compilation_cache_dir: str = ""
+    """Directory of JAX's persistent compilation cache, which services of one machine may share; empty: `xla-cache` in
+    `data_dir`."""
     listen: str = "127.0.0.1:50051"
     """Address of the gRPC server; port 0 takes a free one."""
     reflection: bool = False
@@ -96,8 +99,8 @@ class Settings(BaseSettings):
 
     @property
     def compilation_cache(self) -> Path:
-        """Directory of JAX's persistent compilation cache."""
-        return self.data_dir / "xla-cache"
+        """Directory of JAX's persistent compilation cache, given or not."""
+        return Path(self.compilation_cache_dir) if self.compilation_cache_dir else self.data_dir / "xla-cache"
 
 
 def settings_with(**given: Any) -> Settings:

@@ -17,6 +17,7 @@ from psycopg.sql import SQL, Identifier
 from persistence import migrate
 from persistence.database import Database, conninfo, engine_url
 from persistence.embedded import EmbeddedPostgres
+from tests.postgres import copy_cluster, end_cluster
 
 # The same examples in every run, so that what fails is what was changed; `HYPOTHESIS_PROFILE=explore` looks further.
 settings.register_profile("default", derandomize=True, deadline=None)
@@ -38,7 +39,24 @@ def _execute(url: str, statement: SQL, name: str, *more: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def postgres_template() -> Iterator[Path]:
+    """Directory of an embedded Postgres that was initialised, over what an earlier attempt had left, and stopped."""
+    directory = Path(tempfile.mkdtemp(prefix="lb-new-")).resolve()
+    unfinished = directory / "postgres.unfinished"
+    unfinished.mkdir()
+    (unfinished / "PG_VERSION").write_text("18\n")
+    server = EmbeddedPostgres(directory)
+    try:
+        server.start()
+        server.stop()
+        yield directory
+    finally:
+        end_cluster(directory)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of the administration database of an embedded Postgres that lives as long as the test run.
 
     LIFTOS_BAYES_TEST_POSTGRES names another server to test against, any Postgres from 15 on, by a superuser's URL.
@@ -46,11 +64,13 @@ def postgres_url() -> Iterator[str]:
     if _OTHER_POSTGRES:
         yield _OTHER_POSTGRES
         return
-    directory = Path(tempfile.mkdtemp(prefix="lb-pg-"))
+    directory = Path(tempfile.mkdtemp(prefix="lb-pg-")).resolve()
+    copy_cluster(request.getfixturevalue("postgres_template"), directory)
     server = EmbeddedPostgres(directory, settings={"fsync": "off", "synchronous_commit": "off"})
     try:
         yield server.start()
     finally:
+        end_cluster(directory)
         server.stop()
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from liftos.bayes import Client
+
+from tests.postgres import copy_cluster, end_cluster
 
 START_SECONDS = 90.0
 SMALL = {"LIFTOS_BAYES_WORKERS": "1", "LIFTOS_BAYES_WARM_UP": "[]"}
@@ -57,6 +61,7 @@ class Service:
             time.sleep(0.05)
 
     def stop(self) -> None:
+        """The clean stop, for tests that are about it: a worker first finishes what it is at."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(60)
@@ -68,29 +73,74 @@ class Service:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(30)
 
+    def end(self) -> None:
+        """End every process of the service, whatever runs there in the background; nothing is to be read again."""
+        if self.process is not None:
+            self.kill()
+        end_cluster(self.directory / "postgres")
+
+
+@pytest.fixture(scope="session")
+def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variable by which all services of a test run load what one of them has compiled."""
+    return {"LIFTOS_BAYES_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("xla-cache"))}
+
+
+@pytest.fixture(scope="session")
+def new_service(compilation_cache: dict[str, str], postgres_template: Path) -> Callable[..., Service]:
+    """Makes services over an initialised Postgres; who makes one starts and ends it."""
+
+    def make(directory: Path, environment: dict[str, str] | None = None) -> Service:
+        copy_cluster(postgres_template, directory.resolve() / "postgres")
+        return Service(directory, {**compilation_cache, **(environment or {})})
+
+    return make
+
 
 @pytest.fixture
-def make_service() -> Iterator[Callable[..., Service]]:
-    """Makes services of a test's own and stops them at its end, however it ends."""
+def make_service(new_service: Callable[..., Service]) -> Iterator[Callable[..., Service]]:
+    """Makes services of a test's own and ends them with it, however it ends."""
     made: list[Service] = []
 
     def make(directory: Path, environment: dict[str, str] | None = None) -> Service:
-        made.append(Service(directory, environment or {}))
+        made.append(new_service(directory, environment))
         return made[-1]
 
     yield make
     for running in made:
-        running.stop()
+        running.end()
+
+
+@contextlib.contextmanager
+def service_directory() -> Iterator[Path]:
+    """A directory for a service that lives for more than one test.
+
+    Not below pytest's own, which every other run of pytest closes to the user that Postgres runs as.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="lb-service-")).resolve()
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("service"), {"LIFTOS_BAYES_REFLECTION": "true"})
-    running.start()
-    try:
-        yield running
-    finally:
-        running.stop()
+def service(compilation_cache: dict[str, str]) -> Iterator[Service]:
+    """The service that most tests share; it has made its Postgres itself."""
+    with service_directory() as directory:
+        running = Service(directory, {"LIFTOS_BAYES_REFLECTION": "true", **compilation_cache})
+        try:
+            running.start()
+            yield running
+        finally:
+            running.end()
+
+
+@pytest.fixture(scope="module")
+def mortal_service(new_service: Callable[..., Service]) -> Iterator[Service]:
+    """A service that may be killed, with leases short enough for a test; not started."""
+    with service_directory() as directory:
+        made = new_service(directory, {"LIFTOS_BAYES_LEASE_SECONDS": "3", "LIFTOS_BAYES_STALLED_SECONDS": "4"})
+        yield made
+        made.end()
 
 
 @pytest.fixture

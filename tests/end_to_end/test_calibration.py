@@ -92,10 +92,10 @@ def interrupted(client: Client, model_id: str, simulations: int, **spec: Any) ->
 
 def test_a_run_is_cancelled_resumed_and_extended_and_its_verdict_is_that_of_the_ledger(client: Client) -> None:
     register_tv(client, WIDE)
-    run = interrupted(client, "tv", 2000, seed=5)
+    run = interrupted(client, "tv", 800, seed=5)
     assert run.verdict == recomputed(client, run, TV)
     # The same simulations in one go.
-    plain = client.sbc.run(model_id="tv", num_simulations=3000, seed=5).result(timeout=200)
+    plain = client.sbc.run(model_id="tv", num_simulations=1200, seed=5).result(timeout=200)
     one, other = ledger(client, run.run_id, "prior"), ledger(client, plain.run_id, "prior")
     assert np.array_equal(one.u, other.u)
     assert np.array_equal(one.truth, other.truth)
@@ -103,7 +103,7 @@ def test_a_run_is_cancelled_resumed_and_extended_and_its_verdict_is_that_of_the_
 
 def test_a_run_that_is_cancelled_and_resumed_again_and_again_ends_as_if_nothing_had_happened(client: Client) -> None:
     register_tv(client, WIDE)
-    handle = client.sbc.run(model_id="tv", num_simulations=4000, seed=6)
+    handle = client.sbc.run(model_id="tv", num_simulations=1200, seed=6)
     for _ in range(8):
         # Whatever the workers are at: before a shard, in it, or writing it.
         if handle.cancel().state != common_pb2.JOB_STATE_CANCELLED:
@@ -113,8 +113,8 @@ def test_a_run_that_is_cancelled_and_resumed_again_and_again_ends_as_if_nothing_
         time.sleep(0.03)
     run = handle.result(timeout=200)
     assert run.verdict.kind == sbc_pb2.VERDICT_KIND_PASS, run
-    assert run.progress.done == run.progress.total == 4000
-    plain = client.sbc.run(model_id="tv", num_simulations=4000, seed=6, fresh=True).result(timeout=200)
+    assert run.progress.done == run.progress.total == 1200
+    plain = client.sbc.run(model_id="tv", num_simulations=1200, seed=6, fresh=True).result(timeout=200)
     assert plain.run_id != run.run_id
     assert plain.verdict == run.verdict
 

@@ -35,9 +35,10 @@ with Client.connect(sys.argv[1], client_id="wheel") as client:
 
 def test_the_client_wheel_alone_runs_the_flow(service: Any, tmp_path: Path) -> None:
     environment = tmp_path / "empty"
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     python = environment / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    install = [*pip, "install", "--quiet"]
     subprocess.run([*install, "-c", str(ROOT / "constraints.txt"), str(ROOT / "clients/python")], check=True)
     done = subprocess.run(
         [str(python), "-c", FLOW, service.address],

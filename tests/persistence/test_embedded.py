@@ -19,6 +19,7 @@ import pytest
 
 from persistence.database import conninfo
 from persistence.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from tests.postgres import copy_cluster, end_cluster
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,14 +40,13 @@ time.sleep(600)
 
 
 @pytest.fixture
-def directory() -> Iterator[Path]:
+def directory(postgres_template: Path) -> Iterator[Path]:
+    """An initialised directory of the test's own; whatever Postgres the test leaves there is ended."""
     # Not tmp_path: its name is near the limit of a socket's.
-    path = Path(tempfile.mkdtemp(prefix="lb-own-"))
+    path = Path(tempfile.mkdtemp(prefix="lb-own-")).resolve()
+    copy_cluster(postgres_template, path)
     yield path
-    with contextlib.suppress(EmbeddedPostgresError):
-        server = EmbeddedPostgres(path)
-        server.start()
-        server.stop()
+    end_cluster(path)
     shutil.rmtree(path)
 
 
@@ -117,10 +117,8 @@ def test_a_pid_file_whose_pid_now_belongs_to_another_program_is_ignored(director
         server.stop()
 
 
-def test_an_initialization_that_was_killed_half_way_is_begun_anew(directory: Path) -> None:
-    unfinished = directory / "postgres.unfinished"
-    unfinished.mkdir()
-    (unfinished / "PG_VERSION").write_text("18\n")
+def test_an_initialization_that_was_killed_half_way_is_begun_anew(postgres_template: Path, directory: Path) -> None:
+    assert not (postgres_template / "postgres.unfinished").exists()  # the template began with one
     with EmbeddedPostgres(directory) as url, psycopg.connect(conninfo(url)) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
 
@@ -142,5 +140,8 @@ def test_it_listens_on_a_socket_only_runs_version_18_and_can_be_started_again(di
 
 
 def test_a_directory_with_a_path_too_long_for_a_socket_works(directory: Path) -> None:
-    with EmbeddedPostgres(directory / ("x" * 120)) as url, psycopg.connect(conninfo(url)) as connection:
+    long = directory / ("x" * 120)
+    long.mkdir()
+    (directory / "postgres").rename(long / "postgres")
+    with EmbeddedPostgres(long) as url, psycopg.connect(conninfo(url)) as connection:
         assert connection.execute("select 1").fetchone() == (1,)

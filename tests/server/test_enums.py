@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import enum
 from collections.abc import Collection
 from typing import Any
@@ -32,7 +33,7 @@ from engine.elicitation import moments
 from engine.errors import InvalidInput
 from engine.models import additive_spec, protocol, saturation
 from engine.rules import policy as decision
-from engine.rules import presets
+from engine.rules import presets, reasons
 from engine.sbc import shape, verdict
 from engine.updates import update
 from persistence.tables import conflicts, datasets, elicitation, jobs
@@ -212,6 +213,25 @@ def test_every_family_of_models_but_a_custom_one_is_registered_and_built() -> No
     names = {field.name for field in model_pb2.ModelSpec.DESCRIPTOR.oneofs_by_name["family"].fields}
     assert names - {"custom"} == {family.member for family in registry.FAMILIES.values()}
     assert set(preparations.PREPARATIONS) == set(registry.FAMILIES)
+
+
+def test_every_decision_of_the_policy_has_words_of_its_own() -> None:
+    needed = decision.check_necessity(decision.NecessityInputs())
+    said = {
+        decisions.explain_decision(dataclasses.replace(needed, decision=each), decision.POLICY_V1)
+        for each in decision.Decision
+    }
+    assert len(said) == len(decision.Decision)
+
+
+@pytest.mark.parametrize("remedy", reasons.Remedy)
+def test_there_are_words_for_every_remedy(remedy: reasons.Remedy) -> None:
+    cause = conflict_pb2.Cause(kind=conflict_pb2.CAUSE_KIND_COLUMN_ADDED, subject="price")
+    assert changed_models.explain_remedy(remedy, cause, (), "tv", 0.95)
+
+
+def test_there_are_words_for_every_ground_of_a_recommendation() -> None:
+    assert set(advice._GROUNDS) == set(reasons.Ground)
 
 
 def test_every_sign_and_every_rule_of_the_policy_has_words_for_a_client() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from server.settings import MAX_DEFAULT_WORKERS, Settings, UnknownVariable
 
 @pytest.fixture(autouse=True)
 def nothing_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WORKERS", "WARM_UP"):
+    for name in ("WORKERS", "WARM_UP", "DATA_DIR", "COMPILATION_CACHE_DIR"):
         monkeypatch.delenv(f"LIFTOS_BAYES_{name}", raising=False)
 
 
@@ -42,12 +43,21 @@ def test_what_is_compiled_in_advance_is_a_list_that_may_be_empty(monkeypatch: py
         Settings()
 
 
+def test_the_compilation_cache_is_in_the_data_directory_unless_another_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LIFTOS_BAYES_DATA_DIR", str(tmp_path / "data"))
+    assert Settings().compilation_cache == tmp_path / "data" / "xla-cache"
+    monkeypatch.setenv("LIFTOS_BAYES_COMPILATION_CACHE_DIR", str(tmp_path / "shared"))
+    assert Settings().compilation_cache == tmp_path / "shared"
+
+
 @pytest.mark.parametrize(
     ("variable", "hint"),
     [
         ("LIFTOS_BAYES_WORKRES", "did you mean LIFTOS_BAYES_WORKERS?"),
         ("liftos_bayes_leaseseconds", "did you mean LIFTOS_BAYES_LEASE_SECONDS?"),
-        ("LIFTOS_BAYES_X", "CLIENT, COLOUR, DATABASE_URL,"),
+        ("LIFTOS_BAYES_X", "CLIENT, COLOUR, COMPILATION_CACHE_DIR,"),
     ],
 )
 def test_a_variable_that_nobody_reads_is_an_error_that_names_the_nearest(

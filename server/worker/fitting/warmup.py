@@ -1,4 +1,4 @@
-"""Compile the programs of common models into the cache: `python -m server.worker.warmup`.
+"""Compile the programs of common models into the cache: `python -m server.worker.fitting.warmup`.
 
 A process of its own, because compiled programs stay in memory (some 150 MB for each schedule of a model), which the
 workers would all hold for models that nobody may ask about. A worker loads what it needs from the cache.

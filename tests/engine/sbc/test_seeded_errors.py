@@ -1,7 +1,8 @@
 """Errors seeded in one side of the additive MMM are found: in the JAX model only, or in the NumPy simulator only.
 
 Simulations after which the e-process failed the 15-parameter case with production settings, median and largest of
-twenty seeds, of which the tests repeat three:
+twenty seeds, of which the slow tests repeat three. The others take one seed and the first schedule alone: SHARD is more
+than twice the largest number, so that every seed finds every error.
 
                                    simulator only   model only
 adstock late by one week           5, 6             5, 6
@@ -50,9 +51,14 @@ enable_float64()
 Floats = NDArray[np.float64]
 
 MODEL = case(15)
-SETTINGS = BatchedHmc.simulation(len(MODEL.parameter_names))
+PRODUCTION = BatchedHmc.simulation(len(MODEL.parameter_names))
+FIRST = dataclasses.replace(PRODUCTION, schedules=PRODUCTION.schedules[:1], last=None)
+"""Leaves two to eight fits in a hundred, for which production has further schedules: as much again to compile."""
 SHARD, MOST = 64, 256
-SEEDS = (1, 2, 3)
+RUNS = [
+    pytest.param(FIRST, 1, id="first-1"),
+    *(pytest.param(PRODUCTION, seed, id=f"production-{seed}", marks=pytest.mark.slow) for seed in (1, 2, 3)),
+]
 WIDE = Normal(0.0, 10.0)
 """An intercept that has lost its N(0, 1) prior, in effect: a hundred times the variance."""
 
@@ -161,21 +167,24 @@ def wrong_simulator(error: Error, monkeypatch: pytest.MonkeyPatch) -> AdditiveMm
     return MODEL
 
 
-def shard(pair: Pair, seed: int, first: int) -> RankLedger:
-    return run_shard(pair, Seed.of(seed), np.arange(first, first + SHARD), SETTINGS)
+def shard(pair: Pair, settings: BatchedHmc, seed: int, first: int) -> RankLedger:
+    return run_shard(pair, Seed.of(seed), np.arange(first, first + SHARD), settings)
 
 
 @cache
-def unmodified(seed: int, simulations: int) -> RankLedger:
-    pair = Pair(MODEL, MODEL.target)
-    return concatenate([shard(pair, seed, first) for first in range(0, simulations, SHARD)])
+def unmodified_shard(settings: BatchedHmc, seed: int, first: int) -> RankLedger:
+    return shard(Pair(MODEL, MODEL.target), settings, seed, first)
 
 
-def until_found(pair: Pair, seed: int) -> RankLedger:
+def unmodified(settings: BatchedHmc, seed: int, simulations: int) -> RankLedger:
+    return concatenate([unmodified_shard(settings, seed, first) for first in range(0, simulations, SHARD)])
+
+
+def until_found(pair: Pair, settings: BatchedHmc, seed: int) -> RankLedger:
     """The ledger when the interim report fails the run, shard by shard, or that of MOST simulations."""
     ledgers: list[RankLedger] = []
     for first in range(0, MOST, SHARD):
-        ledgers.append(shard(pair, seed, first))
+        ledgers.append(shard(pair, settings, seed, first))
         if interim(concatenate(ledgers), MOST).detected:
             break
     return concatenate(ledgers)
@@ -197,41 +206,62 @@ COMPILES = {Error.WEIGHTS, Error.SLOPE}
 MODEL_SIDE = [pytest.param(error, marks=pytest.mark.slow) if error in COMPILES else error for error in Error]
 
 
-def check_found(error: Error, ledgers: list[RankLedger]) -> None:
-    """Every run has failed early and by the right quantities, and would not have without the error."""
-    for seed, ledger in zip(SEEDS, ledgers, strict=True):
-        found = verdict(ledger, MOST)
-        assert found.outcome is Outcome.FAIL
-        assert found.reasons == (Reason.SEQUENTIAL_EVIDENCE,)
-        assert set(found.failing) >= FOUND_BY[error]
-        assert simulations_needed(ledger) <= SHARD
-        right = verdict(unmodified(seed, len(ledger)), len(ledger))
-        assert right.outcome is not Outcome.FAIL
+def check_found(error: Error, settings: BatchedHmc, seed: int, ledger: RankLedger) -> None:
+    """The run has failed early and by the right quantities, and would not have without the error."""
+    found = verdict(ledger, MOST)
+    assert found.outcome is Outcome.FAIL
+    assert found.reasons == (Reason.SEQUENTIAL_EVIDENCE,)
+    assert set(found.failing) >= FOUND_BY[error]
+    assert simulations_needed(ledger) <= SHARD
+    right = verdict(unmodified(settings, seed, len(ledger)), len(ledger))
+    assert right.outcome is not Outcome.FAIL
 
 
+def check_right(settings: BatchedHmc, ledger: RankLedger) -> None:
+    """Nothing speaks against the pair, and with production's settings it passes."""
+    found = verdict(ledger, len(ledger))
+    assert found.failing == ()
+    assert found.outcome is Outcome.PASS or (settings is FIRST and found.reasons == (Reason.FAILED_FITS,)), found
+
+
+@pytest.mark.parametrize(("settings", "seed"), RUNS)
 @pytest.mark.parametrize("error", Error)
-def test_an_error_in_the_simulator_only_is_found(error: Error, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_the_simulator_only_is_found(
+    error: Error, settings: BatchedHmc, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
-        pair = Pair(wrong_simulator(error, patch), MODEL.target)
-        ledgers = [until_found(pair, seed) for seed in SEEDS]
-    check_found(error, ledgers)
+        ledger = until_found(Pair(wrong_simulator(error, patch), MODEL.target), settings, seed)
+    check_found(error, settings, seed, ledger)
 
 
+@pytest.mark.parametrize(("settings", "seed"), RUNS)
 @pytest.mark.parametrize("error", MODEL_SIDE)
-def test_an_error_in_the_model_only_is_found(error: Error) -> None:
-    pair = Pair(MODEL, wrong_target(error))
-    check_found(error, [until_found(pair, seed) for seed in SEEDS])
+def test_an_error_in_the_model_only_is_found(error: Error, settings: BatchedHmc, seed: int) -> None:
+    check_found(error, settings, seed, until_found(Pair(MODEL, wrong_target(error)), settings, seed))
 
 
-@pytest.mark.parametrize("error", MODEL_SIDE)
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        pytest.param(FIRST, Error.LAG, id="first-LAG"),
+        *(pytest.param(PRODUCTION, error, id=f"production-{error.name}", marks=pytest.mark.slow) for error in Error),
+    ],
+)
 def test_the_same_error_on_both_sides_is_another_model_and_passes(
-    error: Error, monkeypatch: pytest.MonkeyPatch
+    settings: BatchedHmc, error: Error, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So the two wrong implementations agree with each other, and what is found above is their difference from MODEL.
     pair = Pair(wrong_simulator(error, monkeypatch), wrong_target(error))
-    ledger = concatenate([shard(pair, 1, first) for first in range(0, MOST, SHARD)])
-    assert verdict(ledger, MOST).outcome is Outcome.PASS
+    check_right(settings, concatenate([shard(pair, settings, 1, first) for first in range(0, MOST, SHARD)]))
 
 
-def test_the_unmodified_pair_passes() -> None:
-    assert verdict(unmodified(1, 4 * MOST), 4 * MOST).outcome is Outcome.PASS
+@pytest.mark.parametrize(
+    ("settings", "simulations"),
+    [
+        pytest.param(FIRST, MOST, id="first-256"),
+        pytest.param(PRODUCTION, 4 * MOST, id="production-1024", marks=pytest.mark.slow),
+    ],
+)
+def test_the_unmodified_pair_passes(settings: BatchedHmc, simulations: int) -> None:
+    """256 simulations find a posterior a quarter too narrow with power .8, 1024 one that is 14 % too narrow."""
+    check_right(settings, unmodified(settings, 1, simulations))

@@ -52,7 +52,10 @@ def _failed(n, count, status=Status.DIVERGENT):
     return flags
 
 
-@pytest.mark.parametrize(("p", "lowest", "highest"), [(1, 0.02, 0.08), (16, 0.0, 0.05)])
+# The family level is also that of test_error_rates.
+@pytest.mark.parametrize(
+    ("p", "lowest", "highest"), [(1, 0.02, 0.08), pytest.param(16, 0.0, 0.05, marks=pytest.mark.slow)]
+)
 def test_exact_backend_fails_at_the_nominal_rate_over_200_runs(p, lowest, highest):
     rng = np.random.default_rng(7)  # methods/sbc.md §14 id 1: 5 % +- 3 % single, at most 5 % family
     outcomes = [verdict(_ledger(_ranks(rng, 100, p), seed), 100).outcome for seed in range(200)]

@@ -37,7 +37,14 @@ def overlay(law: Mixture | Gridded, estimate: float, s: float) -> Overlay:
     return Overlay(law, EvidenceCurve.normal(estimate, s, Normal(0.0, 10.0), 24.0))
 
 
-@pytest.mark.parametrize("seed", range(25))
+# Of these seeds 0 has one peak; 3, 7, 11 and 13 have several, and a search that climbs from where it stands misses the
+# highest; 7 from the median too. In width 11 has two peaks, and 7 and 13 none, so that the edge is the best.
+PEAKS = (0, 3, 7, 11, 13)
+
+
+@pytest.mark.parametrize(
+    "seed", [seed if seed in PEAKS else pytest.param(seed, marks=pytest.mark.slow) for seed in range(25)]
+)
 def test_no_other_shift_or_width_of_a_mixture_makes_the_data_more_likely(seed: int) -> None:
     rng = np.random.default_rng(seed)
     law, estimate, s = mixture(rng), float(rng.uniform(-0.2, 1.0)), float(rng.choice([0.02, 0.05, 0.1]))

@@ -59,7 +59,7 @@ def test_a_clock_counts_up_to_an_error() -> None:
 PROCESS = """
 import os, sys
 from pathlib import Path
-from server.worker.compilation import compile_clock, keep_compilations, use_one_thread
+from server.worker.fitting.compiler import compile_clock, keep_compilations, use_one_thread
 use_one_thread()
 keep_compilations(Path(sys.argv[1]))
 import jax, jax.numpy as jnp
