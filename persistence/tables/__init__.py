@@ -14,9 +14,9 @@ from persistence.tables.datasets import Dataset, DatasetChunk
 from persistence.tables.decisions import AdoptedPolicy, RecordedDecision
 from persistence.tables.elicitation import ClientPrior, ElicitedSession
 from persistence.tables.jobs import Job, JobEvent, RequestLog
-from persistence.tables.lineage import DataWindow, PriorLineage
 from persistence.tables.models import Fit, FitDraws, RegisteredModel, StoredCurve
 from persistence.tables.sbc import SbcResult, SbcShard, SbcValidation
+from persistence.tables.seen_data import DataWindow, PriorLineage
 
 __all__ = [
     "AdoptedPolicy",

@@ -15,7 +15,7 @@ from server.contract.wire import from_json, timestamp, value_of
 from server.records.certificates import failed_elsewhere, reference_certificate
 from server.records.lookups import by_pk, owned
 from server.texts.advice import summary_of
-from server.texts.release import (
+from server.texts.blockers import (
     EXPLORATORY_UPDATE,
     failed_on_shared_rows,
     held_back,

@@ -17,7 +17,7 @@ from persistence.tables import ClientPrior, ElicitedSession, Job, RecommendedUpd
 from server.contract.checks import check_estimand
 from server.contract.errors import Reason, ServiceError, already_exists, invalid_field, not_found
 from server.contract.job_kinds import JobKind
-from server.contract.statements import check_shares, check_statement
+from server.contract.stated_beliefs import check_shares, check_statement
 from server.contract.wire import from_json, to_json
 from server.records.lineage import accepted_update
 from server.records.lookups import by_pk, owned

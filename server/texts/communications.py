@@ -13,7 +13,6 @@ from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
 from server.contract.quantities import estimand
 from server.contract.wire import label
-from server.texts.decisions import client_reasons, client_steps
 from server.texts.formats import measured, number, p_value, shown
 from server.texts.phrases import (
     agree,
@@ -32,6 +31,7 @@ from server.texts.phrases import (
     taken_away,
     times,
 )
+from server.texts.policy_words import client_reasons, client_steps
 
 NAMED_QUANTITIES = 3
 """So many miscalibrated quantities are named in a message; all of them are in the verdict."""

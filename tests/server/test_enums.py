@@ -41,10 +41,11 @@ from persistence.tables import decisions as necessity
 from persistence.tables import sbc as runs
 from server.command import calibration_runs as calibrate
 from server.contract import errors, quantities, wire
-from server.contract import statements as statements_rules
+from server.contract import stated_beliefs as statements_rules
 from server.contract.families import registry
 from server.records import outcomes
-from server.texts import advice, changed_models, communications, decisions, explanations, phrases
+from server.texts import advice, changed_models, communications, explanations, phrases
+from server.texts import policy_words as decisions
 from server.worker.conversion import belief_law
 from server.worker.elicitation import statements
 from server.worker.fitting.families import additive_preparation, preparations

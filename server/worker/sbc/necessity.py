@@ -25,7 +25,7 @@ from server.records.certificates import Standing, reference_key, standing
 from server.records.lookups import by_pk, dataset_of, owned
 from server.records.policies import policy_in_force
 from server.records.rows import check_period
-from server.texts.decisions import (
+from server.texts.policy_words import (
     explain_change,
     explain_decision,
     labelled_factor,

@@ -19,7 +19,7 @@ from persistence.tables import Job, RecordedDecision, RegisteredModel, SbcValida
 from server.records.certificates import PRODUCTION
 from server.records.messages import stored_decision_message
 from server.records.policies import to_policy
-from server.texts.decisions import Replayed, explain_replay
+from server.texts.policy_words import Replayed, explain_replay
 from server.worker.context import Commit, WorkerContext
 from server.worker.sbc.necessity import Calibration, necessity_message, restored
 

@@ -11,7 +11,7 @@ from server.contract.checks import check_estimand
 from server.contract.errors import ServiceError
 from server.contract.families.conjugate_specification import Conjugate
 from server.contract.quantities import estimand as words
-from server.contract.statements import check_shares, check_statement
+from server.contract.stated_beliefs import check_shares, check_statement
 from server.contract.wire import quantity_name
 from server.texts.coherence import coherence_notes
 from server.texts.formats import shown
