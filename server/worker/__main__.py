@@ -9,11 +9,8 @@ import sys
 import uuid
 from typing import Any
 
-from procrastinate import App, RetryStrategy
-
 from engine.inference.precision import enable_float64
-from persistence import jobs, migrate, queue
-from persistence import sbc_runs as sbc
+from persistence import migrate, queue
 from persistence.database import Database, StorageUnavailable
 from server import logs
 from server.contract.job_kinds import JobKind, Kind
@@ -28,10 +25,11 @@ from server.worker.elicitation.feedback import elicitation_feedback
 from server.worker.fitting.compiler import keep_compilations, use_one_thread
 from server.worker.fitting.families.preparations import load_preparations
 from server.worker.fitting.prepared import ModelStore
+from server.worker.retries import AGAIN, sweep
 from server.worker.sbc.necessity import check_necessity
 from server.worker.sbc.policy_creation import create_policy
 from server.worker.sbc.replays import replay_policy
-from server.worker.sbc.shards import OtherVersion, run_shard
+from server.worker.sbc.shards import run_shard
 from server.worker.short_jobs import run_call
 from server.worker.updates.proposals import update_priors
 
@@ -58,19 +56,16 @@ async def work(settings: Settings, queues: list[str]) -> None:
     context = WorkerContext(database, settings, ModelStore())
     app = queue.make_app(settings.database_url)
 
-    # A database that is away says nothing about the work; nor does a run of another version, whose workers may come.
-    again = RetryStrategy(max_attempts=1000, wait=3, retry_exceptions=[StorageUnavailable, OtherVersion])
-
-    @app.task(name="run_call", queue=queue.CALLS, retry=again)
+    @app.task(name="run_call", queue=queue.CALLS, retry=AGAIN)
     async def call(job: str) -> None:
         await run_call(context, HANDLERS, uuid.UUID(job))
 
-    @app.task(name="run_shard", queue=queue.SHARDS, retry=again)
+    @app.task(name="run_shard", queue=queue.SHARDS, retry=AGAIN)
     async def shard(validation: str, ordinal: int) -> None:
         await run_shard(context, uuid.UUID(validation), ordinal)
 
     async with app.open_async():
-        sweeper = asyncio.create_task(_sweep(app, database, settings.stalled_seconds))
+        sweeper = asyncio.create_task(sweep(app, database, settings.stalled_seconds))
         log.info("working on %s", ", ".join(queues))
         try:
             await app.run_worker_async(
@@ -87,30 +82,6 @@ async def work(settings: Settings, queues: list[str]) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 await sweeper
             await database.close()
-
-
-async def _sweep(app: App, database: Database, stalled_seconds: float) -> None:
-    """Deliver again what a dead worker held: neither the queue nor a lease that has run out does that by itself."""
-    while True:
-        try:
-            count = await queue.retry_stalled(app, stalled_seconds)
-            async with database.session() as session:
-                calls = [job.pk for job in await jobs.abandoned(session)]
-                calls += await queue.lost_calls(session, stalled_seconds)
-                shards = [(shard.validation_pk, shard.ordinal) for shard in await sbc.abandoned_shards(session)]
-                shards += await queue.lost_shards(session, stalled_seconds)
-                for job_pk in dict.fromkeys(calls):
-                    await queue.defer(session, "run_call", queue=queue.CALLS, job=str(job_pk))
-                for validation, ordinal in dict.fromkeys(shards):
-                    await queue.defer(
-                        session, "run_shard", queue=queue.SHARDS, validation=str(validation), ordinal=ordinal
-                    )
-                count += len(calls) + len(shards)
-            if count:
-                log.warning("delivered %d pieces of work again whose worker or delivery was lost", count)
-        except Exception:  # a sweep that fails must not end the worker; the next one tries again
-            log.exception("the sweep failed")
-        await asyncio.sleep(stalled_seconds / 2)
 
 
 def main(arguments: list[str]) -> int:

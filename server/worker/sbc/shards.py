@@ -30,7 +30,7 @@ from server.records.lookups import TERMINAL_STATES
 from server.records.runs import append_event, finish_run
 from server.worker.attempts import Ending, attempt_line
 from server.worker.context import WorkerContext
-from server.worker.retries import MAX_ATTEMPTS, WORKERS_DIED, keep_lease
+from server.worker.retries import MAX_ATTEMPTS, WORKERS_DIED, OtherVersion, keep_lease
 from server.worker.sbc.calibration import interim_message, judged, ledger_of, rows_of, simulate, verdict_message
 
 REPORT_GROWTH = 1.1
@@ -103,10 +103,6 @@ async def _fail(
             run = await session.get_one(SbcValidation, run.pk, populate_existing=True)
             await finish_run(session, run, job, "FAILED", None, reason=told.reason, message=message, field=field or "")
     ended.failed(told.reason, held)
-
-
-class OtherVersion(Exception):
-    """The run belongs to another version of the code, whose workers must compute all of it."""
 
 
 async def _compute(context: WorkerContext, run: SbcValidation, shard: SbcShard) -> bool:

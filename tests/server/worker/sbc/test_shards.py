@@ -18,6 +18,7 @@ from persistence.tables import Job, RegisteredModel, SbcShard, SbcValidation
 from server.contract.wire import from_json
 from server.records.runs import plan_run, start_run
 from server.settings import Settings
+from server.worker import retries
 from server.worker.context import WorkerContext
 from server.worker.fitting.prepared import ModelStore
 from server.worker.sbc import shards
@@ -124,7 +125,7 @@ async def test_a_run_of_another_version_is_left_to_its_workers(
 ) -> None:
     async with database.session() as session:
         (await session.get_one(SbcValidation, run.pk)).certificate_key = "of other code"
-    with pytest.raises(shards.OtherVersion):
+    with pytest.raises(retries.OtherVersion):
         await run_shard(context, run.pk, 0)
     assert await state_of(database, run) == "QUEUED"
 
