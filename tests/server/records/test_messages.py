@@ -93,7 +93,7 @@ async def stored(database: Database, *, exploratory: bool) -> tuple[Conflict, St
     async with database.session() as session:
         await ensure_client(session, "acme")
         model = RegisteredModel(
-            client_id="acme", model_id="m", family="conjugate_normal", spec={}, parameter_count=1, model_hash="h"
+            client_id="acme", model_id="m", family="conjugate_normal/1", spec={}, parameter_count=1, model_hash="h"
         )
         session.add(model)
         await session.flush()

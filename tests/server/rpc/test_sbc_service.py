@@ -34,7 +34,7 @@ async def servicer(database: Database) -> SbcServicer:
         await ensure_client(session, "acme")
         session.add(
             RegisteredModel(
-                client_id="acme", model_id="tv", family="conjugate_normal", spec={}, parameter_count=1, model_hash="h"
+                client_id="acme", model_id="tv", family="conjugate_normal/1", spec={}, parameter_count=1, model_hash="h"
             )
         )
     return SbcServicer(database, cast(Calls, SimpleNamespace()), Settings(), Guard())

@@ -42,7 +42,7 @@ async def run(database: Database) -> SbcValidation:
         await ensure_client(session, "acme")
         session.add(
             RegisteredModel(
-                client_id="acme", model_id="tv", family="conjugate_normal", spec={}, parameter_count=1, model_hash="h"
+                client_id="acme", model_id="tv", family="conjugate_normal/1", spec={}, parameter_count=1, model_hash="h"
             )
         )
         await session.flush()
