@@ -75,5 +75,5 @@ async def request_of_job(session: AsyncSession, client_id: str, method: str, job
     """The request identifier that created the job, None if it was created without one."""
     # Client and method come first in the primary key: few rows are looked at, although job_pk has no index.
     key = (RequestLog.client_id == client_id, RequestLog.method == method, RequestLog.job_pk == job_pk)
-    found: str | None = await session.scalar(select(RequestLog.request_id).where(*key))
-    return found
+    request_id: str | None = await session.scalar(select(RequestLog.request_id).where(*key))
+    return request_id

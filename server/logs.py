@@ -64,8 +64,8 @@ def _cut(value: str | float) -> str | float:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, str | float]:
-    found: dict[str, str | float] = getattr(record, "fields", {})
-    return found
+    fields: dict[str, str | float] = getattr(record, "fields", {})
+    return fields
 
 
 def _quoted(value: str) -> str:

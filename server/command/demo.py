@@ -124,17 +124,17 @@ def play(client: Client, data: Path, simulations: int) -> None:
     print_messages(analysis.communications[:1])
 
     console.print(Rule("Summary"))
-    found = analysis.beliefs[0]
-    wide = next(interval for interval in found.data_side.intervals if interval.level > 0.9)
+    conflict = analysis.beliefs[0]
+    wide = next(interval for interval in conflict.data_side.intervals if interval.level > 0.9)
     covers = wide.lower <= TRUE_SHARE <= wide.upper
-    console.print(found.explanation)
+    console.print(conflict.explanation)
     console.print(
         f"The data set is simulated, so the truth is known: x1 brought {100 * TRUE_SHARE:.1f} %. "
         f"The 95 % interval of the data side {'covers' if covers else 'MISSES'} it."
     )
     console.print(
-        f"Finding {label(conflict_pb2.Finding, found.finding)}, "
-        f"severity {label(conflict_pb2.Severity, found.severity)}; "
+        f"Finding {label(conflict_pb2.Finding, conflict.finding)}, "
+        f"severity {label(conflict_pb2.Severity, conflict.severity)}; "
         f"calibration {label(sbc_pb2.VerdictKind, finished.verdict.kind)}; "
         f"update {label(prior_update_pb2.UpdateState, update.state)}."
     )

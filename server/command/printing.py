@@ -84,8 +84,8 @@ def _stated(belief: elicitation_pb2.Belief) -> Table:
     table = Table(show_header=True)
     for column in ("below", "stated", "fitted"):
         table.add_column(column, justify="right")
-    for one in belief.fit.probabilities:
-        table.add_row(shown(one.value, belief.estimand.quantity), f"{one.stated:.3f}", f"{one.fitted:.3f}")
+    for point in belief.fit.probabilities:
+        table.add_row(shown(point.value, belief.estimand.quantity), f"{point.stated:.3f}", f"{point.fitted:.3f}")
     return table
 
 
@@ -150,10 +150,10 @@ def _figures(belief: conflict_pb2.BeliefConflict) -> Table:
     figures = Table(show_header=True)
     figures.add_column("evidence against the belief")
     figures.add_column("value", justify="right")
-    for one in belief.bayes_factors:
-        name = label(conflict_pb2.BayesFactorAlternative, one.alternative)
-        error = f" ± {100 * one.mcse:.1f} %" if one.mcse else ""
-        figures.add_row(f"Bayes factor, {name}", f"{times(one.log_bayes_factor)}{error}")
+    for bayes_factor in belief.bayes_factors:
+        name = label(conflict_pb2.BayesFactorAlternative, bayes_factor.alternative)
+        error = f" ± {100 * bayes_factor.mcse:.1f} %" if bayes_factor.mcse else ""
+        figures.add_row(f"Bayes factor, {name}", f"{times(bayes_factor.log_bayes_factor)}{error}")
     figures.add_row("node-split p", f"{p_value(belief.p_value)}{_error(belief.p_value_se, '.1g')}")
     if belief.HasField("p_value_holm"):
         figures.add_row("p, Holm over the session", p_value(belief.p_value_holm))
@@ -177,12 +177,15 @@ def print_stamp(answer: conflict_pb2.ConflictAnalysis | attribution_pb2.Attribut
     if not answer.exploratory:
         return
     console.print(f"{STAMP}: data are counted twice.", style="bold red")
-    for one in answer.overlaps:
-        days = f"{one.window.first_date} to {one.window.last_date}" if one.HasField("window") else "a summary"
-        geos = f" in {', '.join(one.geos)}" if one.geos else ""
-        restated = f"; restated since: {', '.join(one.restated_months)}" if one.restated_months else ""
+    for overlap in answer.overlaps:
+        days = (
+            f"{overlap.window.first_date} to {overlap.window.last_date}" if overlap.HasField("window") else "a summary"
+        )
+        geos = f" in {', '.join(overlap.geos)}" if overlap.geos else ""
+        restated = f"; restated since: {', '.join(overlap.restated_months)}" if overlap.restated_months else ""
         console.print(
-            f"Belief {one.belief_id} had seen {days} ({one.rows} rows{geos}) through update {one.update_id}{restated}.",
+            f"Belief {overlap.belief_id} had seen {days} ({overlap.rows} rows{geos}) through update "
+            f"{overlap.update_id}{restated}.",
             style="red",
         )
 
@@ -266,14 +269,14 @@ def _cost(cost: sbc_pb2.SbcCost) -> str:
 
 def _reach(necessity: sbc_pb2.SbcNecessity) -> str:
     """The smallest errors that the advised run would see."""
-    found = []
+    errors = []
     if necessity.HasField("detectable_sd_factor"):
-        found.append(f"a posterior sd {100 * (1 - necessity.detectable_sd_factor):.0f} % too small")
+        errors.append(f"a posterior sd {100 * (1 - necessity.detectable_sd_factor):.0f} % too small")
     if necessity.HasField("detectable_sd_factor_above"):
-        found.append(f"one {100 * (necessity.detectable_sd_factor_above - 1):.0f} % too large")
+        errors.append(f"one {100 * (necessity.detectable_sd_factor_above - 1):.0f} % too large")
     if necessity.HasField("detectable_bias_sd"):
-        found.append(f"a bias of {necessity.detectable_bias_sd:.2f} posterior sd")
-    return ", ".join(found)
+        errors.append(f"a bias of {necessity.detectable_bias_sd:.2f} posterior sd")
+    return ", ".join(errors)
 
 
 def print_policies(policies: Iterable[sbc_pb2.NecessityPolicy]) -> None:
@@ -331,7 +334,7 @@ def print_outcome(outcome: conflict_pb2.ConflictOutcome, analysis: conflict_pb2.
     side = label(conflict_pb2.OutcomeSide, outcome.side).lower()
     how = "without experiment"
     if outcome.HasField("experiment"):
-        belief = next((one for one in analysis.beliefs if one.belief_id == outcome.belief_id), None)
+        belief = next((belief for belief in analysis.beliefs if belief.belief_id == outcome.belief_id), None)
         how = f"{_told_by(outcome, belief)} experiment {outcome.experiment.experiment_id}"
     note = "; a later record counts" if outcome.superseded else ""
     reason = f": {outcome.reason}" if outcome.reason else ""
@@ -370,10 +373,10 @@ def print_outcome_report(report: conflict_pb2.GetOutcomeReportResponse) -> None:
 def coverage(quantity: sbc_pb2.QuantityCalibration, level: float) -> str:
     """Observed coverage of the central interval of a level."""
     # The nominal level is what ranks of a finite number of draws can represent, so it is only near the level.
-    found = [c for c in quantity.coverage if abs(c.nominal - level) < 0.02]
-    if not found:
+    coverages = [c for c in quantity.coverage if abs(c.nominal - level) < 0.02]
+    if not coverages:
         return ""
-    return f"{100 * found[0].observed:.0f} %"
+    return f"{100 * coverages[0].observed:.0f} %"
 
 
 def print_sbc(run: sbc_pb2.SbcRun) -> None:
@@ -399,8 +402,8 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
         console.print(_quantities_table(run, part))
     for canary in run.verdict.canaries:
         name = label(sbc_pb2.SbcPart, canary.canary).removeprefix("CANARY_").lower().replace("_", " ")
-        found = f"noticed by {canary.quantity}" if canary.detected else "NOT NOTICED"
-        console.print(f"Canary, {name}: {found} ({canary.n_simulations} simulations)")
+        noticed = f"noticed by {canary.quantity}" if canary.detected else "NOT NOTICED"
+        console.print(f"Canary, {name}: {noticed} ({canary.n_simulations} simulations)")
     console.print(f"Verdict: {label(sbc_pb2.VerdictKind, run.verdict.kind)}. {run.verdict.explanation}", style="bold")
     if run.verdict.kind != sbc_pb2.VERDICT_KIND_CANCELLED:
         console.print(
@@ -510,13 +513,16 @@ def _worth(belief: prior_update_pb2.BeliefUpdate) -> str:
     return f"{before} → {after}"
 
 
-def _projection(found: prior_update_pb2.Projection) -> str:
+def _projection(projection: prior_update_pb2.Projection) -> str:
     """What is lost by one distribution in the place of the updated prior."""
-    if not found.HasField("distribution"):
-        return f"No projection. {found.refusal}"
-    family = str(found.distribution.WhichOneof("kind")).replace("_", " ")
-    told = f"Nearest {family}: {number(found.kl_nats)} nats, distribution functions within {found.max_cdf_error:.3f}."
-    return f"{told} It must not stand in. {found.refusal}" if found.refused else told
+    if not projection.HasField("distribution"):
+        return f"No projection. {projection.refusal}"
+    family = str(projection.distribution.WhichOneof("kind")).replace("_", " ")
+    told = (
+        f"Nearest {family}: {number(projection.kl_nats)} nats, distribution functions within "
+        f"{projection.max_cdf_error:.3f}."
+    )
+    return f"{told} It must not stand in. {projection.refusal}" if projection.refused else told
 
 
 def print_attribution(attribution: attribution_pb2.Attribution) -> None:
@@ -581,11 +587,11 @@ def print_messages(messages: Iterable[common_pb2.Communication]) -> None:
 def print_overview(client: Client, options: str) -> None:
     """Everything of a client that can be read again, newest first, with the command that shows it whole."""
     console.print(Panel("Stored results", expand=False))
-    found = False
+    listed = False
     for message, what, command in _overview(client):
-        found = True
+        listed = True
         _entry(message, what, f"{command} {options}")
-    if not found:
+    if not listed:
         console.print("This client has no results yet.")
 
 

@@ -59,11 +59,11 @@ def show_conflict(
 ) -> None:
     """A conflict analysis."""
     with access.stored() as connection:
-        found = connection.conflicts.get(analysis_id)
+        analysis = connection.conflicts.get(analysis_id)
         if messages:
-            print_messages(found.communications)
+            print_messages(analysis.communications)
         else:
-            print_conflict(found)
+            print_conflict(analysis)
 
 
 @app.command("sbc")
@@ -71,11 +71,11 @@ def show_conflict(
 def show_sbc(access: Access, run_id: str, messages: Messages = False) -> None:
     """A calibration run."""
     with access.stored() as connection:
-        found = connection.sbc.get(run_id)
+        run = connection.sbc.get(run_id)
         if messages:
-            print_messages(found.communications)
+            print_messages(run.communications)
         else:
-            print_sbc(found)
+            print_sbc(run)
 
 
 @app.command("update")
@@ -103,8 +103,8 @@ def show_attribution(
 ) -> None:
     """An attribution."""
     with access.stored() as connection:
-        found = connection.attribution.get(attribution_id)
+        attribution = connection.attribution.get(attribution_id)
         if messages:
-            print_messages(found.communications)
+            print_messages(attribution.communications)
         else:
-            print_attribution(found)
+            print_attribution(attribution)

@@ -35,17 +35,19 @@ class Estimated(Protocol):
         ...
 
 
-def check_estimate(field: str, one: Estimated) -> None:
+def check_estimate(field: str, estimated: Estimated) -> None:
     """Refuse an estimate that its quantity cannot have, above all a share given in per cent."""
-    facts = QUANTITIES[one.estimand.quantity]
+    facts = QUANTITIES[estimated.estimand.quantity]
     if math.isinf(facts.lower):
         return
     fraction = facts.upper == 1.0
-    slack = REACH * one.standard_error
+    slack = REACH * estimated.standard_error
     highest = min(1.0 + slack, LARGEST_FRACTION)
-    if one.estimate < -slack or (fraction and abs(one.estimate) > highest):
+    if estimated.estimate < -slack or (fraction and abs(estimated.estimate) > highest):
         where = "between 0 and 1; a share of 50 % is 0.5" if fraction else "above 0"
-        raise invalid_field(field, f"{one.estimate:g} ± {one.standard_error:g} is too far out for a quantity {where}")
+        raise invalid_field(
+            field, f"{estimated.estimate:g} ± {estimated.standard_error:g} is too far out for a quantity {where}"
+        )
 
 
 MAX_GRID = 4096

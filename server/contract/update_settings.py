@@ -41,20 +41,24 @@ def check_settings(request: prior_update_pb2.UpdatePriorsRequest) -> None:
 
 def check_experiments(request: prior_update_pb2.UpdatePriorsRequest, beliefs: Sequence[elicitation_pb2.Belief]) -> None:
     """Refuse experiments about nothing that the session has a belief about, or that would count twice."""
-    by_quantity = {(one.estimand.quantity, one.estimand.channel): one for one in beliefs}
+    by_quantity = {(belief.estimand.quantity, belief.estimand.channel): belief for belief in beliefs}
     seen: set[str] = set()
-    for index, one in enumerate(request.experiments):
+    for index, experiment in enumerate(request.experiments):
         path = f"experiments[{index}]"
-        if one.experiment_id in seen:
-            raise invalid_field(f"{path}.experiment_id", f"{one.experiment_id!r} is in the request twice")
-        seen.add(one.experiment_id)
-        belief = by_quantity.get((one.estimand.quantity, one.estimand.channel))
+        if experiment.experiment_id in seen:
+            raise invalid_field(f"{path}.experiment_id", f"{experiment.experiment_id!r} is in the request twice")
+        seen.add(experiment.experiment_id)
+        belief = by_quantity.get((experiment.estimand.quantity, experiment.estimand.channel))
         if belief is None:
             raise invalid_field(
                 f"{path}.estimand",
-                f"no belief of the session is about the {estimand(one.estimand)}; state the experiment for the "
+                f"no belief of the session is about the {estimand(experiment.estimand)}; state the experiment for the "
                 "quantity of a belief",
             )
-        check_estimate(f"{path}.estimate", one)
-        if one.window.first_date and one.window.last_date and one.window.first_date > one.window.last_date:
+        check_estimate(f"{path}.estimate", experiment)
+        if (
+            experiment.window.first_date
+            and experiment.window.last_date
+            and experiment.window.first_date > experiment.window.last_date
+        ):
             raise invalid_field(f"{path}.window.last_date", "must not be before first_date")

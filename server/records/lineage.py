@@ -87,12 +87,12 @@ async def overlaps_of(
     `session_id` goes before the names of beliefs that are not of the session that is analysed.
     """
     names = {prior.pk: f"{session_id}/{prior.belief_id}" if session_id else prior.belief_id for prior in beliefs}
-    found = []
+    overlaps = []
     for seen, behind, update in await seen_by(session, names):
         if (common := overlap(window, behind)) is not None:
             common.belief_id, common.update_id = names[seen.prior_pk], str(update.pk)
-            found.append(common)
-    return found
+            overlaps.append(common)
+    return overlaps
 
 
 def already_used(
@@ -159,11 +159,11 @@ async def origins(session: AsyncSession, client_id: str, statement: elicitation_
         change = change_of(update, stated.belief_id)
         before = await _belief_of(session, update.session_pk, stated.belief_id)
         return [Origin(before, update, change)]
-    found = []
+    pooled = []
     for member in statement.pooled.members:
         expert = await owned(session, ElicitedSession, client_id, member.session_id)
-        found.append(Origin(await _belief_of(session, expert.pk, member.belief_id)))
-    return found
+        pooled.append(Origin(await _belief_of(session, expert.pk, member.belief_id)))
+    return pooled
 
 
 async def _belief_of(session: AsyncSession, session_pk: object, belief_id: str) -> ClientPrior:
@@ -261,7 +261,7 @@ async def _ancestors(
     session: AsyncSession, client_id: str, priors: Sequence[ClientPrior]
 ) -> list[tuple[RecommendedUpdate, prior_update_pb2.BeliefUpdate]]:
     """The updates that beliefs came from, through all generations, nearest first, with what each did to the belief."""
-    found: dict[tuple[object, str], tuple[RecommendedUpdate, prior_update_pb2.BeliefUpdate]] = {}
+    ancestors: dict[tuple[object, str], tuple[RecommendedUpdate, prior_update_pb2.BeliefUpdate]] = {}
     generation = list(priors)
     while generation:
         before: list[ClientPrior] = []
@@ -270,9 +270,9 @@ async def _ancestors(
             for origin in await origins(session, client_id, statement):
                 before.append(origin.prior)
                 if origin.update is not None and origin.change is not None:
-                    found.setdefault((origin.update.pk, origin.change.belief_id), (origin.update, origin.change))
+                    ancestors.setdefault((origin.update.pk, origin.change.belief_id), (origin.update, origin.change))
         generation = before
-    return list(found.values())
+    return list(ancestors.values())
 
 
 def refuse_used_experiments(priors: Sequence[ClientPrior], experiments: Sequence[common_pb2.Experiment]) -> None:

@@ -20,10 +20,10 @@ async def owned(
     session: AsyncSession, entity: type[E], client_id: str, public_id: str, *, field: str = "", for_update: bool = False
 ) -> E:
     """The client's resource with this id; ServiceError NOT_FOUND naming the field otherwise."""
-    found = await get_owned(session, entity, client_id, public_id, for_update=for_update)
-    if found is None:
+    row = await get_owned(session, entity, client_id, public_id, for_update=for_update)
+    if row is None:
         raise not_found(entity.NOUN, public_id, field or entity.ID_FIELD)
-    return found
+    return row
 
 
 async def by_pk(session: AsyncSession, entity: type[E], pk: uuid.UUID) -> E:

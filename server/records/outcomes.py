@@ -153,7 +153,7 @@ async def resolved_beliefs(session: AsyncSession, client_id: str) -> list[Resolv
         .order_by(ConflictEvidence.prior_pk, Conflict.create_time.desc(), Conflict.pk.desc())
         .distinct(ConflictEvidence.prior_pk)
     )
-    found = {pk: Resolved(severity) for pk, severity in await session.execute(analysed)}
+    resolved = {pk: Resolved(severity) for pk, severity in await session.execute(analysed)}
     outcomes = (
         select(ConflictOutcome)
         .join(Conflict, Conflict.pk == ConflictOutcome.conflict_pk)
@@ -164,8 +164,8 @@ async def resolved_beliefs(session: AsyncSession, client_id: str) -> list[Resolv
     for row in (await session.scalars(outcomes)).all():
         outcome = await outcome_message(session, row)
         belief = await _analysed(session, row, outcome.belief_id) if outcome.HasField("experiment") else None
-        found[row.prior_pk] = Resolved(row.severity, row.side, by_experiment(outcome, belief))
-    return list(found.values())
+        resolved[row.prior_pk] = Resolved(row.severity, row.side, by_experiment(outcome, belief))
+    return list(resolved.values())
 
 
 async def _analysed(session: AsyncSession, row: ConflictOutcome, belief_id: str) -> conflict_pb2.BeliefConflict | None:

@@ -59,14 +59,14 @@ async def conflict_behind(session: AsyncSession, elicited: ElicitedSession, anal
         .order_by(Conflict.create_time.desc(), Conflict.pk.desc())
         .limit(1)
     )
-    found = (await session.scalars(statement)).one_or_none()
-    if found is None:
+    latest = (await session.scalars(statement)).one_or_none()
+    if latest is None:
         raise ServiceError(
             Reason.NO_EVIDENCE,
             f"no conflict analysis of session {elicited.session_id!r} that is not exploratory has succeeded; run "
             "AnalyzeConflict",
         )
-    return found
+    return latest
 
 
 async def release_blockers(session: AsyncSession, row: RecommendedUpdate) -> list[str]:

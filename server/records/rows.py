@@ -117,13 +117,13 @@ def month_digests(
     months = dates[order].astype("datetime64[M]")
     codes = geos.codes[order]
     cuts = np.flatnonzero((np.diff(codes) != 0) | (np.diff(months).astype(int) != 0)) + 1
-    found: dict[str, dict[str, str]] = {}
+    digests: dict[str, dict[str, str]] = {}
     for rows in np.split(order, cuts):
         first = dates[rows[0]]
         content = np.ascontiguousarray(kpi[rows], "<f8").tobytes()
         text = f"{len(rows)}@{_day(first).day:02d}:{hashlib.sha256(content).hexdigest()[:DIGEST_LENGTH]}"
-        found.setdefault(geos.names[geos.codes[rows[0]]], {})[str(first.astype("datetime64[M]"))] = text
-    return found
+        digests.setdefault(geos.names[geos.codes[rows[0]]], {})[str(first.astype("datetime64[M]"))] = text
+    return digests
 
 
 def shares_rows(new: DataWindow, seen: DataWindow) -> bool:
@@ -146,17 +146,17 @@ def overlap(new: DataWindow, seen: DataWindow) -> common_pb2.DataOverlap | None:
     if not shares_rows(new, seen):
         return None
     geos = [geo for geo in new.geos if not seen.geos or geo in seen.geos]
-    found = common_pb2.DataOverlap(rows=new.row_count, geos=geos[:NAMED_GEOS], restated_months=_restated(new, seen))
+    common = common_pb2.DataOverlap(rows=new.row_count, geos=geos[:NAMED_GEOS], restated_months=_restated(new, seen))
     if new.first_date is None or new.last_date is None or seen.first_date is None or seen.last_date is None:
-        return found
+        return common
     first, last = max(new.first_date, seen.first_date), min(new.last_date, seen.last_date)
     if first > last:  # the same summary under other days
         first, last = new.first_date, new.last_date
-    found.window.first_date, found.window.last_date = first.isoformat(), last.isoformat()
+    common.window.first_date, common.window.last_date = first.isoformat(), last.isoformat()
     starts = _starts(new)
     begin = int(np.searchsorted(starts, np.datetime64(first), "right")) - 1
-    found.rows = (int(np.searchsorted(starts, np.datetime64(last), "right")) - begin) * max(len(geos), 1)
-    return found
+    common.rows = (int(np.searchsorted(starts, np.datetime64(last), "right")) - begin) * max(len(geos), 1)
+    return common
 
 
 def _restated(new: DataWindow, seen: DataWindow) -> list[str]:

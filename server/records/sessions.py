@@ -31,14 +31,14 @@ async def confirmed_session(
     session: AsyncSession, client_id: str, session_id: str, field: str = "session_id"
 ) -> ElicitedSession:
     """The client's session, which must be CONFIRMED."""
-    found = await owned(session, ElicitedSession, client_id, session_id, field=field)
-    if found.state != "CONFIRMED":
+    elicited = await owned(session, ElicitedSession, client_id, session_id, field=field)
+    if elicited.state != "CONFIRMED":
         raise ServiceError(
             Reason.INVALID_STATE,
-            f"session {session_id!r} is {found.state}; confirm it before it is analysed",
-            metadata={"state": found.state},
+            f"session {session_id!r} is {elicited.state}; confirm it before it is analysed",
+            metadata={"state": elicited.state},
         )
-    return found
+    return elicited
 
 
 async def beliefs_of(session: AsyncSession, session_pk: uuid.UUID) -> Sequence[ClientPrior]:

@@ -85,8 +85,8 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
                 model = await owned(session, RegisteredModel, request.client_id, request.model_id)
                 filters.append(StoredAttribution.model_pk == model.pk)
             build = partial(_listed, session)
-            found, token = await page_of(session, StoredAttribution, request, request.model_id, build, *filters)
-            return attribution_pb2.ListAttributionsResponse(attributions=found, next_page_token=token)
+            attributions, token = await page_of(session, StoredAttribution, request, request.model_id, build, *filters)
+            return attribution_pb2.ListAttributionsResponse(attributions=attributions, next_page_token=token)
 
 
 async def _listed(session: AsyncSession, row: StoredAttribution) -> attribution_pb2.Attribution:

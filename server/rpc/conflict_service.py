@@ -90,8 +90,8 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
                 elicited = await owned(session, ElicitedSession, request.client_id, request.session_id)
                 filters.append(Conflict.session_pk == elicited.pk)
             build = partial(conflict_message, session)
-            found, token = await page_of(session, Conflict, request, request.session_id, build, *filters)
-            return conflict_pb2.ListConflictsResponse(analyses=found, next_page_token=token)
+            analyses, token = await page_of(session, Conflict, request, request.session_id, build, *filters)
+            return conflict_pb2.ListConflictsResponse(analyses=analyses, next_page_token=token)
 
     async def RecordConflictOutcome(
         self, request: conflict_pb2.RecordConflictOutcomeRequest, context: Context
@@ -107,7 +107,7 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
             if analysis.state != common_pb2.JOB_STATE_SUCCEEDED:
                 state = label(common_pb2.JobState, analysis.state)
                 raise ServiceError(Reason.INVALID_STATE, f"the analysis is {state}", metadata={"state": state})
-            belief = next((one for one in analysis.beliefs if one.belief_id == request.belief_id), None)
+            belief = next((belief for belief in analysis.beliefs if belief.belief_id == request.belief_id), None)
             if belief is None:
                 raise not_found("belief", request.belief_id, "belief_id")
             prior = next(
@@ -149,8 +149,8 @@ class ConflictServicer(conflict_pb2_grpc.ConflictServiceServicer):
                 conflict = await owned(session, Conflict, request.client_id, request.analysis_id)
                 filters.append(ConflictOutcome.conflict_pk == conflict.pk)
             build = partial(outcome_message, session)
-            found, token = await page_of(session, ConflictOutcome, request, request.analysis_id, build, *filters)
-            return conflict_pb2.ListConflictOutcomesResponse(outcomes=found, next_page_token=token)
+            outcomes, token = await page_of(session, ConflictOutcome, request, request.analysis_id, build, *filters)
+            return conflict_pb2.ListConflictOutcomesResponse(outcomes=outcomes, next_page_token=token)
 
     async def GetOutcomeReport(
         self, request: conflict_pb2.GetOutcomeReportRequest, context: Context

@@ -158,8 +158,8 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             async def build(row: Dataset) -> dataset_pb2.Dataset:
                 return dataset_message(row)
 
-            found, token = await page_of(session, Dataset, request, "", build, Dataset.state == "SEALED")
-            return dataset_pb2.ListDatasetsResponse(datasets=found, next_page_token=token)
+            sealed, token = await page_of(session, Dataset, request, "", build, Dataset.state == "SEALED")
+            return dataset_pb2.ListDatasetsResponse(datasets=sealed, next_page_token=token)
 
     async def DeleteDataset(
         self, request: dataset_pb2.DeleteDatasetRequest, context: Context

@@ -85,8 +85,8 @@ class ElicitationServicer(elicitation_pb2_grpc.ElicitationServiceServicer):
         """List the sessions of a client."""
         async with self.database.session() as session:
             build = partial(session_message, session)
-            found, token = await page_of(session, ElicitedSession, request, "", build)
-            return elicitation_pb2.ListElicitationSessionsResponse(sessions=found, next_page_token=token)
+            sessions, token = await page_of(session, ElicitedSession, request, "", build)
+            return elicitation_pb2.ListElicitationSessionsResponse(sessions=sessions, next_page_token=token)
 
     async def UpdateElicitationSession(
         self, request: elicitation_pb2.UpdateElicitationSessionRequest, context: Context

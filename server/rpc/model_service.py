@@ -54,7 +54,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         elif spec.dataset_id:
             raise invalid_field("spec.dataset_id", f"{family.name} carries its own summary data")
         columns, rows = (stored_columns(dataset), dataset.row_count) if dataset else ([], None)
-        found = checked(family, spec, columns, rows)
+        check = checked(family, spec, columns, rows)
         session.add(
             RegisteredModel(
                 client_id=request.client_id,
@@ -62,9 +62,9 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
                 family=family.id,
                 spec=to_json(spec),
                 dataset_pk=dataset.pk if dataset else None,
-                parameter_count=found.parameters,
+                parameter_count=check.parameters,
                 model_hash=digest(family.id, to_json(spec)),
-                warnings=list(found.warnings),
+                warnings=list(check.warnings),
             )
         )
         await session.flush()
@@ -82,8 +82,8 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
             async def build(row: RegisteredModel) -> model_pb2.Model:
                 return model_message(row)
 
-            found, token = await page_of(session, RegisteredModel, request, "", build)
-            return model_pb2.ListModelsResponse(models=found, next_page_token=token)
+            models, token = await page_of(session, RegisteredModel, request, "", build)
+            return model_pb2.ListModelsResponse(models=models, next_page_token=token)
 
     async def DeleteModel(
         self, request: model_pb2.DeleteModelRequest, context: Context

@@ -67,8 +67,8 @@ class PriorUpdateServicer(prior_update_pb2_grpc.PriorUpdateServiceServicer):
                 elicited = await owned(session, ElicitedSession, request.client_id, request.session_id)
                 filters.append(RecommendedUpdate.session_pk == elicited.pk)
             build = partial(prior_update_message, session)
-            found, token = await page_of(session, RecommendedUpdate, request, request.session_id, build, *filters)
-            return prior_update_pb2.ListPriorUpdatesResponse(updates=found, next_page_token=token)
+            updates, token = await page_of(session, RecommendedUpdate, request, request.session_id, build, *filters)
+            return prior_update_pb2.ListPriorUpdatesResponse(updates=updates, next_page_token=token)
 
     async def AcceptPriorUpdate(
         self, request: prior_update_pb2.AcceptPriorUpdateRequest, context: Context

@@ -160,8 +160,8 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                 model = await owned(session, RegisteredModel, request.client_id, request.model_id)
                 filters.append(SbcValidation.model_pk == model.pk)
             build = partial(sbc_run_message, session)
-            found, token = await page_of(session, SbcValidation, request, request.model_id, build, *filters)
-            return sbc_pb2.ListSbcRunsResponse(runs=found, next_page_token=token)
+            runs, token = await page_of(session, SbcValidation, request, request.model_id, build, *filters)
+            return sbc_pb2.ListSbcRunsResponse(runs=runs, next_page_token=token)
 
     async def CancelSbcRun(
         self, request: sbc_pb2.CancelSbcRunRequest, context: Context
@@ -229,8 +229,8 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                         "additional_simulations",
                         f"the run would have {larger} simulations, more than {MAX_SIMULATIONS}",
                     )
-                found = from_json(row.verdict or {}, sbc_pb2.SbcVerdict())
-                missed = {label(sbc_pb2.SbcPart, c.canary) for c in found.canaries if not c.detected}
+                verdict = from_json(row.verdict or {}, sbc_pb2.SbcVerdict())
+                missed = {label(sbc_pb2.SbcPart, c.canary) for c in verdict.canaries if not c.detected}
                 size = shard_size(request.additional_simulations, self.settings.shard_size)
                 parts = []
                 for part in row.parts:
@@ -313,9 +313,9 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             return policy_message(row)
 
         async with self.database.session() as session:
-            found, token = await page_of(session, AdoptedPolicy, request, "", build)
+            policies, token = await page_of(session, AdoptedPolicy, request, "", build)
         return sbc_pb2.ListNecessityPoliciesResponse(
-            policies=found if token else [*found, BUILT_IN], next_page_token=token
+            policies=policies if token else [*policies, BUILT_IN], next_page_token=token
         )
 
     async def ListNecessityDecisions(
@@ -327,8 +327,8 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             return stored_decision_message(row)
 
         async with self.database.session() as session:
-            found, token = await page_of(session, RecordedDecision, request, "", build)
-        return sbc_pb2.ListNecessityDecisionsResponse(decisions=found, next_page_token=token)
+            decisions, token = await page_of(session, RecordedDecision, request, "", build)
+        return sbc_pb2.ListNecessityDecisionsResponse(decisions=decisions, next_page_token=token)
 
     async def ReplayNecessityPolicy(
         self, request: sbc_pb2.ReplayNecessityPolicyRequest, context: Context

@@ -112,7 +112,7 @@ def run_communications(run: sbc_pb2.SbcRun) -> list[common_pb2.Communication]:
     production = (sbc_pb2.INFERENCE_METHOD_UNSPECIFIED, sbc_pb2.INFERENCE_METHOD_PRODUCTION)
     other = "" if run.inference_method in production else label(sbc_pb2.InferenceMethod, run.inference_method)
     how = f"by {other}, which is not the inference of the service" if other else "as the service fits real data"
-    found = [
+    paragraphs = [
         f"Calibration run {run.run_id} drew true values, simulated data from them by the model “{run.model_id}” itself "
         f"and fitted these {how}. Over {verdict.n_simulations} simulations the truth was not "
         "found again as it should have been. " + " ".join(_deviation(q) for q in failing[:NAMED_QUANTITIES]) + others,
@@ -120,13 +120,13 @@ def run_communications(run: sbc_pb2.SbcRun) -> list[common_pb2.Communication]:
         "quantities together.",
     ]
     if not other:
-        return [_failed(Setting(run.model_id, ""), found)]
-    found += [
+        return [_failed(Setting(run.model_id, ""), paragraphs)]
+    paragraphs += [
         "What it does not mean: anything about the figures of the service, which it computes in another way.",
         f"What to do next: do not use {other} for this model, or not for the quantities named.",
     ]
     subject = f"Model {run.model_id}: the inference {other} failed its calibration"
-    return [_message(common_pb2.COMMUNICATION_TEMPLATE_SBC_FAILED, subject, found, Setting(run.model_id, ""))]
+    return [_message(common_pb2.COMMUNICATION_TEMPLATE_SBC_FAILED, subject, paragraphs, Setting(run.model_id, ""))]
 
 
 def _data(provenance: common_pb2.Provenance) -> str:
@@ -417,9 +417,9 @@ def _about_calibration(
     return [_message(common_pb2.COMMUNICATION_TEMPLATE_SBC_ESSENTIAL, subject, paragraphs, setting)]
 
 
-def _failed(setting: Setting, found: Sequence[str], steps: str = "") -> common_pb2.Communication:
+def _failed(setting: Setting, findings: Sequence[str], steps: str = "") -> common_pb2.Communication:
     paragraphs = [
-        *found,
+        *findings,
         "What it does not mean: that the model does not describe the market, which this check does not ask, or that "
         "the figures are wrong in a known direction. It means that intervals and probabilities of this model are not "
         "what they say they are.",

@@ -55,11 +55,11 @@ _BANDS = {
 }
 
 
-def explain_decision(found: NecessityDecision, policy: NecessityPolicy, factor_words: str | None = None) -> str:
+def explain_decision(decision: NecessityDecision, policy: NecessityPolicy, factor_words: str | None = None) -> str:
     """What the policy says and what is recommended; `factor_words`: the Bayes factor where that is no number."""
-    if found.decision is Decision.ESSENTIAL:
+    if decision.decision is Decision.ESSENTIAL:
         reasons = []
-        for rule in found.rules:
+        for rule in decision.rules:
             if rule.triggered:
                 words = factor_words if rule.field == "bayes_factor" else None
                 observed = words or _amount(rule.field, rule.observed or 0.0, policy)
@@ -67,18 +67,20 @@ def explain_decision(found: NecessityDecision, policy: NecessityPolicy, factor_w
                     _RULES[INPUTS[rule.field]].analyst.format(observed, _amount(rule.field, rule.threshold, policy))
                 )
         text = f"Calibration is essential by policy: {' and '.join(reasons)}."
-    elif found.decision is Decision.UNDETERMINED:
-        missing = ", ".join(INPUTS[name] for name in found.missing)
+    elif decision.decision is Decision.UNDETERMINED:
+        missing = ", ".join(INPUTS[name] for name in decision.missing)
         text = f"Undetermined: no rule applies to what is known, but {missing} could make it essential."
     else:
         text = "The policy does not require calibration, which does not mean that the model is safe."
-    if found.evidence:
-        text += f" Evidence for a check: {', '.join(sign.value.lower().replace('_', ' ') for sign in found.evidence)}."
-    if found.satisfied:
+    if decision.evidence:
+        text += (
+            f" Evidence for a check: {', '.join(sign.value.lower().replace('_', ' ') for sign in decision.evidence)}."
+        )
+    if decision.satisfied:
         return f"{text} A certified pass of the same model is at hand."
-    if found.validation_type is ValidationType.NONE:
+    if decision.validation_type is ValidationType.NONE:
         return text
-    return f"{text} Recommended: {found.validation_type.value}, {found.simulations} simulations."
+    return f"{text} Recommended: {decision.validation_type.value}, {decision.simulations} simulations."
 
 
 def explain_change(change: Change, policy: NecessityPolicy) -> str:

@@ -79,11 +79,11 @@ def checked(
     family: Family, spec: model_pb2.ModelSpec, columns: Sequence[dataset_pb2.Column], rows: int | None
 ) -> Checked:
     """The family's own check, and what holds for all of them; `rows` of its data set, None without one."""
-    found = family.check(spec, columns)
-    if found.parameters > MAX_PARAMETERS:
-        message = f"{found.parameters} top-level parameters, at most {MAX_PARAMETERS}"
+    check = family.check(spec, columns)
+    if check.parameters > MAX_PARAMETERS:
+        message = f"{check.parameters} top-level parameters, at most {MAX_PARAMETERS}"
         raise invalid_field(f"spec.{family.member}", message)
-    if rows is not None and rows < found.parameters:
-        few = f"{rows} rows for {found.parameters} parameters: the data will say little."
-        return Checked(found.parameters, (*found.warnings, few))
-    return found
+    if rows is not None and rows < check.parameters:
+        few = f"{rows} rows for {check.parameters} parameters: the data will say little."
+        return Checked(check.parameters, (*check.warnings, few))
+    return check

@@ -25,8 +25,8 @@ def register(family: Family) -> None:
 
 def load_families() -> None:
     """Register the families of installed plug-ins; every process does so when it starts, and twice does no harm."""
-    for found in entry_points(group=PLUGINS):
-        register(found.load())
+    for plugin in entry_points(group=PLUGINS):
+        register(plugin.load())
 
 
 def registered(family_id: str) -> Family:

@@ -42,7 +42,7 @@ async def adopt_prior_update(context: WorkerContext, job: Job) -> Commit:
         _belief(request, change, replaced[change.belief_id], _law(request, change, model)) for change in update.beliefs
     ]
     correlation = (
-        {"belief_ids": [one.belief_id for one in beliefs], "matrix": from_array(update.correlation).tolist()}
+        {"belief_ids": [belief.belief_id for belief in beliefs], "matrix": from_array(update.correlation).tolist()}
         if update.HasField("correlation")
         else None
     )

@@ -260,17 +260,17 @@ def fit_message(
     )
     if fitted is None or family is None:
         return message
-    for value, stated, found in zip(fitted.values, fitted.asked, fitted.fitted, strict=True):
-        message.probabilities.add(value=value, stated=stated, fitted=found)
+    for value, stated, achieved in zip(fitted.values, fitted.asked, fitted.fitted, strict=True):
+        message.probabilities.add(value=value, stated=stated, fitted=achieved)
     message.max_error = fitted.max_error
     message.interpolated = fitted.interpolated(family)
     if fit is not None:
-        for one in band(fit, law.support if law.support in (place.natural, place.beliefs) else place.natural):
+        for family_fit in band(fit, law.support if law.support in (place.natural, place.beliefs) else place.natural):
             message.families.add(
-                family=family_number(one.family),
-                max_error=one.max_error,
-                quantile_01=one.quantile_01,
-                quantile_99=one.quantile_99,
+                family=family_number(family_fit.family),
+                max_error=family_fit.max_error,
+                quantile_01=family_fit.quantile_01,
+                quantile_99=family_fit.quantile_99,
             )
     return message
 
@@ -301,17 +301,17 @@ async def pool_members(
     Without a channel the first member's is taken. Raises ServiceError with the path of the member to blame.
     """
     members: list[Member] = []
-    for index, one in enumerate(statement.pooled.members):
+    for index, stated in enumerate(statement.pooled.members):
         path = f"statement.pooled.members[{index}]"
-        row = await owned(session, ElicitedSession, client_id, one.session_id, field=f"{path}.session_id")
+        row = await owned(session, ElicitedSession, client_id, stated.session_id, field=f"{path}.session_id")
         if row.state != "CONFIRMED":
-            message = f"session {one.session_id!r} is {row.state}; only confirmed beliefs are pooled"
+            message = f"session {stated.session_id!r} is {row.state}; only confirmed beliefs are pooled"
             raise ServiceError(Reason.INVALID_STATE, message, violations=[Violation(f"{path}.session_id", message)])
         stored = await session.scalar(
-            select(ClientPrior).where(ClientPrior.session_pk == row.pk, ClientPrior.belief_id == one.belief_id)
+            select(ClientPrior).where(ClientPrior.session_pk == row.pk, ClientPrior.belief_id == stated.belief_id)
         )
         if stored is None:
-            raise not_found("belief", one.belief_id, f"{path}.belief_id")
+            raise not_found("belief", stated.belief_id, f"{path}.belief_id")
         belief = belief_message(stored)
         channel = belief.estimand.channel if channel is None else channel
         if belief.estimand.quantity != quantity or belief.estimand.channel != channel:
@@ -319,10 +319,10 @@ async def pool_members(
             raise invalid_field(f"{path}.belief_id", f"is about another quantity, {held}")
         if belief.role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR:
             raise invalid_field(f"{path}.belief_id", "is a factor beside a reference prior: pool whole priors")
-        name = f"{one.session_id}/{one.belief_id}"
+        name = f"{stated.session_id}/{stated.belief_id}"
         if name in {member.name for member in members}:
             raise invalid_field(f"{path}.belief_id", f"{name} is named twice; give it a weight instead")
-        weight = one.weight if one.HasField("weight") else 1.0
+        weight = stated.weight if stated.HasField("weight") else 1.0
         members.append(Member(name, to_law(belief.compiled, path), weight))
     return members
 
@@ -337,14 +337,14 @@ def _pooled(statement: elicitation_pb2.PooledStatement, place: Place, members: S
     if law.support not in (place.beliefs, place.natural):
         raise InvalidInput("statement.pooled.members", "live where the quantity of this model does not")
     apart = []
-    for one, other in combinations(members, 2):
-        found = disagreement(one.law, other.law)
+    for member, other in combinations(members, 2):
+        distances = disagreement(member.law, other.law)
         apart.append(
             elicitation_pb2.Disagreement(
-                first=one.name,
+                first=member.name,
                 second=other.name,
-                wasserstein_scaled=found.wasserstein_scaled,
-                jensen_shannon_nats=found.jensen_shannon,
+                wasserstein_scaled=distances.wasserstein_scaled,
+                jensen_shannon_nats=distances.jensen_shannon,
             )
         )
     total = math.fsum(member.weight for member in members)

@@ -100,8 +100,8 @@ async def stored_fit(
         dataset = await dataset_of(session, model_row)
         model = await context.models.prepared(session, model_row, period, beliefs)
         key = fit_key(model_row, dataset, period, beliefs)
-        if (found := await _load(session, model_row, key, model)) is not None:
-            return found
+        if (stored := await _load(session, model_row, key, model)) is not None:
+            return stored
     fit, compile_seconds = await asyncio.to_thread(single_fit, model, seed_of(key))
     diagnostics = common_pb2.FitDiagnostics(
         max_r_hat=float(fit.diagnostics.r_hat[0]),
@@ -145,9 +145,9 @@ async def stored_fit(
                 )
             await session.flush()
         # Another worker may have been first; what is stored counts, so that everybody answers from the same draws.
-        found = await _load(session, model_row, key, model)
-    assert found is not None
-    return replace(found, compile_seconds=compile_seconds, reused=fit_pk is None)
+        stored = await _load(session, model_row, key, model)
+    assert stored is not None
+    return replace(stored, compile_seconds=compile_seconds, reused=fit_pk is None)
 
 
 def seed_of(key: str) -> Seed:

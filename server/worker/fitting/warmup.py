@@ -47,7 +47,12 @@ def steps(channels: Iterable[int]) -> Iterator[Step]:
 
     NUTS, the last resort of both, is left out: it is rarely reached and takes as long to compile as all the rest.
     """
-    models = [(count, one.common(count)) for one in PREPARATIONS.values() if one.common for count in channels]
+    models = [
+        (count, preparation.common(count))
+        for preparation in PREPARATIONS.values()
+        if preparation.common
+        for count in channels
+    ]
     for what in ("one data set", "simulations"):
         for count, model in models:
             simulated = BatchedHmc.simulation(len(model.parameter_names))

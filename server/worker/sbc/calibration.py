@@ -123,10 +123,10 @@ def ledger_of(rows: Sequence[SbcResult], quantities: tuple[str, ...]) -> RankLed
     )
 
 
-def _coverage_messages(found: Sequence[Coverage | None]) -> list[sbc_pb2.Coverage]:
+def _coverage_messages(coverages: Sequence[Coverage | None]) -> list[sbc_pb2.Coverage]:
     return [
         sbc_pb2.Coverage(nominal=c.represented, observed=c.observed, lower=c.lower, upper=c.upper)
-        for c in found
+        for c in coverages
         if c is not None
     ]
 
@@ -159,10 +159,10 @@ def interim_message(report: InterimReport, part: Part) -> sbc_pb2.InterimReport:
 
 
 def verdict_message(
-    found: Judgement, ledgers: Mapping[str, RankLedger], alpha: float, model: Model
+    judgement: Judgement, ledgers: Mapping[str, RankLedger], alpha: float, model: Model
 ) -> sbc_pb2.SbcVerdict:
     """The verdict with its statistics; quantities with the smallest adjusted p-value first."""
-    deciding = {part: verdict for part, verdict in found.verdicts.items() if not part.is_canary}
+    deciding = {part: verdict for part, verdict in judgement.verdicts.items() if not part.is_canary}
     judged_rows = {part: ledgers[part.value].prefix() for part in deciding}
     quantities = []
     for part, verdict in deciding.items():
@@ -176,19 +176,19 @@ def verdict_message(
     done = sum(verdict.done for verdict in deciding.values())
     failed = done - sum(verdict.accepted for verdict in deciding.values())
     message = sbc_pb2.SbcVerdict(
-        kind=_KINDS[found.outcome],
-        reasons=found.reasons,
+        kind=_KINDS[judgement.outcome],
+        reasons=judgement.reasons,
         quantities=quantities,
         n_simulations=done,
         n_failed=failed,
         failure_rate=failed / done if done else 0.0,
         n_escalated=sum(int(np.sum(rows.status == Status.RETRIED)) for rows in judged_rows.values()),
         alpha=alpha,
-        explanation=found.sentence,
+        explanation=judgement.sentence,
         canaries=[
-            _canary_message(part, verdict, part not in found.undetected)
-            for part, verdict in found.verdicts.items()
-            if part.is_canary and (part in found.undetected or verdict.outcome is Outcome.FAIL)
+            _canary_message(part, verdict, part not in judgement.undetected)
+            for part, verdict in judgement.verdicts.items()
+            if part.is_canary and (part in judgement.undetected or verdict.outcome is Outcome.FAIL)
         ],
     )
     # What every part would have seen: the least sensitive of them speaks for the run.

@@ -138,8 +138,8 @@ async def _timings(session: AsyncSession, *filters: ColumnElement[bool]) -> list
         .order_by(SbcValidation.create_time.desc(), SbcValidation.pk.desc())
         .limit(RUNS)
     )
-    found = [await _timing(session, job) for job in await session.scalars(statement)]
-    return [timing for timing in found if timing is not None]
+    timings = [await _timing(session, job) for job in await session.scalars(statement)]
+    return [timing for timing in timings if timing is not None]
 
 
 async def _timing(session: AsyncSession, job: Job) -> Timing | None:
@@ -173,17 +173,17 @@ def timing(seconds: float, batches: Sequence[sbc_pb2.BatchFinished]) -> Timing |
     return Timing(seconds, busy, compiling, rates.get(False), rates.get(True), slowest)
 
 
-def cost_message(found: Measured, work: Workload) -> sbc_pb2.SbcCost:
+def cost_message(measurement: Measured, work: Workload) -> sbc_pb2.SbcCost:
     """What a run costs by these timings; those of runs that had everything it has, if there are any."""
-    covering = [timing for timing in found.timings if timing.covers(work)]
-    timings = covering or list(found.timings)
-    message = sbc_pb2.SbcCost(basis=found.basis, fits=work.fits, runs=len(timings))
+    covering = [timing for timing in measurement.timings if timing.covers(work)]
+    timings = covering or list(measurement.timings)
+    message = sbc_pb2.SbcCost(basis=measurement.basis, fits=work.fits, runs=len(timings))
     if not timings:
         message.explanation = unknown_cost()
         return message
     few = len(timings) < ENOUGH_RUNS
     # What a model's own runs have compiled is kept; a first run, mostly compiling, would say nothing about the next.
-    compiled = few and bool(covering) and found.basis == sbc_pb2.COST_BASIS_SAME_MODEL
+    compiled = few and bool(covering) and measurement.basis == sbc_pb2.COST_BASIS_SAME_MODEL
     predicted = [timing.predicted(work, compiled=compiled) for timing in timings]
     # Whole runs, not values between them: half, and nine of ten, took at most so long.
     message.seconds_median = float(np.quantile(predicted, 0.5, method="inverted_cdf"))
@@ -193,7 +193,7 @@ def cost_message(found: Measured, work: Workload) -> sbc_pb2.SbcCost:
         message.seconds_90 = float(np.quantile(predicted, 0.9, method="inverted_cdf"))
     message.explanation = explain_cost(
         len(timings),
-        found.subject,
+        measurement.subject,
         compiled=compiled,
         enough=ENOUGH_RUNS,
         other_kinds=0 if covering else PER_POSTERIOR,

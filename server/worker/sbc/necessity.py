@@ -98,7 +98,7 @@ class Question:
 async def decided(session: AsyncSession, question: Question) -> sbc_pb2.SbcNecessity:
     """Decide under the policy in force, with evidence and cost from the store, and store the decision."""
     policy = await policy_in_force(session, question.client_id, question.policy_version)
-    evidence, calibration, found = NecessityEvidence(), Calibration(), NOTHING
+    evidence, calibration, measurement = NecessityEvidence(), Calibration(), NOTHING
     carry_over = False
     if question.model is not None:
         stands = await standing(session, question.model, question.period)
@@ -108,9 +108,9 @@ async def decided(session: AsyncSession, question: Question) -> sbc_pb2.SbcNeces
     message = necessity_message(question.inputs, evidence, calibration, policy, datetime.datetime.now(datetime.UTC))
     if message.recommended_simulations:
         if question.model is not None:
-            found = await measured(session, question.model, question.period)
+            measurement = await measured(session, question.model, question.period)
         work = workload(message.recommended_validation_type, message.recommended_simulations, carry_over=carry_over)
-        message.cost.CopyFrom(cost_message(found, work))
+        message.cost.CopyFrom(cost_message(measurement, work))
     message.decision_id = await _store(session, question, evidence, calibration, message)
     return message
 
@@ -123,11 +123,11 @@ def necessity_message(
     now: datetime.datetime,
 ) -> sbc_pb2.SbcNecessity:
     """The decision as a message, all but its cost and id: a pure function, so that a stored one can be made again."""
-    found = decide(inputs, evidence, policy)
-    kind: ValidationType | None = found.validation_type if found.simulations else None
-    simulations = found.simulations
-    sentences = [explain_decision(found, policy, inputs.bayes_factor_words)]
-    signs = [trigger.value for trigger in found.evidence]
+    decision = decide(inputs, evidence, policy)
+    kind: ValidationType | None = decision.validation_type if decision.simulations else None
+    simulations = decision.simulations
+    sentences = [explain_decision(decision, policy, inputs.bayes_factor_words)]
+    signs = [trigger.value for trigger in decision.evidence]
     if calibration.failed:
         # A smaller run, or one that does not ask about what failed, would change nothing.
         kind, simulations = calibration.answer, 2 * calibration.simulations
@@ -141,16 +141,16 @@ def necessity_message(
     if calibration.elsewhere:
         sentences.append(calibration.elsewhere)
     message = sbc_pb2.SbcNecessity(
-        decision=value_of(sbc_pb2.NecessityDecision, found.decision.value),
-        missing_inputs=[INPUTS[name] for name in found.missing],
+        decision=value_of(sbc_pb2.NecessityDecision, decision.decision.value),
+        missing_inputs=[INPUTS[name] for name in decision.missing],
         evidence=signs,
-        policy_id=f"{found.policy_id}/{found.policy_version}",
-        policy_version=found.policy_version,
-        policy_hash=found.policy_hash,
+        policy_id=f"{decision.policy_id}/{decision.policy_version}",
+        policy_version=decision.policy_version,
+        policy_hash=decision.policy_hash,
         recommended_validation_type=value_of(sbc_pb2.ValidationType, kind.value if kind else None),
         recommended_simulations=simulations,
         satisfied_by_run_id=calibration.run_id if calibration.verdict == "PASS" else "",
-        what_would_change=[explain_change(change, policy) for change in found.changes],
+        what_would_change=[explain_change(change, policy) for change in decision.changes],
         explanation=" ".join(sentences),
     )
     if kind is not None:
@@ -162,7 +162,7 @@ def necessity_message(
         ):
             if value is not None:
                 setattr(message, field, value)
-    for rule in found.rules:
+    for rule in decision.rules:
         unit = CENTS if rule.field == "business_impact_minor_units" else 1
         entry = message.rules.add(
             input=INPUTS[rule.field], operator=rule.operator, threshold=rule.threshold / unit, near_miss=rule.near_miss
@@ -240,14 +240,14 @@ def stored(values: NecessityInputs | NecessityEvidence | Calibration) -> dict[st
 
 def restored(kind: type[D], values: dict[str, Any]) -> D:
     """The values of a stored JSON object; what another version has written beside them is left out."""
-    found: dict[str, Any] = {}
+    known: dict[str, Any] = {}
     for field in fields(kind):
         if field.name in values:
             value = values[field.name]
-            found[field.name] = (
+            known[field.name] = (
                 float(value) if field.name in _FLOATS else tuple(value) if isinstance(value, list) else value
             )
-    return kind(**found)
+    return kind(**known)
 
 
 async def _store(

@@ -75,9 +75,9 @@ async def _replayed(
             filter_key=client_id,
         )
         for row in rows:
-            found = decide(restored(NecessityInputs, row.inputs), policy=policy).decision
-            _count(tally, row, found)
-            if found.value != row.decision and len(changed) < SHOWN:
+            decision = decide(restored(NecessityInputs, row.inputs), policy=policy).decision
+            _count(tally, row, decision)
+            if decision.value != row.decision and len(changed) < SHOWN:
                 changed.append(row)
         session.expunge_all()  # a client may have asked often
         if not token:
@@ -110,12 +110,12 @@ def decided_again(row: RecordedDecision, policy: NecessityPolicy) -> sbc_pb2.Sbc
     )
 
 
-def _count(tally: Tally, row: RecordedDecision, found: Decision) -> None:
-    was, would_be = row.decision == Decision.ESSENTIAL.value, found is Decision.ESSENTIAL
+def _count(tally: Tally, row: RecordedDecision, decision: Decision) -> None:
+    was, would_be = row.decision == Decision.ESSENTIAL.value, decision is Decision.ESSENTIAL
     tally.replayed += 1
     tally.was += was
     tally.would_be += would_be
-    tally.differ += found.value != row.decision
+    tally.differ += decision.value != row.decision
     tally.gained += would_be and not was
     tally.lost += was and not would_be
     if would_be:
@@ -160,9 +160,9 @@ async def failed_runs(session: AsyncSession, client_id: str, model_ids: set[str]
         )
         .order_by(SbcValidation.create_time.desc(), SbcValidation.pk.desc())
     )
-    found: dict[str, list[uuid.UUID]] = {}
+    by_model: dict[str, list[uuid.UUID]] = {}
     for model_id, pk, verdict in await session.execute(statement):
-        runs = found.setdefault(model_id, [])
+        runs = by_model.setdefault(model_id, [])
         if verdict == "FAIL":
             runs.append(pk)
-    return found
+    return by_model

@@ -148,8 +148,8 @@ async def _compute(context: WorkerContext, run: SbcValidation, shard: SbcShard) 
 
 def part_of(run: SbcValidation, part: str) -> dict[str, Any]:
     """What is stored of a part of the run."""
-    found: dict[str, Any] = next(stored for stored in run.parts if stored["part"] == part)
-    return found
+    entry: dict[str, Any] = next(stored for stored in run.parts if stored["part"] == part)
+    return entry
 
 
 def _note(run: SbcValidation, part: str, **facts: Any) -> None:
@@ -189,9 +189,9 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
     if due is not None:
         rules = rules_of([Part[part["part"]] for part in run.parts], run.alpha)
         planned = part_of(run, due)["planned"][-1]
-        found = await asyncio.to_thread(interim, ledgers[due], planned, rules)
-        message = interim_message(found, Part[due])
-        if not complete and run.stop_on_fail and (found.detected or prefixes[due] >= planned):
+        report = await asyncio.to_thread(interim, ledgers[due], planned, rules)
+        message = interim_message(report, Part[due])
+        if not complete and run.stop_on_fail and (report.detected or prefixes[due] >= planned):
             ledgers = await _ledgers(context, run, prefixes)
             ends = True
     if ends:
@@ -219,13 +219,13 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
 
 async def _ledgers(context: WorkerContext, run: SbcValidation, prefixes: Mapping[str, int]) -> dict[str, RankLedger]:
     """The ledgers of the parts' first simulations; parts without any are left out."""
-    found = {}
+    ledgers = {}
     for name, stop in prefixes.items():
         if stop:
             async with context.database.session() as session:
                 rows = await sbc.load_results(session, run.pk, name, stop=stop)
-            found[name] = await asyncio.to_thread(ledger_of, rows, tuple(part_of(run, name)["quantities"]))
-    return found
+            ledgers[name] = await asyncio.to_thread(ledger_of, rows, tuple(part_of(run, name)["quantities"]))
+    return ledgers
 
 
 def _due(run: SbcValidation, name: str, prefix: int) -> bool:

@@ -13,7 +13,7 @@ from server.worker.fitting.preparation import Preparation
 PLUGINS = "liftos.bayes.preparations"
 """Entry points of this group name a `Preparation` of an installed package."""
 
-PREPARATIONS: dict[str, Preparation] = {one.family: one for one in (ADDITIVE, CONJUGATE)}
+PREPARATIONS: dict[str, Preparation] = {preparation.family: preparation for preparation in (ADDITIVE, CONJUGATE)}
 
 
 def register(preparation: Preparation) -> None:
@@ -28,8 +28,8 @@ def load_preparations() -> None:
     Raises RuntimeError for a family with one half only: its models could be registered and never fitted.
     """
     load_families()
-    for found in entry_points(group=PLUGINS):
-        register(found.load())
+    for plugin in entry_points(group=PLUGINS):
+        register(plugin.load())
     if halves := FAMILIES.keys() ^ PREPARATIONS.keys():
         raise RuntimeError(f"model families of which only one half is registered: {', '.join(sorted(halves))}")
 
