@@ -33,7 +33,7 @@ def elements(image: bytes) -> dict[str, bytes]:
 
     What is kept of each is its descriptor without its parts: number, type, options, but neither comments nor place.
     """
-    found: dict[str, bytes] = {}
+    by_name: dict[str, bytes] = {}
 
     def keep(name: str, element: Message, inside: str) -> None:
         own = type(element)()
@@ -43,7 +43,7 @@ def elements(image: bytes) -> dict[str, bytes]:
                 own.ClearField(part)
                 for child in getattr(element, part):
                     keep(f"{inside}.{child.name}", child, f"{inside}.{child.name}")
-        found[name] = own.SerializeToString(deterministic=True)
+        by_name[name] = own.SerializeToString(deterministic=True)
 
     for file in FileDescriptorSet.FromString(image).file:
         if not file.name.startswith("google/"):
@@ -51,7 +51,7 @@ def elements(image: bytes) -> dict[str, bytes]:
             file.ClearField("source_code_info")
             file.DiscardUnknownFields()
             keep(file.name, file, file.package)
-    return found
+    return by_name
 
 
 def differences(contract: bytes, image: bytes) -> list[str]:
@@ -65,14 +65,14 @@ def differences(contract: bytes, image: bytes) -> list[str]:
 def faults(root: Path = ROOT) -> list[str]:
     """Why the image is not that of the version that the projects name, or not that of protos/; empty if it is both."""
     record, image = tomllib.loads((root / RECORD).read_text()), (root / IMAGE).read_bytes()
-    found = [
+    reasons = [
         f"{project} says version {_version(root / project)}, but {IMAGE} was written for {record['version']}"
         for project in PROJECTS
         if _version(root / project) != record["version"]
     ]
     if hashlib.sha256(image).hexdigest() != record["sha256"]:
-        found.append(f"{IMAGE} is not the image that was written for {record['version']}")
-    return found + differences(_build(root), image)
+        reasons.append(f"{IMAGE} is not the image that was written for {record['version']}")
+    return reasons + differences(_build(root), image)
 
 
 def release(version: str, root: Path = ROOT) -> None:
@@ -105,10 +105,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _version(project: Path) -> str:
-    found = _VERSION_LINE.search(project.read_text())
-    if found is None:
+    match = _VERSION_LINE.search(project.read_text())
+    if match is None:
         raise Refused(f"{project} names no version")
-    return found[1]
+    return match[1]
 
 
 def _build(root: Path) -> bytes:
@@ -131,14 +131,14 @@ def main() -> int:
         if version is not None:
             release(version)
             return 0
-        found = faults()
+        reasons = faults()
     except Refused as refused:
         sys.stderr.write(f"{refused}\n")
         return 1
-    if found:
-        found.append("the contract has changed since it was last released: make release VERSION=x.y.z")
-        sys.stderr.write("\n".join(found) + "\n")
-    return 1 if found else 0
+    if reasons:
+        reasons.append("the contract has changed since it was last released: make release VERSION=x.y.z")
+        sys.stderr.write("\n".join(reasons) + "\n")
+    return 1 if reasons else 0
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class Token(NamedTuple):
 def tokens(source: str) -> list[Token]:
     """The tokens of a source; an f-string is one STRING in every version of Python, as it is in 3.11."""
     lines = list(itertools.accumulate(map(len, io.StringIO(source)), initial=0))
-    found: list[Token] = []
+    stream: list[Token] = []
     depth = begun = 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         start, end = (lines[row - 1] + column for row, column in (token.start, token.end))
@@ -63,10 +63,10 @@ def tokens(source: str) -> list[Token]:
         elif token.type in _ENDS:
             depth -= 1
             if depth == 0:
-                found.append(Token(tokenize.STRING, source[begun:end], begun, end))
+                stream.append(Token(tokenize.STRING, source[begun:end], begun, end))
         elif depth == 0:
-            found.append(Token(token.type, token.string, start, end))
-    return found
+            stream.append(Token(token.type, token.string, start, end))
+    return stream
 
 
 def synchronous(source: str) -> str:
@@ -74,22 +74,22 @@ def synchronous(source: str) -> str:
 
     What docstrings, strings and comments say stays, but for the names and for `TEXTS`.
     """
-    found = tokens(source)
+    stream = tokens(source)
     instead: dict[int, str] = {}
-    for index, (kind, text, _, _) in enumerate(found):
+    for index, (kind, text, _, _) in enumerate(stream):
         if kind in {tokenize.STRING, tokenize.COMMENT}:
             instead[index] = _retold(text)
         elif kind == tokenize.NAME and text in {"async", "await"}:
             instead[index] = ""
-            instead |= dict.fromkeys(_parentheses(found, index), "")
-        elif text == "aio" and [token.text for token in found[index - 2 : index]] == ["grpc", "."]:
+            instead |= dict.fromkeys(_parentheses(stream, index), "")
+        elif text == "aio" and [token.text for token in stream[index - 2 : index]] == ["grpc", "."]:
             instead |= {index - 1: "", index: ""}
         elif kind == tokenize.NAME:
             instead[index] = NAMES.get(text) or _ASYNC.sub(r"\1", text)
     written, end = [], 0
-    for index, token in enumerate(found):
+    for index, token in enumerate(stream):
         gap = source[end : token.start]
-        struck = index > 0 and found[index - 1].text in {"async", "await"}
+        struck = index > 0 and stream[index - 1].text in {"async", "await"}
         written += [gap.lstrip(" ") if struck else gap, instead.get(index, token.text)]
         end = token.end
     return "".join(written)
@@ -101,14 +101,14 @@ def _retold(text: str) -> str:
     return _ASYNC.sub(r"\1", text)
 
 
-def _parentheses(found: list[Token], index: int) -> list[int]:
+def _parentheses(stream: list[Token], index: int) -> list[int]:
     """The parentheses that only the `await` at `index` needs, as in `(await self.get(name)).etag`."""
     opening = index - 1
-    if found[opening].text != "(" or _ends_operand(found[opening - 1]):
+    if stream[opening].text != "(" or _ends_operand(stream[opening - 1]):
         return []
     depth = 1
-    for closing in range(index + 1, len(found)):
-        kind, text = found[closing].kind, found[closing].text
+    for closing in range(index + 1, len(stream)):
+        kind, text = stream[closing].kind, stream[closing].text
         if depth == 1 and not (text in {".", "(", "[", ")"} or (kind == tokenize.NAME and not keyword.iskeyword(text))):
             return []
         depth += (text in {"(", "[", "{"}) - (text in {")", "]", "}"})

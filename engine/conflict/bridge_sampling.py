@@ -119,7 +119,7 @@ def bridge_estimate(
     if np.any(np.isnan(first)) or np.any(np.isnan(second)):
         raise InvalidInput("log_density", "is not a number at some draws")
     effective = _effective(first)
-    found = bridge(
+    estimate = bridge(
         first.ravel(),
         second.ravel(),
         share=effective / (effective + second.size),
@@ -127,12 +127,12 @@ def bridge_estimate(
         tolerance=tolerance,
         max_iterations=max_iterations,
     )
-    if not math.isfinite(found.log_ratio):  # the posterior has no mass at any proposal
-        return BridgeEstimate(found.log_ratio, math.inf, found.iterations, False)
-    denominator = np.exp(found.denominator - found.denominator.max()).reshape(first.shape)
-    relative = _relative_variance(np.exp(found.numerator - found.numerator.max())) / second.size
+    if not math.isfinite(estimate.log_ratio):  # the posterior has no mass at any proposal
+        return BridgeEstimate(estimate.log_ratio, math.inf, estimate.iterations, False)
+    denominator = np.exp(estimate.denominator - estimate.denominator.max()).reshape(first.shape)
+    relative = _relative_variance(np.exp(estimate.numerator - estimate.numerator.max())) / second.size
     relative += _relative_variance(denominator) / _effective(denominator)
-    return BridgeEstimate(found.log_ratio, math.sqrt(math.log1p(relative)), found.iterations, found.converged)
+    return BridgeEstimate(estimate.log_ratio, math.sqrt(math.log1p(relative)), estimate.iterations, estimate.converged)
 
 
 def _effective(values: Floats) -> float:
@@ -166,12 +166,12 @@ def log_marginal_likelihood(
     values = np.asarray(log_density(z.reshape(-1, size))).reshape(chains, length)
     middle = length // 2
     halves = (slice(0, middle), slice(middle, 2 * middle))
-    found = []
+    estimates = []
     for repetition in range(repetitions):
         fitted, bridged = halves[repetition % 2], halves[1 - repetition % 2]
         proposal = _Normal.of(z[:, fitted].reshape(-1, size))
         sample = proposal.sample(rng, chains * middle)
-        found.append(
+        estimates.append(
             bridge_estimate(
                 values[:, bridged],
                 proposal.log_density(z[:, bridged].reshape(-1, size)).reshape(chains, middle),
@@ -179,7 +179,7 @@ def log_marginal_likelihood(
                 proposal.log_density(sample),
             )
         )
-    return combined(found)
+    return combined(estimates)
 
 
 def combined(repetitions: list[BridgeEstimate]) -> BridgedMarginal:

@@ -49,15 +49,17 @@ def bridges(model: Model, ladder: Ladder, seed: Seed) -> Bridges:
 
 def _run(target: TiltedTarget, y: Floats, overlay: Overlay, seed: Seed) -> Bridges:
     curve = overlay.curve
-    found: list[LogMarginal] = []
+    marginals: list[LogMarginal] = []
     draws: Floats | None = None
     tempered = tempered_bridge(target, y, curve.support, powers_of(overlay), seed.derived("tempered bridge"))
     if tempered.admissible:
         draws = tempered.client_draws
-        found.append(LogMarginal.alone(tempered.log_marginal, tempered.mcse, Estimator.TEMPERED_BRIDGE, tempered.khat))
-    if not found or not agree(found[0], by_curve(overlay)):
+        marginals.append(
+            LogMarginal.alone(tempered.log_marginal, tempered.mcse, Estimator.TEMPERED_BRIDGE, tempered.khat)
+        )
+    if not marginals or not agree(marginals[0], by_curve(overlay)):
         again = refit_bridge(target, y, curve.support, seed.derived("bridge sampling"))
         if again.admissible:
-            found.append(LogMarginal.alone(again.log_marginal, again.mcse, Estimator.BRIDGE_SAMPLING))
+            marginals.append(LogMarginal.alone(again.log_marginal, again.mcse, Estimator.BRIDGE_SAMPLING))
             draws = again.client_draws if draws is None else draws
-    return Bridges(tuple(found), draws)
+    return Bridges(tuple(marginals), draws)

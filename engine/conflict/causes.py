@@ -117,15 +117,15 @@ def refit(
     that its own fit has compiled; only NUTS, the last resort, is left out.
     """
     settings = settings or replace(BatchedHmc.single(), last=None)
-    before, found = _log_evidence(base), []
+    before, refits = _log_evidence(base), []
     for candidate in candidates:
         model, gain = candidate.model, candidate.log_evidence_gain
         if gain is None and candidate.same_rows:
             gain = _difference(_log_evidence(model), before)
         own = seed.derived(f"{candidate.kind.value}:{candidate.subject}")
         fit = model.fit(model.observed[:, None], own, np.zeros(1, dtype=np.int64), settings)
-        found.append(Refit(candidate, fit, gain))
-    return found
+        refits.append(Refit(candidate, fit, gain))
+    return refits
 
 
 def _log_evidence(model: Model) -> float | None:
@@ -140,7 +140,7 @@ def _difference(after: float | None, before: float | None) -> float | None:
 
 
 def explain(
-    found: BeliefConflict,
+    figures: BeliefConflict,
     prior: Distribution,
     refits: Sequence[Refit],
     curve_of: CurveOf,
@@ -148,10 +148,10 @@ def explain(
 ) -> Causes:
     """Judge a belief, found in conflict under the base model, by every refit and rank what might explain the conflict.
 
-    The rule is that of `found`. Causes are ranked by `Cause.expected_drop`. A refit that did not converge, or whose
+    The rule is that of `figures`. Causes are ranked by `Cause.expected_drop`. A refit that did not converge, or whose
     figures are UNRELIABLE, is counted as failed; one whose model has no such quantity has nothing to say. The refits'
     factors are those of their curves alone: `base_log_bf` is the base model's by the same estimator, if another than
-    that of `found`.
+    that of `figures`.
     """
     causes, failed = [], []
     for each in refits:
@@ -160,31 +160,31 @@ def explain(
             failed.append(name)
             continue
         try:
-            curve = curve_of(each.alternative.model, each.fit, found.quantity)
+            curve = curve_of(each.alternative.model, each.fit, figures.quantity)
         except UnsupportedQuantity:
             continue
         except InvalidInput:
             failed.append(name)
             continue
-        other = analyse_belief(prior, curve, found.rule)
+        other = analyse_belief(prior, curve, figures.rule)
         if other.status is Status.UNRELIABLE:
             failed.append(name)
         else:
-            causes.append(_cause(found, other, each))
-    base = found.recentred.log_bf if base_log_bf is None else base_log_bf
+            causes.append(_cause(figures, other, each))
+    base = figures.recentred.log_bf if base_log_bf is None else base_log_bf
     ranked = tuple(sorted(causes, key=lambda cause: -cause.expected_drop(base)))
     return Causes(ranked, tuple(failed), _blame(ranked))
 
 
-def _cause(found: BeliefConflict, other: BeliefConflict, refitted: Refit) -> Cause:
+def _cause(figures: BeliefConflict, other: BeliefConflict, refitted: Refit) -> Cause:
     alternative = refitted.alternative
     resolves = not other.conflict
-    vaguer = resolves and not alternative.same_rows and _still_contradicts(found, other)
+    vaguer = resolves and not alternative.same_rows and _still_contradicts(figures, other)
     return Cause(
         kind=alternative.kind,
         subject=alternative.subject,
         data_side=Summary.of(other.data_side),
-        change=other.data_side.mean - found.data_side.mean,
+        change=other.data_side.mean - figures.data_side.mean,
         log_bf=other.recentred.log_bf,
         resolves=resolves,
         only_vaguer=vaguer,
@@ -202,15 +202,15 @@ def _barely(other: BeliefConflict) -> bool:
     return other.p.value < 2.0 * rule.null_rate
 
 
-def _still_contradicts(found: BeliefConflict, other: BeliefConflict) -> bool:
+def _still_contradicts(figures: BeliefConflict, other: BeliefConflict) -> bool:
     """Whether the base model's data side, moved to the other's mean but as narrow as it is, would contradict.
 
     With normal laws, p of the standardised difference against the rule's false-alarm rate: the recentred rule and the
     p-value's are both bounds on |z| (methods/conflict.md §3 B).
     """
-    spread = math.hypot(found.client.sd, found.data_side.sd)
-    z = abs(other.data_side.mean - found.client.mean) / spread
-    return bool(2.0 * float(special.ndtr(-z)) <= found.rule.null_rate)
+    spread = math.hypot(figures.client.sd, figures.data_side.sd)
+    z = abs(other.data_side.mean - figures.client.mean) / spread
+    return bool(2.0 * float(special.ndtr(-z)) <= figures.rule.null_rate)
 
 
 def _blame(ranked: Sequence[Cause]) -> Blame | None:
@@ -228,7 +228,7 @@ def _blame(ranked: Sequence[Cause]) -> Blame | None:
     return Blame.UNDECIDED
 
 
-def remedy(found: BeliefConflict, causes: Causes, months: float, r_squared: float | None) -> Remedy | None:
+def remedy(figures: BeliefConflict, causes: Causes, months: float, r_squared: float | None) -> Remedy | None:
     """What would settle the matter; None where nothing would.
 
     A first cause that resolves and that the data do not speak against is acted on: rows to check, a column to give,
@@ -249,7 +249,7 @@ def remedy(found: BeliefConflict, causes: Causes, months: float, r_squared: floa
         return Remedy.EXPERIMENT_BETWEEN_MODELS
     if r_squared is not None and r_squared > COLLINEAR:
         return Remedy.EXPERIMENT_ON_COLLINEAR
-    z = math.sqrt(2.0 * max(found.recentred.log_bf, 0.0))
-    if found.prior_ess_months > _WORTH_MONTHS and months > _WORTH_MONTHS and z > _TALKED_DOWN:
+    z = math.sqrt(2.0 * max(figures.recentred.log_bf, 0.0))
+    if figures.prior_ess_months > _WORTH_MONTHS and months > _WORTH_MONTHS and z > _TALKED_DOWN:
         return Remedy.EXPERIMENT_BETWEEN_FIRM_SIDES
     return None

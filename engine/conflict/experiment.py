@@ -34,8 +34,8 @@ class Experiment:
         """Independent experiments about one quantity as one: their likelihoods multiply."""
         if not experiments:
             raise InvalidInput("experiments", "must hold at least one")
-        precision = math.fsum(one.standard_error**-2 for one in experiments)
-        mean = math.fsum(one.estimate * one.standard_error**-2 for one in experiments) / precision
+        precision = math.fsum(experiment.standard_error**-2 for experiment in experiments)
+        mean = math.fsum(experiment.estimate * experiment.standard_error**-2 for experiment in experiments) / precision
         return cls(mean, precision**-0.5)
 
     @property

@@ -170,14 +170,14 @@ def joint_beliefs(
 
     def blocks(keep: Sequence[int]) -> tuple[list[_Block], list[int]]:
         """Shares to be compared by log-ratios, and the places of all other beliefs."""
-        found, taken = [], set()
+        shares, taken = [], set()
         for group in groups:
             left: DirichletShares | None = group
             for place in group.places:
                 if place not in keep and left is not None:
                     left = left.without(place)
             if left is not None:
-                found.append(_Block(left.places, left.has_rest, left.log_ratios(values), *left.log_ratio_moments()))
+                shares.append(_Block(left.places, left.has_rest, left.log_ratios(values), *left.log_ratio_moments()))
                 taken |= set(left.places)
         if len(whole) > 1 and all(place in keep and place not in taken for place in whole):
             places = list(whole)
@@ -186,9 +186,9 @@ def joint_beliefs(
                 moments = own.mean, own.cov
             else:
                 moments = correlated_log_ratios(client[places, 0], client_cov[np.ix_(places, places)])
-            found.append(_Block(tuple(places), False, log_ratios(values[places]), *moments))
+            shares.append(_Block(tuple(places), False, log_ratios(values[places]), *moments))
             taken |= set(places)
-        return found, [place for place in keep if place not in taken]
+        return shares, [place for place in keep if place not in taken]
 
     def compared(keep: Sequence[int]) -> JointConflict:
         shares, others = blocks(keep)
@@ -199,22 +199,22 @@ def joint_beliefs(
         if float(data.weights[~leaves_room].sum()) > 0.01 * float(data.weights.sum()):
             raise InvalidInput("draws", "hold shares that leave no rest, which the client's must")
         used = DataMoments(stacked[:, leaves_room], data.weights[leaves_room])
-        found = mahalanobis(mean, cov, used.mean, used.cov)
+        conflict = mahalanobis(mean, cov, used.mean, used.cov)
         if not shares:
-            return found
+            return conflict
         # Back from log-ratios to one weight per share, in the order of the beliefs.
         direction = np.zeros(k)
-        direction[others] = found.worst_direction[: len(others)]
+        direction[others] = conflict.worst_direction[: len(others)]
         spread, start = np.sqrt(np.diag(cov + used.cov)), len(others)
         for block in shares:
             stop = start + block.mean.size
-            part = np.asarray(found.worst_direction[start:stop])
+            part = np.asarray(conflict.worst_direction[start:stop])
             ratios = part / spread[start:stop]
             by_share = ratios if block.has_rest else np.append(ratios, -ratios.sum())
             scale = float(np.linalg.norm(part)) / max(float(np.linalg.norm(by_share)), 1e-300)
             direction[list(block.places)] = by_share * scale
             start = stop
-        return replace(found, worst_direction=tuple(direction[list(keep)].tolist()))
+        return replace(conflict, worst_direction=tuple(direction[list(keep)].tolist()))
 
     everything = list(range(k))
     without = tuple(compared([j for j in everything if j != i]) for i in everything)

@@ -76,7 +76,7 @@ def difference_error(first: LogMarginal, second: LogMarginal) -> float:
     own = math.hypot(first.own_error, second.own_error)
     if first.replicates.size == second.replicates.size:
         return math.hypot(float(jackknife_error(first.replicates - second.replicates)), own)
-    errors = (float(jackknife_error(one.replicates)) for one in (first, second))
+    errors = (float(jackknife_error(marginal.replicates)) for marginal in (first, second))
     return math.hypot(*errors, own)
 
 
@@ -135,13 +135,15 @@ class Ladder:
                 "no second estimate confirms the extrapolated curve"
             )
             return cls(overlay, psi, admissible, curve, khat, refusal)
-        for one in admissible:
-            confirming = [other for other in admissible if one is not other and agree(one, other)]
+        for estimate in admissible:
+            confirming = [other for other in admissible if estimate is not other and agree(estimate, other)]
             # Curve and mean stand on the same draws: they do not outvote a run of its own.
-            contradicted = one not in bridges and any(not agree(one, bridge) for bridge in bridges)
+            contradicted = estimate not in bridges and any(not agree(estimate, bridge) for bridge in bridges)
             if confirming and not contradicted:
-                return cls(overlay, psi, admissible, one.beside(confirming[0]), khat, "")
-        told = " and ".join(f"{one.value:.2f} by {one.estimator.value.replace('_', ' ')}" for one in admissible)
+                return cls(overlay, psi, admissible, estimate.beside(confirming[0]), khat, "")
+        told = " and ".join(
+            f"{estimate.value:.2f} by {estimate.estimator.value.replace('_', ' ')}" for estimate in admissible
+        )
         return cls(overlay, psi, admissible, admissible[0], khat, f"the estimates of ln m disagree: {told}")
 
     @property

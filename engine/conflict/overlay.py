@@ -42,7 +42,9 @@ def _peaks(law: Distribution, support: Support) -> list[tuple[float, float]]:
             ends = [(a[-1] if a.size else u[0], b[0] if b.size else u[-1]) for a, b in zip(left, right, strict=True)]
             return [(float(u[top]), 0.5 * float(b - a)) for top, (a, b) in zip(tops, ends, strict=True)]
     tail = float(special.ndtr(-1.0))
-    low, middle, high = (float(one) for one in support.to_unconstrained([law.ppf(tail), law.ppf(0.5), law.isf(tail)]))
+    low, middle, high = (
+        float(place) for place in support.to_unconstrained([law.ppf(tail), law.ppf(0.5), law.isf(tail)])
+    )
     return [(middle, 0.5 * (high - low))]
 
 

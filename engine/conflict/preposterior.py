@@ -72,7 +72,7 @@ def expected_errors(
     simulated = believed.sample_prior(seed, ids)
     fit = reference.fit(simulated.y, seed, ids, LaplaceApproximation(chains=2, draws=_DRAWS))
     parameters = {name: fit.draws[name].reshape(ids.size, -1) for name in reference.parameter_names}
-    found: dict[str, float | None] = {}
+    errors: dict[str, float | None] = {}
     for name, support in quantities.items():
         if name in fit.draws:
             draws = fit.draws[name].reshape(ids.size, -1)
@@ -81,8 +81,8 @@ def expected_errors(
             draws = reference.derive(name, flat).reshape(ids.size, -1)
         posterior = float(np.median(support.to_unconstrained(draws).std(axis=1)))
         prior = _prior_sd(reference, name, support, seed)
-        found[name] = None if posterior >= SILENT * prior else (posterior**-2 - prior**-2) ** -0.5
-    return found
+        errors[name] = None if posterior >= SILENT * prior else (posterior**-2 - prior**-2) ** -0.5
+    return errors
 
 
 def _prior_sd(model: Model, name: str, support: Support, seed: Seed) -> float:

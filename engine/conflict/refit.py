@@ -70,10 +70,10 @@ def refit_bridge(
         for index in range(2)
     )
     reasons = []
-    for index, name, found in ((0, "reference", reference), (1, "client", client)):
+    for index, name, marginal in ((0, "reference", reference), (1, "client", client)):
         if not fit.diagnostics.ok[index]:
             reasons.append(f"the fit under the {name} prior did not converge")
-        if len(found.repetitions) - found.dropped < 2:
+        if len(marginal.repetitions) - marginal.dropped < 2:
             reasons.append(f"bridge sampling under the {name} prior did not converge")
     return RefitEstimate(
         client.log_marginal - reference.log_marginal,

@@ -58,7 +58,7 @@ def replicated_p(
     simulated = model.simulate(parameters, seed, ids[1:])
     fit = model.fit(np.concatenate([model.observed[:, None], simulated], axis=1), seed, ids, inference)
     reference = model.prior_of(quantity)
-    gains = np.array([_gain(prior, reference, factor * one) for one in fit.draws[parameter]])
+    gains = np.array([_gain(prior, reference, factor * posterior) for posterior in fit.draws[parameter]])
     beyond = int(np.sum(gains[1:] >= gains[0]))
     p = (1 + beyond) / (1 + replicates)
     return ReplicatedPValue(p, math.sqrt(p * (1.0 - p) / replicates), replicates, int(np.sum(~fit.diagnostics.ok)))

@@ -17,7 +17,7 @@ def least(loss: Callable[[float], float], candidates: ArrayLike, tolerance: floa
     A candidate itself is returned unless something between its neighbours is better by more than rounding.
     """
     at = np.unique(np.asarray(candidates, dtype=np.float64))
-    values = np.array([loss(float(one)) for one in at])
+    values = np.array([loss(float(candidate)) for candidate in at])
     padded = np.concatenate([[np.inf], values, [np.inf]])
     dips = np.flatnonzero((values <= padded[:-2]) & (values <= padded[2:]))
     best = float(at[np.argmin(values)]), float(values.min())
@@ -25,7 +25,7 @@ def least(loss: Callable[[float], float], candidates: ArrayLike, tolerance: floa
         low, high = float(at[max(dip - 1, 0)]), float(at[min(dip + 1, at.size - 1)])
         if not high > low:
             continue
-        found = optimize.minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": tolerance})
-        if float(found.fun) < best[1] - 1e-12:
-            best = float(found.x), float(found.fun)
+        minimum = optimize.minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": tolerance})
+        if float(minimum.fun) < best[1] - 1e-12:
+            best = float(minimum.x), float(minimum.fun)
     return best

@@ -90,11 +90,11 @@ def ladder(overlay: Overlay) -> Floats:
     grid = np.linspace(held[0], held[-1], _GRID)
     laws = _Tempered(np.interp(grid, nodes, log_posterior), np.interp(grid, nodes, ratio))
     limit, most = _THIRD_MOMENT, MAX_CHUNKS * CHUNK - 1
-    while (found := _climb(laws, limit, most)) is None:
+    while (powers := _climb(laws, limit, most)) is None:
         limit *= 1.5
-    needed = found.size - 1
+    needed = powers.size - 1
     chunks = min(math.ceil((_SLACK * needed + 1.0) / CHUNK), MAX_CHUNKS)
-    refined = PchipInterpolator(np.arange(found.size), found)(np.linspace(0.0, needed, chunks * CHUNK))
+    refined = PchipInterpolator(np.arange(powers.size), powers)(np.linspace(0.0, needed, chunks * CHUNK))
     return np.concatenate([[0.0], refined[1:-1], [1.0]])
 
 
@@ -176,11 +176,12 @@ def tempered_bridge(
     )
 
 
-def _unconverged(found: FitDiagnostics, powers: Floats) -> list[str]:
+def _unconverged(diagnostics: FitDiagnostics, powers: Floats) -> list[str]:
     return [
-        f"the fit at lambda {powers[rung]:.3g} did not converge: R-hat {found.r_hat[rung]:.3f}, "
-        f"ESS {min(found.ess_bulk[rung], found.ess_tail[rung]):.0f}, {found.divergences[rung]} divergences"
-        for rung in np.flatnonzero(~found.ok)
+        f"the fit at lambda {powers[rung]:.3g} did not converge: R-hat {diagnostics.r_hat[rung]:.3f}, "
+        f"ESS {min(diagnostics.ess_bulk[rung], diagnostics.ess_tail[rung]):.0f}, "
+        f"{diagnostics.divergences[rung]} divergences"
+        for rung in np.flatnonzero(~diagnostics.ok)
     ]
 
 
@@ -195,11 +196,11 @@ def bridged(ratios: Floats, powers: Floats) -> tuple[float, float, bool]:
     # What a rung's groups of draws do to the total: log means [G] without each group, added over its two steps.
     effects: list[list[Floats]] = [[] for _ in powers]
     for k, step in enumerate(np.diff(powers)):
-        found = bridge((step * ratios[k + 1]).ravel(), (step * ratios[k]).ravel())
-        total += found.log_ratio
-        settled &= found.converged
-        effects[k].append(_left_out(found.numerator.reshape(ratios[k].shape)))
-        effects[k + 1].append(-_left_out(found.denominator.reshape(ratios[k + 1].shape)))
+        estimate = bridge((step * ratios[k + 1]).ravel(), (step * ratios[k]).ravel())
+        total += estimate.log_ratio
+        settled &= estimate.converged
+        effects[k].append(_left_out(estimate.numerator.reshape(ratios[k].shape)))
+        effects[k + 1].append(-_left_out(estimate.denominator.reshape(ratios[k + 1].shape)))
     errors = [float(jackknife_error(np.sum(parts, axis=0))) for parts in effects]
     return total, math.hypot(*errors), settled
 

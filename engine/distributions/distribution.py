@@ -625,7 +625,7 @@ class Mixture(Distribution):
     @property
     def support(self) -> Support:
         supports = [c.support for c in self.components]
-        return Support(min(one.lower for one in supports), max(one.upper for one in supports))
+        return Support(min(support.lower for support in supports), max(support.upper for support in supports))
 
     @cached_property
     def is_mixed(self) -> bool:

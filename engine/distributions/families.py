@@ -190,9 +190,9 @@ class _TruncatedNormal(Rules):
             return [(law.mean - mean) / sd, law.sd / sd - 1.0]
 
         for start in ((0.0, 0.0), (-2.0, 0.7), (2.0, 0.7)):
-            found = optimize.root(misfit, start, tol=1e-12)
-            if max(abs(value) for value in misfit(found.x)) < 1e-8:
-                return self.make(found.x, anchor)
+            root = optimize.root(misfit, start, tol=1e-12)
+            if max(abs(value) for value in misfit(root.x)) < 1e-8:
+                return self.make(root.x, anchor)
         raise InvalidInput("plus_minus", f"no truncated normal on {_words(support)} has mean {mean:g} and sd {sd:.4g}")
 
     def entropy(self, law: Distribution) -> float:
@@ -444,10 +444,10 @@ def fit_cdf(x: Floats, asked: Floats, family: Family, anchors: Sequence[Anchor])
             except InvalidInput:
                 return np.ones_like(asked)
 
-        found = optimize.least_squares(residual, rules.rough(anchor), xtol=1e-15, ftol=1e-15, gtol=1e-15)
-        if best is None or found.cost < best[0]:
+        optimum = optimize.least_squares(residual, rules.rough(anchor), xtol=1e-15, ftol=1e-15, gtol=1e-15)
+        if best is None or optimum.cost < best[0]:
             try:
-                best = float(found.cost), rules.make(found.x, anchor)
+                best = float(optimum.cost), rules.make(optimum.x, anchor)
             except InvalidInput:
                 continue
         if best[0] < 1e-20:

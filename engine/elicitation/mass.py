@@ -171,7 +171,7 @@ class _Fitter:
         best: tuple[float, Distribution] | None = None
         highest = -math.inf
         for start in self._starts():
-            found = optimize.minimize(  # type: ignore[call-overload]  # the stubs want extra arguments
+            optimum = optimize.minimize(  # type: ignore[call-overload]  # the stubs want extra arguments
                 lambda theta: -self._entropy(theta),
                 start,
                 method="SLSQP",
@@ -179,10 +179,10 @@ class _Fitter:
                 constraints=optimize.NonlinearConstraint(lambda theta: [self._gap(theta)], 0.0, 0.0),
                 tol=1e-12,
             )
-            if not np.all(np.isfinite(found.x)) or abs(self._gap(found.x)) > 1e-6:
+            if not np.all(np.isfinite(optimum.x)) or abs(self._gap(optimum.x)) > 1e-6:
                 continue
-            highest = max(highest, self._entropy(found.x))
-            exact = optimize.root(self._stationary, found.x, tol=1e-13).x
+            highest = max(highest, self._entropy(optimum.x))
+            exact = optimize.root(self._stationary, optimum.x, tol=1e-13).x
             if self._at_an_end(exact) or abs(self._gap(exact)) > _MET:
                 continue
             value = self._entropy(exact)
@@ -236,10 +236,10 @@ class _Fitter:
         starts = sorted(grid, key=lambda theta: max(abs(value) for value in equations(theta)))[:_GRID_STARTS]
         best: tuple[float, Distribution] | None = None
         for start in starts:
-            found = optimize.root(equations, start, tol=1e-13).x
-            if np.max(np.abs(found)) > _BOX or np.max(np.abs(equations(found))) > _MET:
+            theta = optimize.root(equations, start, tol=1e-13).x
+            if np.max(np.abs(theta)) > _BOX or np.max(np.abs(equations(theta))) > _MET:
                 continue
-            law = self._make(found)
+            law = self._make(theta)
             if name == "mode" and not self.rules.has_mode(law):
                 continue
             entropy = self.rules.entropy(law)

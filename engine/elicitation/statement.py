@@ -76,15 +76,15 @@ class FamilyFit:
 
 def band(fit: Fit, support: Support) -> tuple[FamilyFit, ...]:
     """How every family that can say the statement fits it, best first (methods/conflict.md §13: untold tails)."""
-    found = []
+    fits = []
     for family in admissible(support):
         try:
             fitted = fit(family)
         except InvalidInput:
             continue
         law = fitted.distribution
-        found.append(FamilyFit(family, fitted.max_error, float(law.ppf(0.01)), float(law.isf(0.01))))
-    return tuple(sorted(found, key=lambda one: round(one.max_error, 6)))
+        fits.append(FamilyFit(family, fitted.max_error, float(law.ppf(0.01)), float(law.isf(0.01))))
+    return tuple(sorted(fits, key=lambda family_fit: round(family_fit.max_error, 6)))
 
 
 def of_probabilities(

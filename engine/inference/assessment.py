@@ -23,24 +23,24 @@ def assess(target: Target, values: Array) -> tuple[Array, Array, Array, Array]:
     return jnp.max(r_hat, axis=0), jnp.min(bulk, axis=0), jnp.min(tail, axis=0), nonfinite
 
 
-def passes(found: FitDiagnostics, r_hat_limit: float, ess_limit: float) -> Flags:
+def passes(diagnosis: FitDiagnostics, r_hat_limit: float, ess_limit: float) -> Flags:
     """Whether a fit counts as good [S]: R-hat and both ESS within the limits, no divergence, every draw finite."""
-    good = (found.r_hat <= r_hat_limit) & (np.minimum(found.ess_bulk, found.ess_tail) >= ess_limit)
-    return np.asarray(good & (found.divergences == 0) & ~found.nonfinite)
+    good = (diagnosis.r_hat <= r_hat_limit) & (np.minimum(diagnosis.ess_bulk, diagnosis.ess_tail) >= ess_limit)
+    return np.asarray(good & (diagnosis.divergences == 0) & ~diagnosis.nonfinite)
 
 
 def assess_chains(
     target: Target, values: Floats, divergences: Integers, r_hat_limit: float, ess_limit: float
 ) -> BatchFit:
     """The fit of Markov chains with values [Q, S, chains, draws] and divergences [S], judged by `passes`."""
-    found = FitDiagnostics.empty(divergences.size)
-    found.divergences[:] = divergences
+    diagnosis = FitDiagnostics.empty(divergences.size)
+    diagnosis.divergences[:] = divergences
     if divergences.size:
         parts = assess(target, jnp.asarray(np.transpose(values, (3, 0, 2, 1))))
         for name, part in zip(("r_hat", "ess_bulk", "ess_tail", "nonfinite"), parts, strict=True):
-            getattr(found, name)[:] = np.asarray(part)
-        found.ok[:] = passes(found, r_hat_limit, ess_limit)
-    return BatchFit(named(target, values), found)
+            getattr(diagnosis, name)[:] = np.asarray(part)
+        diagnosis.ok[:] = passes(diagnosis, r_hat_limit, ess_limit)
+    return BatchFit(named(target, values), diagnosis)
 
 
 def assess_independent(target: Target, values: Floats) -> BatchFit:

@@ -47,22 +47,22 @@ def fit_batch(target: Target, y: Floats, seed: Seed, simulations: Integers, sett
     """
     y, ids = checked(y, simulations)
     values = np.empty((len(target.quantity_names), ids.size, settings.chains, settings.draws))
-    found = FitDiagnostics.empty(ids.size)
+    diagnostics = FitDiagnostics.empty(ids.size)
     todo = np.arange(ids.size)
     for level, schedule in enumerate(settings.schedules):
         if todo.size == 0:
             break
-        _run(target, y, seed, ids, todo, settings, schedule, level, values, found)
-        todo = np.flatnonzero(~found.ok)
+        _run(target, y, seed, ids, todo, settings, schedule, level, values, diagnostics)
+        todo = np.flatnonzero(~diagnostics.ok)
     if todo.size and settings.last is not None:
         last = settings.last.fit(target, y[:, todo], seed, ids[todo])
         for row, name in enumerate(target.quantity_names):
             if name:
                 values[row, todo] = last.draws[name]
         for name in ("r_hat", "ess_bulk", "ess_tail", "divergences", "ok", "nonfinite"):
-            getattr(found, name)[todo] = getattr(last.diagnostics, name)
-        found.escalations[todo] = len(settings.schedules)
-    return BatchFit(named(target, values), found)
+            getattr(diagnostics, name)[todo] = getattr(last.diagnostics, name)
+        diagnostics.escalations[todo] = len(settings.schedules)
+    return BatchFit(named(target, values), diagnostics)
 
 
 def _run(
@@ -75,7 +75,7 @@ def _run(
     schedule: Schedule,
     level: int,
     values: Floats,
-    found: FitDiagnostics,
+    diagnostics: FitDiagnostics,
 ) -> None:
     """Run one schedule for the columns `todo`, chunk by chunk, and write values [Q, S, M, draws] and diagnostics."""
     for first in range(0, todo.size, schedule.chunk):
@@ -86,9 +86,9 @@ def _run(
         drawn = np.asarray(chunk.values)[..., : columns.size]
         values[:, columns] = np.transpose(drawn, (1, 3, 2, 0))
         for name in ("r_hat", "ess_bulk", "ess_tail", "nonfinite", "divergences"):
-            getattr(found, name)[columns] = np.asarray(getattr(chunk, name))[: columns.size]
-        found.escalations[columns] = level
-    found.ok[todo] = passes(found, settings.r_hat_limit, settings.ess_limit)[todo]
+            getattr(diagnostics, name)[columns] = np.asarray(getattr(chunk, name))[: columns.size]
+        diagnostics.escalations[columns] = level
+    diagnostics.ok[todo] = passes(diagnostics, settings.r_hat_limit, settings.ess_limit)[todo]
 
 
 def _run_chunk(

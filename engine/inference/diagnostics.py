@@ -29,8 +29,8 @@ def rank_normalise(x: ArrayLike) -> Array:
 
 def split_r_hat(x: ArrayLike) -> Array:
     """Split R-hat [...] of x [..., chains, draws] without rank normalisation; infinite for chains that never move."""
-    found: Array = _r_hat(split_chains(x))
-    return found
+    r_hat: Array = _r_hat(split_chains(x))
+    return r_hat
 
 
 def rank_r_hat(x: ArrayLike) -> Array:

@@ -19,8 +19,8 @@ def posterior_mode(target: Target, y: Floats) -> Laplace:
     """Mode [D, S] and covariance factor of y [T, S], searched until the log density rises no more."""
     require_float64()
     # The limits are given as numbers, like those of the sampler's own search, so that both share one program.
-    found: Laplace = find_mode(target, jnp.asarray(y), _MODE_EVALUATIONS, _MODE_TOLERANCE)
-    return found
+    laplace: Laplace = find_mode(target, jnp.asarray(y), _MODE_EVALUATIONS, _MODE_TOLERANCE)
+    return laplace
 
 
 def log_evidence(target: Target, y: Floats) -> Floats:
@@ -30,13 +30,13 @@ def log_evidence(target: Target, y: Floats) -> Floats:
     as a rule the Fisher information, for the observed one). Exact where the likelihood is normal in z. Differences
     between targets mean something only where the data and the constants left out are the same.
     """
-    found = posterior_mode(target, y)
-    return np.asarray(_at_mode(target, jnp.asarray(y), found))
+    laplace = posterior_mode(target, y)
+    return np.asarray(_at_mode(target, jnp.asarray(y), laplace))
 
 
 @jax.jit
-def _at_mode(target: Target, y: Array, found: Laplace) -> Array:
-    value = target.log_likelihood(found.mode, y) - 0.5 * jnp.sum(found.mode**2, axis=0)
+def _at_mode(target: Target, y: Array, laplace: Laplace) -> Array:
+    value = target.log_likelihood(laplace.mode, y) - 0.5 * jnp.sum(laplace.mode**2, axis=0)
     # The factor is triangular and its square the inverse of I + curvature.
-    diagonal = jnp.diagonal(found.factor, axis1=0, axis2=1)
+    diagonal = jnp.diagonal(laplace.factor, axis1=0, axis2=1)
     return value + jnp.sum(jnp.log(jnp.abs(diagonal)), axis=-1)

@@ -63,8 +63,8 @@ def find_mode(target: Target, y: Array, iterations: int = 40, tolerance: float =
         better = ~search.done & (value > search.value)
         z = jnp.where(better, search.proposal, search.z)
         gradient = jnp.where(better, gradient, search.gradient)
-        found = target.curvature(search.proposal, y) + identity
-        precision = jnp.where(better[:, None, None], found, search.precision)
+        curvature = target.curvature(search.proposal, y) + identity
+        precision = jnp.where(better[:, None, None], curvature, search.precision)
         damping = jnp.where(better, search.damping * 0.2, jnp.minimum(search.damping * 6.0 + 1e-3, 1e4))
         diagonal = jnp.diagonal(precision, axis1=1, axis2=2) * damping[:, None]
         factor = jnp.linalg.cholesky(precision + diagonal[:, :, None] * identity)
@@ -117,8 +117,8 @@ def averaged_factor(target: Target, y: Array, positions: Array) -> Array:
     tiled = jnp.tile(y, (1, chains))
 
     def curvature(position: Array) -> Array:
-        found = target.curvature(position.reshape(size, -1), tiled)
-        return jnp.mean(found.reshape(chains, simulations, size, size), axis=0)
+        matrices = target.curvature(position.reshape(size, -1), tiled)
+        return jnp.mean(matrices.reshape(chains, simulations, size, size), axis=0)
 
     average = 0.5 * (curvature(positions[number // 2]) + curvature(positions[-1]))
     base = covariance_factor(average + jnp.eye(size, dtype=y.dtype))

@@ -42,16 +42,16 @@ def changed_specifications(
     vary or say nothing beyond its linear part are left out, and of more than 20 those are kept that go best with the
     KPI.
     """
-    found = [*_adstock_windows(spec, table), _saturation(spec)]
+    changes = [*_adstock_windows(spec, table), _saturation(spec)]
     for control in spec.controls:
         if control.name in design.window.constant_controls:
             continue
         fewer = tuple(other for other in spec.controls if other is not control)
-        found.append(Change(CauseKind.CONTROL_DROPPED, control.name, replace(spec, controls=fewer)))
+        changes.append(Change(CauseKind.CONTROL_DROPPED, control.name, replace(spec, controls=fewer)))
     for column in _candidates(spec, design, table, window, columns):
         added = (*spec.controls, Control(_free_name(spec, column), column))
-        found.append(Change(CauseKind.COLUMN_ADDED, column, replace(spec, controls=added)))
-    return found
+        changes.append(Change(CauseKind.COLUMN_ADDED, column, replace(spec, controls=added)))
+    return changes
 
 
 def outlying_dates(weights: Floats, dates: Dates, geos: int) -> tuple[np.datetime64, ...]:
@@ -62,15 +62,15 @@ def outlying_dates(weights: Floats, dates: Dates, geos: int) -> tuple[np.datetim
 
 
 def _adstock_windows(spec: AdditiveMmmSpec, table: Table) -> list[Change]:
-    found = []
+    changes = []
     for change in (_halved, _doubled):
         channels = tuple(replace(channel, n_weights=change(channel.n_weights)) for channel in spec.channels)
         if channels == spec.channels:
             continue
         lengths = sorted({channel.n_weights for channel in channels})
         text = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
-        found.append(Change(CauseKind.ADSTOCK_WINDOW, f"{text} {_unit(table)}", replace(spec, channels=channels)))
-    return found
+        changes.append(Change(CauseKind.ADSTOCK_WINDOW, f"{text} {_unit(table)}", replace(spec, channels=channels)))
+    return changes
 
 
 def _halved(n_weights: int) -> int:
@@ -143,10 +143,10 @@ def years(dates: Dates) -> list[tuple[CauseKind, str, Flags]]:
     first, last = np.zeros((2, dates.size), dtype=bool)
     first[dates < months_before(dates[0], -12)] = True
     last[Window(12).first_row(dates) :] = True
-    found = []
+    remainders = []
     for kind, dropped in ((CauseKind.FIRST_YEAR_DROPPED, first), (CauseKind.LAST_YEAR_DROPPED, last)):
         left = int(np.sum(~dropped))
         if left * spacing < MIN_DAYS or 2 * left < dates.size - 2:
             continue
-        found.append((kind, f"{dates[dropped][0]} to {dates[dropped][-1]}", ~dropped))
-    return found
+        remainders.append((kind, f"{dates[dropped][0]} to {dates[dropped][-1]}", ~dropped))
+    return remainders

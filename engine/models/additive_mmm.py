@@ -421,14 +421,14 @@ class AdditiveMmm:
         robust = student_errors(self)
         outlying = outlying_dates(robust.weights, dates, self.window.geos)
         gain = robust.log_evidence_gain
-        found = [Alternative(CauseKind.OUTLIERS, "", robust.model, log_evidence_gain=gain, dates=outlying)]
+        alternatives = [Alternative(CauseKind.OUTLIERS, "", robust.model, log_evidence_gain=gain, dates=outlying)]
         for change in changed_specifications(self.spec, self.design, table, window, columns):
             model = prepare(table, change.spec, window)._of_shape(self)
-            found.append(Alternative(change.kind, change.subject, model))
+            alternatives.append(Alternative(change.kind, change.subject, model))
         for kind, subject, left in years(dates):
             rows = np.tile(left, self.window.geos)
-            found.append(Alternative(kind, subject, self.restricted(rows), same_rows=False))
-        return found
+            alternatives.append(Alternative(kind, subject, self.restricted(rows), same_rows=False))
+        return alternatives
 
     def _of_shape(self, other: AdditiveMmm) -> AdditiveMmm:
         """The model filled up with lags that no channel has, to those of another: it then runs in the same program."""

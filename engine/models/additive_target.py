@@ -207,11 +207,13 @@ class AdditiveTarget:
         whitened = residual - self.block.basis @ (eigenvalues / total * projected)
         return _Residual(projected, whitened, variance, total)
 
-    def _log_likelihood(self, found: _Residual) -> Array:
+    def _log_likelihood(self, residual: _Residual) -> Array:
         free = self.observations - self.noise_dimension
-        squares = jnp.sum(found.whitened**2, axis=0) / found.variance
-        squares = squares + jnp.sum(self.block.eigenvalues[:, None] * (found.projected / found.total) ** 2, axis=0)
-        return -0.5 * (free * jnp.log(found.variance) + jnp.sum(jnp.log(found.total), axis=0) + squares)
+        squares = jnp.sum(residual.whitened**2, axis=0) / residual.variance
+        squares = squares + jnp.sum(
+            self.block.eigenvalues[:, None] * (residual.projected / residual.total) ** 2, axis=0
+        )
+        return -0.5 * (free * jnp.log(residual.variance) + jnp.sum(jnp.log(residual.total), axis=0) + squares)
 
     def log_likelihood(self, z: Array, y: Array) -> Array:
         """log N(r; 0, σ² I + U Λ U') [lanes], without the constants of the units and of the weights.
@@ -231,10 +233,10 @@ class AdditiveTarget:
         theta, slopes = self.prior_map.parameters_and_slopes(z)
         media, retention, half_saturation = self._split(theta)
         curves = self._curves(theta)
-        found = self._residual(theta, y, curves)
-        pull = found.whitened / found.variance
+        residual = self._residual(theta, y, curves)
+        pull = residual.whitened / residual.variance
         free = self.observations - self.noise_dimension
-        by_variance = free / found.variance + jnp.sum(1.0 / found.total, axis=0) - jnp.sum(pull**2, axis=0)
+        by_variance = free / residual.variance + jnp.sum(1.0 / residual.total, axis=0) - jnp.sum(pull**2, axis=0)
         pull = pull * self.real_rows[:, None]
         pull = pull - self._mean(pull)
         lags = self._lags(theta)
@@ -251,7 +253,7 @@ class AdditiveTarget:
             if index in self._half_saturations:
                 by_half.append(-effect * every / half_saturation[index])
         gradient = jnp.stack([*by_media, *by_retention, *by_half, -theta[-1] * by_variance])
-        return self._log_likelihood(found), gradient * slopes
+        return self._log_likelihood(residual), gradient * slopes
 
     def curvature(self, z: Array, y: Array) -> Array:
         """Expected Fisher information in z [lanes, D, D]; it does not depend on y.
@@ -299,16 +301,19 @@ class AdditiveTarget:
         their programs; what a model does not have, such as a ROI without spend, is left unnamed.
         """
         theta = self.prior_map.parameters(z)
-        found = self._residual(theta, y, self._curves(theta))
+        residual = self._residual(theta, y, self._curves(theta))
         values = self.block.eigenvalues[:, None]
-        rotated = jnp.sqrt(values) * found.projected / found.total + jnp.sqrt(found.variance / found.total) * noise
+        rotated = (
+            jnp.sqrt(values) * residual.projected / residual.total
+            + jnp.sqrt(residual.variance / residual.total) * noise
+        )
         coefficients = self.block.mean[:, None] + self.block.rotation @ rotated
         # r - U p is s without what the block left of p.
-        rest = found.whitened - self.block.basis @ (found.variance / found.total * found.projected)
-        misfit = jnp.sum(rest**2, axis=0) + jnp.sum((found.projected - jnp.sqrt(values) * rotated) ** 2, axis=0)
-        log_likelihood = self.log_scale - 0.5 * misfit / found.variance
+        rest = residual.whitened - self.block.basis @ (residual.variance / residual.total * residual.projected)
+        misfit = jnp.sum(rest**2, axis=0) + jnp.sum((residual.projected - jnp.sqrt(values) * rotated) ** 2, axis=0)
+        log_likelihood = self.log_scale - 0.5 * misfit / residual.variance
         log_likelihood = log_likelihood - 0.5 * self.observations * jnp.log(
-            2.0 * jnp.pi * found.variance * self.kpi_sd**2
+            2.0 * jnp.pi * residual.variance * self.kpi_sd**2
         )
         standard = (coefficients - self.block.mean[:, None]) / self.block.sd[:, None]
         log_block = -0.5 * self.block.real @ standard**2

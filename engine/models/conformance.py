@@ -150,10 +150,10 @@ def _derived(model: Model, sample: PriorSample) -> list[Check]:
     y, rows = sample.y[:, few], np.arange(model.n_observations)
     again = model.evaluate(parameters, y)
 
-    def same(found: Mapping[str, Floats], factor: float = 1.0) -> bool:
+    def same(quantities: Mapping[str, Floats], factor: float = 1.0) -> bool:
         """Whether nothing has changed but the log likelihood, which is so many times what it was."""
         expected = again | {LOG_LIKELIHOOD: factor * again[LOG_LIKELIHOOD]}
-        return all(np.allclose(found[name], values, rtol=1e-9, atol=1e-12) for name, values in expected.items())
+        return all(np.allclose(quantities[name], values, rtol=1e-9, atol=1e-12) for name, values in expected.items())
 
     halves = [model.restricted(rows % 2 == half).evaluate(parameters, y) for half in (0, 1)]
     parts = halves[0][LOG_LIKELIHOOD] + halves[1][LOG_LIKELIHOOD]

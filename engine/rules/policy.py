@@ -317,7 +317,7 @@ def _result(
 
 
 def _evidence_triggers(evidence: NecessityEvidence, policy: NecessityPolicy) -> tuple[EvidenceTrigger, ...]:
-    found = {
+    triggers = {
         EvidenceTrigger.NO_CERTIFIED_PASS: evidence.certified_pass is False,
         EvidenceTrigger.STALE_PASS: evidence.stale_pass is True,
         EvidenceTrigger.DIVERGENCES: evidence.divergences is not None and evidence.divergences > 0,
@@ -329,7 +329,7 @@ def _evidence_triggers(evidence: NecessityEvidence, policy: NecessityPolicy) -> 
         EvidenceTrigger.MULTIMODAL: evidence.multimodal is True,
         EvidenceTrigger.DATA_DEPENDENT_SCALING: evidence.data_dependent_scaling is True,
     }
-    return tuple(trigger for trigger, present in found.items() if present)
+    return tuple(trigger for trigger, present in triggers.items() if present)
 
 
 def _recommendation(

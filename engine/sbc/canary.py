@@ -56,11 +56,11 @@ class BrokenModel:
     def fit(self, y: Floats, seed: Seed, simulations: Integers, inference: Backend) -> BatchFit:
         """Draws [S, 1, KEPT] of the wrong inference and the diagnostics of the fit behind them."""
         kept, diagnostics = self._parameters(y, seed, simulations, inference)
-        found = []
+        quantities = []
         for row in range(simulations.size):
             parameters = {name: draws[row] for name, draws in kept.items()}
-            found.append(self.model.evaluate(parameters, np.repeat(y[:, row : row + 1], KEPT, axis=1)))
-        draws = {name: np.stack([values[name] for values in found])[:, None, :] for name in self.quantity_names}
+            quantities.append(self.model.evaluate(parameters, np.repeat(y[:, row : row + 1], KEPT, axis=1)))
+        draws = {name: np.stack([values[name] for values in quantities])[:, None, :] for name in self.quantity_names}
         return BatchFit(draws, diagnostics)
 
     def _parameters(

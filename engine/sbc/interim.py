@@ -59,7 +59,7 @@ def interim(ledger: RankLedger, planned: int, rules: VerdictRules = RULES) -> In
     """Return the report on the rows at hand (any subset of simulations 0..planned-1)."""
     if len(ledger) > planned or (len(ledger) and ledger.simulations[-1] >= planned):
         raise InvalidInput("planned", f"the ledger has simulations beyond the planned {planned}")
-    found = evidence(ledger, worst_case=True)
+    e_values = evidence(ledger, worst_case=True)
     rows = ledger.rows(ledger.accepted)
     pit = rows.u
     quantities = []
@@ -74,35 +74,35 @@ def interim(ledger: RankLedger, planned: int, rules: VerdictRules = RULES) -> In
                 mean_pit=float(np.mean(u)) if n else None,
                 coverage_50=covered[0],
                 coverage_90=covered[1],
-                log_e=float(found.quantity[-1, column]) if len(found.quantity) else 0.0,
-                log_e_peak=float(found.peak[column]),
+                log_e=float(e_values.quantity[-1, column]) if len(e_values.quantity) else 0.0,
+                log_e_peak=float(e_values.peak[column]),
                 p=p,
                 shape=Shape.UNIFORM if p is None else shape(u, p, rules.alpha / len(ledger.quantities)),
             )
         )
-    failing = detected_quantities(found, ledger.quantities, rules)
+    failing = detected_quantities(e_values, ledger.quantities, rules)
     return InterimReport(
         planned=planned,
         done=len(ledger),
-        contiguous=len(found.overall),
+        contiguous=len(e_values.overall),
         failures=len(ledger) - len(rows),
         quantities=tuple(quantities),
-        log_e_overall=float(found.overall[-1]) if len(found.overall) else 0.0,
-        log_e_overall_peak=found.overall_peak,
+        log_e_overall=float(e_values.overall[-1]) if len(e_values.overall) else 0.0,
+        log_e_overall_peak=e_values.overall_peak,
         detected=bool(failing),
         failing=failing,
     )
 
 
-def detected_quantities(found: Evidence, quantities: tuple[str, ...], rules: VerdictRules) -> tuple[str, ...]:
+def detected_quantities(e_values: Evidence, quantities: tuple[str, ...], rules: VerdictRules) -> tuple[str, ...]:
     """Return the quantities that the e-process fails: none until the average over quantities has crossed 1 / alpha_e.
 
     Then those beyond P / alpha_e, whose crossing alone lifts the average over its threshold; or, where the average
     crossed without any of them, the quantity with the most evidence.
     """
-    if found.overall_peak < rules.log_threshold:
+    if e_values.overall_peak < rules.log_threshold:
         return ()
-    beyond = np.flatnonzero(found.peak >= rules.log_quantity_threshold(len(quantities)))
+    beyond = np.flatnonzero(e_values.peak >= rules.log_quantity_threshold(len(quantities)))
     if not len(beyond):
-        beyond = np.array([int(np.argmax(found.peak))])
+        beyond = np.array([int(np.argmax(e_values.peak))])
     return tuple(quantities[column] for column in beyond)

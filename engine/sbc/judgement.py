@@ -64,18 +64,22 @@ def judge(records: Sequence[PartRecord], alpha: float = RULES.alpha, *, may_pass
             # Of a run that was stopped the simulations behind a gap have no say, in whatever order they came.
             rows = record.ledger.prefix()
             verdicts[record.part] = verdict(rows, record.planned[-1], rules_of(parts, alpha), record.planned[:-1])
-    deciding = {part: found for part, found in verdicts.items() if not part.is_canary}
-    noticed = [part for part, found in verdicts.items() if part.is_canary and found.outcome is Outcome.FAIL]
+    deciding = {part: ruling for part, ruling in verdicts.items() if not part.is_canary}
+    noticed = [part for part, ruling in verdicts.items() if part.is_canary and ruling.outcome is Outcome.FAIL]
     missed = [part for part in parts if part.is_canary and part not in noticed]
     undetected = tuple(part for part in missed if part in verdicts and verdicts[part].done == verdicts[part].planned)
     several = sum(not part.is_canary for part in parts) > 1
-    sentences = [f"{_NAMES[part]}: {found.sentence}" if several else found.sentence for part, found in deciding.items()]
-    failed = [(part, found) for part, found in deciding.items() if found.outcome is Outcome.FAIL]
+    sentences = [
+        f"{_NAMES[part]}: {ruling.sentence}" if several else ruling.sentence for part, ruling in deciding.items()
+    ]
+    failed = [(part, ruling) for part, ruling in deciding.items() if ruling.outcome is Outcome.FAIL]
     if failed:
-        reasons = [_reason(part, in_words(reason), several) for part, found in failed for reason in found.reasons]
+        reasons = [_reason(part, in_words(reason), several) for part, ruling in failed for reason in ruling.reasons]
         return Judgement(Outcome.FAIL, verdicts, undetected, tuple(reasons), " ".join(sentences))
 
-    reasons = [_reason(part, in_words(reason), several) for part, found in deciding.items() for reason in found.reasons]
+    reasons = [
+        _reason(part, in_words(reason), several) for part, ruling in deciding.items() for reason in ruling.reasons
+    ]
     reasons += [f"{_NAMES[part]}: no simulation yet." for part in parts if not part.is_canary and part not in verdicts]
     further = [
         f"The check did not notice {_NAMES[part]}." if part in undetected else f"Unfinished canary: {_NAMES[part]}."

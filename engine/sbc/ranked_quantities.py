@@ -103,5 +103,7 @@ def _multiple_of(model: Model, name: str) -> str | None:
 def _combinations(model: Model) -> list[str]:
     effects = [name for name in model.parameter_names if split_name(name)[0] in ("share_of_outcome", "roi")]
     halves = [name_of("half_saturation", split_name(effect)[1]) for effect in effects]
-    shapes = [f"{one} * {half}" for one, half in zip(effects, halves, strict=True) if half in model.parameter_names]
-    return [f"{one} - {other}" for one, other in pairwise(effects)] + shapes
+    shapes = [
+        f"{effect} * {half}" for effect, half in zip(effects, halves, strict=True) if half in model.parameter_names
+    ]
+    return [f"{effect} - {other}" for effect, other in pairwise(effects)] + shapes

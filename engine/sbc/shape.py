@@ -52,9 +52,9 @@ def shape(u: npt.ArrayLike, p: float, alpha: float = 0.05) -> Shape:
     """Name the shape of PIT values u [N] whose uniformity test gave p; UNIFORM while p > alpha."""
     if p > alpha:
         return Shape.UNIFORM
-    found = tilt(u)
-    if max(abs(found.slope), abs(found.cup)) < 2.0:
+    components = tilt(u)
+    if max(abs(components.slope), abs(components.cup)) < 2.0:
         return Shape.IRREGULAR
-    if abs(found.slope) >= abs(found.cup):
-        return Shape.BIASED_DOWN if found.slope > 0 else Shape.BIASED_UP
-    return Shape.OVER_CONFIDENT if found.cup > 0 else Shape.UNDER_CONFIDENT
+    if abs(components.slope) >= abs(components.cup):
+        return Shape.BIASED_DOWN if components.slope > 0 else Shape.BIASED_UP
+    return Shape.OVER_CONFIDENT if components.cup > 0 else Shape.UNDER_CONFIDENT

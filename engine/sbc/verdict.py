@@ -129,8 +129,8 @@ def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES, earli
     names, complete = ledger.quantities, len(ledger) == planned
     rows = ledger.rows(ledger.accepted)
     n, failed = len(rows), len(ledger) - len(rows)
-    found = evidence(ledger, worst_case=True)
-    by_evidence = detected_quantities(found, names, rules)
+    e_values = evidence(ledger, worst_case=True)
+    by_evidence = detected_quantities(e_values, names, rules)
 
     pit, pit_all = rows.u, ledger.u
     level = rules.level(len(earlier))
@@ -153,8 +153,8 @@ def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES, earli
             p_holm=float(p_holm[k]) if n else None,
             p_all=float(all_fits[k]) if n else None,
             p_best=float(best[k]) if n else None,
-            log_e=float(found.quantity[-1, k]) if len(found.quantity) else 0.0,
-            log_e_peak=float(found.peak[k]),
+            log_e=float(e_values.quantity[-1, k]) if len(e_values.quantity) else 0.0,
+            log_e_peak=float(e_values.peak[k]),
             distance=_distance(pit[:, k], rules.cuts) if n else None,
             mean_pit=float(pit[:, k].mean()) if n else None,
             # a quantity that a test named is never called uniform
@@ -202,7 +202,7 @@ def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES, earli
         done=len(ledger),
         accepted=n,
         failure_rate=failure_rate,
-        log_e_overall_peak=found.overall_peak,
+        log_e_overall_peak=e_values.overall_peak,
         detectable=detectable,
         rules=rules,
         sentence=_sentence(outcome, tuple(reasons), quantities, n, detectable),
@@ -261,8 +261,8 @@ def _sentence(
             named = "; ".join(f"{q.quantity}: {_SHAPE_WORDS[q.shape]}" for q in quantities if q.failing)
             return f"Not calibrated after {n} usable simulations ({named})."
         case Outcome.PASS:
-            found = f"No miscalibration found in {n} simulations of {len(quantities)} quantities."
-            return f"{found} {describe(detectable)}"
+            finding = f"No miscalibration found in {n} simulations of {len(quantities)} quantities."
+            return f"{finding} {describe(detectable)}"
         case Outcome.INCONCLUSIVE:
             why = "; ".join(_REASON_WORDS[reason] for reason in reasons)
             return f"No conclusion from {n} usable simulations: {why}. {describe(detectable)}"

@@ -63,10 +63,10 @@ def posterior_correlation(
     sd = np.sqrt(np.maximum(np.diag(posterior), 0.0))
     if np.any(sd <= 1e-12 * client.sd):
         raise InvalidInput("data_cov", "leaves a belief without any uncertainty")
-    found = posterior / np.outer(sd, sd)
-    found = np.asarray(np.clip(0.5 * (found + found.T), -1.0, 1.0))
-    np.fill_diagonal(found, 1.0)
-    return found
+    correlation = posterior / np.outer(sd, sd)
+    correlation = np.asarray(np.clip(0.5 * (correlation + correlation.T), -1.0, 1.0))
+    np.fill_diagonal(correlation, 1.0)
+    return correlation
 
 
 def _conditioned(prior: Floats, error: Floats, at: Floats) -> Floats:

@@ -63,11 +63,11 @@ def adaptive_power(overlay: Overlay) -> AdaptivePower:
     best = int(np.argmax(evidence))
     low = float(POWERS[best - 1]) if best > 0 else 0.0
     high = float(POWERS[best + 1]) if best + 1 < POWERS.size else 1.0
-    found = optimize.minimize_scalar(
+    optimum = optimize.minimize_scalar(
         lambda b: -float(log_evidence(np.array([b]))[0][0]), bounds=(low, high), method="bounded"
     )
     at_one = float(log_evidence(np.ones(1))[0][0])
-    mode = 1.0 if at_one >= -float(found.fun) else float(found.x)
+    mode = 1.0 if at_one >= -float(optimum.fun) else float(optimum.x)
 
     log_client, log_jacobian = overlay.powered_client(overlay.nodes)
     with np.errstate(invalid="ignore"):

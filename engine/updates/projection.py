@@ -80,12 +80,12 @@ def project(law: Distribution, family: Family) -> Projection:
     gap = np.abs(np.where(law.cdf(x) < 0.5, law.cdf(x) - nearest.cdf(x), law.sf(x) - nearest.sf(x)))
     dx = np.exp(log_weights + support.log_jacobian(at))
     low, high = float(law.ppf(0.05)), float(law.isf(0.05))
-    error, found = float(gap.max()), modes(law)
+    error, peaks = float(gap.max()), modes(law)
     refusals = []
     if error > MAX_CDF_ERROR:
         refusals.append(f"the distribution functions differ by up to {error:.3f}, more than {MAX_CDF_ERROR:g}")
-    if len(found) > 1:
-        refusals.append(f"the updated prior has {len(found)} modes, at {' and '.join(f'{mode:.3g}' for mode in found)}")
+    if len(peaks) > 1:
+        refusals.append(f"the updated prior has {len(peaks)} modes, at {' and '.join(f'{mode:.3g}' for mode in peaks)}")
     return Projection(
         law=nearest,
         kl_nats=kl,
@@ -93,7 +93,7 @@ def project(law: Distribution, family: Family) -> Projection:
         lower_tail_error=float(nearest.cdf(low)) - 0.05,
         upper_tail_error=float(nearest.sf(high)) - 0.05,
         wasserstein_scaled=float(gap @ dx) / law.sd,
-        modes=found,
+        modes=peaks,
         refusal="; ".join(refusals),
     )
 
@@ -104,8 +104,8 @@ def modes(law: Distribution) -> tuple[float, ...]:
     grid = np.linspace(breaks[0], breaks[-1], 4001)
     grid = np.unique(np.concatenate([grid, breaks]))
     density = np.exp(law.unconstrained_logpdf(grid))
-    peaks, found = signal.find_peaks(np.concatenate([[0.0], density, [0.0]]), prominence=0.0)
-    peaks = peaks[found["prominences"] > _PROMINENT * density[peaks - 1]] - 1
+    peaks, properties = signal.find_peaks(np.concatenate([[0.0], density, [0.0]]), prominence=0.0)
+    peaks = peaks[properties["prominences"] > _PROMINENT * density[peaks - 1]] - 1
     return tuple(float(mode) for mode in law.support.from_unconstrained(grid[peaks]))
 
 
@@ -165,10 +165,10 @@ def _beta(mean: float, sd: float, mean_log: float, mean_log_rest: float) -> Beta
         both = special.digamma(alpha + beta)
         return np.array([special.digamma(alpha) - both - mean_log, special.digamma(beta) - both - mean_log_rest])
 
-    found = optimize.root(excess, np.log([mean * total, (1.0 - mean) * total]), tol=1e-12)
-    if not found.success and float(np.abs(found.fun).max()) > 1e-8:
+    root = optimize.root(excess, np.log([mean * total, (1.0 - mean) * total]), tol=1e-12)
+    if not root.success and float(np.abs(root.fun).max()) > 1e-8:
         return None
-    return Beta(*np.exp(found.x).tolist())
+    return Beta(*np.exp(root.x).tolist())
 
 
 def _by_search(
@@ -190,8 +190,8 @@ def _by_search(
             return math.inf
         return value if math.isfinite(value) else math.inf
 
-    found = optimize.minimize(
+    optimum = optimize.minimize(
         loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13, "maxiter": 4000}
     )
     # A law that is flat or falls exponentially has no nearest: the wider and the farther away, the better.
-    return member(found.x) if math.isfinite(found.fun) and np.abs(found.x).max() < 50.0 else None
+    return member(optimum.x) if math.isfinite(optimum.fun) and np.abs(optimum.x).max() < 50.0 else None

@@ -162,10 +162,10 @@ def _kept(prior: Distribution, *reasons: str, weight: float | None = None, log_b
     return PriorUpdate(prior, Action.KEEP, reasons, changed=False, weight=weight, log_bf=log_bf)
 
 
-def _evidence_weighted(overlay: Overlay, rule: UpdateRule, found: float | None) -> PriorUpdate:
+def _evidence_weighted(overlay: Overlay, rule: UpdateRule, known_log_bf: float | None) -> PriorUpdate:
     threshold = rule.min_evidence_strength
     shift = recentring_shift(overlay)
-    log_bf = recentred(Ladder.climb(overlay), shift).log_bf if found is None else found
+    log_bf = recentred(Ladder.climb(overlay), shift).log_bf if known_log_bf is None else known_log_bf
     if rule.gate and log_bf < math.log(threshold):
         told = f"Bayes factor {math.exp(log_bf):.3g} is below the required {threshold:g}"
         return _kept(overlay.prior, told, weight=0.0, log_bf=log_bf)
@@ -242,34 +242,34 @@ def _warning(overlay: Overlay, law: Distribution, power: float) -> tuple[str, ..
 
 
 def _adaptive(overlay: Overlay) -> PriorUpdate:
-    found = adaptive_power(overlay)
-    if found.extrapolated_share > MAX_EXTRAPOLATED:
-        return _kept(overlay.prior, _beyond(found.extrapolated_share))
+    power = adaptive_power(overlay)
+    if power.extrapolated_share > MAX_EXTRAPOLATED:
+        return _kept(overlay.prior, _beyond(power.extrapolated_share))
     reasons = (
-        f"posterior under the belief raised to a power that the data decide on: {found.expected:.2f} on average, most "
-        f"likely {found.mode:.2f}, where 1 is the belief in full and 0 none of it",
+        f"posterior under the belief raised to a power that the data decide on: {power.expected:.2f} on average, most "
+        f"likely {power.mode:.2f}, where 1 is the belief in full and 0 none of it",
         "one data set teaches little about the power: perfect agreement between a normal belief and the data would put "
         "it at no more than .6 on average",
     )
     return PriorUpdate(
-        found.posterior,
+        power.posterior,
         Action.UPDATE,
         reasons,
         changed=True,
-        expected_power=found.expected,
-        power_mode=found.mode,
+        expected_power=power.expected,
+        power_mode=power.mode,
     )
 
 
 def _robust(overlay: Overlay, vague: Distribution, weight: float) -> PriorUpdate:
     if weight == 0.0:
         return _kept(overlay.prior, "a vague component without weight changes nothing")
-    found = robust_mixture(overlay, vague, weight)
+    mixture = robust_mixture(overlay, vague, weight)
     reasons = (
         f"mixture of the belief with a vague prior worth one month of data, of weight {weight:g}; the data leave the "
-        f"belief {100 * found.client_weight:.3g} % of the weight",
+        f"belief {100 * mixture.client_weight:.3g} % of the weight",
     )
-    law = _mix(found.client, found.vague, 1.0 - found.client_weight)
+    law = _mix(mixture.client, mixture.vague, 1.0 - mixture.client_weight)
     return PriorUpdate(law, Action.ROBUSTIFY, reasons, changed=True)
 
 

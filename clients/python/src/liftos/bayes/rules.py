@@ -99,10 +99,10 @@ def check(message: Message) -> list[Violation]:
     finite (unless `allow_infinite`; NaN never passes), every enum value defined, and messages nested at most
     `MAX_DEPTH` deep.
     """
-    found: list[Violation] = []
+    violations: list[Violation] = []
     with contextlib.suppress(_Full):
-        _check_message(message, "", 1, found)
-    return found
+        _check_message(message, "", 1, violations)
+    return violations
 
 
 def scope_of(method: MethodDescriptor) -> options_pb2.Scope.ValueType:
@@ -142,9 +142,9 @@ def _plan(descriptor: Descriptor) -> _Plan:
     )
 
 
-def _add(found: list[Violation], path: str, description: str) -> None:
-    found.append(Violation(path, description))
-    if len(found) >= MAX_VIOLATIONS:
+def _add(violations: list[Violation], path: str, description: str) -> None:
+    violations.append(Violation(path, description))
+    if len(violations) >= MAX_VIOLATIONS:
         raise _Full
 
 
@@ -152,62 +152,62 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _check_message(message: Message, path: str, depth: int, found: list[Violation]) -> None:
+def _check_message(message: Message, path: str, depth: int, violations: list[Violation]) -> None:
     if depth > MAX_DEPTH:
-        _add(found, path, f"messages are nested more than {MAX_DEPTH} deep")
+        _add(violations, path, f"messages are nested more than {MAX_DEPTH} deep")
         return
     plan = _plan(message.DESCRIPTOR)
     # The values inside a Struct are measured again; MAX_DEPTH bounds how often, so the cost stays linear.
     if plan.well_known and message.ByteSize() > MAX_WELL_KNOWN_BYTES:
-        _add(found, path, f"must have at most {MAX_WELL_KNOWN_BYTES} bytes")
+        _add(violations, path, f"must have at most {MAX_WELL_KNOWN_BYTES} bytes")
         return
     for oneof in plan.required_oneofs:
         if message.WhichOneof(oneof.name) is None:
             choices = ", ".join(field.name for field in oneof.fields)
-            _add(found, _join(path, oneof.name), f"is required: one of {choices}")
+            _add(violations, _join(path, oneof.name), f"is required: one of {choices}")
     for field in plan.fields:
-        _check_field(message, field, _join(path, field.name), depth, found)
+        _check_field(message, field, _join(path, field.name), depth, violations)
 
 
-def _check_field(message: Message, field: _Field, path: str, depth: int, found: list[Violation]) -> None:
+def _check_field(message: Message, field: _Field, path: str, depth: int, violations: list[Violation]) -> None:
     if field.repeated:
-        _check_items(getattr(message, field.name), field, path, depth, found)
+        _check_items(getattr(message, field.name), field, path, depth, violations)
         return
     if field.presence and not message.HasField(field.name):
         if field.required:
-            _add(found, path, "is required")
+            _add(violations, path, "is required")
         return
     value = getattr(message, field.name)
     if isinstance(value, Message):
-        _check_message(value, path, depth + 1, found)
+        _check_message(value, path, depth + 1, violations)
     else:
-        _check_scalar(value, field, field.descriptor, path, found, item=False)
+        _check_scalar(value, field, field.descriptor, path, violations, item=False)
 
 
-def _check_items(items: Any, field: _Field, path: str, depth: int, found: list[Violation]) -> None:
+def _check_items(items: Any, field: _Field, path: str, depth: int, violations: list[Violation]) -> None:
     rules, count = field.rules, len(items)
     if field.required and count == 0:
-        _add(found, path, "is required")
+        _add(violations, path, "is required")
         return
     if rules.HasField("min_items") and count < rules.min_items:
-        _add(found, path, f"must have at least {rules.min_items} items, has {count}")
+        _add(violations, path, f"must have at least {rules.min_items} items, has {count}")
         return
     if rules.HasField("max_items") and count > rules.max_items:
-        _add(found, path, f"must have at most {rules.max_items} items, has {count}")
+        _add(violations, path, f"must have at most {rules.max_items} items, has {count}")
         return
     if field.mapping:
-        _check_mapping(items, field, path, depth, found)
+        _check_mapping(items, field, path, depth, violations)
     elif field.descriptor.message_type is not None:
         for index, item in enumerate(items):
-            _check_message(item, f"{path}[{index}]", depth + 1, found)
+            _check_message(item, f"{path}[{index}]", depth + 1, violations)
     else:
         for index, item in enumerate(items):
-            _check_scalar(item, field, field.descriptor, f"{path}[{index}]", found, item=True)
+            _check_scalar(item, field, field.descriptor, f"{path}[{index}]", violations, item=True)
         if rules.unique:
-            _check_unique(items, path, found)
+            _check_unique(items, path, violations)
 
 
-def _check_mapping(items: Any, field: _Field, path: str, depth: int, found: list[Violation]) -> None:
+def _check_mapping(items: Any, field: _Field, path: str, depth: int, violations: list[Violation]) -> None:
     entry = field.descriptor.message_type
     assert entry is not None  # a map field is a repeated field of entry messages
     value_type = entry.fields_by_name["value"]
@@ -215,25 +215,25 @@ def _check_mapping(items: Any, field: _Field, path: str, depth: int, found: list
         # A key may be long and may hold anything; the path must stay readable.
         here = f"{path}[{str(key)[:64]!r}]"
         if isinstance(key, str) and "\0" in key:
-            _add(found, here, "must not contain NUL characters")
+            _add(violations, here, "must not contain NUL characters")
         value = items[key]
         if isinstance(value, Message):
-            _check_message(value, here, depth + 1, found)
+            _check_message(value, here, depth + 1, violations)
         else:
-            _check_scalar(value, field, value_type, here, found, item=True)
+            _check_scalar(value, field, value_type, here, violations, item=True)
 
 
-def _check_unique(items: Iterable[Any], path: str, found: list[Violation]) -> None:
+def _check_unique(items: Iterable[Any], path: str, violations: list[Violation]) -> None:
     seen: dict[Any, int] = {}
     for index, item in enumerate(items):
         if item in seen:
-            _add(found, f"{path}[{index}]", f"must differ from item {seen[item]}")
+            _add(violations, f"{path}[{index}]", f"must differ from item {seen[item]}")
         else:
             seen[item] = index
 
 
 def _check_scalar(
-    value: Any, field: _Field, descriptor: FieldDescriptor, path: str, found: list[Violation], *, item: bool
+    value: Any, field: _Field, descriptor: FieldDescriptor, path: str, violations: list[Violation], *, item: bool
 ) -> None:
     """Check one scalar; `item` says that it is an item of a list, whose `required` is about the list."""
     required = field.required and not item
@@ -252,7 +252,7 @@ def _check_scalar(
     else:  # bool: both values are meaningful
         problem = None
     if problem is not None:
-        _add(found, path, problem)
+        _add(violations, path, problem)
 
 
 def _string_problem(value: str, rules: options_pb2.FieldRules, *, required: bool, item: bool) -> str | None:

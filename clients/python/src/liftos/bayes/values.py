@@ -64,8 +64,8 @@ def enum_value(enum: _EnumTypeWrapper[V], value: str | int | None, field: str) -
     prefix = descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
     wanted = value.strip().upper().replace("-", "_").replace(" ", "_")
     for name in (prefix + wanted, wanted):
-        if (found := descriptor.values_by_name.get(name)) is not None and name.startswith(prefix):
-            return cast(V, found.number)
+        if (member := descriptor.values_by_name.get(name)) is not None and name.startswith(prefix):
+            return cast(V, member.number)
     known = ", ".join(v.name.removeprefix(prefix).lower() for v in descriptor.values if v.number != 0)
     raise invalid_argument([Violation(field, f"{value!r} is not one of {known}")])
 
