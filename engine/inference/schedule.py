@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from engine.errors import InvalidInput
-from engine.rules.presets import CHUNK
+from engine.rules.sbc_presets import CHUNK
 
 BLOCK = 25
 """Transitions per compiled call; schedules are multiples of it, so that every schedule shares one compilation."""

@@ -13,7 +13,7 @@ from engine.errors import InvalidInput, UnsupportedModel
 from engine.inference.backend import Backend
 from engine.inference.fit import BatchFit, FitDiagnostics, Purpose, Seed
 from engine.models.protocol import CarryOver, Model
-from engine.rules.presets import Part
+from engine.rules.sbc_presets import Part
 from engine.sbc.ranks import thinned
 
 KEPT = 49

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.errors import InvalidInput
-from engine.rules.presets import Part
+from engine.rules.sbc_presets import Part
 from engine.sbc.ledger import RankLedger
 from engine.sbc.verdict import Outcome, Verdict, in_words, verdict
 from engine.sbc.verdict_rules import RULES, VerdictRules

@@ -17,8 +17,8 @@ from scipy import stats
 
 from engine.arrays import Floats
 from engine.errors import InvalidInput
-from engine.rules.policy import POLICY_V1, NecessityPolicy
-from engine.rules.presets import ValidationType
+from engine.rules.sbc_policy import POLICY_V1, NecessityPolicy
+from engine.rules.sbc_presets import ValidationType
 from engine.sbc.band import CUTS, band, leave_probability
 from engine.sbc.verdict_rules import RULES, VerdictRules
 

@@ -12,7 +12,7 @@ from engine.errors import InvalidInput
 from engine.inference.backend import Backend
 from engine.inference.fit import BatchFit, FitDiagnostics, Purpose, Seed
 from engine.models.protocol import Model, PriorSample
-from engine.rules.presets import Part
+from engine.rules.sbc_presets import Part
 from engine.sbc.canary import BrokenModel, broken
 from engine.sbc.ledger import RankLedger, Status
 from engine.sbc.posterior import paired, sample_posterior

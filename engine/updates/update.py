@@ -17,6 +17,7 @@ from engine.conflict.p_value import node_split
 from engine.conflict.reliability import curve_refusals
 from engine.distributions.distribution import Distribution, Gridded, Mixture
 from engine.errors import InvalidInput
+from engine.rules import update_defaults
 from engine.updates.power_prior import adaptive_power
 from engine.updates.projection import modes
 from engine.updates.robust import robust_mixture, unit_information
@@ -66,10 +67,10 @@ class UpdateRule:
     """
 
     strategy: Strategy
-    min_evidence_strength: float = 10.0
+    min_evidence_strength: float = update_defaults.MIN_EVIDENCE_STRENGTH
     gate: bool = True
-    power: float = 0.5
-    robust_weight: float = 0.2
+    power: float = update_defaults.POWER
+    robust_weight: float = update_defaults.ROBUST_WEIGHT
     p_value: float | None = None
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from liftos.bayes.v1 import elicitation_pb2
 
-from server.contract.checks import check_distribution
+from server.contract.beyond_rules import check_distribution
 from server.contract.errors import invalid_field
 from server.contract.quantities import WHOLES
 

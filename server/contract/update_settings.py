@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from liftos.bayes.rules import Violation
 from liftos.bayes.v1 import elicitation_pb2, prior_update_pb2
 
-from server.contract.checks import check_estimate
+from server.contract.beyond_rules import check_estimate
 from server.contract.errors import invalid_field, invalid_fields
 from server.contract.quantities import estimand
 from server.contract.wire import label

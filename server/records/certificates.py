@@ -11,7 +11,7 @@ from liftos.bayes.v1 import elicitation_pb2, sbc_pb2
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.rules.presets import Part
+from engine.rules.sbc_presets import Part
 from persistence.tables import ClientPrior, Dataset, RegisteredModel, SbcValidation
 from server.contract.period import Period
 from server.contract.version import SERVER_VERSION

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.tables import ClientPrior, Conflict, ConflictEvidence, ConflictOutcome, Job
-from server.contract.checks import check_estimate
+from server.contract.beyond_rules import check_estimate
 from server.contract.errors import invalid_field
 from server.contract.wire import from_json, label, timestamp, value_of
 from server.texts.track_record import explain_record

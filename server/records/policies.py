@@ -1,6 +1,6 @@
 """Versions of the policy behind the decision on SBC: what is stored and told of them, and which is in force.
 
-How a policy decides, and the version that everybody has who has put none in force, is in engine.rules.policy.
+How a policy decides, and the version that everybody has who has put none in force, is in engine.rules.sbc_policy.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from liftos.bayes.v1 import common_pb2, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.rules.policy import POLICY_V1, NecessityPolicy
+from engine.rules.sbc_policy import POLICY_V1, NecessityPolicy
 from persistence.tables import AdoptedPolicy
 from server.contract.errors import invalid_field
 from server.contract.wire import timestamp

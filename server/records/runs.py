@@ -11,7 +11,7 @@ from liftos.bayes.v1 import common_pb2, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.rules.presets import CHUNK, SIMULATIONS, Part, ValidationType, parts_of
+from engine.rules.sbc_presets import CHUNK, SIMULATIONS, Part, ValidationType, parts_of
 from persistence import jobs, queue
 from persistence import sbc_runs as sbc
 from persistence.tables import ElicitedSession, Job, RegisteredModel, SbcValidation

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
 from persistence.tables import Job, RegisteredModel, StoredAttribution
-from server.contract.checks import check_money
+from server.contract.beyond_rules import check_money
 from server.contract.errors import Reason, ServiceError, invalid_field
 from server.contract.job_kinds import JobKind
 from server.contract.period import Period

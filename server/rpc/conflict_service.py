@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
 from persistence.tables import Conflict, ConflictOutcome, ElicitedSession, FitDraws, Job, RegisteredModel, StoredCurve
-from server.contract.checks import check_money
+from server.contract.beyond_rules import check_money
 from server.contract.errors import Reason, ServiceError, invalid_field, not_found
 from server.contract.job_kinds import JobKind
 from server.contract.period import Period

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from persistence.database import Database
 from persistence.lookup import get_owned
 from persistence.tables import ClientPrior, ElicitedSession, Job, RecommendedUpdate, RegisteredModel
-from server.contract.checks import check_estimand
+from server.contract.beyond_rules import check_estimand
 from server.contract.errors import Reason, ServiceError, already_exists, invalid_field, not_found
 from server.contract.job_kinds import JobKind
 from server.contract.stated_beliefs import check_shares, check_statement

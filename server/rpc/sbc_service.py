@@ -13,12 +13,12 @@ import numpy as np
 from liftos.bayes.v1 import common_pb2, sbc_pb2, sbc_pb2_grpc
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.rules.presets import Part
+from engine.rules.sbc_presets import Part
 from persistence import jobs
 from persistence import sbc_runs as sbc
 from persistence.database import Database
 from persistence.tables import AdoptedPolicy, Job, RecordedDecision, RegisteredModel, SbcResult, SbcValidation
-from server.contract.checks import check_money
+from server.contract.beyond_rules import check_money
 from server.contract.errors import Reason, ServiceError, invalid_field
 from server.contract.job_kinds import JobKind
 from server.contract.wire import from_json, label, timestamp, to_array, to_json, value_of

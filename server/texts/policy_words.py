@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from liftos.bayes.v1 import sbc_pb2
 
-from engine.rules.policy import INPUTS, Change, Decision, NecessityDecision, NecessityPolicy
-from engine.rules.presets import ValidationType
+from engine.rules.sbc_policy import INPUTS, Change, Decision, NecessityDecision, NecessityPolicy
+from engine.rules.sbc_presets import ValidationType
 from server.contract.wire import label
 from server.texts.formats import factor, number
 

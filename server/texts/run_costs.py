@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.rules.presets import SIMULATIONS, ValidationType
+from engine.rules.sbc_presets import SIMULATIONS, ValidationType
 from server.texts.formats import number
 
 

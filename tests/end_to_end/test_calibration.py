@@ -17,7 +17,7 @@ from liftos.bayes.v1 import common_pb2, sbc_pb2
 
 from engine.distributions.distribution import Normal
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
-from engine.rules.presets import Part
+from engine.rules.sbc_presets import Part
 from engine.sbc.judgement import PartRecord, judge
 from engine.sbc.ledger import RankLedger
 from server.contract.wire import from_array

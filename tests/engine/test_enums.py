@@ -34,10 +34,10 @@ from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, pr
 from engine.models.additive_spec import Parameterisation
 from engine.models.protocol import CauseKind
 from engine.models.saturation import FORMS, Saturation
-from engine.rules import policy as decision
-from engine.rules.policy import Decision, EvidenceTrigger, NecessityInputs, Rule
-from engine.rules.presets import Part, ValidationType
+from engine.rules import sbc_policy as decision
 from engine.rules.reasons import Ground, Remedy
+from engine.rules.sbc_policy import Decision, EvidenceTrigger, NecessityInputs, Rule
+from engine.rules.sbc_presets import Part, ValidationType
 from engine.sbc import judgement, verdict
 from engine.sbc.canary import broken
 from engine.sbc.ledger import Status as FitStatus

@@ -32,8 +32,9 @@ from engine.distributions.support import UNIT_INTERVAL
 from engine.elicitation import moments
 from engine.errors import InvalidInput
 from engine.models import additive_spec, protocol, saturation
-from engine.rules import policy as decision
-from engine.rules import presets, reasons
+from engine.rules import reasons
+from engine.rules import sbc_policy as decision
+from engine.rules import sbc_presets as presets
 from engine.sbc import shape, verdict
 from engine.updates import update
 from persistence.tables import conflicts, datasets, elicitation, jobs

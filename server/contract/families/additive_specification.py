@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
 
 from engine.rules.additive_names import linear_names, parameter_names
-from server.contract.checks import check_distribution
+from server.contract.beyond_rules import check_distribution
 from server.contract.errors import invalid_field
 from server.contract.families.family import Checked, Family
 from server.contract.quantities import QUANTITIES

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from liftos.bayes.v1 import dataset_pb2, model_pb2
 
 from engine.rules.calendar import DAYS_PER_MONTH
-from server.contract.checks import check_distribution, check_estimand, check_estimate
+from server.contract.beyond_rules import check_distribution, check_estimand, check_estimate
 from server.contract.errors import invalid_field
 from server.contract.families.family import Checked, Family, StatedData
 from server.contract.wire import digest, quantity_name

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.conflict.analysis import ConflictRule
-from engine.rules.policy import NecessityInputs
+from engine.rules.sbc_policy import NecessityInputs
 from persistence.tables import ClientPrior, Conflict, ElicitedSession, Job, RegisteredModel
 from server.contract.period import Period
 from server.contract.wire import label, to_json

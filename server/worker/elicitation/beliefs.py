@@ -11,7 +11,7 @@ from engine.elicitation.stated_shares import Shares, fit_shares
 from engine.errors import InvalidInput
 from engine.models.protocol import Model
 from persistence.tables import ClientPrior, ElicitedSession, Job, RegisteredModel
-from server.contract.checks import LARGEST_FRACTION
+from server.contract.beyond_rules import LARGEST_FRACTION
 from server.contract.errors import Reason, ServiceError, already_exists
 from server.contract.period import Period
 from server.contract.quantities import QUANTITIES, same_unknown

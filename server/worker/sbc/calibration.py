@@ -18,7 +18,7 @@ from engine.inference.laplace import LaplaceApproximation
 from engine.inference.nuts import Nuts
 from engine.inference.svi import FullRankSvi, MeanFieldSvi
 from engine.models.protocol import Model
-from engine.rules.presets import Part
+from engine.rules.sbc_presets import Part
 from engine.sbc.contraction import Contraction, summarise
 from engine.sbc.coverage import Coverage
 from engine.sbc.interim import InterimReport

@@ -11,7 +11,7 @@ from liftos.bayes.v1 import sbc_pb2
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.rules.presets import Part, ValidationType, parts_of
+from engine.rules.sbc_presets import Part, ValidationType, parts_of
 from persistence.tables import Job, JobEvent, RegisteredModel, SbcValidation
 from server.contract.period import Period
 from server.contract.wire import label

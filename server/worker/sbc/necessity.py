@@ -13,9 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.inference.batch import BatchedHmc
-from engine.rules.policy import INPUTS, NecessityEvidence, NecessityInputs, NecessityPolicy
-from engine.rules.policy import check_necessity as decide
-from engine.rules.presets import ValidationType
+from engine.rules.sbc_policy import INPUTS, NecessityEvidence, NecessityInputs, NecessityPolicy
+from engine.rules.sbc_policy import check_necessity as decide
+from engine.rules.sbc_presets import ValidationType
 from engine.sbc.power import detectable_by
 from persistence.tables import Fit, Job, RecordedDecision, RegisteredModel, SbcValidation
 from server.contract.families.registry import registered

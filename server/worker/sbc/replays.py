@@ -12,8 +12,8 @@ from liftos.bayes.v1 import sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from engine.rules.policy import Decision, NecessityEvidence, NecessityInputs, NecessityPolicy
-from engine.rules.policy import check_necessity as decide
+from engine.rules.sbc_policy import Decision, NecessityEvidence, NecessityInputs, NecessityPolicy
+from engine.rules.sbc_policy import check_necessity as decide
 from persistence.paging import MAX_PAGE_SIZE, list_page
 from persistence.tables import Job, RecordedDecision, RegisteredModel, SbcValidation
 from server.records.certificates import PRODUCTION

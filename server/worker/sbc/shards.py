@@ -14,7 +14,7 @@ from liftos.bayes.v1 import common_pb2, sbc_pb2
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import EngineError
-from engine.rules.presets import Part
+from engine.rules.sbc_presets import Part
 from engine.sbc.interim import interim
 from engine.sbc.judgement import rules_of
 from engine.sbc.ledger import RankLedger

@@ -16,7 +16,7 @@ from engine.conflict.overlay import Overlay
 from engine.distributions.distribution import Distribution
 from engine.distributions.families import Family
 from engine.errors import InvalidInput
-from engine.rules.policy import check_necessity
+from engine.rules.sbc_policy import check_necessity
 from engine.updates.projection import project
 from engine.updates.update import Action, PriorUpdate, Strategy, UpdateRule, update
 from persistence.tables import Conflict, ElicitedSession, Job, RecommendedUpdate, RegisteredModel

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.errors import InvalidInput
-from engine.rules.presets import Part
+from engine.rules.sbc_presets import Part
 from engine.sbc.judgement import PartRecord, judge, rules_of
 from engine.sbc.ledger import RankLedger
 from engine.sbc.verdict import Outcome, Reason, verdict

@@ -12,7 +12,7 @@ from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.conformance import check
 from engine.models.conjugate_normal import ConjugateNormal, ConjugateNormalSpec
-from engine.rules.presets import Part
+from engine.rules.sbc_presets import Part
 from engine.sbc.contraction import contraction
 from engine.sbc.ledger import Status
 from engine.sbc.posterior import paired, sample_posterior

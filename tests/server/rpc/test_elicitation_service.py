@@ -7,7 +7,7 @@ from liftos.bayes import coefficient, normal, share_of_media, share_of_outcome, 
 from liftos.bayes.v1 import common_pb2, elicitation_pb2, model_pb2
 from liftos.bayes.values import statement
 
-from server.contract.checks import check_estimand
+from server.contract.beyond_rules import check_estimand
 from server.contract.errors import ServiceError
 from server.contract.families.conjugate_specification import Conjugate
 from server.contract.quantities import estimand as words

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from engine.rules.policy import POLICY_V1, NecessityInputs, check_necessity
+from engine.rules.sbc_policy import POLICY_V1, NecessityInputs, check_necessity
 from server.texts.policy_words import Replayed, explain_change, explain_decision, explain_replay
 
 CALM = NecessityInputs(n_parameters=5, bayes_factor=1.5, business_impact_minor_units=1_000_000, client_confidence=0.9)

@@ -13,7 +13,7 @@ from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
 from engine.models.protocol import CarryOver
-from engine.rules.presets import Part
+from engine.rules.sbc_presets import Part
 from engine.sbc.interim import interim
 from engine.sbc.judgement import PartRecord, judge
 from engine.sbc.ledger import RankLedger

@@ -14,8 +14,8 @@ from liftos.bayes.v1 import common_pb2, conflict_pb2, sbc_pb2
 from sqlalchemy import select
 
 from engine.inference.batch import BatchedHmc
-from engine.rules.policy import POLICY_V1, Decision, EvidenceTrigger, NecessityEvidence, NecessityInputs
-from engine.rules.policy import check_necessity as decide
+from engine.rules.sbc_policy import POLICY_V1, Decision, EvidenceTrigger, NecessityEvidence, NecessityInputs
+from engine.rules.sbc_policy import check_necessity as decide
 from persistence import jobs
 from persistence.database import Database
 from persistence.lookup import ensure_client

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.rules.policy import Decision
+from engine.rules.sbc_policy import Decision
 from persistence.tables import RecordedDecision
 from server.worker.sbc.replays import Tally, _count, summary
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.rules.presets import CANARY_SIMULATIONS, SIMULATIONS, Part, ValidationType, parts_of
+from engine.rules.sbc_presets import CANARY_SIMULATIONS, SIMULATIONS, Part, ValidationType, parts_of
 
 CANARIES = [part for part in Part if part.is_canary]
 

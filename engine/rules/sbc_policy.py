@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.errors import InvalidInput
-from engine.rules.presets import SIMULATIONS, ValidationType
+from engine.rules.sbc_presets import SIMULATIONS, ValidationType
 
 
 class Decision(enum.Enum):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInput
-from engine.rules.policy import (
+from engine.rules.sbc_policy import (
     POLICY_V1,
     Decision,
     EvidenceTrigger,
@@ -20,7 +20,7 @@ from engine.rules.policy import (
     Rule,
     check_necessity,
 )
-from engine.rules.presets import ValidationType
+from engine.rules.sbc_presets import ValidationType
 from engine.sbc.power import detectable_by
 
 CALM = NecessityInputs(n_parameters=5, bayes_factor=1.5, business_impact_minor_units=1_000_000, client_confidence=0.9)
@@ -253,7 +253,9 @@ def test_the_built_in_version_is_the_one_whose_hash_is_stored_with_decisions():
 
 
 def test_rules_and_verdict_load_no_jax():
-    code = "import sys, engine.rules.policy, engine.rules.calendar, engine.sbc.verdict; sys.exit('jax' in sys.modules)"
+    code = (
+        "import sys, engine.rules.sbc_policy, engine.rules.calendar, engine.sbc.verdict; sys.exit('jax' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""Estimates with standard errors, of experiments and summaries: whether their quantity can have them."""
+"""Checks of a request beyond the rules of its fields, which stand in the contract and are for `liftos.bayes.rules`."""
 
 from __future__ import annotations
 
