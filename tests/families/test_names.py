@@ -7,12 +7,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from liftos.bayes.v1 import model_pb2
+
 ROOT = Path(__file__).parents[2]
-NAMES = re.compile(r"additive_?mmm|conjugate_?normal", re.IGNORECASE)
+MEMBERS = {field.name for field in model_pb2.ModelSpec.DESCRIPTOR.oneofs_by_name["family"].fields} - {"custom"}
+NAMES = re.compile("|".join(name.replace("_", "_?") for name in MEMBERS), re.IGNORECASE)
+OF = "|".join(name.partition("_")[0] for name in MEMBERS)
+"""The first word of a family's name, with which the names of its own modules begin."""
 OWN = re.compile(
-    r"engine/(models|rules)/(additive|conjugate)_\w+\.py"
-    r"|server/contract/families/(additive|conjugate)_specification\.py"
-    r"|server/worker/fitting/families/(additive|conjugate)_preparation\.py"
+    rf"engine/(models|rules)/({OF})_\w+\.py"
+    rf"|server/contract/families/({OF})_specification\.py"
+    rf"|server/worker/fitting/families/({OF})_preparation\.py"
 )
 """The families' own modules: the mathematics, and the two halves that join them to the contract."""
 
@@ -37,7 +42,7 @@ def test_nobody_else_imports_from_a_familys_modules() -> None:
         for node in ast.walk(ast.parse(text)):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-            if any(re.match(r"(engine\.\w+\.)?(additive|conjugate)_(?!specification|preparation)", n) for n in names):
+            if any(re.match(rf"(engine\.\w+\.)?({OF})_(?!specification|preparation)", n) for n in names):
                 importing.add(path)
     assert any(OWN.fullmatch(path) for path in importing)
     assert {path for path in importing if not OWN.fullmatch(path)} == set()

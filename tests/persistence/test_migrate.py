@@ -24,7 +24,8 @@ def test_metadata_and_migrated_database_do_not_differ(database_url: str) -> None
     engine = create_engine(engine_url(database_url), poolclass=NullPool)
 
     def ours(thing: object, name: str | None, kind: str, reflected: bool, _: object) -> bool:
-        return kind != "table" or name in Base.metadata.tables
+        """Every table but those of the queue and of Alembic, so that a table without an entity is found too."""
+        return kind != "table" or not str(name).startswith(("procrastinate_", "queue_migrations", "alembic_"))
 
     with engine.connect() as connection:
         context = MigrationContext.configure(
