@@ -175,7 +175,7 @@ def _starts(window: DataWindow) -> Dates:
     days = int((last - first).astype(int)) + 1
     if days >= MONTH_DAYS * periods:
         return months_from(first, periods)
-    return np.asarray(first + np.arange(periods) * days // periods)
+    return np.asarray(first + (np.arange(periods) * days // periods).astype("timedelta64[D]"))
 
 
 def _day(value: np.datetime64) -> datetime.date:

@@ -30,7 +30,7 @@ def dates_of(grain: str, first: str, count: int) -> np.ndarray[Any, Any]:
     start = np.datetime64(first, "D")
     if grain == "MONTHLY":
         month = start.astype("datetime64[M]")
-        return np.asarray((month + np.arange(count)).astype("datetime64[D]") + (start - month))
+        return np.asarray((month + np.arange(count).astype("timedelta64[M]")).astype("datetime64[D]") + (start - month))
     return np.asarray(start + STEPS[grain] * np.arange(count))
 
 
