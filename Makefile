@@ -19,9 +19,8 @@ setup: .venv/.ready
 demo: setup
 	$(BIN)/liftos-bayes demo
 
-# Two processes: one plays whole services, which is mostly waiting, while the other computes.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

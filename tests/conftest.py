@@ -25,16 +25,8 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 _TEMPLATE = "liftos_bayes_template"
-# Renamed, for the processes of a parallel run too: the service refuses variables of its prefix that it does not know.
-_OTHER_POSTGRES = os.environ.pop("LIFTOS_BAYES_TEST_POSTGRES", "") or os.environ.get("TEST_POSTGRES", "")
-os.environ["TEST_POSTGRES"] = _OTHER_POSTGRES
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let `-n` keep together what shares a fixture: the tests of a file, and all that play with the one service."""
-    for item in items:
-        whole = "end_to_end" in item.path.parts
-        item.add_marker(pytest.mark.xdist_group("end_to_end" if whole else str(item.path)))
+# Taken out of the environment: the service refuses variables of this prefix that it does not know.
+_OTHER_POSTGRES = os.environ.pop("LIFTOS_BAYES_TEST_POSTGRES", "")
 
 
 def _with_database(url: str, name: str) -> str:
