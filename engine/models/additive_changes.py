@@ -13,6 +13,7 @@ from engine.models.additive_spec import AdditiveMmmSpec, Channel, Control
 from engine.models.protocol import CauseKind
 from engine.models.saturation import Saturation
 from engine.models.table import Table, Window
+from engine.rules.additive_defaults import carry_over
 from engine.rules.calendar import months_before
 
 MAX_COLUMNS = 20
@@ -69,7 +70,8 @@ def _adstock_windows(spec: AdditiveMmmSpec, table: Table) -> list[Change]:
             continue
         lengths = sorted({channel.n_weights for channel in channels})
         text = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
-        changes.append(Change(CauseKind.ADSTOCK_WINDOW, f"{text} {_unit(table)}", replace(spec, channels=channels)))
+        periods = carry_over(table.spacing).periods
+        changes.append(Change(CauseKind.ADSTOCK_WINDOW, f"{text} {periods}", replace(spec, channels=channels)))
     return changes
 
 
@@ -79,12 +81,6 @@ def _halved(n_weights: int) -> int:
 
 def _doubled(n_weights: int) -> int:
     return max(n_weights, min(MAX_WEIGHTS, 2 * n_weights))
-
-
-def _unit(table: Table) -> str:
-    """What the spacing of the dates is called."""
-    days = int(np.median(np.diff(table.periods).astype(np.int64)))
-    return {1: "days", 7: "weeks"}.get(days, "months" if 28 <= days <= 31 else "periods")
 
 
 def _saturation(spec: AdditiveMmmSpec) -> Change:

@@ -14,6 +14,9 @@ from engine.models.saturation import Saturation
 from engine.models.table import Table, Window, WindowReport
 from engine.rules.additive_names import linear_names
 
+MOST_SKIPPED = 4
+"""One row in so many may be left out of the likelihood because its media history is unknown."""
+
 
 @dataclass(frozen=True)
 class Design:
@@ -107,8 +110,18 @@ def build_design(table: Table, spec: AdditiveMmmSpec, window: Window) -> Design:
             scalers[f"spend[{channel.name}]"] = float(geo_spend[:, index].sum())
 
     names, columns, constant = _block(table, spec, first, scalers)
-    edge = max(0, longest - 1 - first)
-    report = WindowReport(dates[0], dates[-1], periods, geos, min(first, longest - 1), edge, tuple(constant))
+    edge = min(max(0, longest - 1 - first), periods)
+    skipped = min(edge, periods // MOST_SKIPPED)
+    report = WindowReport(
+        first_date=dates[0],
+        last_date=dates[-1],
+        periods=periods,
+        geos=geos,
+        lead_in_rows=min(first, longest - 1),
+        edge_affected_rows=edge,
+        skipped_rows=skipped,
+        constant_controls=tuple(constant),
+    )
     return Design(
         kpi=kpi,
         population=population,
@@ -152,7 +165,11 @@ def _sizes(table: Table, spec: AdditiveMmmSpec, kpi: Floats) -> Floats:
 
 
 def _lagged(table: Table, channel: Channel, sizes: Floats, first: int, longest: int) -> tuple[Floats, float]:
-    """Scaled exposure [N, longest] at lags 0, 1, … of the same geo, zero beyond the channel's weights; the scaler."""
+    """Scaled exposure [N, longest] at lags 0, 1, … of the same geo, zero beyond the channel's weights; the scaler.
+
+    Nobody knows what was before the table's first row. Zero would be a claim, and its ramp-up evidence; the geo's mean
+    over as many rows as the channel has weights leaves a constant exposure constant and a late start at zero.
+    """
     field = f"channels[{channel.name}].exposure"
     raw = table.by_geo(table.column(channel.exposure, field))
     if np.any(raw < 0.0):
@@ -162,7 +179,9 @@ def _lagged(table: Table, channel: Channel, sizes: Floats, first: int, longest: 
     if not np.any(inside > 0.0):
         raise InvalidInput(field, "is zero throughout the window: the data cannot speak about this channel")
     scale = float(inside[inside > 0.0].mean())
-    padded = np.pad(per_capita / scale, ((0, 0), (longest - 1, 0)))
+    scaled = per_capita / scale
+    before = np.repeat(scaled[:, : channel.n_weights].mean(axis=1, keepdims=True), longest - 1, axis=1)
+    padded = np.concatenate([before, scaled], axis=1)
     shifted = [padded[:, longest - 1 - lag : padded.shape[1] - lag] for lag in range(longest)]
     lags = np.stack(shifted, axis=2)[:, first:].reshape(-1, longest)
     lags[:, channel.n_weights :] = 0.0

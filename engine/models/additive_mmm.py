@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from engine.arrays import Flags, Floats, Integers
-from engine.distributions.distribution import Distribution, Normal
+from engine.distributions.distribution import Distribution, LogNormal, Normal
 from engine.distributions.half_life import half_life, half_life_law, retention_law
 from engine.distributions.support import POSITIVE, Support
 from engine.errors import InvalidInput, UnsupportedQuantity
@@ -20,6 +20,7 @@ from engine.inference.backend import Backend
 from engine.inference.fit import BatchFit, Purpose, Seed
 from engine.inference.prior_map import coordinate, tabulate
 from engine.inference.target import Labels
+from engine.models.additive_cautions import control_cautions, exposure_cautions
 from engine.models.additive_changes import changed_specifications, outlying_dates, years
 from engine.models.additive_design import Design, build_design
 from engine.models.additive_outliers import student_errors
@@ -30,7 +31,9 @@ from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlo
 from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, Alternative, CauseKind, GeoTotals, PriorSample
 from engine.models.saturation import Saturation
 from engine.models.table import Table, Window, WindowReport
+from engine.rules.additive_defaults import channel_share, log_normal
 from engine.rules.additive_names import parameter_names
+from engine.rules.cautions import Caution
 from engine.rules.quantity_names import TOTAL_MEDIA_SHARE, split_name
 
 __all__ = [
@@ -54,20 +57,28 @@ _LAST_PART = 0.01  # of spend, whose return is the marginal ROI (methods/mmm.md 
 
 
 def prepare(table: Table, spec: AdditiveMmmSpec, window: Window | None = None) -> AdditiveMmm:
-    """The model of a table's window, with scalers and denominators frozen from it.
+    """The model of a table's window, with scalers, denominators and defaults frozen from it.
 
-    Raises InvalidInput for missing columns, a KPI or channel that does not vary, a total outcome that is not positive,
-    a population that is not positive or changes within a geo.
+    The first rows whose media history the table does not hold do not enter the likelihood (`Design.window`). Raises
+    InvalidInput for missing columns, a KPI or channel that does not vary, a total outcome that is not positive, a
+    population that is not positive or changes within a geo.
     """
-    design = build_design(table, spec, window or Window())
-    return AdditiveMmm(spec, design, MappingProxyType(_priors(spec, design)))
+    filled = spec.of_grain(table.spacing)
+    design = build_design(table, filled, window or Window())
+    weights = None
+    if skipped := design.window.skipped_rows:
+        weights = np.tile(np.arange(design.window.periods) >= skipped, design.window.geos).astype(np.float64)
+    return AdditiveMmm(filled, design, MappingProxyType(_priors(filled, design)), weights, table.spacing)
 
 
 def _priors(spec: AdditiveMmmSpec, design: Design) -> dict[str, Distribution]:
     """Priors by parameter name: media quantity, retention, half-saturation by channel; linear part; sigma."""
     channels, baseline = spec.channels, spec.baseline
-    named: dict[str, Distribution] = {f"{c.parameterise_by.value}[{c.name}]": c.prior for c in channels}
-    named |= {f"retention[{c.name}]": c.retention_prior for c in channels}
+    named: dict[str, Distribution] = {
+        f"{c.parameterise_by.value}[{c.name}]": c.prior or _default_prior(spec, design, index)
+        for index, c in enumerate(channels)
+    }
+    named |= {f"retention[{c.name}]": c.retention_prior for c in channels if c.retention_prior is not None}
     halves = {c.name: c.half_saturation_prior for c in channels}
     named |= {f"half_saturation[{name}]": prior for name, prior in halves.items() if prior is not None}
     named |= {"intercept": baseline.intercept, "trend": baseline.trend, "sigma": baseline.sigma}
@@ -75,6 +86,21 @@ def _priors(spec: AdditiveMmmSpec, design: Design) -> dict[str, Distribution]:
     named |= {name: baseline.geo for name in design.block_names if name.startswith("geo[")}
     media = ((c.name, c.parameterise_by.value, halves[c.name] is not None) for c in channels)
     return {name: named.get(name, baseline.seasonality) for name in parameter_names(media, design.block_names)}
+
+
+def _default_prior(spec: AdditiveMmmSpec, design: Design, index: int) -> Distribution:
+    """The channel's part of what all media bring a priori, in the units of its sampled quantity.
+
+    A log-normal law stays one when its units change, so that both parametrisations say the same.
+    """
+    share = LogNormal(*log_normal(*channel_share(len(spec.channels))))
+    match sampled := spec.channels[index].parameterise_by:
+        case Parameterisation.SHARE_OF_OUTCOME:
+            return share
+        case Parameterisation.ROI:
+            return share.scaled(design.total_outcome / float(design.spend[index]))
+        case _:
+            assert_never(sampled)
 
 
 @dataclass(frozen=True)
@@ -86,6 +112,8 @@ class AdditiveMmm:
     priors: Mapping[str, Distribution]
     row_weights: Floats | None = None
     """Row t [N] has error variance σ²/w_t and does not enter the likelihood where w_t is 0; None is all ones."""
+    spacing: int = 7
+    """Days from one period to the next."""
 
     @property
     def family(self) -> str:
@@ -393,21 +421,27 @@ class AdditiveMmm:
         Retentions are at their prior medians; the linear part holds intercept, trend, seasonality, controls and the
         intercepts of geos; rows are those of the window. InvalidInput for a channel that the model does not have.
         """
-        names, design = list(self.channel_names), self.design
+        names, media = list(self.channel_names), self._adstocked
         if channel not in names:
             raise InvalidInput("channel", f"the model has no channel {channel!r}; it has {', '.join(names)}")
-        media = np.stack(
-            [
-                adstock(
-                    design.exposure[:, index, : design.n_weights[index]],
-                    float(self.priors[f"retention[{name}]"].ppf(0.5)),
-                )
-                for index, name in enumerate(names)
-            ],
-            axis=1,
-        )
         index = names.index(channel)
-        return media[:, index], np.column_stack([design.block, np.delete(media, index, axis=1)])
+        return media[:, index], np.column_stack([self.design.block, np.delete(media, index, axis=1)])
+
+    @cached_property
+    def _adstocked(self) -> Floats:
+        """Adstocked exposure [N, C] with every retention at its prior median."""
+        design, retentions = self.design, (self.priors[f"retention[{name}]"] for name in self.channel_names)
+        columns = [
+            adstock(design.exposure[:, index, : design.n_weights[index]], float(retention.ppf(0.5)))
+            for index, retention in enumerate(retentions)
+        ]
+        return np.stack(columns, axis=1)
+
+    def cautions(self) -> list[Caution]:
+        """What to mind about channels and controls, from the covariates and, for controls, the KPI."""
+        media = self._adstocked
+        about_channels = exposure_cautions(self.spec, self.design, media, self.spacing)
+        return about_channels + control_cautions(self.spec, self.design, media)
 
     def alternatives(
         self, table: Table, window: Window | None = None, columns: Sequence[str] = ()
@@ -423,7 +457,8 @@ class AdditiveMmm:
         gain = robust.log_evidence_gain
         alternatives = [Alternative(CauseKind.OUTLIERS, "", robust.model, log_evidence_gain=gain, dates=outlying)]
         for change in changed_specifications(self.spec, self.design, table, window, columns):
-            model = prepare(table, change.spec, window)._of_shape(self)
+            # The same rows, or the evidence would not compare.
+            model = replace(prepare(table, change.spec, window)._of_shape(self), row_weights=self.row_weights)
             alternatives.append(Alternative(change.kind, change.subject, model))
         for kind, subject, left in years(dates):
             rows = np.tile(left, self.window.geos)

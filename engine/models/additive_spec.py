@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engine.distributions.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 from engine.errors import InvalidInput
 from engine.models.saturation import FORMS, Saturation
+from engine.rules.additive_defaults import carry_over
 
 
 class Parameterisation(enum.Enum):
@@ -25,16 +26,20 @@ class Channel:
     outcome of the window, or over the window's spend. `half_saturation_prior` is in units of the mean positive
     exposure; None means LogNormal(0, 0.7), and for a linear channel, which has no such parameter, nothing else may be
     given. `n_weights` counts the adstock weights, the current period included.
+
+    What hangs on the data is left open until a table is there: without a `prior` the channel has its part of what all
+    media bring a priori, and without `retention_prior` and `n_weights` (0) the carry-over is that of the table's grain
+    (engine.rules.additive_defaults).
     """
 
     name: str
     exposure: str
-    prior: Distribution
+    prior: Distribution | None = None
     spend: str | None = None
     parameterise_by: Parameterisation = Parameterisation.SHARE_OF_OUTCOME
-    retention_prior: Distribution = field(default_factory=lambda: Beta(2.0, 3.0))
+    retention_prior: Distribution | None = None
     half_saturation_prior: Distribution | None = None
-    n_weights: int = 8
+    n_weights: int = 0
     saturation: Saturation = Saturation.HILL
 
     def __post_init__(self) -> None:
@@ -43,11 +48,12 @@ class Channel:
             raise InvalidInput("channels.name", "must not be empty")
         if self.parameterise_by is Parameterisation.ROI and self.spend is None:
             raise InvalidInput(f"{path}.spend", "is needed to parametrise by ROI")
-        if self.n_weights < 1:
-            raise InvalidInput(f"{path}.n_weights", "must be at least 1")
-        retention = self.retention_prior.support
-        if retention.lower < 0.0 or retention.upper > 1.0:
-            raise InvalidInput(f"{path}.retention_prior", "must live inside [0, 1]")
+        if self.n_weights < 0:
+            raise InvalidInput(f"{path}.n_weights", "must be at least 1, or 0 for the default of the grain")
+        if self.retention_prior is not None:
+            retention = self.retention_prior.support
+            if retention.lower < 0.0 or retention.upper > 1.0:
+                raise InvalidInput(f"{path}.retention_prior", "must live inside [0, 1]")
         if not FORMS[self.saturation].has_half_saturation:
             if self.half_saturation_prior is not None:
                 none = f"a {self.saturation.value} channel has no half-saturation"
@@ -123,3 +129,13 @@ class AdditiveMmmSpec:
             raise InvalidInput("fourier_pairs", "must not be negative")
         if not self.season_days > 0.0:
             raise InvalidInput("season_days", "must be above 0")
+
+    def of_grain(self, spacing: int) -> AdditiveMmmSpec:
+        """The specification with the carry-over of every channel filled in for rows `spacing` days apart."""
+        default = carry_over(spacing)
+
+        def filled(channel: Channel) -> Channel:
+            retention = channel.retention_prior or Beta(*default.retention)
+            return replace(channel, n_weights=channel.n_weights or default.weights, retention_prior=retention)
+
+        return replace(self, channels=tuple(filled(channel) for channel in self.channels))

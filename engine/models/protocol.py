@@ -19,6 +19,7 @@ from engine.distributions.support import Support
 from engine.inference.fit import BatchFit, Seed
 from engine.inference.target import Target
 from engine.models.table import Table, Window, WindowReport
+from engine.rules.cautions import Caution
 
 LOG_LIKELIHOOD = "log_likelihood"
 LOG_PRIOR = "log_prior"
@@ -208,6 +209,15 @@ class Bounded(Protocol):
 
     def support_of(self, quantity: str) -> Support | None:
         """Where the quantity lives; None: where every quantity of its kind does."""
+        ...
+
+
+@runtime_checkable
+class Cautions(Protocol):
+    """A model that can tell what to mind about it before it has been fitted."""
+
+    def cautions(self) -> list[Caution]:
+        """What to mind; nothing is sampled here."""
         ...
 
 

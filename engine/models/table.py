@@ -68,6 +68,11 @@ class Table:
         """The dates [T] that every geo has."""
         return self.dates[: self.n_rows // len(self.geo_names)]
 
+    @property
+    def spacing(self) -> int:
+        """Days from one period to the next, the median."""
+        return int(np.median(np.diff(self.periods).astype(np.int64)))
+
     def column(self, name: str, field: str) -> Floats:
         """The column [N], or InvalidInput at the caller's `field` when there is none."""
         if name not in self.columns:
@@ -131,8 +136,9 @@ class WindowReport:
     """Which rows were used: `periods` dates of each of `geos` geos (1 for national data).
 
     Of each geo, `lead_in_rows` before the window feed the adstock only, and `edge_affected_rows` at the start of the
-    window lack part of their media history, which is taken as zero. `constant_controls` do not vary inside the window:
-    their coefficients stay at their priors.
+    window lack part of their media history: it stands in for what is unknown that exposure was what it was on average
+    in the first rows, and the first `skipped_rows` of them do not enter the likelihood. `constant_controls` do not vary
+    inside the window: their coefficients stay at their priors.
     """
 
     first_date: np.datetime64
@@ -141,6 +147,7 @@ class WindowReport:
     geos: int = 1
     lead_in_rows: int = 0
     edge_affected_rows: int = 0
+    skipped_rows: int = 0
     constant_controls: tuple[str, ...] = ()
 
     @property

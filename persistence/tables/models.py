@@ -21,7 +21,7 @@ from persistence.tables.base import (
 
 
 class RegisteredModel(Resource):
-    """A registered model version; immutable."""
+    """A registered model version; immutable but for what is worked out of it once: remarks and prior predictive."""
 
     __tablename__ = "bayesian_model_metadata"
     __table_args__ = (
@@ -41,6 +41,7 @@ class RegisteredModel(Resource):
     parameter_count: Mapped[int]
     model_hash: Mapped[str]
     warnings: Mapped[JsonList] = mapped_column(default=list)
+    prior_predictive: Mapped[JsonObject | None]
 
 
 class Fit(Owned):

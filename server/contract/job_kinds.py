@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
-from liftos.bayes.v1 import attribution_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2, sbc_pb2
+from liftos.bayes.v1 import attribution_pb2, conflict_pb2, elicitation_pb2, model_pb2, prior_update_pb2, sbc_pb2
 
 R = TypeVar("R", bound=Message)
 
@@ -26,6 +26,7 @@ class Kind(Generic[R]):
 class JobKind:
     """The kinds of jobs that calls wait for. An enum in all but that each member has the type of its response."""
 
+    REGISTER_MODEL = Kind(model_pb2.RegisterModelResponse)
     ADD_BELIEF = Kind(elicitation_pb2.AddBeliefResponse)
     ADD_SHARES = Kind(elicitation_pb2.AddShareBeliefsResponse)
     ADOPT_PRIOR_UPDATE = Kind(elicitation_pb2.AdoptPriorUpdateResponse)

@@ -8,6 +8,8 @@ from typing import Any
 from persistence.tables import Conflict, SbcValidation, StoredAttribution
 
 DEFAULT_MONTHS = 24
+_CENTURIES = 12_000
+"""More months than any data set has."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,11 @@ class Period:
 
     months: int = DEFAULT_MONTHS
     hold_out: int = 0
+
+    @staticmethod
+    def whole() -> Period:
+        """Every row of the data."""
+        return Period(_CENTURIES)
 
     @staticmethod
     def asked(request: Any) -> Period:

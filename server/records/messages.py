@@ -59,7 +59,7 @@ def dataset_message(row: Dataset) -> dataset_pb2.Dataset:
 
 def model_message(row: RegisteredModel) -> model_pb2.Model:
     """A stored model."""
-    return model_pb2.Model(
+    model = model_pb2.Model(
         client_id=row.client_id,
         model_id=row.model_id,
         spec=from_json(row.spec, model_pb2.ModelSpec()),
@@ -68,6 +68,9 @@ def model_message(row: RegisteredModel) -> model_pb2.Model:
         warnings=row.warnings,
         create_time=timestamp(row.create_time),
     )
+    if row.prior_predictive is not None:
+        from_json(row.prior_predictive, model.prior_predictive)
+    return model
 
 
 async def session_message(session: AsyncSession, row: ElicitedSession) -> elicitation_pb2.ElicitationSession:

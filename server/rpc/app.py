@@ -96,7 +96,7 @@ class BayesServer:
         )
         calls = Calls(self.database, self.listener, self.settings)
         dataset_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(self.database), server)
-        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.database), server)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.database, calls), server)
         elicitation_pb2_grpc.add_ElicitationServiceServicer_to_server(ElicitationServicer(self.database, calls), server)
         conflict_pb2_grpc.add_ConflictServiceServicer_to_server(ConflictServicer(self.database, calls), server)
         sbc_pb2_grpc.add_SbcServiceServicer_to_server(

@@ -7,19 +7,22 @@ from typing import Any
 import grpc
 from liftos.bayes.v1 import model_pb2, model_pb2_grpc
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from persistence.database import Database
 from persistence.lookup import get_owned
-from persistence.tables import Dataset, ElicitedSession, RegisteredModel, SbcValidation, StoredAttribution
+from persistence.tables import Dataset, ElicitedSession, Job, RegisteredModel, SbcValidation, StoredAttribution
 from server.contract.errors import Reason, ServiceError, already_exists, invalid_field, unimplemented
 from server.contract.families.family import checked
 from server.contract.families.registry import family_of
+from server.contract.job_kinds import JobKind
 from server.contract.wire import digest, to_json
 from server.records.content import stored_columns
 from server.records.lookups import owned, sealed_dataset
 from server.records.messages import model_message
 from server.rpc.once import seen_before
 from server.rpc.pages import page_of
+from server.rpc.waiting import Calls
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -27,21 +30,24 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     """Models of a client."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, calls: Calls) -> None:
         self.database = database
+        self.calls = calls
 
     async def RegisterModel(
         self, request: model_pb2.RegisterModelRequest, context: Context
     ) -> model_pb2.RegisterModelResponse:
-        """Check a specification against itself and its data set's columns, and store it."""
-        async with self.database.session() as session:
-            replay = await seen_before(session, request)
-            if replay is None:
-                await self._register(session, request)
-            row = await owned(session, RegisteredModel, request.client_id, request.model_id)
-            return model_pb2.RegisterModelResponse(model=model_message(row))
+        """Check a specification against itself and its data set's columns, and store it.
 
-    async def _register(self, session: Any, request: model_pb2.RegisterModelRequest) -> None:
+        What the model makes of the data a priori is statistics, which a worker adds.
+        """
+
+        async def prepare(session: AsyncSession, job: Job) -> None:
+            await self._register(session, request)
+
+        return await self.calls.run(JobKind.REGISTER_MODEL, request, context, prepare)
+
+    async def _register(self, session: AsyncSession, request: model_pb2.RegisterModelRequest) -> None:
         spec = request.spec
         family = family_of(spec)
         if await get_owned(session, RegisteredModel, request.client_id, request.model_id) is not None:

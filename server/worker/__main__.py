@@ -25,6 +25,7 @@ from server.worker.elicitation.feedback import elicitation_feedback
 from server.worker.fitting.compiler import keep_compilations, use_one_thread
 from server.worker.fitting.families.preparations import load_preparations
 from server.worker.fitting.prepared import ModelStore
+from server.worker.fitting.registration import register_model
 from server.worker.retries import AGAIN, sweep
 from server.worker.sbc.necessity import check_necessity
 from server.worker.sbc.policy_creation import create_policy
@@ -36,6 +37,7 @@ from server.worker.updates.proposals import update_priors
 log = logging.getLogger("server.worker")
 
 HANDLERS: dict[Kind[Any], Handler] = {
+    JobKind.REGISTER_MODEL: register_model,
     JobKind.ADD_BELIEF: add_belief,
     JobKind.ADD_SHARES: add_shares,
     JobKind.ELICITATION_FEEDBACK: elicitation_feedback,

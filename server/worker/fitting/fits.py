@@ -117,7 +117,7 @@ async def stored_fit(
         model_hash=model_row.model_hash,
         dataset_id=dataset.dataset_id if dataset else "",
         dataset_sha256=(dataset.sha256 or "") if dataset else "",
-        window=_window(model),
+        window=window_message(model),
         n_observations=model.n_observations,
         engine_version=SERVER_VERSION,
         compute_time=timestamp(datetime.datetime.now(datetime.UTC)),
@@ -171,7 +171,8 @@ async def _load(session: AsyncSession, model_row: RegisteredModel, key: str, mod
     return StoredFit(row, model, draws)
 
 
-def _window(model: Model) -> common_pb2.DateRange | None:
+def window_message(model: Model) -> common_pb2.DateRange | None:
+    """The days that a model is about, first and last; None where its rows have no dates."""
     if not isinstance(model, HasWindow):
         return None
     first, last = (day.astype("datetime64[D]").item() for day in (model.window.first_date, model.window.last_date))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from liftos.bayes.v1 import dataset_pb2, model_pb2
 
-from engine.distributions.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
+from engine.distributions.distribution import HalfNormal, Normal
 from engine.models.additive_mmm import (
     FAMILY,
     AdditiveMmm,
@@ -24,13 +24,6 @@ from server.contract.wire import label
 from server.worker.conversion import to_law
 from server.worker.fitting.preparation import Data, Preparation
 
-# Documented in model.proto: what an absent prior means.
-DEFAULT_SHARE_PRIOR = Beta(1.0, 3.0)
-DEFAULT_PRIORS: dict[Parameterisation, Distribution] = {
-    Parameterisation.SHARE_OF_OUTCOME: DEFAULT_SHARE_PRIOR,
-    Parameterisation.ROI: LogNormal(0.2, 0.9),
-}
-DEFAULT_WEIGHTS = 8
 # The engine has each of these under the name that the contract gives it.
 PARAMETERISATIONS = {
     number: Parameterisation[label(model_pb2.Parameterisation, number or model_pb2.PARAMETERISATION_SHARE_OF_OUTCOME)]
@@ -74,16 +67,15 @@ def _channel(index: int, channel: model_pb2.Channel) -> Channel:
     path = f"spec.additive_mmm.channels[{index}]"
     sampled = PARAMETERISATIONS[channel.parameterise_by]
     priors: dict[str, Any] = {}
-    for name in ("retention_prior", "half_saturation_prior"):
+    for name in ("prior", "retention_prior", "half_saturation_prior"):
         if channel.HasField(name):
             priors[name] = to_law(getattr(channel, name), f"{path}.{name}")
     return Channel(
         name=channel.name,
         exposure=channel.exposure_column,
         spend=channel.spend_column or None,
-        prior=to_law(channel.prior, f"{path}.prior") if channel.HasField("prior") else DEFAULT_PRIORS[sampled],
         parameterise_by=sampled,
-        n_weights=channel.n_weights or DEFAULT_WEIGHTS,
+        n_weights=channel.n_weights,
         saturation=SATURATIONS[channel.saturation],
         **priors,
     )
@@ -96,7 +88,7 @@ def common_model(channels: int) -> AdditiveMmm:
     columns = {name: rng.gamma(2.0, 1.0, ROWS) for name in names}
     columns["y"] = 10.0 + sum(columns.values()) + rng.normal(0.0, 1.0, ROWS)
     dates = np.datetime64("2020-01-06") + 7 * np.arange(ROWS)
-    media = tuple(Channel(name, name, DEFAULT_SHARE_PRIOR, n_weights=DEFAULT_WEIGHTS) for name in names)
+    media = tuple(Channel(name, name) for name in names)
     return prepare(Table(dates, columns), AdditiveMmmSpec("y", media, fourier_pairs=2))
 
 

@@ -67,7 +67,9 @@ class ModelServiceServicer(object):
     """
 
     def RegisterModel(self, request, context):
-        """Registers a model and checks it against its data set's columns.
+        """Registers a model, checks it against its data set's columns and works out what it says of the data set a priori. A
+        model whose specification is sound stays registered where the caller's deadline comes before that is worked out; then
+        the same request, sent again, has the answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,10 @@ class ModelServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
     RegisterModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.RegisterModelRequest, _model_pb2.RegisterModelResponse]
-    """Registers a model and checks it against its data set's columns."""
+    """Registers a model, checks it against its data set's columns and works out what it says of the data set a priori. A
+    model whose specification is sound stays registered where the caller's deadline comes before that is worked out; then
+    the same request, sent again, has the answer.
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.GetModelRequest, _model_pb2.GetModelResponse]
     """Returns a model."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_pb2.ListModelsRequest, _model_pb2.ListModelsResponse]
@@ -52,7 +55,10 @@ class ModelServiceAsyncStub(ModelServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterModel: _aio.UnaryUnaryMultiCallable[_model_pb2.RegisterModelRequest, _model_pb2.RegisterModelResponse]  # type: ignore[assignment]
-    """Registers a model and checks it against its data set's columns."""
+    """Registers a model, checks it against its data set's columns and works out what it says of the data set a priori. A
+    model whose specification is sound stays registered where the caller's deadline comes before that is worked out; then
+    the same request, sent again, has the answer.
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_model_pb2.GetModelRequest, _model_pb2.GetModelResponse]  # type: ignore[assignment]
     """Returns a model."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_pb2.ListModelsRequest, _model_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -73,7 +79,10 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_pb2.RegisterModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.RegisterModelResponse, _abc.Awaitable[_model_pb2.RegisterModelResponse]]:
-        """Registers a model and checks it against its data set's columns."""
+        """Registers a model, checks it against its data set's columns and works out what it says of the data set a priori. A
+        model whose specification is sound stays registered where the caller's deadline comes before that is worked out; then
+        the same request, sent again, has the answer.
+        """
 
     @_abc_1.abstractmethod
     def GetModel(
