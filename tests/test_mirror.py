@@ -32,6 +32,7 @@ TOPICS = {
     "engine/sbc/test_seeded_errors.py",
     "engine/updates/test_update_invariants.py",
     # a part of a module that is large enough for a file of its own
+    "engine/models/test_additive_defaults.py",
     "engine/models/test_additive_derived.py",
     "engine/models/test_additive_mmm_geo.py",
     "server/command/test_printing_update.py",

@@ -28,6 +28,8 @@ COLLINEAR = 0.9
 """R² above which the data count as unable to tell a channel from the rest: its variance is ten times as large."""
 
 _PREFERRED = math.log(3.0)
+_REFUTES = 5.0
+"""Log evidence gain from which on a change refutes the model as it is: 1 to 150 (Kass & Raftery 1995: very strong)."""
 _WORTH_MONTHS = 6.0
 _TALKED_DOWN = 2.6
 
@@ -36,7 +38,8 @@ class Blame(enum.Enum):
     """What is to blame for a conflict, as far as refits can tell.
 
     PRIOR: no change of the model resolves it. MODEL: one does that the data prefer. OUTLIERS: it hangs on outlying
-    rows. UNDECIDED: a change resolves it and the data do not tell which model is right.
+    rows. UNDECIDED: a change resolves it and the data do not tell which model is right; or none does, and one refutes
+    the model as it is, so that whatever is wrong with it must be put right before a belief is judged.
     """
 
     PRIOR = "prior"
@@ -107,6 +110,11 @@ class Causes:
         """The most plausible cause that resolves the conflict by saying something else."""
         return next((cause for cause in self.ranked if cause.resolves and not cause.only_vaguer), None)
 
+    @property
+    def refuting(self) -> Cause | None:
+        """The change that explains the data best of those which refute the model as it is."""
+        return max(filter(_refutes, self.ranked), key=lambda cause: cause.log_evidence_gain or 0.0, default=None)
+
 
 def refit(
     base: Model, candidates: Sequence[Alternative], seed: Seed, settings: BatchedHmc | None = None
@@ -148,10 +156,10 @@ def explain(
 ) -> Causes:
     """Judge a belief, found in conflict under the base model, by every refit and rank what might explain the conflict.
 
-    The rule is that of `figures`. Causes are ranked by `Cause.expected_drop`. A refit that did not converge, or whose
-    figures are UNRELIABLE, is counted as failed; one whose model has no such quantity has nothing to say. The refits'
-    factors are those of their curves alone: `base_log_bf` is the base model's by the same estimator, if another than
-    that of `figures`.
+    The rule is that of `figures`. Causes are ranked by `Cause.expected_drop`. A refit that did not converge, learned
+    nothing of the quantity, or whose figures are UNRELIABLE, is counted as failed; one whose model has no such quantity
+    has nothing to say. The refits' factors are those of their curves alone: `base_log_bf` is the base model's by the
+    same estimator, if another than that of `figures`.
     """
     causes, failed = [], []
     for each in refits:
@@ -167,7 +175,8 @@ def explain(
             failed.append(name)
             continue
         other = analyse_belief(prior, curve, figures.rule)
-        if other.status is Status.UNRELIABLE:
+        # A refit that learned nothing of the quantity agrees with everything, which explains nothing.
+        if other.status is Status.UNRELIABLE or curve.is_silent:
             failed.append(name)
         else:
             causes.append(_cause(figures, other, each))
@@ -213,13 +222,18 @@ def _still_contradicts(figures: BeliefConflict, other: BeliefConflict) -> bool:
     return bool(2.0 * float(special.ndtr(-z)) <= figures.rule.null_rate)
 
 
+def _refutes(cause: Cause) -> bool:
+    """Whether the data reject the model as it is for this one; heavy tails are no other model of what media do."""
+    return cause.kind is not CauseKind.OUTLIERS and (cause.log_evidence_gain or 0.0) > _REFUTES
+
+
 def _blame(ranked: Sequence[Cause]) -> Blame | None:
     if not ranked:
         return None
     # What the data reject explains nothing.
     resolving = [c for c in ranked if c.resolves and not c.only_vaguer and (c.log_evidence_gain or 0.0) >= -_PREFERRED]
     if not resolving:
-        return Blame.PRIOR
+        return Blame.UNDECIDED if any(map(_refutes, ranked)) else Blame.PRIOR
     # Outliers to which the data prefer normal errors explain nothing.
     if resolving[0].kind is CauseKind.OUTLIERS and (resolving[0].log_evidence_gain or 0.0) >= 0.0:
         return Blame.OUTLIERS
@@ -232,10 +246,10 @@ def remedy(figures: BeliefConflict, causes: Causes, months: float, r_squared: fl
     """What would settle the matter; None where nothing would.
 
     A first cause that resolves and that the data do not speak against is acted on: rows to check, a column to give,
-    a model that the data prefer. Otherwise an experiment on the channel, when the causes leave it open, when the
-    channel is collinear (`r_squared` of `collinearity` above .9) or when neither side can be talked down: belief
-    and data are each worth more than six months and lie more than 2.6 standard deviations apart
-    (methods/conflict.md §12).
+    a model that the data prefer. Where none resolves but one refutes the model, that one is asked next. Otherwise an
+    experiment on the channel, when the causes leave it open, when the channel is collinear (`r_squared` of
+    `collinearity` above .9) or when neither side can be talked down: belief and data are each worth more than six
+    months and lie more than 2.6 standard deviations apart (methods/conflict.md §12).
     """
     first = causes.first
     if first is not None and (first.log_evidence_gain or 0.0) >= 0.0:
@@ -246,7 +260,7 @@ def remedy(figures: BeliefConflict, causes: Causes, months: float, r_squared: fl
         if causes.blame is Blame.MODEL and (first.log_evidence_gain or 0.0) > _PREFERRED:
             return Remedy.ASK_AGAIN
     if causes.blame is Blame.UNDECIDED:
-        return Remedy.EXPERIMENT_BETWEEN_MODELS
+        return Remedy.ASK_AGAIN if first is None and causes.refuting else Remedy.EXPERIMENT_BETWEEN_MODELS
     if r_squared is not None and r_squared > COLLINEAR:
         return Remedy.EXPERIMENT_ON_COLLINEAR
     z = math.sqrt(2.0 * max(figures.recentred.log_bf, 0.0))

@@ -46,7 +46,7 @@ def exposure_cautions(spec: AdditiveMmmSpec, design: Design, media: Floats, spac
 
 
 def control_cautions(spec: AdditiveMmmSpec, design: Design, media: Floats) -> list[Caution]:
-    """Cautions about the controls, by least squares next to media [N, C] and the rest of the linear part.
+    """Cautions about the controls, by least squares next to columns of media [N, K] and the rest of the linear part.
 
     A control that media drive, and that drives sales, takes their effect away; one that drives both is what has to be
     in the model. The data look the same, so this is a question to whoever knows.
@@ -62,11 +62,15 @@ def control_cautions(spec: AdditiveMmmSpec, design: Design, media: Floats) -> li
         explained = 1.0 - _unexplained(own, [rest, media]) / max(_unexplained(own, [rest]), 1e-300)
         if explained < _EXPLAINED:
             continue
-        without = 1.0 - _unexplained(kpi, [rest, media]) / _unexplained(kpi, [rest])
-        beside = 1.0 - _unexplained(kpi, [design.block, media]) / _unexplained(kpi, [design.block])
-        if beside < 0.5 * without:
+        if _brought(kpi, design.block, media) < 0.5 * _brought(kpi, rest, media):
             found.append(Caution(CautionKind.LIKE_A_MEDIATOR, (control.name,), explained))
     return found
+
+
+def _brought(values: Floats, block: Floats, media: Floats) -> float:
+    """Standard deviation [] of what media [N, C] bring to values [N] by least squares beside a block [N, q]."""
+    coefficients = np.linalg.lstsq(np.column_stack([media, block]), values)[0][: media.shape[1]]
+    return float(np.std(media @ coefficients))
 
 
 def _unexplained(values: Floats, columns: Sequence[Floats]) -> float:

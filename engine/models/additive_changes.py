@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,13 +37,13 @@ class Change:
 def changed_specifications(
     spec: AdditiveMmmSpec, design: Design, table: Table, window: Window, columns: Sequence[str] = ()
 ) -> list[Change]:
-    """Other carry-over windows and curves, controls less and more; every one keeps the priors of the media.
+    """Shorter carry-over windows, other curves, controls less and more; every one keeps the priors of the media.
 
     `columns` names the columns of the table that may be tried as controls; those that the model uses already, do not
     vary or say nothing beyond its linear part are left out, and of more than 20 those are kept that go best with the
     KPI.
     """
-    changes = [*_adstock_windows(spec, table), _saturation(spec)]
+    changes = [*filter(None, [_with_windows(spec, table, 0.5)]), _saturation(spec)]
     for control in spec.controls:
         if control.name in design.window.constant_controls:
             continue
@@ -62,25 +62,31 @@ def outlying_dates(weights: Floats, dates: Dates, geos: int) -> tuple[np.datetim
     return tuple(dict.fromkeys(np.tile(dates, geos)[rows]))
 
 
-def _adstock_windows(spec: AdditiveMmmSpec, table: Table) -> list[Change]:
-    changes = []
-    for change in (_halved, _doubled):
-        channels = tuple(replace(channel, n_weights=change(channel.n_weights)) for channel in spec.channels)
-        if channels == spec.channels:
-            continue
-        lengths = sorted({channel.n_weights for channel in channels})
-        text = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
-        periods = carry_over(table.spacing).periods
-        changes.append(Change(CauseKind.ADSTOCK_WINDOW, f"{text} {periods}", replace(spec, channels=channels)))
-    return changes
+def longer_windows(spec: AdditiveMmmSpec, table: Table) -> Iterator[Change]:
+    """Carry-over windows twice as long, four times as long and so on, until no channel's can be longer."""
+    factor = 2
+    while (change := _with_windows(spec, table, factor)) is not None:
+        yield change
+        if all(channel.n_weights == MAX_WEIGHTS for channel in change.spec.channels):
+            return
+        factor *= 2
 
 
-def _halved(n_weights: int) -> int:
-    return max(2, n_weights // 2) if n_weights > 2 else n_weights
+def _with_windows(spec: AdditiveMmmSpec, table: Table, factor: float) -> Change | None:
+    """Every carry-over window `factor` times as long, within the limits; None where that changes none."""
 
+    def of(n_weights: int) -> int:
+        if factor < 1.0:
+            return max(2, int(n_weights * factor)) if n_weights > 2 else n_weights
+        return max(n_weights, min(MAX_WEIGHTS, int(n_weights * factor)))
 
-def _doubled(n_weights: int) -> int:
-    return max(n_weights, min(MAX_WEIGHTS, 2 * n_weights))
+    channels = tuple(replace(channel, n_weights=of(channel.n_weights)) for channel in spec.channels)
+    if channels == spec.channels:
+        return None
+    lengths = sorted({channel.n_weights for channel in channels})
+    text = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
+    periods = carry_over(table.spacing).periods
+    return Change(CauseKind.ADSTOCK_WINDOW, f"{text} {periods}", replace(spec, channels=channels))
 
 
 def _saturation(spec: AdditiveMmmSpec) -> Change:

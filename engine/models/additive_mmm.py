@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,10 +19,11 @@ from engine.distributions.support import POSITIVE, Support
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.backend import Backend
 from engine.inference.fit import BatchFit, Purpose, Seed
+from engine.inference.log_evidence import log_evidence
 from engine.inference.prior_map import coordinate, tabulate
 from engine.inference.target import Labels
 from engine.models.additive_cautions import control_cautions, exposure_cautions
-from engine.models.additive_changes import changed_specifications, outlying_dates, years
+from engine.models.additive_changes import Change, changed_specifications, longer_windows, outlying_dates, years
 from engine.models.additive_design import Design, build_design
 from engine.models.additive_outliers import student_errors
 from engine.models.additive_response import response, response_by_geo, response_rise
@@ -53,6 +55,7 @@ __all__ = [
 FAMILY = "additive_mmm/1"
 
 
+_RISES = math.log(3.0)
 _LAST_PART = 0.01  # of spend, whose return is the marginal ROI (methods/mmm.md §3.3)
 
 
@@ -441,7 +444,9 @@ class AdditiveMmm:
         """What to mind about channels and controls, from the covariates and, for controls, the KPI."""
         media = self._adstocked
         about_channels = exposure_cautions(self.spec, self.design, media, self.spacing)
-        return about_channels + control_cautions(self.spec, self.design, media)
+        # As it is and carried over: which of the two acts on the KPI is not known before a fit.
+        both = np.column_stack([media, self.design.exposure[:, :, 0]])
+        return about_channels + control_cautions(self.spec, self.design, both)
 
     def alternatives(
         self, table: Table, window: Window | None = None, columns: Sequence[str] = ()
@@ -456,14 +461,36 @@ class AdditiveMmm:
         outlying = outlying_dates(robust.weights, dates, self.window.geos)
         gain = robust.log_evidence_gain
         alternatives = [Alternative(CauseKind.OUTLIERS, "", robust.model, log_evidence_gain=gain, dates=outlying)]
-        for change in changed_specifications(self.spec, self.design, table, window, columns):
-            # The same rows, or the evidence would not compare.
-            model = replace(prepare(table, change.spec, window)._of_shape(self), row_weights=self.row_weights)
-            alternatives.append(Alternative(change.kind, change.subject, model))
+        changes = changed_specifications(self.spec, self.design, table, window, columns)
+        for change in [*filter(None, [self._longer_window(table, window)]), *changes]:
+            alternatives.append(Alternative(change.kind, change.subject, self._changed(change, table, window)))
         for kind, subject, left in years(dates):
             rows = np.tile(left, self.window.geos)
             alternatives.append(Alternative(kind, subject, self.restricted(rows), same_rows=False))
         return alternatives
+
+    def _changed(self, change: Change, table: Table, window: Window) -> AdditiveMmm:
+        """The model of a changed specification; its likelihood has the same rows, or the evidence would not compare."""
+        model = prepare(table, change.spec, window)._of_shape(self)
+        return replace(model, row_weights=self.row_weights)
+
+    def _longer_window(self, table: Table, window: Window) -> Change | None:
+        """A carry-over twice as long; where that raises the evidence threefold, the longest that goes on doing so."""
+        best, evidence = None, self._log_evidence
+        for change in longer_windows(self.spec, table):
+            raised = self._changed(change, table, window)._log_evidence
+            if best is not None and raised < evidence + _RISES:
+                break
+            best = change
+            if raised < evidence + _RISES:
+                break
+            evidence = raised
+        return best
+
+    @property
+    def _log_evidence(self) -> float:
+        """ln m(y) by Laplace's approximation, comparable between models of the same rows."""
+        return float(log_evidence(self.target, self.target_units(self.observed[:, None]))[0])
 
     def _of_shape(self, other: AdditiveMmm) -> AdditiveMmm:
         """The model filled up with lags that no channel has, to those of another: it then runs in the same program."""

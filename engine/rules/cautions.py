@@ -14,7 +14,7 @@ class CautionKind(enum.Enum):
     with correlation `value`. SHORT_CARRY_OVER: the channel's window is `value` periods where eight weeks are usual.
     UNKNOWN_HISTORY: `value` rows rest on exposure that the data do not hold and are used all the same.
     CONSTANT_CONTROL: the control does not vary. LIKE_A_MEDIATOR: media explain `value` of the control's variance, and
-    with it they explain less than half of what they explain without.
+    beside it they do less than half of what they do without.
     """
 
     MEDIA_ABOVE_OUTCOME = "media above outcome"

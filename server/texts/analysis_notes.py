@@ -19,10 +19,16 @@ def short_data(months: float, asked: int) -> str:
     return f"{asked} months were asked for; the data set has {months:.1f}."
 
 
-def edge_rows(rows: int, *, of_each_geo: bool) -> str:
-    """That the first rows have no rows before them to carry over from."""
+def edge_rows(rows: int, skipped: int, *, of_each_geo: bool) -> str:
+    """That the first rows have no rows before them to carry over from, and how many of them are used all the same."""
     where = " of each geo" if of_each_geo else ""
-    return f"The first {rows} rows{where} lack lead-in data, so their carry-over is understated."
+    lacking = f"The first {rows} rows{where} lack lead-in data"
+    if skipped >= rows:
+        return f"{lacking}: what carried over into them is unknown, and they are not used as evidence."
+    return (
+        f"{lacking}: what carried over into them is unknown. {skipped} are not used as evidence; in the others the "
+        "average exposure of the first rows stands in for it."
+    )
 
 
 def not_replicated(belief_id: str) -> str:

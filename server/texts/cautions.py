@@ -52,8 +52,8 @@ def explain_caution(caution: Caution) -> str:
             return f"The control {named} does not vary: it explains nothing."
         case CautionKind.LIKE_A_MEDIATOR:
             return (
-                f"Media explain {caution.value:.0%} of the control {named}, and with it they explain less than half of "
-                "what they explain without. Is it an effect of the media, such as visits or searches? Then leave it "
+                f"Media explain {caution.value:.0%} of the control {named}, and beside it they do less than half of "
+                "what they do without. Is it an effect of the media, such as visits or searches? Then leave it "
                 "out, for it takes their effect away. If it drives the spend, keep it."
             )
         case other:

@@ -130,6 +130,11 @@ def heavy_tails(belief: conflict_pb2.BeliefConflict) -> list[str]:
     ]
 
 
+def _explains(cause: conflict_pb2.Cause) -> bool:
+    """Whether a cause resolves the conflict, by saying something else, under a model that the data do not reject."""
+    return cause.resolves and not cause.only_vaguer and cause.log_evidence_gain >= REJECTED
+
+
 def named_causes(belief: conflict_pb2.BeliefConflict) -> list[str]:
     """What else could explain a conflict, without what the data reject."""
     sentences = []
@@ -142,17 +147,19 @@ def named_causes(belief: conflict_pb2.BeliefConflict) -> list[str]:
             sentences.append("A model that explains the data better resolves it:")
         case conflict_pb2.CONFLICT_ATTRIBUTION_OUTLIERS:
             sentences.append("It hangs on outlying rows:")
+        case conflict_pb2.CONFLICT_ATTRIBUTION_UNDECIDED if not any(cause.resolves for cause in belief.causes):
+            better = max(belief.causes, key=lambda cause: cause.log_evidence_gain, default=conflict_pb2.Cause())
+            return [
+                "No change of the model that was tried resolves it, but the data reject the model as it is, so that "
+                f"nothing can be said of the belief before it is put right: {better.explanation}"
+            ]
         case conflict_pb2.CONFLICT_ATTRIBUTION_UNDECIDED:
             sentences.append("Another model resolves it, and the data do not tell which is right:")
         case conflict_pb2.CONFLICT_ATTRIBUTION_UNSPECIFIED:
             pass  # no other model was tried
         case other:
             raise AssertionError(f"there are no words for the attribution {other}")
-    resolving = [
-        cause
-        for cause in belief.causes
-        if cause.resolves and not cause.only_vaguer and cause.log_evidence_gain >= REJECTED
-    ]
+    resolving = [cause for cause in belief.causes if _explains(cause)]
     if belief.attribution == conflict_pb2.CONFLICT_ATTRIBUTION_MODEL:
         resolving.sort(key=lambda cause: -cause.log_evidence_gain)
     if belief.attribution in (conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR, conflict_pb2.CONFLICT_ATTRIBUTION_UNSPECIFIED):

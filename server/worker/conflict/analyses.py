@@ -163,5 +163,6 @@ def fit_notes(fit: StoredFit, months: int) -> list[str]:
     if not fit.diagnostics.converged:
         notes.append(NOT_CONVERGED)
     if (edge := fit.row.facts.get("edge_rows", 0)) > 0:
-        notes.append(edge_rows(edge, of_each_geo=fit.row.facts.get("geos", 1) > 1))
+        skipped = fit.row.facts.get("skipped_rows", 0)
+        notes.append(edge_rows(edge, skipped, of_each_geo=fit.row.facts.get("geos", 1) > 1))
     return notes

@@ -83,9 +83,10 @@ async def explain_conflicts(
             message.attribution = value_of(conflict_pb2.ConflictAttribution, causes.blame.name)
         r_squared = message.collinearity if message.HasField("collinearity") else None
         if (settled_by := remedy(belief.figures, causes, fit.months, r_squared)) is not None:
-            first = conflict_pb2.Cause() if causes.first is None else _message(causes.first, message)
+            acted_on = causes.first or causes.refuting
+            first = conflict_pb2.Cause() if acted_on is None else _message(acted_on, message)
             message.suggestion = explain_remedy(
-                settled_by, first, _dates(causes.first), message.estimand.channel, message.collinearity
+                settled_by, first, _dates(acted_on), message.estimand.channel, message.collinearity
             )
         message.explanation = explain_conflict(message)
     return [changed_models_failed(failed)] if failed else []

@@ -196,6 +196,7 @@ def _window_facts(window: WindowReport) -> dict[str, Any]:
     return {
         "months": days / DAYS_PER_MONTH,
         "edge_rows": window.edge_affected_rows,
+        "skipped_rows": window.skipped_rows,
         "geos": window.geos,
         "constant_controls": list(window.constant_controls),
     }

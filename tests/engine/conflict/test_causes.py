@@ -89,7 +89,9 @@ def test_causes_are_ranked_by_probability_times_drop() -> None:
 @pytest.mark.parametrize(
     ("refits", "blame"),
     [
-        ([refit(COLUMN, 0.26, 9.0)], Blame.PRIOR),  # preferred by the data, and resolves nothing
+        ([refit(COLUMN, 0.26, 4.9)], Blame.PRIOR),  # preferred by the data, and resolves nothing
+        ([refit(COLUMN, 0.26, 5.1)], Blame.UNDECIDED),  # the model is refuted, and nothing else is judged by it
+        ([refit(CauseKind.OUTLIERS, 0.26, 9.0)], Blame.PRIOR),
         ([], None),
         ([refit(SATURATION, 0.4, math.log(3.0) + 0.01)], Blame.MODEL),
         ([refit(SATURATION, 0.4, math.log(3.0) - 0.01)], Blame.UNDECIDED),

@@ -46,11 +46,13 @@ def truths() -> Mapping[str, np.ndarray]:
 
 
 def curve(form: Saturation, exposures: list[float], retention: float, half: float, scale: float) -> list[float]:
-    """Saturated adstock of every week, by loops over weeks and lags; media before the first week are zero."""
+    """Saturated adstock of every week, by loops; before the first week stands their mean over the first."""
+    before = sum(exposures[:WEIGHTS]) / WEIGHTS
     powers = [retention**lag for lag in range(WEIGHTS)]
     values = []
     for week in range(len(exposures)):
-        adstocked = sum(powers[lag] * exposures[week - lag] / scale for lag in range(WEIGHTS) if week >= lag)
+        lagged = (exposures[week - lag] if week >= lag else before for lag in range(WEIGHTS))
+        adstocked = sum(power * exposure / scale for power, exposure in zip(powers, lagged, strict=True))
         x = adstocked / sum(powers)
         values.append(CURVES[form](x / half if FORMS[form].has_half_saturation else x))
     return values
