@@ -12,6 +12,7 @@ from scipy import special
 
 from engine.conflict.analysis import BeliefConflict, Summary, analyse_belief
 from engine.conflict.curve import EvidenceCurve
+from engine.conflict.hidden_driver import HiddenDriver
 from engine.conflict.reliability import Status
 from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput, UnsupportedQuantity
@@ -39,13 +40,15 @@ class Blame(enum.Enum):
 
     PRIOR: no change of the model resolves it. MODEL: one does that the data prefer. OUTLIERS: it hangs on outlying
     rows. UNDECIDED: a change resolves it and the data do not tell which model is right; or none does, and one refutes
-    the model as it is, so that whatever is wrong with it must be put right before a belief is judged.
+    the model as it is, so that whatever is wrong with it must be put right before a belief is judged. PRIOR_OR_DRIVER:
+    no change resolves it, and a driver that the data lack would, which cannot be excluded.
     """
 
     PRIOR = "prior"
     MODEL = "model"
     OUTLIERS = "outliers"
     UNDECIDED = "undecided"
+    PRIOR_OR_DRIVER = "prior or driver"
 
 
 @dataclass(frozen=True)
@@ -153,13 +156,14 @@ def explain(
     refits: Sequence[Refit],
     curve_of: CurveOf,
     base_log_bf: float | None = None,
+    driver: HiddenDriver | None = None,
 ) -> Causes:
     """Judge a belief, found in conflict under the base model, by every refit and rank what might explain the conflict.
 
     The rule is that of `figures`. Causes are ranked by `Cause.expected_drop`. A refit that did not converge, learned
     nothing of the quantity, or whose figures are UNRELIABLE, is counted as failed; one whose model has no such quantity
     has nothing to say. The refits' factors are those of their curves alone: `base_log_bf` is the base model's by the
-    same estimator, if another than that of `figures`.
+    same estimator, if another than that of `figures`. `driver` is what `hidden_driver` says of the conflict.
     """
     causes, failed = [], []
     for each in refits:
@@ -182,7 +186,10 @@ def explain(
             causes.append(_cause(figures, other, each))
     base = figures.recentred.log_bf if base_log_bf is None else base_log_bf
     ranked = tuple(sorted(causes, key=lambda cause: -cause.expected_drop(base)))
-    return Causes(ranked, tuple(failed), _blame(ranked))
+    blame = _blame(ranked)
+    if blame is Blame.PRIOR and driver is not None and driver.plausible:
+        blame = Blame.PRIOR_OR_DRIVER
+    return Causes(ranked, tuple(failed), blame)
 
 
 def _cause(figures: BeliefConflict, other: BeliefConflict, refitted: Refit) -> Cause:
@@ -263,6 +270,8 @@ def remedy(figures: BeliefConflict, causes: Causes, months: float, r_squared: fl
         return Remedy.ASK_AGAIN if first is None and causes.refuting else Remedy.EXPERIMENT_BETWEEN_MODELS
     if r_squared is not None and r_squared > COLLINEAR:
         return Remedy.EXPERIMENT_ON_COLLINEAR
+    if causes.blame is Blame.PRIOR_OR_DRIVER:
+        return Remedy.EXPERIMENT_ON_DRIVER
     z = math.sqrt(2.0 * max(figures.recentred.log_bf, 0.0))
     if figures.prior_ess_months > _WORTH_MONTHS and months > _WORTH_MONTHS and z > _TALKED_DOWN:
         return Remedy.EXPERIMENT_BETWEEN_FIRM_SIDES

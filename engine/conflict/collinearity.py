@@ -8,12 +8,13 @@ from engine.models.protocol import Regresses
 
 
 def collinearity(model: Regresses, channel: str) -> float:
-    """R² in [0, 1] of what a channel acts by on everything else that explains the outcome, by `Regresses.regressors`.
+    """R² in [0, 1] of what a channel acts by on everything else that explains the outcome, by `Regresses.regression`.
 
     Near 1 the data cannot tell the channel from the rest. Raises InvalidInput for a channel that the model does not
     have.
     """
-    own, explained = model.regressors(channel)
+    regression = model.regression(channel)
+    own, explained = regression.own, regression.rest
     rest = own - explained @ np.linalg.lstsq(explained, own)[0]
     spread = own - own.mean()
     total = float(spread @ spread)

@@ -30,7 +30,15 @@ from engine.models.additive_response import response, response_by_geo, response_
 from engine.models.additive_simulator import adstock, expected_kpi, log_likelihood
 from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation
 from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlock, bucket
-from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, Alternative, CauseKind, GeoTotals, PriorSample
+from engine.models.protocol import (
+    LOG_LIKELIHOOD,
+    LOG_PRIOR,
+    Alternative,
+    CauseKind,
+    GeoTotals,
+    PriorSample,
+    Regression,
+)
 from engine.models.saturation import Saturation
 from engine.models.table import Table, Window, WindowReport
 from engine.rules.additive_defaults import channel_share, log_normal
@@ -418,17 +426,24 @@ class AdditiveMmm:
         """The same model, mistaken about time: exposure acts `periods` dates later than it should."""
         return replace(self, design=self.design.lagged(periods))
 
-    def regressors(self, channel: str) -> tuple[Floats, Floats]:
-        """Adstocked exposure [N] of a channel; columns [N, K] of the linear part and of the other channels' exposure.
+    def regression(self, channel: str) -> Regression:
+        """Adstocked exposure of a channel beside the linear part and the other channels' exposure.
 
         Retentions are at their prior medians; the linear part holds intercept, trend, seasonality, controls and the
-        intercepts of geos; rows are those of the window. InvalidInput for a channel that the model does not have.
+        intercepts of geos; the outcome is the KPI per head. InvalidInput for a channel that the model does not have.
         """
         names, media = list(self.channel_names), self._adstocked
         if channel not in names:
             raise InvalidInput("channel", f"the model has no channel {channel!r}; it has {', '.join(names)}")
         index = names.index(channel)
-        return media[:, index], np.column_stack([self.design.block, np.delete(media, index, axis=1)])
+        used = self._row_weights > 0.0
+        controls = (f"control[{control.name}]" for control in self.spec.controls)
+        return Regression(
+            media[used, index],
+            np.column_stack([self.design.block, np.delete(media, index, axis=1)])[used],
+            (self.design.kpi / self.design.population)[used],
+            {split_name(name)[1]: self.design.block_names.index(name) for name in controls},
+        )
 
     @cached_property
     def _adstocked(self) -> Floats:

@@ -194,9 +194,10 @@ def _capabilities(model: Model, sample: PriorSample) -> list[Check]:
             checks.append(Check("shares refer to the observed outcome", bool(np.isclose(seen, model.total_outcome))))
     if isinstance(model, Regresses):
         for name in model.channel_names:
-            own, others = model.regressors(name)
-            fits = own.shape == model.observed.shape and others.shape[:1] == own.shape
-            checks.append(Check(f"the regressors of {name} have a row per observation", fits))
+            regression = model.regression(name)
+            rows = regression.own.size
+            fits = rows <= model.observed.size and rows == regression.rest.shape[0] == regression.outcome.size
+            checks.append(Check(f"the regression on {name} has a row per observation that is used", fits))
     if isinstance(model, Bounded):
         for name in (*model.estimand_names, *model.derived_names):
             if (support := model.support_of(name)) is not None:

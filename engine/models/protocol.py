@@ -274,6 +274,20 @@ class Attributes(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Regression:
+    """The outcome as a regression on what one channel acts by, next to everything else.
+
+    own [T]: what the channel acts by. rest [T, K]: everything else that explains the outcome, an intercept among it.
+    outcome [T]. controls: the columns of `rest` that are control variables, by name.
+    """
+
+    own: Floats
+    rest: Floats
+    outcome: Floats
+    controls: Mapping[str, int]
+
+
 @runtime_checkable
 class Regresses(Protocol):
     """A model whose channels enter next to each other, so that one can stand for another."""
@@ -283,11 +297,8 @@ class Regresses(Protocol):
         """The channels."""
         ...
 
-    def regressors(self, channel: str) -> tuple[Floats, Floats]:
-        """What a channel acts by [T], and everything else that explains the outcome [T, K], an intercept among it.
-
-        InvalidInput for a channel that the model does not have.
-        """
+    def regression(self, channel: str) -> Regression:
+        """The rows that enter the likelihood; InvalidInput for a channel that the model does not have."""
         ...
 
 

@@ -17,6 +17,8 @@ class Remedy(enum.Enum):
     """The data do not tell which model is right."""
     EXPERIMENT_ON_COLLINEAR = "experiment_on_collinear"
     """The channel's exposure follows from the rest of the model."""
+    EXPERIMENT_ON_DRIVER = "experiment_on_driver"
+    """A driver of spend and outcome that the data lack cannot be excluded."""
     EXPERIMENT_BETWEEN_FIRM_SIDES = "experiment_between_firm_sides"
     """Belief and data are both too firm for either to be talked down."""
 
@@ -38,6 +40,7 @@ class Ground(enum.Enum):
     LEARNING = "learning without conflict"
     TAILS = "hangs on the tails"
     OVERCONFIDENT = "overconfident"
+    HIDDEN_DRIVER = "a hidden driver cannot be excluded"
     LEFT = "left as it is"
     CHANGED = "changed"
 

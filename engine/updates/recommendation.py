@@ -114,6 +114,11 @@ TABLE: tuple[Row, ...] = (
     Row(Ground.LEARNING, lambda s: not s.in_conflict, None),
     Row(Ground.TAILS, lambda s: s.hangs_on_tails, Action.ROBUSTIFY),
     Row(Ground.OVERCONFIDENT, lambda s: s.belief_months > s.data_months, Action.RE_ELICIT),
+    Row(
+        Ground.HIDDEN_DRIVER,
+        lambda s: s.blame is Blame.PRIOR_OR_DRIVER and s.experiment_z is None and s.outcome is not Action.KEEP,
+        Action.RUN_EXPERIMENT,
+    ),
     Row(Ground.LEFT, lambda s: s.outcome is Action.KEEP, Action.KEEP),
     Row(Ground.CHANGED, lambda s: True, None),
 )

@@ -63,6 +63,10 @@ _GROUNDS = {
         "({belief_months:.3g} and {data_months:.3g} months' worth): neither can be talked down, only an "
         "experiment settles it."
     ),
+    Ground.HIDDEN_DRIVER: (
+        "{who} contradict the belief, but something that drives both spend and outcome and is missing from the data "
+        "set could be the reason and cannot be excluded: an experiment settles it before the belief is moved."
+    ),
     Ground.INCOHERENT: (
         "The shares that the client states miss their sum by {incoherence_z:.1f} standard deviations: ask "
         "for them again, all together."

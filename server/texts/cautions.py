@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from engine.rules.additive_defaults import TOTAL_MEDIA_MEAN, TOTAL_MEDIA_SD
 from engine.rules.cautions import Caution, CautionKind
 
 
@@ -15,8 +14,8 @@ def explain_caution(caution: Caution) -> str:
         case CautionKind.MEDIA_ABOVE_OUTCOME:
             return (
                 f"By the priors all channels together bring {_part(caution.value)} of the outcome before any data are "
-                f"looked at, more than there is: the priors will decide. Check the units, or leave them out, which "
-                f"means {TOTAL_MEDIA_MEAN:.0%} ± {TOTAL_MEDIA_SD:.0%} together."
+                "looked at, more than there is: the priors will decide. Check the units, or leave the priors out, and the "
+                "defaults are taken."
             )
         case CautionKind.MEDIA_NEGLIGIBLE:
             return (
@@ -52,8 +51,8 @@ def explain_caution(caution: Caution) -> str:
             return f"The control {named} does not vary: it explains nothing."
         case CautionKind.LIKE_A_MEDIATOR:
             return (
-                f"Media explain {caution.value:.0%} of the control {named}, and beside it they do less than half of "
-                "what they do without. Is it an effect of the media, such as visits or searches? Then leave it "
+                f"Media explain {100 * caution.value:.0f} % of the control {named}, and beside it they do less than half "
+                "of what they do without. Is it an effect of the media, such as visits or searches? Then leave it "
                 "out, for it takes their effect away. If it drives the spend, keep it."
             )
         case other:
@@ -70,4 +69,4 @@ def _part(share: float) -> str:
     """A share of the outcome, as a percentage or, beyond tenfold, as a multiple."""
     if share > 10.0:
         return f"{share:,.0f} times the whole"
-    return f"{share:.0%}" if share >= 0.01 else f"{share:.2g}"
+    return f"{100 * share:.0f} %" if share >= 0.01 else f"{share:.2g}"

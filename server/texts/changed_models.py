@@ -68,6 +68,8 @@ def explain_remedy(
             return f"{experiment}: the data do not tell which model is right."
         case Remedy.EXPERIMENT_ON_COLLINEAR:
             return f"{experiment}: {100 * r_squared:.0f} % of its exposure follows from the rest of the model."
+        case Remedy.EXPERIMENT_ON_DRIVER:
+            return f"{experiment}: without one a hidden driver of spend and outcome cannot be excluded."
         case Remedy.EXPERIMENT_BETWEEN_FIRM_SIDES:
             return f"{experiment}: belief and data are both too firm for either to be talked down."
         case Remedy.CHECK_ROWS:

@@ -143,6 +143,8 @@ def named_causes(belief: conflict_pb2.BeliefConflict) -> list[str]:
             rejected = any(cause.resolves and not cause.only_vaguer for cause in belief.causes)
             but = ", but for changes that the data reject" if rejected else ""
             sentences.append(f"No change of the model that was tried resolves it{but}.")
+        case conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR_OR_DRIVER:
+            sentences.append("No change of the model that was tried resolves it.")
         case conflict_pb2.CONFLICT_ATTRIBUTION_MODEL:
             sentences.append("A model that explains the data better resolves it:")
         case conflict_pb2.CONFLICT_ATTRIBUTION_OUTLIERS:
@@ -162,6 +164,28 @@ def named_causes(belief: conflict_pb2.BeliefConflict) -> list[str]:
     resolving = [cause for cause in belief.causes if _explains(cause)]
     if belief.attribution == conflict_pb2.CONFLICT_ATTRIBUTION_MODEL:
         resolving.sort(key=lambda cause: -cause.log_evidence_gain)
-    if belief.attribution in (conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR, conflict_pb2.CONFLICT_ATTRIBUTION_UNSPECIFIED):
+    if belief.attribution not in _OTHERWISE:
         resolving = []
-    return sentences + [cause.explanation for cause in resolving[:NAMED_CAUSES]]
+    return sentences + [cause.explanation for cause in resolving[:NAMED_CAUSES]] + hidden_driver(belief)
+
+
+_OTHERWISE = (
+    conflict_pb2.CONFLICT_ATTRIBUTION_MODEL,
+    conflict_pb2.CONFLICT_ATTRIBUTION_OUTLIERS,
+    conflict_pb2.CONFLICT_ATTRIBUTION_UNDECIDED,
+)
+
+
+def hidden_driver(belief: conflict_pb2.BeliefConflict) -> list[str]:
+    """How strong something that the data set lacks would have to be to take the conflict away, where it was asked."""
+    blamed = (conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR, conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR_OR_DRIVER)
+    if not belief.HasField("hidden_driver") or belief.attribution not in blamed:
+        return []
+    driver = belief.hidden_driver
+    strength = f"{100 * driver.robustness_value:.0f} % of what the model leaves open of both"
+    if driver.strongest_control and driver.HasField("multiple_of_strongest"):
+        strength += f", {driver.multiple_of_strongest:.2g} times what the control {driver.strongest_control} would"
+    what = "Something that drives both spend and outcome and is missing from the data set"
+    if driver.plausible:
+        return [f"{what} cannot be excluded: it would take the conflict away if it explained {strength}."]
+    return [f"{what} would take the conflict away only if it explained {strength}."]

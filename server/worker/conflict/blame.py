@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 from liftos.bayes.v1 import conflict_pb2, dataset_pb2
@@ -11,11 +12,12 @@ from engine.conflict.bayes_factor import recentred
 from engine.conflict.causes import Cause, Causes, Refit, explain, refit, remedy
 from engine.conflict.collinearity import collinearity
 from engine.conflict.curve import EvidenceCurve
+from engine.conflict.hidden_driver import HiddenDriver, hidden_driver
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.severity import Severity
 from engine.inference.fit import BatchFit
-from engine.models.protocol import Changeable, Regresses
+from engine.models.protocol import Changeable, Model, Regresses
 from engine.models.table import Window
 from persistence.tables import RegisteredModel
 from server.contract.period import Period
@@ -76,7 +78,10 @@ async def explain_conflicts(
     refits = await _refits(context, fit, fit.model, row, period)
     failed: set[str] = set()
     for belief, message in todo:
-        causes = await asyncio.to_thread(_causes, fit, belief, refits)
+        driver = _driver(fit.model, belief)
+        if driver is not None:
+            message.hidden_driver.CopyFrom(_driver_message(driver))
+        causes = await asyncio.to_thread(_causes, fit, belief, refits, driver)
         failed |= set(causes.failed)
         message.causes.extend(_message(cause, message) for cause in causes.ranked)
         if causes.blame is not None:
@@ -92,7 +97,26 @@ async def explain_conflicts(
     return [changed_models_failed(failed)] if failed else []
 
 
-def _causes(fit: StoredFit, belief: Examined, refits: Sequence[Refit]) -> Causes:
+def _driver(model: Model, belief: Examined) -> HiddenDriver | None:
+    """What a hidden driver would have to be; None where the belief is about no channel whose regression there is."""
+    channel = belief.belief.estimand.channel
+    if not isinstance(model, Regresses) or channel not in model.channel_names:
+        return None
+    return hidden_driver(belief.figures, model.regression(channel))
+
+
+def _driver_message(driver: HiddenDriver) -> conflict_pb2.HiddenDriver:
+    reachable = driver.multiple is not None and math.isfinite(driver.multiple)
+    return conflict_pb2.HiddenDriver(
+        bias=driver.shift,
+        robustness_value=driver.robustness,
+        strongest_control=driver.strongest,
+        multiple_of_strongest=driver.multiple if reachable else None,
+        plausible=driver.plausible,
+    )
+
+
+def _causes(fit: StoredFit, belief: Examined, refits: Sequence[Refit], driver: HiddenDriver | None) -> Causes:
     estimand = belief.belief.estimand
 
     def curve_of(model: Changeable, changed: BatchFit, quantity: str) -> EvidenceCurve:
@@ -101,7 +125,7 @@ def _causes(fit: StoredFit, belief: Examined, refits: Sequence[Refit]) -> Causes
         return curve_of_draws(model, own, estimand, fit.months * model.rows_used, fit.seed)
 
     by_curve = recentred(Ladder.climb(Overlay(belief.prior, belief.curve))).log_bf
-    return explain(belief.figures, belief.prior, refits, curve_of, by_curve)
+    return explain(belief.figures, belief.prior, refits, curve_of, by_curve, driver)
 
 
 def _dates(cause: Cause | None) -> list[str]:

@@ -66,6 +66,9 @@ ROWS = [
     (Ground.LEARNING, Action.UPDATE, AGREES, {"outcome": Action.UPDATE}),
     (Ground.TAILS, Action.ROBUSTIFY, CONFLICT, {"severity_if_heavy_tailed": Severity.MODERATE}),
     (Ground.OVERCONFIDENT, Action.RE_ELICIT, CONFLICT, {"belief_months": 25.0}),
+    (Ground.HIDDEN_DRIVER, Action.RUN_EXPERIMENT, CONFLICT, {"blame": Blame.PRIOR_OR_DRIVER}),
+    (Ground.LEFT, Action.KEEP, CONFLICT, {"blame": Blame.PRIOR_OR_DRIVER, "outcome": Action.KEEP}),
+    (Ground.CHANGED, Action.UPDATE, CONFLICT, {"blame": Blame.PRIOR_OR_DRIVER, "experiment_z": 1.0}),
     (Ground.LEFT, Action.KEEP, CONFLICT, {"outcome": Action.KEEP}),
     (Ground.CHANGED, Action.UPDATE, CONFLICT, {}),
     (Ground.CHANGED, Action.WIDEN, CONFLICT, {"outcome": Action.WIDEN}),
@@ -130,5 +133,7 @@ def test_there_is_always_an_answer_and_no_prior_is_recommended_on_figures_that_c
         assert found.action is situation.outcome
     if found.action is Action.KEEP:
         assert situation.outcome is Action.KEEP  # what is accepted under this name changes nothing
-    if situation.in_conflict and situation.blame not in (None, Blame.PRIOR):
+    if situation.blame is Blame.PRIOR_OR_DRIVER and situation.experiment_z is None and situation.in_conflict:
+        assert found.action not in {Action.UPDATE, Action.WIDEN}
+    if situation.in_conflict and situation.blame not in (None, Blame.PRIOR, Blame.PRIOR_OR_DRIVER):
         assert found.action is Action.CHECK_MODEL

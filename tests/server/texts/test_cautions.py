@@ -17,11 +17,11 @@ def test_every_caution_is_a_sentence_that_names_its_subjects(kind: CautionKind) 
 
 
 def test_what_media_bring_a_priori_is_told_in_per_cent_or_times() -> None:
-    assert "bring 250% of the outcome" in explain_caution(Caution(CautionKind.MEDIA_ABOVE_OUTCOME, value=2.5))
+    assert "bring 250 % of the outcome" in explain_caution(Caution(CautionKind.MEDIA_ABOVE_OUTCOME, value=2.5))
     assert "bring 41 times the whole of the outcome" in explain_caution(
         Caution(CautionKind.MEDIA_ABOVE_OUTCOME, value=41.05)
     )
-    assert "30% ± 20% together" in explain_caution(Caution(CautionKind.MEDIA_ABOVE_OUTCOME, value=2.5))
+    assert "the defaults are taken" in explain_caution(Caution(CautionKind.MEDIA_ABOVE_OUTCOME, value=2.5))
     assert "bring 0.0002 of the outcome" in explain_caution(Caution(CautionKind.MEDIA_NEGLIGIBLE, value=2e-4))
 
 

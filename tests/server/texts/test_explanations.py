@@ -9,7 +9,7 @@ from liftos.bayes import share_of_outcome
 from liftos.bayes.v1 import common_pb2, conflict_pb2
 
 from server.texts.explanations import explain_conflict
-from server.texts.phrases import times
+from server.texts.phrases import named_causes, times
 
 
 def belief(p: float = 0.3, log_factor: float = 0.6, **changes: Any) -> conflict_pb2.BeliefConflict:
@@ -56,3 +56,21 @@ def test_an_open_label_is_told_with_its_reason(finding: int) -> None:
 )
 def test_a_factor_has_three_digits_however_large(log_ratio: float, told: str) -> None:
     assert times(log_ratio) == told
+
+
+def test_a_hidden_driver_is_told_of_wherever_the_belief_is_blamed() -> None:
+    blamed = conflict_pb2.BeliefConflict(
+        attribution=conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR_OR_DRIVER,
+        hidden_driver=conflict_pb2.HiddenDriver(
+            robustness_value=0.2, strongest_control="price", multiple_of_strongest=1.46, plausible=True
+        ),
+    )
+    tried, told = named_causes(blamed)
+    assert tried == "No change of the model that was tried resolves it."
+    assert "missing from the data set cannot be excluded" in told
+    assert "20 % of what the model leaves open of both, 1.5 times what the control price would." in told
+    blamed.attribution, blamed.hidden_driver.plausible = conflict_pb2.CONFLICT_ATTRIBUTION_PRIOR, False
+    blamed.hidden_driver.ClearField("multiple_of_strongest")
+    assert "would take the conflict away only if it explained 20 % of" in named_causes(blamed)[-1]
+    blamed.attribution = conflict_pb2.CONFLICT_ATTRIBUTION_MODEL
+    assert not any("data set" in said for said in named_causes(blamed))

@@ -268,7 +268,13 @@ class _ConflictAttributionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_C
     CONFLICT_ATTRIBUTION_OUTLIERS: _ConflictAttribution.ValueType  # 3
     """It hangs on outlying rows."""
     CONFLICT_ATTRIBUTION_UNDECIDED: _ConflictAttribution.ValueType  # 4
-    """A change of the model resolves it, and the data do not tell which model is right."""
+    """A change of the model resolves it, and the data do not tell which model is right; or none resolves it, and one
+    refutes the model as it is, so that it judges nothing.
+    """
+    CONFLICT_ATTRIBUTION_PRIOR_OR_DRIVER: _ConflictAttribution.ValueType  # 5
+    """No change of the model resolves it, and a driver of spend and outcome that the data set lacks would: one that nobody
+    can exclude, by the limits of HiddenDriver.
+    """
 
 class ConflictAttribution(_ConflictAttribution, metaclass=_ConflictAttributionEnumTypeWrapper):
     """Where a conflict comes from, as far as refits can tell."""
@@ -282,7 +288,13 @@ CONFLICT_ATTRIBUTION_MODEL: ConflictAttribution.ValueType  # 2
 CONFLICT_ATTRIBUTION_OUTLIERS: ConflictAttribution.ValueType  # 3
 """It hangs on outlying rows."""
 CONFLICT_ATTRIBUTION_UNDECIDED: ConflictAttribution.ValueType  # 4
-"""A change of the model resolves it, and the data do not tell which model is right."""
+"""A change of the model resolves it, and the data do not tell which model is right; or none resolves it, and one
+refutes the model as it is, so that it judges nothing.
+"""
+CONFLICT_ATTRIBUTION_PRIOR_OR_DRIVER: ConflictAttribution.ValueType  # 5
+"""No change of the model resolves it, and a driver of spend and outcome that the data set lacks would: one that nobody
+can exclude, by the limits of HiddenDriver.
+"""
 Global___ConflictAttribution: _TypeAlias = ConflictAttribution  # noqa: Y015
 
 class _OutcomeSide:
@@ -496,6 +508,50 @@ class Cause(_message.Message):
 Global___Cause: _TypeAlias = Cause  # noqa: Y015
 
 @_typing.final
+class HiddenDriver(_message.Message):
+    """How strong a driver of spend and outcome that the data set lacks would have to be for the data not to contradict a
+    belief: sensitivity to omitted variables (Cinelli & Hazlett 2020, JRSS B 82), with normal laws.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BIAS_FIELD_NUMBER: _builtins.int
+    ROBUSTNESS_VALUE_FIELD_NUMBER: _builtins.int
+    STRONGEST_CONTROL_FIELD_NUMBER: _builtins.int
+    MULTIPLE_OF_STRONGEST_FIELD_NUMBER: _builtins.int
+    PLAUSIBLE_FIELD_NUMBER: _builtins.int
+    bias: _builtins.float
+    """By how much it would have to bias the data side's mean, in the units of the quantity."""
+    robustness_value: _builtins.float
+    """Robustness value: the part of what the model leaves of the channel's exposure and of the outcome, the same of both,
+    that it would have to explain; 0 to 1.
+    """
+    strongest_control: _builtins.str
+    """The control of the model that comes nearest to such a driver; empty without controls."""
+    multiple_of_strongest: _builtins.float
+    """How many times as strong as that control it would have to be; absent where no multiple of it would do."""
+    plausible: _builtins.bool
+    """Whether it cannot be excluded: its robustness value is below .3, or it is less than twice as strong as that control."""
+    def __init__(
+        self,
+        *,
+        bias: _builtins.float = ...,
+        robustness_value: _builtins.float = ...,
+        strongest_control: _builtins.str = ...,
+        multiple_of_strongest: _builtins.float | None = ...,
+        plausible: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_multiple_of_strongest", b"_multiple_of_strongest", "multiple_of_strongest", b"multiple_of_strongest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_multiple_of_strongest", b"_multiple_of_strongest", "bias", b"bias", "multiple_of_strongest", b"multiple_of_strongest", "plausible", b"plausible", "robustness_value", b"robustness_value", "strongest_control", b"strongest_control"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__multiple_of_strongest: _TypeAlias = _typing.Literal["multiple_of_strongest"]  # noqa: Y015
+    _WhichOneofArgType__multiple_of_strongest: _TypeAlias = _typing.Literal["_multiple_of_strongest", b"_multiple_of_strongest"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__multiple_of_strongest) -> _WhichOneofReturnType__multiple_of_strongest | None: ...
+
+Global___HiddenDriver: _TypeAlias = HiddenDriver  # noqa: Y015
+
+@_typing.final
 class BeliefConflict(_message.Message):
     """The conflict of one belief with the data."""
 
@@ -543,6 +599,7 @@ class BeliefConflict(_message.Message):
     COLLINEARITY_FIELD_NUMBER: _builtins.int
     SUGGESTION_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    HIDDEN_DRIVER_FIELD_NUMBER: _builtins.int
     belief_id: _builtins.str
     """The belief."""
     severity: Global___Severity.ValueType
@@ -653,6 +710,12 @@ class BeliefConflict(_message.Message):
         strong severity.
         """
 
+    @_builtins.property
+    def hidden_driver(self) -> Global___HiddenDriver:
+        """How strong a hidden driver would have to be to take the conflict away; only where causes were looked for and the
+        belief is about a channel.
+        """
+
     def __init__(
         self,
         *,
@@ -698,10 +761,11 @@ class BeliefConflict(_message.Message):
         collinearity: _builtins.float | None = ...,
         suggestion: _builtins.str = ...,
         role: _elicitation_pb2.BeliefRole.ValueType = ...,
+        hidden_driver: Global___HiddenDriver | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_collinearity", b"_collinearity", "_p_value_holm", b"_p_value_holm", "_prior_ess_months", b"_prior_ess_months", "client", b"client", "client_posterior", b"client_posterior", "collinearity", b"collinearity", "data_side", b"data_side", "estimand", b"estimand", "p_value_holm", b"p_value_holm", "prior", b"prior", "prior_ess_months", b"prior_ess_months", "replicated", b"replicated", "sensitivity", b"sensitivity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_collinearity", b"_collinearity", "_p_value_holm", b"_p_value_holm", "_prior_ess_months", b"_prior_ess_months", "client", b"client", "client_posterior", b"client_posterior", "collinearity", b"collinearity", "data_side", b"data_side", "estimand", b"estimand", "hidden_driver", b"hidden_driver", "p_value_holm", b"p_value_holm", "prior", b"prior", "prior_ess_months", b"prior_ess_months", "replicated", b"replicated", "sensitivity", b"sensitivity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collinearity", b"_collinearity", "_p_value_holm", b"_p_value_holm", "_prior_ess_months", b"_prior_ess_months", "attribution", b"attribution", "bayes_factors", b"bayes_factors", "belief_id", b"belief_id", "causes", b"causes", "client", b"client", "client_posterior", b"client_posterior", "collinearity", b"collinearity", "confirms", b"confirms", "conflict", b"conflict", "conflict_rule", b"conflict_rule", "contraction", b"contraction", "curve_id", b"curve_id", "data_side", b"data_side", "estimand", b"estimand", "explanation", b"explanation", "finding", b"finding", "flagged_by_e_bh", b"flagged_by_e_bh", "information_gain_mcse", b"information_gain_mcse", "information_gain_nats", b"information_gain_nats", "kl_divergence_mcse", b"kl_divergence_mcse", "kl_divergence_nats", b"kl_divergence_nats", "null_rate", b"null_rate", "p_value", b"p_value", "p_value_holm", b"p_value_holm", "p_value_se", b"p_value_se", "prior", b"prior", "prior_ess_months", b"prior_ess_months", "replicated", b"replicated", "role", b"role", "sensitivity", b"sensitivity", "severity", b"severity", "severity_if_heavy_tailed", b"severity_if_heavy_tailed", "severity_probability", b"severity_probability", "status", b"status", "status_reason", b"status_reason", "suggestion", b"suggestion", "wasserstein_1", b"wasserstein_1", "wasserstein_1_floor", b"wasserstein_1_floor", "wasserstein_1_mcse", b"wasserstein_1_mcse", "wasserstein_2", b"wasserstein_2", "wasserstein_2_mcse", b"wasserstein_2_mcse", "wasserstein_scaled", b"wasserstein_scaled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collinearity", b"_collinearity", "_p_value_holm", b"_p_value_holm", "_prior_ess_months", b"_prior_ess_months", "attribution", b"attribution", "bayes_factors", b"bayes_factors", "belief_id", b"belief_id", "causes", b"causes", "client", b"client", "client_posterior", b"client_posterior", "collinearity", b"collinearity", "confirms", b"confirms", "conflict", b"conflict", "conflict_rule", b"conflict_rule", "contraction", b"contraction", "curve_id", b"curve_id", "data_side", b"data_side", "estimand", b"estimand", "explanation", b"explanation", "finding", b"finding", "flagged_by_e_bh", b"flagged_by_e_bh", "hidden_driver", b"hidden_driver", "information_gain_mcse", b"information_gain_mcse", "information_gain_nats", b"information_gain_nats", "kl_divergence_mcse", b"kl_divergence_mcse", "kl_divergence_nats", b"kl_divergence_nats", "null_rate", b"null_rate", "p_value", b"p_value", "p_value_holm", b"p_value_holm", "p_value_se", b"p_value_se", "prior", b"prior", "prior_ess_months", b"prior_ess_months", "replicated", b"replicated", "role", b"role", "sensitivity", b"sensitivity", "severity", b"severity", "severity_if_heavy_tailed", b"severity_if_heavy_tailed", "severity_probability", b"severity_probability", "status", b"status", "status_reason", b"status_reason", "suggestion", b"suggestion", "wasserstein_1", b"wasserstein_1", "wasserstein_1_floor", b"wasserstein_1_floor", "wasserstein_1_mcse", b"wasserstein_1_mcse", "wasserstein_2", b"wasserstein_2", "wasserstein_2_mcse", b"wasserstein_2_mcse", "wasserstein_scaled", b"wasserstein_scaled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__collinearity: _TypeAlias = _typing.Literal["collinearity"]  # noqa: Y015
     _WhichOneofArgType__collinearity: _TypeAlias = _typing.Literal["_collinearity", b"_collinearity"]  # noqa: Y015
