@@ -14,8 +14,8 @@ def explain_caution(caution: Caution) -> str:
         case CautionKind.MEDIA_ABOVE_OUTCOME:
             return (
                 f"By the priors all channels together bring {_part(caution.value)} of the outcome before any data are "
-                "looked at, more than there is: the priors will decide. Check the units, or leave the priors out, and the "
-                "defaults are taken."
+                "looked at, more than there is: the priors will decide. Check the units, or leave the priors out, and "
+                "the defaults are taken."
             )
         case CautionKind.MEDIA_NEGLIGIBLE:
             return (
@@ -51,8 +51,8 @@ def explain_caution(caution: Caution) -> str:
             return f"The control {named} does not vary: it explains nothing."
         case CautionKind.LIKE_A_MEDIATOR:
             return (
-                f"Media explain {100 * caution.value:.0f} % of the control {named}, and beside it they do less than half "
-                "of what they do without. Is it an effect of the media, such as visits or searches? Then leave it "
+                f"Media explain {100 * caution.value:.0f} % of the control {named}, and beside it they do less than "
+                "half of what they do without. Is it an effect of the media, such as visits or searches? Then leave it "
                 "out, for it takes their effect away. If it drives the spend, keep it."
             )
         case other:

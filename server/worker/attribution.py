@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.arrays import Floats
 from engine.conflict.analysis import ConflictRule
+from engine.conflict.channel_groups import inseparable
 from engine.conflict.induced import prior_draws
 from engine.errors import UnsupportedQuantity
 from engine.models.protocol import Attributes
@@ -130,6 +131,10 @@ def attributed(model: Attributes, sides: Sides) -> attribution_pb2.Attribution:
         diagnostics=reference.diagnostics,
         provenance=_provenance(reference, sides.believed),
     )
+    shares = {name: reference.draws[_share(name)] for name in channels}
+    for group in inseparable(shares):
+        together = np.sum([shares[name] for name in group], axis=0)
+        message.inseparable.add(channels=group, share_of_outcome=estimate_of_draws(together))
     geos = len(model.geos.names)
     if geos * len(channels) <= MAX_GEO_CELLS:
         message.geos.extend(geos_of(model, reference.parameters))
@@ -140,8 +145,13 @@ def attributed(model: Attributes, sides: Sides) -> attribution_pb2.Attribution:
 
 def total_share(draws: Mapping[str, Floats], channels: Sequence[str]) -> Floats:
     """Draws of the share of outcome of all channels together, for any number of channels."""
-    shares = [common_pb2.Estimand(quantity=common_pb2.QUANTITY_SHARE_OF_OUTCOME, channel=name) for name in channels]
-    return np.asarray(np.sum([draws[quantity_name(share)] for share in shares], axis=0))
+    return np.asarray(np.sum([draws[_share(name)] for name in channels], axis=0))
+
+
+def _share(channel: str) -> str:
+    """Name of a channel's share of outcome."""
+    share = common_pb2.Estimand(quantity=common_pb2.QUANTITY_SHARE_OF_OUTCOME, channel=channel)
+    return quantity_name(share)
 
 
 def geos_of(model: Attributes, parameters: Mapping[str, Floats]) -> list[attribution_pb2.GeoAttribution]:

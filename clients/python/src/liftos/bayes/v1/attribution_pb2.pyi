@@ -243,6 +243,36 @@ class BayesianValidation(_message.Message):
 Global___BayesianValidation: _TypeAlias = BayesianValidation  # noqa: Y015
 
 @_typing.final
+class ChannelGroup(_message.Message):
+    """Channels that the data cannot tell apart: what the one gains in share the other loses, while their sum is known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    SHARE_OF_OUTCOME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def channels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The channels, in the order of the model."""
+
+    @_builtins.property
+    def share_of_outcome(self) -> _common_pb2.Estimate:
+        """Share of outcome of all of them together, under the data side."""
+
+    def __init__(
+        self,
+        *,
+        channels: _abc.Iterable[_builtins.str] | None = ...,
+        share_of_outcome: _common_pb2.Estimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["share_of_outcome", b"share_of_outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "share_of_outcome", b"share_of_outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChannelGroup: _TypeAlias = ChannelGroup  # noqa: Y015
+
+@_typing.final
 class Attribution(_message.Message):
     """An attribution."""
 
@@ -270,6 +300,7 @@ class Attribution(_message.Message):
     OVERLAPS_FIELD_NUMBER: _builtins.int
     COMMUNICATIONS_FIELD_NUMBER: _builtins.int
     DATA_PERIOD_MONTHS_FIELD_NUMBER: _builtins.int
+    INSEPARABLE_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that owns it."""
     attribution_id: _builtins.str
@@ -342,6 +373,10 @@ class Attribution(_message.Message):
     def communications(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Communication]:
         """Messages for the client; rendered when the attribution is read, and only with validation."""
 
+    @_builtins.property
+    def inseparable(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChannelGroup]:
+        """Channels that the data cannot tell apart: of each of them only what it brought together with the others is known."""
+
     def __init__(
         self,
         *,
@@ -367,10 +402,11 @@ class Attribution(_message.Message):
         overlaps: _abc.Iterable[_common_pb2.DataOverlap] | None = ...,
         communications: _abc.Iterable[_common_pb2.Communication] | None = ...,
         data_period_months: _builtins.int = ...,
+        inseparable: _abc.Iterable[Global___ChannelGroup] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline_outcome", b"baseline_outcome", "baseline_share", b"baseline_share", "create_time", b"create_time", "diagnostics", b"diagnostics", "error", b"error", "provenance", b"provenance", "total_media_share", b"total_media_share", "validation", b"validation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_id", b"attribution_id", "baseline_outcome", b"baseline_outcome", "baseline_share", b"baseline_share", "channels", b"channels", "client_id", b"client_id", "communications", b"communications", "create_time", b"create_time", "data_period_months", b"data_period_months", "diagnostics", b"diagnostics", "error", b"error", "exploratory", b"exploratory", "geos", b"geos", "hold_out_months", b"hold_out_months", "model_id", b"model_id", "overlaps", b"overlaps", "provenance", b"provenance", "session_id", b"session_id", "state", b"state", "summary", b"summary", "total_media_share", b"total_media_share", "total_outcome", b"total_outcome", "validation", b"validation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribution_id", b"attribution_id", "baseline_outcome", b"baseline_outcome", "baseline_share", b"baseline_share", "channels", b"channels", "client_id", b"client_id", "communications", b"communications", "create_time", b"create_time", "data_period_months", b"data_period_months", "diagnostics", b"diagnostics", "error", b"error", "exploratory", b"exploratory", "geos", b"geos", "hold_out_months", b"hold_out_months", "inseparable", b"inseparable", "model_id", b"model_id", "overlaps", b"overlaps", "provenance", b"provenance", "session_id", b"session_id", "state", b"state", "summary", b"summary", "total_media_share", b"total_media_share", "total_outcome", b"total_outcome", "validation", b"validation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
