@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from engine.distributions.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 from engine.errors import InvalidInput
 from engine.models.saturation import FORMS, Saturation
-from engine.rules.additive_defaults import carry_over
+from engine.rules.additive_defaults import HALF_SATURATION, carry_over
 
 
 class Parameterisation(enum.Enum):
@@ -24,7 +24,7 @@ class Channel:
 
     `prior` is that of the parametrising quantity in original units: incremental outcome over the observed total
     outcome of the window, or over the window's spend. `half_saturation_prior` is in units of the mean positive
-    exposure; None means LogNormal(0, 0.7), and for a linear channel, which has no such parameter, nothing else may be
+    exposure; None means the default, and for a linear channel, which has no such parameter, nothing else may be
     given. `n_weights` counts the adstock weights, the current period included.
 
     What hangs on the data is left open until a table is there: without a `prior` the channel has its part of what all
@@ -59,7 +59,7 @@ class Channel:
                 none = f"a {self.saturation.value} channel has no half-saturation"
                 raise InvalidInput(f"{path}.half_saturation_prior", none)
         elif self.half_saturation_prior is None:
-            object.__setattr__(self, "half_saturation_prior", LogNormal(0.0, 0.7))
+            object.__setattr__(self, "half_saturation_prior", LogNormal(*HALF_SATURATION))
         elif self.half_saturation_prior.support.lower < 0.0:
             raise InvalidInput(f"{path}.half_saturation_prior", "must live on positive numbers")
 

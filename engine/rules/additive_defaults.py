@@ -8,6 +8,9 @@ from dataclasses import dataclass
 TOTAL_MEDIA_MEAN = 0.3
 TOTAL_MEDIA_SD = 0.2
 """A priori all channels together bring 30 % ± 20 % of the outcome, however many there are and whatever the units."""
+HALF_SATURATION = (0.5, 1.2)
+"""Mean and sd of the logarithm of the half-saturation, in units of the mean positive exposure: .16 to 17 with 95 %. So
+wide that a response which is nearly linear is not taken for a saturated one (docs/defaults.md has the simulation)."""
 
 
 def channel_share(channels: int) -> tuple[float, float]:

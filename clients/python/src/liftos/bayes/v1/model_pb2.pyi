@@ -119,8 +119,8 @@ class Channel(_message.Message):
 
     @_builtins.property
     def half_saturation_prior(self) -> _common_pb2.Distribution:
-        """Prior of the half-saturation in multiples of the mean positive exposure (per head in a panel); absent: the engine's
-        documented default.
+        """Prior of the half-saturation in multiples of the mean positive exposure (per head in a panel); absent:
+        LogNormal(.5, 1.2).
         """
 
     def __init__(
