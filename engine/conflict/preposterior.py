@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from engine.arrays import Floats
 from engine.conflict.severity import CONFLICT_THRESHOLD
 from engine.distributions.distribution import Distribution
 from engine.distributions.support import Support
@@ -53,8 +55,18 @@ def _moments(law: Distribution, support: Support) -> tuple[float, float]:
     """Mean and sd of the unconstrained coordinate of `support`."""
     if law.support == support:
         return law.unconstrained_moments()
-    u = support.to_unconstrained(law.ppf((np.arange(2000) + 0.5) / 2000))
+    u = _inside(support, law.ppf((np.arange(2000) + 0.5) / 2000))
     return float(u.mean()), float(u.std())
+
+
+def _inside(support: Support, values: Floats) -> np.ma.MaskedArray[Any, Any]:
+    """The unconstrained coordinate of values of any shape, masked outside of the support.
+
+    The law of a share that has no upper end by itself puts a little of its mass above 1.
+    """
+    inside = support.contains(values)
+    middle = support.from_unconstrained(0.0)
+    return np.ma.masked_array(support.to_unconstrained(np.where(inside, values, middle)), mask=~inside)
 
 
 def expected_errors(
@@ -79,7 +91,7 @@ def expected_errors(
         else:
             flat = {key: values.ravel() for key, values in parameters.items()}
             draws = reference.derive(name, flat).reshape(ids.size, -1)
-        posterior = float(np.median(support.to_unconstrained(draws).std(axis=1)))
+        posterior = float(np.nanmedian(_inside(support, draws).std(axis=1).filled(np.nan)))
         prior = _prior_sd(reference, name, support, seed)
         errors[name] = None if posterior >= SILENT * prior else (posterior**-2 - prior**-2) ** -0.5
     return errors
@@ -91,4 +103,4 @@ def _prior_sd(model: Model, name: str, support: Support, seed: Seed) -> float:
     except UnsupportedQuantity:
         rng = np.random.default_rng([seed.high, seed.low])
         parameters = {key: law.sample(rng, _PRIOR_DRAWS) for key, law in model.priors.items()}
-        return float(support.to_unconstrained(model.derive(name, parameters)).std())
+        return float(_inside(support, model.derive(name, parameters)).std())

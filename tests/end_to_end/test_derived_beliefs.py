@@ -16,6 +16,7 @@ from liftos.bayes import (
     coefficient,
     estimand,
     half_life,
+    log_normal,
     marginal_roi,
     retention,
     share_of_media,
@@ -44,7 +45,9 @@ def client(service: Any) -> Iterator[Client]:
     with Client.connect(service.address, client_id="derived") as connected:
         columns = {"week": weeks, "sales": sales, "degrees": degrees, **spend}
         connected.datasets.upload("d", columns, time="week", kpi="sales", spend=["tv", "radio"], controls=["degrees"])
-        channels = [channel(name, spend_column=name) for name in spend]
+        # A coefficient is what full saturation would bring: it takes a curve that is not open towards a straight line.
+        half = log_normal(0.0, 0.7)
+        channels = [channel(name, spend_column=name, half_saturation_prior=half) for name in spend]
         connected.models.register_mmm(
             "m", dataset_id="d", channels=channels, parameterise_by="roi", controls=["degrees"]
         )

@@ -65,13 +65,13 @@ def test_every_figure_can_be_recomputed_by_hand_from_the_stored_curve(analysed: 
     def values(array: common_pb2.NumericArray) -> np.ndarray:
         return np.frombuffer(array.data, "<f8").reshape(tuple(array.shape))
 
-    # By hand: a share lives on (0, 1), so the grid is on the logit scale; trapezoid rule in that coordinate.
+    # By hand: the default prior of a share is log-normal, so the grid is on the log scale; trapezoid rule in it.
     u, log_likelihood = values(curve.grid), values(curve.log_likelihood)
-    share = 1 / (1 + np.exp(-u))
-    jacobian = share * (1 - share)
+    share = np.exp(u)
     likelihood = np.exp(log_likelihood)
-    client_density = stats.beta(12, 12).pdf(share) * jacobian
-    reference = stats.beta(curve.reference.beta.alpha, curve.reference.beta.beta).pdf(share) * jacobian
+    client_density = stats.beta(12, 12).pdf(share) * share
+    law = curve.reference.log_normal
+    reference = stats.norm(law.log_mean, law.log_sd).pdf(u)
     m_client = np.trapezoid(client_density * likelihood, u)
     m_reference = np.trapezoid(reference * likelihood, u)
 
@@ -88,8 +88,8 @@ def test_every_figure_can_be_recomputed_by_hand_from_the_stored_curve(analysed: 
     assert log_bf(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_POINT_MLE) == pytest.approx(expected, abs=2e-3)
 
     def shifted(delta: float) -> float:
-        moved = 1 / (1 + np.exp(-(u - delta)))
-        return float(np.trapezoid(stats.beta(12, 12).pdf(moved) * moved * (1 - moved) * likelihood, u))
+        moved = np.exp(u - delta)
+        return float(np.trapezoid(stats.beta(12, 12).pdf(moved) * moved * likelihood, u))
 
     best = max(shifted(delta) for delta in np.linspace(-3, 1, 2001))
     expected = math.log(best / m_client)
@@ -138,8 +138,8 @@ def test_an_update_is_blocked_without_calibration_and_attribution_shows_all_side
     assert interval(baseline) == pytest.approx([1.0 - end for end in reversed(interval(total))])
     assert attribution.baseline_outcome.median == pytest.approx(baseline.median * attribution.total_outcome)
     media = next(q for q in first.quantities if q.quantity == common_pb2.QUANTITY_SHARE_OF_MEDIA)
-    # A prior without a closed form is the one that the beliefs induce: x1 half of the outcome, x2 a quarter.
-    assert media.prior.mean == pytest.approx(0.7, abs=0.05)
+    # A prior without a closed form is the one that the beliefs induce: x1 half of the outcome, x2 15 %.
+    assert media.prior.mean == pytest.approx(0.78, abs=0.03)
     assert media.HasField("client_posterior")
 
 

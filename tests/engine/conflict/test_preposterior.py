@@ -81,3 +81,18 @@ def test_the_error_of_a_normal_model_is_its_own() -> None:
 def test_data_that_can_be_expected_to_say_nothing_have_no_error() -> None:
     model = prepare_summary(ConjugateNormalSpec("q", 0.25, 5.0, 24, Normal(0.5, 0.1)))
     assert expected_errors(model, model, {"q": REAL_LINE}, Seed.of(1)) == {"q": None}
+
+
+def test_a_law_that_reaches_beyond_the_range_of_its_quantity_has_finite_errors() -> None:
+    # The default prior of a share is log-normal; about 1 % of it lies above 1.
+    rng = np.random.default_rng(3)
+    tv = rng.gamma(2.0, 5.0, 104)
+    table = Table(np.datetime64("2022-01-03") + 7 * np.arange(104), {"y": 100.0 + rng.normal(0.0, 3.0, 104), "tv": tv})
+    made = prepare(table, AdditiveMmmSpec("y", (Channel("tv", "tv"),)))
+    reference = made.prior_of("share_of_outcome[tv]")
+    assert float(reference.sf(1.0)) > 0.001
+    errors = expected_errors(made, made, {"share_of_outcome[tv]": UNIT_INTERVAL}, Seed.of(4))
+    error = errors["share_of_outcome[tv]"]
+    assert error is not None
+    assert 0.01 < error < 3.0
+    assert np.isfinite(thresholds(reference, UNIT_INTERVAL, error).upper)
