@@ -177,7 +177,10 @@ def _lagged(table: Table, channel: Channel, sizes: Floats, first: int, longest: 
     per_capita = raw / sizes[:, None]
     inside = per_capita[:, first:]
     if not np.any(inside > 0.0):
-        raise InvalidInput(field, "is zero throughout the window: the data cannot speak about this channel")
+        if np.any(per_capita > 0.0):
+            paused = f"leaves channel {channel.name!r} without exposure: take a longer window, or a model without it"
+            raise InvalidInput("data_period_months", paused)
+        raise InvalidInput(field, "is zero throughout: the data cannot speak about this channel")
     scale = float(inside[inside > 0.0].mean())
     scaled = per_capita / scale
     before = np.repeat(scaled[:, : channel.n_weights].mean(axis=1, keepdims=True), longest - 1, axis=1)

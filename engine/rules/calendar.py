@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.arrays import Dates, Integers
+from engine.arrays import Dates, Flags, Integers
 
 DAYS_PER_MONTH = 365.25 / 12
 """Of a month on average, where a length in days is told in months."""
 MONTH_DAYS = 28
 """Rows at least this far apart are months (or quarters)."""
 ONE_DAY = np.timedelta64(1, "D")
+_LAST_DAY = 31
 
 
 def months_before(day: np.datetime64, months: int) -> np.datetime64:
@@ -19,17 +20,52 @@ def months_before(day: np.datetime64, months: int) -> np.datetime64:
     return moved
 
 
-def months_from(first: np.datetime64, count: int) -> Dates:
-    """The same day [count] of a month and of those that follow it, or their last day where the day does not exist."""
-    return _moved(first, np.arange(count))
+def months_from(first: np.datetime64, count: int, day: int | None = None) -> Dates:
+    """The same day [count] of a month and of those that follow it, or their last day where the day does not exist.
+
+    `day` of the month, from 1 on, is that of `first` unless given: after 28 February may come 28 or 31 March.
+    """
+    return _on_day(_month(first) + np.arange(count).astype("timedelta64[M]"), day or int(day_of_month(first)))
+
+
+def months_between(first: np.datetime64, last: np.datetime64) -> Dates:
+    """The dates [T] of monthly data from their first and last, both included.
+
+    All fall on one day of the month, or on its last day where that does not exist. Two last days of a month are taken
+    for the ends of all.
+    """
+    ends = np.array([first, last], dtype="datetime64[D]")
+    at_end = np.all(ends == _on_day(ends.astype("datetime64[M]"), _LAST_DAY))
+    count = int((_month(last) - _month(first)).astype(int)) + 1
+    return months_from(first, count, _LAST_DAY if at_end else int(day_of_month(ends).max()))
+
+
+def day_of_month(dates: Dates | np.datetime64) -> Integers:
+    """The day of the month, from 1 on, of dates of any shape."""
+    days = np.asarray(dates).astype("datetime64[D]")
+    return np.asarray((days - days.astype("datetime64[M]")).astype(np.int64) + 1)
+
+
+def off_their_day(dates: Dates) -> Flags:
+    """Which of the dates [T] of monthly data are not on the day of the month that the series is on.
+
+    That is the latest of all, or the last day of a month that has no such day: 30 January, 28 February, 30 March.
+    """
+    return np.asarray(dates != _on_day(dates.astype("datetime64[M]"), int(day_of_month(dates).max())))
+
+
+def _month(day: np.datetime64) -> np.datetime64:
+    month: np.datetime64 = day.astype("datetime64[M]")
+    return month
 
 
 def _moved(day: np.datetime64, months: Integers) -> Dates:
-    month = day.astype("datetime64[M]")
-    moved = month + months.astype("timedelta64[M]")
-    last = (moved + np.timedelta64(1, "M")).astype("datetime64[D]") - ONE_DAY
-    same = moved.astype("datetime64[D]") + (day.astype("datetime64[D]") - month.astype("datetime64[D]"))
-    return np.asarray(np.minimum(same, last))
+    return _on_day(_month(day) + months.astype("timedelta64[M]"), int(day_of_month(day)))
+
+
+def _on_day(months: Dates, day: int) -> Dates:
+    last = (months + np.timedelta64(1, "M")).astype("datetime64[D]") - ONE_DAY
+    return np.asarray(np.minimum(months.astype("datetime64[D]") + (day - 1) * ONE_DAY, last))
 
 
 def end_of(dates: Dates) -> np.datetime64:

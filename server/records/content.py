@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, dataset_pb2
 
+from engine.rules.calendar import day_of_month, off_their_day
 from persistence.tables import Dataset
 from server.contract.errors import invalid_data, invalid_field
 from server.contract.wire import dtype_of, from_json, label
@@ -30,6 +31,9 @@ _ELEMENT_TYPES = {
 """Element types of roles; that of every other role is FLOAT64."""
 _NOT_NEGATIVE = (dataset_pb2.COLUMN_ROLE_EXPOSURE, dataset_pb2.COLUMN_ROLE_SPEND)
 _POSITIVE = (dataset_pb2.COLUMN_ROLE_REVENUE_PER_KPI, dataset_pb2.COLUMN_ROLE_POPULATION)
+
+_MONTH_DAYS = 28, 31
+"""Shortest and longest calendar month."""
 
 
 @dataclass(frozen=True)
@@ -196,14 +200,23 @@ def _check_spacing(index: int, dates: npt.NDArray[np.datetime64], rows: npt.NDAr
             )
         grain = dataset_pb2.TIME_GRAIN_DAILY if usual == 1 else dataset_pb2.TIME_GRAIN_WEEKLY
     else:
-        months = dates.astype("datetime64[M]")
-        in_month = (dates - months).astype(int)
-        gap = _first((np.diff(months).astype(int) != 1) | (np.diff(in_month) != 0))
+        if not _MONTH_DAYS[0] <= usual <= _MONTH_DAYS[1]:
+            raise invalid_data(
+                _cell(index, rows[1]),
+                f"the rows are {usual} days apart (median): they must be a day, seven days or a calendar month apart",
+            )
+        gap = _first(np.diff(dates.astype("datetime64[M]")).astype(int) != 1)
         if gap is not None:
             raise invalid_data(
                 _cell(index, rows[gap + 1]),
-                f"{dates[gap]} is followed by {dates[gap + 1]}: the rows must be a day, seven days or a calendar month "
-                "apart, without a gap",
+                f"{dates[gap]} is followed by {dates[gap + 1]}: of monthly rows every calendar month must have one",
+            )
+        if (odd := _first(off_their_day(dates))) is not None:
+            day = int(day_of_month(dates).max())
+            raise invalid_data(
+                _cell(index, rows[odd]),
+                f"{dates[odd]} is on day {day_of_month(dates[odd])} of its month and others are on day {day}: monthly "
+                "rows must be on one day of the month, or on its last where the month is shorter",
             )
         grain = dataset_pb2.TIME_GRAIN_MONTHLY
     return label(dataset_pb2.TimeGrain, grain)

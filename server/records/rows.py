@@ -16,7 +16,7 @@ import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, dataset_pb2
 
 from engine.arrays import Dates
-from engine.rules.calendar import MONTH_DAYS, ONE_DAY, end_of, first_of_last, months_from
+from engine.rules.calendar import MONTH_DAYS, ONE_DAY, day_of_month, end_of, first_of_last, months_between, months_from
 from persistence.tables import Dataset, DataWindow, RegisteredModel
 from server.contract.errors import ServiceError, invalid_field
 from server.contract.families.family import StatedData
@@ -54,8 +54,7 @@ def dataset_window(dataset: Dataset, period: Period) -> DataWindow:
     assert dataset.last_date is not None
     first, last = np.datetime64(dataset.first_date, "D"), np.datetime64(dataset.last_date, "D")
     if dataset.grain == "MONTHLY":
-        months = int((last.astype("datetime64[M]") - first.astype("datetime64[M]")).astype(int))
-        dates = months_from(first, months + 1)
+        dates = months_between(first, last)
     else:
         dates = np.arange(first, last + ONE_DAY, np.timedelta64(_DAYS_APART[dataset.grain], "D"))
     if period.hold_out:
@@ -174,7 +173,8 @@ def _starts(window: DataWindow) -> Dates:
     first, last = np.datetime64(window.first_date, "D"), np.datetime64(window.last_date, "D")
     days = int((last - first).astype(int)) + 1
     if days >= MONTH_DAYS * periods:
-        return months_from(first, periods)
+        # The day after the last period is on the day of the month that the periods begin on, where its month has it.
+        return months_from(first, periods, int(max(day_of_month(first), day_of_month(last + ONE_DAY))))
     return np.asarray(first + (np.arange(periods) * days // periods).astype("timedelta64[D]"))
 
 

@@ -42,15 +42,7 @@ def to_law(message: common_pb2.Distribution, field: str = "distribution") -> law
             case "uniform":
                 return law.Uniform(message.uniform.lower, message.uniform.upper)
             case "mixture":
-                parts = message.mixture.components
-                total = math.fsum(part.weight for part in parts)
-                return law.Mixture(
-                    tuple(part.weight / total for part in parts),
-                    tuple(
-                        to_law(part.distribution, f"{field}.mixture.components[{index}].distribution")
-                        for index, part in enumerate(parts)
-                    ),
-                )
+                return _mixture(message.mixture, f"{field}.mixture.components")
             case "gridded":
                 gridded = message.gridded
                 return law.Gridded(
@@ -68,6 +60,16 @@ def to_law(message: common_pb2.Distribution, field: str = "distribution") -> law
     if kind is None:
         raise InvalidInput(field, "no family is given")
     raise AssertionError(f"there is no law of the kind {kind}")
+
+
+def _mixture(message: common_pb2.Mixture, field: str) -> law.Mixture:
+    """The law of a mixture; a component of weight 0 is as if it were absent, but for being a law itself."""
+    total = math.fsum(part.weight for part in message.components)
+    if not total > 0.0:
+        raise InvalidInput(field, "must have a weight above 0 among them")
+    laws = [to_law(part.distribution, f"{field}[{i}].distribution") for i, part in enumerate(message.components)]
+    present = [(part.weight / total, one) for part, one in zip(message.components, laws, strict=True) if part.weight]
+    return law.Mixture(*zip(*present, strict=True))
 
 
 def belief_law(belief: elicitation_pb2.Belief, reference: law.Distribution, field: str) -> law.Distribution:

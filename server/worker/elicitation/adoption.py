@@ -37,7 +37,7 @@ async def adopt_prior_update(context: WorkerContext, job: Job) -> Commit:
             if request.model_id
             else await session.get_one(RegisteredModel, before.model_pk)
         )
-        model = await context.models.prepared(session, model_row, Period())
+        model = await context.models.prepared(session, model_row, Period.whole())
     beliefs = [
         _belief(request, change, replaced[change.belief_id], _law(request, change, model)) for change in update.beliefs
     ]

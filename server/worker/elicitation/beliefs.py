@@ -186,10 +186,13 @@ def _share_notes(share: elicitation_pb2.ChannelShare, fitted: Shares, index: int
 async def _about(
     context: WorkerContext, session: AsyncSession, client_id: str, session_id: str
 ) -> tuple[ElicitedSession, Model, list[str]]:
-    """A session, the model that it is about, and the model's channels."""
+    """A session, the model that it is about, over all of its data, and the model's channels.
+
+    A belief is about a quantity, and which window it is held against is chosen at the analysis.
+    """
     row = await owned(session, ElicitedSession, client_id, session_id)
     model_row = await session.get_one(RegisteredModel, row.model_pk)
-    return row, await context.models.prepared(session, model_row, Period()), channels_of(model_row)
+    return row, await context.models.prepared(session, model_row, Period.whole()), channels_of(model_row)
 
 
 def place_of(model: Model, estimand: common_pb2.Estimand) -> Place:

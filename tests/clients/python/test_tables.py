@@ -190,3 +190,55 @@ def test_a_csv_file_of_another_shape_is_refused(tmp_path: Path, text: str, probl
     path.write_text(text)
     with pytest.raises(lb.InvalidArgument, match=problem):
         tables.read_csv(path, ROLES)
+
+
+NUMBERED = {
+    "week numbers": (np.arange(1, 9), "week or a month"),
+    "week numbers as a list": (list(range(1, 9)), "week or a month"),
+    "floats": (np.arange(1.0, 9.0), "the number 1.0"),
+    "unsigned": (np.arange(1, 9, dtype=np.uint16), "the number 1"),
+    "serial days of a spreadsheet": (44_564 + 7 * np.arange(8), "spreadsheet's serial day of 2022-01-03"),
+    "years": (np.arange(1990, 1998), "for the year, 1990-01-01"),
+    "YYYYMM": (np.array([202_101, 202_102]), "for the month, 2021-01-01"),
+    "YYYYMMDD": (np.array([20_210_103, 20_210_110]), "for the day, 2021-01-03"),
+    "YYYYMM as text": (["202101", "202102"], "for the month, 2021-01-01"),
+    "a serial day as text": (["44564", "44571"], "the number 44564"),
+    "an array": (array.array("q", [1, 2]), "the number 1"),
+    "booleans": (np.array([True, False]), "not a date"),
+    "lengths of time": (np.array([7, 14], dtype="timedelta64[D]"), "length of time"),
+    "not there": (np.array(["NaT", "2024-01-08"], dtype="datetime64[D]"), "missing"),
+    "NaN": (np.array([np.nan, 1.0]), "missing"),
+    "None": ([None, "2024-01-08"], "missing"),
+    "other words": (["next week", "2024-01-08"], "ISO 8601"),
+}
+
+
+@pytest.mark.parametrize("what", NUMBERED)
+def test_numbers_and_what_is_not_there_are_no_dates(what: str) -> None:
+    values, said = NUMBERED[what]
+    numbers = [1.0] * len(values)
+    with pytest.raises(lb.InvalidArgument, match="is not a date") as caught:
+        tables.upload(
+            "c", "d", {"t": values, "y": numbers, "x": numbers}, tables.Roles("t", "y", ["x"]), request_id="r"
+        )
+    assert "column 't' is the time column" in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        ["2024-01-01", "2024-02-01"],
+        ["2024-01", "2024-02"],
+        ["20240101", "20240201"],
+        np.array(["2024-01-01", "2024-02-01"], dtype="datetime64[ns]"),
+        np.array(["2024-01", "2024-02"], dtype="datetime64[M]"),
+        [datetime.datetime(2024, 1, 1, 23, tzinfo=datetime.timezone(datetime.timedelta(hours=9))), "2024-02-01T08:00"],
+    ],
+    ids=["ISO", "months", "compact", "nanoseconds", "months of NumPy", "moments"],
+)
+def test_whatever_tells_a_day_is_a_date(dates: Any) -> None:
+    numbers = [1.0, 2.0]
+    made = tables.upload("c", "d", {"t": dates, "y": numbers}, tables.Roles("t", "y"), request_id="r")
+    sent = b"".join(chunk.data for chunk in made.content.chunks())
+    assert np.frombuffer(sent[:8], "<i4").astype("datetime64[D]").astype(str).tolist() == ["2024-01-01", "2024-02-01"]

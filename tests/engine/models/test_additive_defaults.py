@@ -9,6 +9,7 @@ import pytest
 
 from engine.conflict.induced import prior_draws
 from engine.distributions.distribution import Beta
+from engine.errors import InvalidInput
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Parameterisation, Table, Window, prepare
@@ -107,6 +108,14 @@ def test_a_late_start_has_no_history_and_lead_in_rows_are_used_as_they_are() -> 
     scale = windowed.scalers["media_scale[x0]"]
     lagged = [made.columns["x0"][first - lag] / scale for lag in range(8)]
     np.testing.assert_allclose(windowed.design.exposure[0, 0], lagged)
+
+
+def test_a_window_in_which_a_channel_paused_is_refused_as_such() -> None:
+    made = table(2)
+    paused = Table(made.dates, {**made.columns, "x0": np.where(np.arange(80) < 20, made.columns["x0"], 0.0)})
+    with pytest.raises(InvalidInput, match="leaves channel 'x0' without exposure: take a longer window") as caught:
+        prepare(paused, model(paused).spec, Window(12))
+    assert caught.value.field == "data_period_months"
 
 
 def test_rows_whose_carry_over_is_unknown_are_no_evidence_up_to_a_quarter() -> None:

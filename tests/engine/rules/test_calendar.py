@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from engine.rules.calendar import end_of, first_of_last, months_before, months_from
+from engine.rules.calendar import (
+    day_of_month,
+    end_of,
+    first_of_last,
+    months_before,
+    months_between,
+    months_from,
+    off_their_day,
+)
 
 DAY = np.timedelta64(1, "D")
 
@@ -61,3 +69,39 @@ def test_the_last_period_ends_where_a_following_one_would_begin(dates: np.ndarra
 )
 def test_rows_of_the_last_months(dates: np.ndarray, months: int, rows: int) -> None:
     assert len(dates) - first_of_last(dates, months) == rows
+
+
+def monthly(day: int, first: str = "2019-01", count: int = 62) -> np.ndarray:
+    """Dates on a day of the month, or on the month's last."""
+    months = np.datetime64(first) + np.arange(count)
+    last = (months + 1).astype("datetime64[D]") - DAY
+    return np.minimum(months.astype("datetime64[D]") + (day - 1) * DAY, last)
+
+
+@pytest.mark.parametrize("day", [1, 15, 28, 29, 30, 31])
+def test_months_of_any_day_are_months_whichever_is_the_first_and_the_last(day: int) -> None:
+    every = monthly(day)
+    for start in range(14):
+        for count in (25, 30, 37, 48):
+            dates = every[start : start + count]
+            assert not off_their_day(dates).any()
+            assert dates.size - first_of_last(dates, 24) == 24
+            assert dates.size - first_of_last(dates, 6) == 6
+            found = months_between(dates[0], dates[-1])
+            assert found.size == dates.size
+            # Two ends on the last day of a short month leave open whether the day is the 28th or the 31st.
+            assert np.array_equal(found, dates) or (found == monthly(31)[start : start + count]).all()
+            if day in (1, 15, 31):
+                np.testing.assert_array_equal(found, dates)
+
+
+def test_a_date_off_the_day_of_its_series_is_found() -> None:
+    dates = monthly(31, count=6)
+    dates[3] -= DAY
+    np.testing.assert_array_equal(np.flatnonzero(off_their_day(dates)), [3])
+    np.testing.assert_array_equal(day_of_month(monthly(31, "2020-01", 4)), [31, 29, 31, 30])
+
+
+def test_a_series_can_be_told_to_be_on_a_later_day_than_its_first_month_has() -> None:
+    found = months_from(np.datetime64("2021-02-28"), 3, 31).astype(str).tolist()
+    assert found == ["2021-02-28", "2021-03-31", "2021-04-30"]

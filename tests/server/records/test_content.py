@@ -44,6 +44,30 @@ def test_the_grain_is_inferred_from_the_dates(dates: np.ndarray, grain: str | No
     assert table.first_date.isoformat() == str(dates[0])
 
 
+@pytest.mark.parametrize("day", [1, 28, 29, 30, 31])
+def test_rows_on_a_day_of_the_month_or_on_its_last_are_monthly(day: int) -> None:
+    first = np.datetime64("2023-11") + np.arange(28)
+    last = (first + 1).astype("datetime64[D]") - 1
+    dates = np.minimum(first.astype("datetime64[D]") + (day - 1), last)
+    table = decode([column("d", TIME), column("y", KPI)], len(dates), content(dates, np.ones(len(dates))))
+    assert table.grain == "MONTHLY"
+
+
+@pytest.mark.parametrize(
+    ("change", "row", "said"),
+    [
+        ((4, "2024-03-14"), 4, "2024-03-14 is on day 14 of its month and others are on day 15"),
+        ((4, "2024-04-01"), 4, "2024-02-15 is followed by 2024-04-01: of monthly rows every calendar month must have"),
+    ],
+)
+def test_what_is_wrong_with_months_is_said_as_it_is(change: tuple[int, str], row: int, said: str) -> None:
+    dates = months()
+    dates[change[0]] = np.datetime64(change[1])
+    with pytest.raises(ServiceError, match=said) as caught:
+        decode([column("d", TIME), column("y", KPI)], len(dates), content(dates, np.ones(len(dates))))
+    assert caught.value.violations[0].field == f"columns[0].values[{row}]"
+
+
 @pytest.mark.parametrize(
     ("dates", "row"),
     [

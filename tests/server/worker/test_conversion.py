@@ -72,3 +72,62 @@ def test_draws_are_summarised_with_central_intervals() -> None:
     assert estimate.mean == pytest.approx(0.5)
     wide = next(interval for interval in estimate.intervals if interval.level == 0.95)
     assert (wide.lower, wide.upper) == (pytest.approx(0.025), pytest.approx(0.975))
+
+
+def mixture(*parts: tuple[float, law.Distribution]) -> common_pb2.Distribution:
+    made = common_pb2.Distribution()
+    for weight, part in parts:
+        made.mixture.components.add(weight=weight, distribution=from_law(part))
+    return made
+
+
+def test_a_component_of_weight_zero_is_as_if_it_were_absent() -> None:
+    sharp, vague, other = law.Beta(44.0, 7.76), law.Beta(1.05, 1.95), law.Beta(2.0, 2.0)
+    assert to_law(mixture((0.0, vague), (1.0, sharp))) == law.Mixture((1.0,), (sharp,))
+    assert to_law(mixture((0.25, other), (0.0, vague), (0.75, sharp))) == law.Mixture((0.25, 0.75), (other, sharp))
+    with pytest.raises(InvalidInput) as caught:
+        to_law(mixture((0.0, vague), (0.0, sharp)), "prior")
+    assert caught.value.field == "prior.mixture.components"
+    wrong = mixture((1.0, sharp), (0.0, vague))
+    wrong.mixture.components[1].distribution.beta.alpha = -1.0
+    with pytest.raises(InvalidInput) as caught:
+        to_law(wrong, "prior")
+    assert caught.value.field == "prior.mixture.components[1].distribution.beta.alpha"
+
+
+def exists(message: common_pb2.Distribution, path: str) -> bool:
+    """Whether a path such as `mixture.components[1].distribution.beta.alpha` is one of the message's fields."""
+    descriptor = message.DESCRIPTOR
+    for part in path.split("."):
+        name = part.partition("[")[0]
+        if descriptor is None or name not in descriptor.fields_by_name:
+            return False
+        descriptor = descriptor.fields_by_name[name].message_type
+    return True
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 0.0, 1e-320, 1e308], ids=str)
+@pytest.mark.parametrize("given", FAMILIES, ids=lambda given: type(given).__name__)
+def test_every_field_that_is_blamed_for_a_number_is_a_field_of_the_contract(
+    given: law.Distribution, value: float
+) -> None:
+    message = from_law(given)
+    kind = str(message.WhichOneof("kind"))
+    places = [message]
+    if kind == "mixture":
+        places = [part.distribution for part in message.mixture.components]
+    for place in places:
+        inside = getattr(place, str(place.WhichOneof("kind")))
+        for field in inside.DESCRIPTOR.fields:
+            if field.cpp_type != field.CPPTYPE_DOUBLE:
+                continue
+            before = getattr(inside, field.name)
+            setattr(inside, field.name, value)
+            blamed = "given.beta"
+            try:
+                to_law(message, "given")
+            except InvalidInput as error:
+                blamed = error.field
+            assert blamed.startswith("given.")
+            assert exists(message, blamed.removeprefix("given.")), blamed
+            setattr(inside, field.name, before)

@@ -6,12 +6,14 @@ import array
 import csv
 import datetime
 import hashlib
+import math
 import os
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, SupportsIndex, TypeAlias
+from typing import Any, Protocol, SupportsFloat, SupportsIndex, TypeAlias
 
 import grpc
 from liftos.bayes.errors import LiftosBayesError, invalid_argument, of_code
@@ -21,6 +23,12 @@ from liftos.bayes.values import python_values
 
 CHUNK_BYTES = 256 << 10
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
+_SPREADSHEET_EPOCH = datetime.date(1899, 12, 30)
+_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
+_COMPACT = re.compile(r"[0-9]{8}")
+_NUMBER = re.compile(r"[-+]?[0-9]+\.?[0-9]*")
+_MISSING = frozenset({"", "None", "NaT", "<NA>", "nan", "NaN", "NA", "--"})
+"""How a value that is not there is printed: None, NaN, those of NumPy and pandas, an empty cell."""
 _SWAP = sys.byteorder == "big"  # the wire is little-endian
 _TYPE_CODES: Mapping[int, str] = {
     common_pb2.ELEMENT_TYPE_FLOAT64: "d",
@@ -138,8 +146,9 @@ def upload(
     """Encode the columns that `roles` names.
 
     Numbers become float64, dates (ISO strings, `date`, `datetime`, `datetime64`; the time of day is ignored) days since
-    1970-01-01, geos (text or whole numbers) codes into their names in order of appearance. Raises InvalidArgument with
-    `columns[i].values[row]` for a value that is none of these.
+    1970-01-01, geos (text or whole numbers) codes into their names in order of appearance. A number is never a date,
+    whatever holds it: week numbers, years, YYYYMM and the serial days of spreadsheets look alike. Raises
+    InvalidArgument with `columns[i].values[row]` for a value that is none of these.
     """
     named = roles.columns()
     parts: list[memoryview] = []
@@ -153,7 +162,7 @@ def upload(
         element_type = common_pb2.ELEMENT_TYPE_FLOAT64
         categories: list[str] = []
         if role == dataset_pb2.COLUMN_ROLE_TIME:
-            element_type, part = common_pb2.ELEMENT_TYPE_DATE32, _dates(columns[name], path)
+            element_type, part = common_pb2.ELEMENT_TYPE_DATE32, _dates(columns[name], path, name)
         elif role == dataset_pb2.COLUMN_ROLE_GEO:
             element_type = common_pb2.ELEMENT_TYPE_INT32
             part, categories = _codes(columns[name], path)
@@ -190,8 +199,9 @@ def upload(
 def read_csv(path: Path, roles: Roles, *, encoding: str = "utf-8-sig", delimiter: str = ",") -> Columns:
     """Read the columns that `roles` names from a CSV file with a header line.
 
-    Dates must be ISO 8601. An empty or non-numeric cell is refused by `upload` with its row; rows count from 0 without
-    the header. Raises InvalidArgument for a missing or ambiguous column and for a row with too few or too many cells.
+    Dates must be ISO 8601: 2024-01-31, 20240131, or 2024-01 for the first of a month. An empty or non-numeric cell is
+    refused by `upload` with its row; rows count from 0 without the header. Raises InvalidArgument for a missing or
+    ambiguous column and for a row with too few or too many cells.
     """
     names = [name for name, _ in roles.columns()]
     with open(path, newline="", encoding=encoding) as file:
@@ -240,19 +250,91 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _dates(values: Any, path: str) -> memoryview:
-    """Days since 1970-01-01 as int32 bytes."""
-    return _packed("i", _plain(values), path, _day)
+def _dates(values: Any, path: str, name: str) -> memoryview:
+    """Days since 1970-01-01 of the column with this name, as int32 bytes."""
+
+    def day(value: Any) -> int:
+        try:
+            return _day(value)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(_no_date(value, name)) from None
+
+    # As Python's own values, where a library has them: its array of moments with a time zone may be in UTC, where a
+    # midnight is another day, and one of numbers does not show what is missing.
+    for convert in ("to_pylist", "to_list"):
+        if hasattr(values, convert):
+            return _packed("i", getattr(values, convert)(), path, day)
+    return _packed("i", _plain(values), path, day)
 
 
 def _day(value: Any) -> int:
-    if hasattr(value, "astype"):  # a NumPy datetime64; NaT becomes None
+    """Days since 1970-01-01; TypeError, ValueError or OverflowError for what is no date."""
+    if _kind(value) == "M":  # a NumPy datetime64; NaT becomes None
         value = value.astype("datetime64[D]").item()
+    if isinstance(value, bytes):
+        value = value.decode()
     if isinstance(value, str):
-        value = datetime.datetime.fromisoformat(value.strip())
+        value = _moment(value.strip())
     if isinstance(value, datetime.date):  # datetime is one
         return value.toordinal() - _EPOCH
-    raise ValueError("is not a date")
+    raise TypeError("not a date")
+
+
+def _kind(value: Any) -> str:
+    """NumPy's letter for the type of one of its scalars; empty for a value of another library, or of none."""
+    return str(getattr(getattr(value, "dtype", None), "kind", ""))
+
+
+def _moment(text: str) -> datetime.date:
+    """The moment that a text in ISO 8601 tells; digits alone are one only if they are YYYYMMDD."""
+    if _MONTH.fullmatch(text):
+        text += "-01"
+    elif text.isdigit() and not _COMPACT.fullmatch(text):
+        raise ValueError("a number")
+    return datetime.datetime.fromisoformat(text)
+
+
+def _no_date(value: Any, name: str) -> str:
+    """Why a value in the column of dates is none, and what to give instead."""
+    column = f"column {name!r} is the time column"
+    text = str(value.decode(errors="replace") if isinstance(value, bytes) else value).strip()
+    if text in _MISSING:
+        return f"is not a date but missing: {column}, which needs one in every row"
+    if isinstance(value, datetime.timedelta) or _kind(value) == "m":
+        return f"is not a date but a length of time, {text}: {column}"
+    if isinstance(value, str | bytes) and not _NUMBER.fullmatch(text):
+        return f"is not a date in ISO 8601, for example 2024-01-31: {text[:40]!r} ({column})"
+    if isinstance(value, SupportsFloat | str | bytes):
+        number = float(value)
+        hint = _hint(int(number)) if math.isfinite(number) and number == int(number) else ""
+        return f"is not a date but the number {text[:40]}{hint}: {column}; give dates, or text in ISO 8601"
+    kind = type(value).__name__
+    start = "; give the day on which it starts" if hasattr(value, "start_time") else ""
+    return f"is not a date but a {kind}{start}: {column}"
+
+
+def _hint(number: int) -> str:
+    """What a whole number in the place of a date may have been meant to be, in brackets; empty for one without a clue.
+
+    It stays a guess, which is why no number is read as a date.
+    """
+    year, month, day = number // 10_000, number // 100 % 100, number % 100
+    if 1000 <= year <= 9999 and 1 <= month <= 12 and 1 <= day <= 31:
+        return f" (for the day, {year:04d}-{month:02d}-{day:02d})"
+    year, month = divmod(number, 100)
+    if 1000 <= year <= 9999 and 1 <= month <= 12:
+        return f" (for the month, {year:04d}-{month:02d}-01)"
+    if 1000 <= year <= 9999 and 1 <= month <= 53:
+        return " (for the week, its first day)"
+    if 20_000 <= number <= 80_000:
+        return f" (a spreadsheet's serial day of {_SPREADSHEET_EPOCH + datetime.timedelta(number)}?)"
+    if 1800 <= number <= 2200:
+        return f" (for the year, {number}-01-01)"
+    if 1 <= number <= 53:
+        return " (for a week or a month, its first day)"
+    if 10**8 <= number < 10**20:
+        return " (seconds, or parts of a second, since 1970? give the moments as datetimes)"
+    return ""
 
 
 def _codes(values: Any, path: str) -> tuple[memoryview, list[str]]:
