@@ -31,8 +31,6 @@ from engine.models.additive_simulator import adstock, expected_kpi, log_likeliho
 from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation
 from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlock, bucket
 from engine.models.protocol import (
-    LOG_LIKELIHOOD,
-    LOG_PRIOR,
     Alternative,
     CauseKind,
     GeoTotals,
@@ -42,9 +40,9 @@ from engine.models.protocol import (
 from engine.models.saturation import Saturation
 from engine.models.table import Table, Window, WindowReport
 from engine.rules.additive_defaults import channel_share, log_normal
-from engine.rules.additive_names import parameter_names
+from engine.rules.additive_names import estimand_rows, parameter_names
 from engine.rules.cautions import Caution
-from engine.rules.quantity_names import TOTAL_MEDIA_SHARE, split_name
+from engine.rules.quantity_names import LOG_LIKELIHOOD, LOG_PRIOR, TOTAL_MEDIA_SHARE, split_name
 
 __all__ = [
     "FAMILY",
@@ -152,13 +150,7 @@ class AdditiveMmm:
     @property
     def _estimand_rows(self) -> tuple[str, ...]:
         """The estimands in the order that the target computes them; empty for the ROI of a channel without spend."""
-        names = [channel.name for channel in self.spec.channels]
-        rows = [f"share_of_outcome[{name}]" for name in names] + [f"incremental_outcome[{name}]" for name in names]
-        rows += [f"roi[{channel.name}]" if channel.spend is not None else "" for channel in self.spec.channels]
-        if len(names) > 1:
-            # With one channel its share of media is 1 and the total is its share: a constant cannot be ranked.
-            rows += [f"share_of_media[{name}]" for name in names] + [TOTAL_MEDIA_SHARE]
-        return tuple(rows)
+        return estimand_rows((channel.name, channel.spend is not None) for channel in self.spec.channels)
 
     @property
     def derived_names(self) -> tuple[str, ...]:

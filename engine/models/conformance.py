@@ -16,8 +16,6 @@ from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.schedule import BLOCK, Schedule
 from engine.models.protocol import (
-    LOG_LIKELIHOOD,
-    LOG_PRIOR,
     Attributes,
     Bounded,
     CarryOver,
@@ -28,6 +26,7 @@ from engine.models.protocol import (
     Regresses,
     Replicable,
 )
+from engine.rules.quantity_names import LOG_LIKELIHOOD, LOG_PRIOR
 
 _SEED = Seed(0x5EED, 0xC0DE)
 _P_VALUE = 1e-5  # of a Kolmogorov-Smirnov test per quantity: a false alarm once in 100 000

@@ -17,7 +17,8 @@ from engine.distributions.distribution import Distribution, Normal, TruncatedNor
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.backend import Backend
 from engine.inference.fit import BatchFit, FitDiagnostics, Purpose, Seed
-from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, PriorSample
+from engine.models.protocol import PriorSample
+from engine.rules.quantity_names import LOG_LIKELIHOOD, LOG_PRIOR
 
 FAMILY = "conjugate_normal/1"
 

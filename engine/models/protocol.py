@@ -21,9 +21,6 @@ from engine.inference.target import Target
 from engine.models.table import Table, Window, WindowReport
 from engine.rules.cautions import Caution
 
-LOG_LIKELIHOOD = "log_likelihood"
-LOG_PRIOR = "log_prior"
-
 if TYPE_CHECKING:
     from engine.inference.backend import Backend
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from engine.rules.quantity_names import TOTAL_MEDIA_SHARE
+
 
 def parameter_names(media: Iterable[tuple[str, str, bool]], linear: Sequence[str]) -> tuple[str, ...]:
     """2C + H media parameters, the linear part, sigma (methods/mmm.md §4), in the order in which they are kept.
@@ -27,3 +29,15 @@ def linear_names(*, trend: bool, fourier_pairs: int, controls: Iterable[str]) ->
     for pair in range(1, fourier_pairs + 1):
         names += [f"sin_{pair}", f"cos_{pair}"]
     return names + [f"control[{name}]" for name in controls]
+
+
+def estimand_rows(channels: Iterable[tuple[str, bool]]) -> tuple[str, ...]:
+    """The estimands by channel, of name and whether its spend is known; empty for the ROI of one without spend."""
+    listed = list(channels)
+    names = [name for name, _ in listed]
+    rows = [f"share_of_outcome[{name}]" for name in names] + [f"incremental_outcome[{name}]" for name in names]
+    rows += [f"roi[{name}]" if spends else "" for name, spends in listed]
+    if len(names) > 1:
+        # With one channel its share of media is 1 and the total is its share: a constant cannot be ranked.
+        rows += [f"share_of_media[{name}]" for name in names] + [TOTAL_MEDIA_SHARE]
+    return tuple(rows)

@@ -10,11 +10,16 @@ import numpy as np
 from engine.arrays import Floats
 from engine.distributions.distribution import Uniform
 from engine.errors import InvalidInput, UnsupportedQuantity
-from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, Model
-from engine.rules.quantity_names import name_of, split_name
-
-LOG_JOINT = "log_joint"
-"""log_likelihood + log_prior, the unnormalised log posterior: its rank is that of the highest-density region."""
+from engine.models.protocol import Model
+from engine.rules.quantity_names import (
+    LOG_JOINT,
+    LOG_LIKELIHOOD,
+    LOG_PRIOR,
+    check_ranked,
+    name_of,
+    operands,
+    split_name,
+)
 
 _OPERATORS: Mapping[str, Callable[[Floats, Floats], Floats]] = {
     " + ": np.add,
@@ -46,11 +51,9 @@ def ranked_quantities(model: Model, further: Sequence[str] = (), *, dependence: 
     known = [name for name in (*model.quantity_names, LOG_JOINT) if not (flat and name in (LOG_PRIOR, LOG_JOINT))]
     for index, name in enumerate(further):
         try:
-            left, symbol, right = operands(name, known)
+            check_ranked(name, known)
         except UnsupportedQuantity as error:
             raise InvalidInput(f"further_quantities[{index}]", error.message) from None
-        if left == right and symbol in (" - ", " / "):
-            raise InvalidInput(f"further_quantities[{index}]", f"{name!r} is a constant, which cannot be ranked")
     return tuple(dict.fromkeys((*names, *further)))
 
 
@@ -73,23 +76,6 @@ def evaluated(name: str, values: Mapping[str, Floats]) -> Floats:
     left, symbol, right = operands(name, (*values, LOG_JOINT))
     with np.errstate(all="ignore"):  # what is not finite is a rank's business
         return _OPERATORS[symbol](evaluated(left, values), evaluated(right, values))
-
-
-def operands(name: str, known: Sequence[str]) -> tuple[str, str, str]:
-    """The two quantities of a combination and the operator between them; a known name is itself plus nothing."""
-    if name in known:
-        return name, "", ""
-    for symbol in _OPERATORS:
-        parts = name.split(symbol)  # names may contain an operator themselves
-        for cut in range(1, len(parts)):
-            left, right = symbol.join(parts[:cut]), symbol.join(parts[cut:])
-            if left in known and right in known:
-                return left, symbol, right
-    raise UnsupportedQuantity(
-        name,
-        f"{name!r} is neither a quantity to rank nor two of them joined by + - * / between blanks; there are "
-        f"{', '.join(known)}",
-    )
 
 
 def _multiple_of(model: Model, name: str) -> str | None:

@@ -35,7 +35,8 @@ def run_shard(
     """Return the ledger of the given simulation ids ([S], distinct, from 0) and quantities (default: the model's).
 
     Simulation i's truth, data, chains and ties come from the streams of (seed, i), so its row depends neither on the
-    other simulations of the shard nor on which quantities are ranked. A failed fit keeps its row and its status.
+    other simulations of the shard nor on which quantities are ranked. A failed fit keeps its row and its status, and so
+    does a simulation in which a ranked quantity is not finite, at the truth or in a draw.
     """
     ids = np.sort(np.asarray(simulations, dtype=np.int64))
     if ids.size == 0 or ids[0] < 0 or np.any(np.diff(ids) == 0):
@@ -51,6 +52,9 @@ def run_shard(
     draws = {name: evaluated(name, fit.draws) for name in names}
     truth = np.column_stack([evaluated(name, simulated.quantities) for name in names])
     ties_uniform, v = _uniform(model.quantity_names, names, seed, ids)
+    # A value that is no number has no rank: the simulation has failed, as it would with any other such figure.
+    drawn = np.all([np.isfinite(values).all(axis=(1, 2)) for values in draws.values()], axis=0)
+    status = np.where(drawn & np.isfinite(truth).all(axis=1), status, np.uint8(Status.NONFINITE))
     n_draws = np.empty(len(ids), dtype=np.int32)
     rank, ties = np.empty(truth.shape, dtype=np.int32), np.empty(truth.shape)
     for row in range(len(ids)):

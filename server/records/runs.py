@@ -5,23 +5,27 @@ from __future__ import annotations
 import datetime
 import math
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
-from liftos.bayes.v1 import common_pb2, sbc_pb2
+from liftos.bayes.v1 import common_pb2, model_pb2, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from engine.errors import UnsupportedQuantity
+from engine.rules.quantity_names import check_ranked
 from engine.rules.sbc_presets import CHUNK, SIMULATIONS, Part, ValidationType, parts_of
 from persistence import jobs, queue
 from persistence import sbc_runs as sbc
-from persistence.tables import ElicitedSession, Job, RegisteredModel, SbcValidation
+from persistence.tables import Dataset, ElicitedSession, Job, RegisteredModel, SbcValidation
 from persistence.tables.jobs import OPEN_JOB_STATES
-from server.contract.errors import Reason, ServiceError
+from server.contract.errors import Reason, ServiceError, invalid_field
 from server.contract.families.registry import registered
 from server.contract.job_kinds import SBC_RUN
 from server.contract.period import Period
-from server.contract.wire import digest, label, timestamp, value_of
+from server.contract.wire import digest, from_json, label, timestamp, value_of
 from server.records.certificates import fit_key
+from server.records.content import stored_columns
 from server.records.lineage import refuse_seen
 from server.records.lookups import dataset_of, owned
 from server.records.messages import progress_message
@@ -54,6 +58,7 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
     check_priors(model, beliefs, "spec.session_id")
     num_simulations = spec.num_simulations if spec.HasField("num_simulations") else SIMULATIONS[kind]
     parts = parts_of(kind, num_simulations, canaries=spec.canaries, carry_over=registered(model.family).carry_over)
+    _check_further(model, dataset, spec.further_quantities)
     if any(part is Part.POSTERIOR for part, _ in parts):
         await refuse_seen(session, model, period, beliefs)
     method = label(sbc_pb2.InferenceMethod, spec.inference_method or sbc_pb2.INFERENCE_METHOD_PRODUCTION)
@@ -78,6 +83,19 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
         ),
         certificate_key=fit_key(model, dataset, period, beliefs, method),
     )
+
+
+def _check_further(model: RegisteredModel, dataset: Dataset | None, further: Sequence[str]) -> None:
+    """Refuse quantities that the model's family knows it has not, or that are constants, before anything is started."""
+    spec = from_json(model.spec, model_pb2.ModelSpec())
+    known = registered(model.family).rankable(spec, stored_columns(dataset) if dataset else [])
+    if known is None:
+        return
+    for index, name in enumerate(further):
+        try:
+            check_ranked(name, known)
+        except UnsupportedQuantity as error:
+            raise invalid_field(f"spec.further_quantities[{index}]", error.message) from None
 
 
 async def start_run(

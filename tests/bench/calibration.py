@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from engine.models.protocol import LOG_LIKELIHOOD
+from engine.rules.quantity_names import LOG_LIKELIHOOD
 from engine.sbc.band import band, counts, p_value_of
 from engine.sbc.e_process import evidence
 from engine.sbc.ledger import RankLedger, Status

@@ -34,7 +34,8 @@ from engine.inference.fit import BatchFit, Purpose, Seed
 from engine.inference.precision import enable_float64
 from engine.inference.prior_map import PriorMap, tabulate
 from engine.inference.target import observed_curvature
-from engine.models.protocol import LOG_LIKELIHOOD, Model, PriorSample
+from engine.models.protocol import Model, PriorSample
+from engine.rules.quantity_names import LOG_LIKELIHOOD
 from engine.sbc.band import p_value_of
 from engine.sbc.e_process import evidence
 from engine.sbc.ledger import RankLedger

@@ -21,8 +21,9 @@ from engine.distributions.support import POSITIVE, Support
 from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.backend import Backend
 from engine.inference.fit import BatchFit, FitDiagnostics, Purpose, Seed
-from engine.models.protocol import LOG_LIKELIHOOD, LOG_PRIOR, PriorSample
+from engine.models.protocol import PriorSample
 from engine.models.table import WindowReport
+from engine.rules.quantity_names import LOG_LIKELIHOOD, LOG_PRIOR
 from server.contract.errors import invalid_field
 from server.contract.families.family import Checked, Family
 from server.contract.wire import quantity_name

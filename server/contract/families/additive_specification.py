@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
 
-from engine.rules.additive_names import linear_names, parameter_names
+from engine.rules.additive_names import estimand_rows, linear_names, parameter_names
+from engine.rules.quantity_names import LOG_JOINT, LOG_LIKELIHOOD, LOG_PRIOR, name_of
 from server.contract.beyond_rules import check_distribution
 from server.contract.errors import invalid_field
 from server.contract.families.family import Checked, Family
@@ -36,6 +37,16 @@ class Additive(Family):
         return QUANTITIES[estimand.quantity].can_be_prior and not (
             coefficient and estimand.channel in self.channels(spec)
         )
+
+    def rankable(self, spec: model_pb2.ModelSpec, columns: Sequence[dataset_pb2.Column]) -> Sequence[str] | None:
+        """Parameters, with the intercepts of a panel's geos, the estimands, and the log densities."""
+        model = spec.additive_mmm
+        geos = [geo for column in columns if column.role == dataset_pb2.COLUMN_ROLE_GEO for geo in column.categories]
+        *parameters, sigma = _parameters(model)
+        intercepts = [name_of("geo", geo) for geo in sorted(geos)] if len(geos) > 1 else []
+        estimands = estimand_rows((channel.name, bool(channel.spend_column)) for channel in model.channels)
+        names = (*parameters, *intercepts, sigma, *filter(None, estimands), LOG_LIKELIHOOD, LOG_PRIOR, LOG_JOINT)
+        return tuple(dict.fromkeys(names))
 
 
 def _parameters(spec: model_pb2.AdditiveMmmSpec) -> tuple[str, ...]:

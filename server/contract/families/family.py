@@ -70,6 +70,10 @@ class Family(ABC):
         """
         return True
 
+    def rankable(self, spec: model_pb2.ModelSpec, columns: Sequence[dataset_pb2.Column]) -> Sequence[str] | None:
+        """Names of everything that a calibration run can rank; by default None: only the worker knows."""
+        return None
+
     def stated_data(self, spec: model_pb2.ModelSpec) -> StatedData | None:
         """The data that the specification carries; by default none, and the model is fitted to a data set."""
         return None

@@ -11,7 +11,7 @@ from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.conjugate_normal import ConjugateNormal, ConjugateNormalSpec
-from engine.models.protocol import LOG_LIKELIHOOD
+from engine.rules.quantity_names import LOG_LIKELIHOOD
 from engine.rules.sbc_presets import Part
 from engine.sbc.canary import KEPT, applies, broken
 from engine.sbc.ranked_quantities import ranked_quantities

@@ -91,6 +91,29 @@ def test_draws_that_are_not_numbers_keep_their_row_as_ties():
     assert np.isfinite(ledger.u).all()
 
 
+class HalfDefined(MockModel):
+    """A derived quantity, the logarithm of mu, is no number in half of the truths and draws."""
+
+    quantity_names = ("mu", "log_mu", "log_likelihood", "log_prior")
+
+    def _quantities(self, mu, y):
+        with np.errstate(invalid="ignore"):
+            return super()._quantities(mu, y) | {"log_mu": np.log(mu)}
+
+
+def test_a_quantity_that_is_no_number_fails_its_simulation_where_it_is_ranked():
+    made = HalfDefined(quantity_names=HalfDefined.quantity_names)
+    ledger = run_shard(made, SEED, np.arange(40), SETTINGS)
+    undefined = ~np.isfinite(ledger.truth[:, 1])
+    assert 10 < undefined.sum() < 30
+    assert set(ledger.status[undefined]) == {Status.NONFINITE}
+    # A truth that is one beside a draw that is none has failed too; what has not is defined everywhere.
+    assert np.all(np.isfinite(ledger.mean[ledger.accepted]))
+    assert ledger.accepted.any()
+    without = run_shard(made, SEED, np.arange(40), SETTINGS, quantities=("mu",))
+    assert without.accepted.all()
+
+
 def test_status_comes_from_the_diagnostics_only():
     found = statuses(
         FitDiagnostics(

@@ -82,3 +82,17 @@ def test_a_linear_channel_is_linear_and_has_no_half_saturation_prior() -> None:
     assert built.saturation is Saturation.LINEAR
     assert built.half_saturation_prior is None
     assert _channel(0, channel("tv")).half_saturation_prior is not None
+
+
+@pytest.mark.parametrize("given", [spec(), spec("linear", no_trend=True)], ids=["hill", "linear"])
+@pytest.mark.parametrize("panel", [False, True])
+def test_what_can_be_ranked_is_what_the_model_returns(given: model_pb2.ModelSpec, panel: bool) -> None:
+    national, columns = data(), list(COLUMNS)
+    made = national
+    if panel:
+        geos = np.repeat(["north", "south"], WEEKS)
+        both = {name: np.tile(values, 2) for name, values in national.table.columns.items()}
+        made = Data(Table(np.tile(national.table.dates, 2), both, geos), columns, Window())
+        columns.append(dataset_pb2.Column(name="g", role=dataset_pb2.COLUMN_ROLE_GEO, categories=["south", "north"]))
+    rankable = Additive().rankable(given, columns)
+    assert rankable == (*ADDITIVE.prepare(given, made).quantity_names, "log_joint")
