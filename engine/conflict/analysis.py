@@ -17,7 +17,7 @@ from engine.conflict.divergence import wasserstein as wasserstein_distances
 from engine.conflict.marginal import Ladder, LogMarginal
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import PValue, node_split
-from engine.conflict.reliability import Status, curve_refusals, judge
+from engine.conflict.reliability import Status, belief_refusals, judge
 from engine.conflict.sensitivity import PowerScaling, power_scaling
 from engine.conflict.severity import (
     CONFIRMS_BELOW,
@@ -149,6 +149,7 @@ def analyse_belief(
     bridges: Sequence[LogMarginal] = (),
     client_draws: ArrayLike | None = None,
     expert: Distribution | None = None,
+    of_fit: Sequence[str] = (),
 ) -> BeliefConflict:
     """All conflict figures of a client prior against a curve; a pure function.
 
@@ -156,7 +157,8 @@ def analyse_belief(
     mean, and `bridges` estimates of the client's marginal likelihood from runs of their own, to the ladder of
     estimators; `expert` is another prior of psi to compare. `client_draws` [chains, n] of psi under the client's
     posterior, from such runs, answer what hangs on the likelihood there: the client posterior, the information gain
-    and the sensitivity.
+    and the sensitivity. `of_fit` are reasons why nothing of the fit behind the curve may be relied on: with one the
+    figures are UNRELIABLE, whatever the curve looks like.
     """
     overlay = Overlay(prior, curve)
     ladder = Ladder.climb(overlay, draws, bridges)
@@ -168,7 +170,7 @@ def analyse_belief(
     point = replace(point, log_bf=max(factor.log_bf for factor in (point, headline, widened, reference)))
     there = overlay if client_draws is None else _near(overlay, client_draws)
     p = node_split(overlay)
-    reliability = judge(ladder, headline, p)
+    reliability = judge(ladder, headline, p, of_fit)
     usable = reliability.status is not Status.UNRELIABLE
     label = severity(headline.log_bf) if usable else None
     conflict = usable and rule.declares(headline.log_bf, p.value)
@@ -222,7 +224,7 @@ def _near(overlay: Overlay, client_draws: ArrayLike) -> Overlay:
 def _against(expert: Distribution, ladder: Ladder, draws: ArrayLike | None) -> BayesFactor | None:
     """The factor of another expert's prior against the client's; None where that prior cannot be judged."""
     other = Ladder.climb(Overlay(expert, ladder.overlay.curve), draws)
-    if other.refusal or curve_refusals(other.overlay):
+    if other.refusal or belief_refusals(other.overlay):
         return None
     return bayes_factor.expert(other, ladder)
 

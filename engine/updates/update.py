@@ -14,7 +14,7 @@ from engine.conflict.experiment import Experiment, median_and_spread, with_exper
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import node_split
-from engine.conflict.reliability import curve_refusals
+from engine.conflict.reliability import belief_refusals
 from engine.distributions.distribution import Distribution, Gridded, Mixture
 from engine.errors import InvalidInput
 from engine.rules import update_defaults
@@ -132,7 +132,7 @@ def update(
             )
         log_bf = None
     overlay = Overlay(prior, both)
-    refusals = curve_refusals(overlay)
+    refusals = belief_refusals(overlay)
     if refusals:
         return _kept(prior, *refusals)
     match rule.strategy:

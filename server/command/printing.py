@@ -19,6 +19,7 @@ from server.contract.wire import label
 from server.records.outcomes import by_experiment, points_to
 from server.texts.formats import factor, number, p_value, shown
 from server.texts.phrases import times
+from server.texts.standing import not_relied_on
 
 STAMP = "EXPLORATORY – NOT INFERENTIAL"
 
@@ -115,6 +116,7 @@ def print_feedback(feedback: elicitation_pb2.ElicitationFeedback) -> None:
 def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
     """A conflict analysis: one table and one sentence per belief, then the decision on SBC."""
     print_stamp(analysis)
+    print_missed(analysis)
     for belief in analysis.beliefs:
         quantity = belief.estimand.quantity
         name = estimand(belief.estimand)
@@ -124,9 +126,9 @@ def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
         table.add_column("")
         table.add_column("mean  [95 % interval]")
         table.add_row("client believes", estimate(belief.client, quantity))
-        table.add_row("data alone", estimate(belief.data_side, quantity))
         reliable = belief.status != conflict_pb2.CONFLICT_STATUS_UNRELIABLE
         if reliable:
+            table.add_row("data alone", estimate(belief.data_side, quantity))
             table.add_row("both together", estimate(belief.client_posterior, quantity))
         else:
             table.add_row("not reliable", belief.status_reason)
@@ -188,6 +190,12 @@ def print_stamp(answer: conflict_pb2.ConflictAnalysis | attribution_pb2.Attribut
             f"{overlap.update_id}{restated}.",
             style="red",
         )
+
+
+def print_missed(answer: conflict_pb2.ConflictAnalysis | attribution_pb2.Attribution) -> None:
+    """That the fit behind an answer missed its thresholds, before any of its figures."""
+    for sentence in not_relied_on(answer.diagnostics) if answer.HasField("diagnostics") else ():
+        console.print(sentence, style="bold red")
 
 
 def print_looks(looks: int, what: str) -> None:
@@ -528,6 +536,7 @@ def _projection(projection: prior_update_pb2.Projection) -> str:
 def print_attribution(attribution: attribution_pb2.Attribution) -> None:
     """An attribution: prior, data and updated answer side by side, the baseline, the geos, and the checks."""
     print_stamp(attribution)
+    print_missed(attribution)
     table = Table(title=f"Attribution under model {attribution.model_id}", title_justify="left")
     for column in ("channel", "quantity", "prior", "data alone", "belief and data", "accepted update"):
         table.add_column(column)

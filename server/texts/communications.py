@@ -32,6 +32,7 @@ from server.texts.phrases import (
     times,
 )
 from server.texts.policy_words import client_reasons, client_steps
+from server.texts.standing import missed_by
 
 NAMED_QUANTITIES = 3
 """So many miscalibrated quantities are named in a message; all of them are in the verdict."""
@@ -56,6 +57,8 @@ class Setting:
     """Date of the answer, ISO 8601."""
     certified: bool = False
     """Whether the model has passed calibration over this window by now, whatever the answer says of then."""
+    missed: str = ""
+    """Why nothing of the fit behind the answer may be told as a finding."""
 
 
 def conflict_communications(
@@ -70,6 +73,7 @@ def conflict_communications(
         analysis.joint,
         _made(analysis),
         certified,
+        missed_by(analysis),
     )
     messages = [_about_belief(belief, setting) for belief in analysis.beliefs]
     return messages + _about_calibration(analysis.sbc_necessity, setting)
@@ -87,6 +91,7 @@ def attribution_communications(
         joint=checks.joint,
         made=_made(attribution),
         certified=certified,
+        missed=missed_by(attribution),
     )
     messages = [_about_belief(belief, setting) for belief in checks.conflicts]
     return messages + _about_calibration(checks.sbc_necessity, setting, checks.started_run_id)
@@ -157,7 +162,9 @@ def _message(
 
 def _about_belief(belief: conflict_pb2.BeliefConflict, setting: Setting) -> common_pb2.Communication:
     name = estimand(belief.estimand)
-    template, title, paragraphs = _BY_FINDING[belief.finding](belief, setting)
+    # An answer of an earlier version may hold a finding from a fit that missed its thresholds.
+    finding = conflict_pb2.FINDING_UNRELIABLE if setting.missed else belief.finding
+    template, title, paragraphs = _BY_FINDING[finding](belief, setting)
     subject = f"{_capital(name)}: {title}"
     return _message(template, subject, paragraphs, setting, belief.belief_id)
 
@@ -296,7 +303,7 @@ def _silent(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
 
 
 def _no_answer(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
-    reason = status_reason(belief)
+    reason = setting.missed or status_reason(belief)
     return (
         common_pb2.COMMUNICATION_TEMPLATE_NO_ANSWER,
         f"no reliable answer about the belief of {_stated(belief)}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
@@ -26,15 +27,19 @@ from server.texts.phrases import (
     taken_away,
     times,
 )
+from server.texts.standing import Standing, not_relied_on, together_not_told
 
 
 def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
     """What the data say about a belief; the wording is always "under this model"."""
     quantity, what = belief.estimand.quantity, estimand(belief.estimand)
     client, data = spread(belief.client, quantity), spread(belief.data_side, quantity)
-    both = f"The client believes {client} for the {what}; under this model the data alone say {data}."
     if belief.finding == conflict_pb2.FINDING_UNRELIABLE:
-        return f"{both} The comparison is not reliable: {status_reason(belief)}."
+        return (
+            f"The client believes {client} for the {what}; what the data say of it cannot be told. The comparison is "
+            f"not reliable: {status_reason(belief)}."
+        )
+    both = f"The client believes {client} for the {what}; under this model the data alone say {data}."
     if belief.finding == conflict_pb2.FINDING_DATA_SILENT:
         return f"{both} That is too little to agree or to contradict: {_silence(belief)}."
     rule = rule_words(belief)
@@ -88,28 +93,74 @@ def direction(estimands: Sequence[common_pb2.Estimand], weights: Sequence[float]
     return f"The beliefs put {' and '.join(sides)}." if sides else ""
 
 
-def explain_attribution(attribution: attribution_pb2.Attribution) -> list[str]:
-    """What each channel brought, in a sentence each."""
+@dataclass(frozen=True)
+class Told:
+    """What the sentences of an attribution may tell: worked out by the gate, once for every answer.
+
+    Fields:
+        shares: as what the share of outcome of each channel may be told, by channel. total: of all of them together.
+        believed: diagnostics of the fit under the client's beliefs, None without one.
+    """
+
+    shares: Mapping[str, Standing]
+    total: Standing
+    believed: common_pb2.FitDiagnostics | None = None
+
+
+def explain_attribution(attribution: attribution_pb2.Attribution, told: Told) -> list[str]:
+    """What each channel brought, in a sentence each; of a fit that missed its thresholds that alone."""
+    if missed := not_relied_on(attribution.diagnostics):
+        return missed
+    apart = [] if told.believed is None else together_not_told(told.believed)
     sentences = []
     for channel in attribution.channels:
         for q in channel.quantities:
-            if q.quantity != common_pb2.QUANTITY_SHARE_OF_OUTCOME:
-                continue
-            text = f"{channel.channel} brought {spread(q.data_side, q.quantity)} of the outcome by the data alone"
-            if q.HasField("client_posterior"):
-                text += f", {spread(q.client_posterior, q.quantity)} by the client's beliefs and the data together"
-            sentences.append(text + ".")
+            if q.quantity == common_pb2.QUANTITY_SHARE_OF_OUTCOME:
+                sentences.append(_brought(channel.channel, q, told.shares[channel.channel], together=not apart))
     share = common_pb2.QUANTITY_SHARE_OF_OUTCOME
-    if attribution.HasField("total_media_share"):
-        sentences.append(f"All channels together: {spread(attribution.total_media_share, share)} of the outcome.")
-    if attribution.HasField("baseline_share"):
-        sentences.append(f"Without media there would be {spread(attribution.baseline_share, share)} of the outcome.")
-    return sentences
+    if refused := _refused("All channels together", told.total):
+        sentences.append(refused)
+    else:
+        if attribution.HasField("total_media_share"):
+            total = spread(attribution.total_media_share, share)
+            sentences.append(f"All channels together: {total} of the outcome.")
+        if attribution.HasField("baseline_share"):
+            rest = spread(attribution.baseline_share, share)
+            sentences.append(f"Without media there would be {rest} of the outcome.")
+    return [*apart, *sentences]
 
 
-def explain_validation(validation: attribution_pb2.BayesianValidation) -> list[str]:
-    """What follows from the checks behind an attribution."""
-    sentences: list[str] = []
+def _brought(name: str, q: attribution_pb2.AttributedQuantity, standing: Standing, *, together: bool) -> str:
+    """What one channel brought, by the data and, where there is such a figure, with the client's beliefs."""
+    sentence = _refused(name, standing)
+    if not sentence and standing.silent:
+        sentence = (
+            f"{name}: the data say nothing of what it brought; {spread(q.data_side, q.quantity)} of the outcome is "
+            "what the model's reference prior says, not a finding."
+        )
+    if not sentence:
+        sentence = f"{name} brought {spread(q.data_side, q.quantity)} of the outcome by the data alone."
+    if together and q.HasField("client_posterior"):
+        believed = spread(q.client_posterior, q.quantity)
+        sentence += f" By the client's beliefs and the data together it brought {believed}."
+    return sentence
+
+
+def _refused(name: str, standing: Standing) -> str:
+    """Why nothing is told of what a channel, or all of them, brought; empty where something may be."""
+    if not standing.refusals:
+        return ""
+    reasons = "; ".join(standing.refusals)
+    if standing.held_back:
+        return f"{name}: the reference prior decides, and no figure is a finding: {reasons}."
+    return f"{name}: what was brought cannot be told: {reasons}."
+
+
+def explain_validation(
+    validation: attribution_pb2.BayesianValidation, diagnostics: common_pb2.FitDiagnostics
+) -> list[str]:
+    """What follows from the checks behind an attribution; `diagnostics` are those of its reference fit."""
+    sentences: list[str] = not_relied_on(diagnostics)
     for finding, what in _FINDINGS.items():
         named = [belief.belief_id for belief in validation.conflicts if belief.finding == finding]
         if named:

@@ -38,7 +38,9 @@ def advice(
     p_value, log_bf = figures.p_value, recentred(figures)
     sensitivity = figures.sensitivity.prior if figures.HasField("sensitivity") else None
     apart = None
-    if experiment is not None and case.reliable:
+    if case.refusal:
+        alone = finding = Finding.UNRELIABLE
+    elif experiment is not None:
         rule = ConflictRule(
             confidence_threshold=analysis.confidence_threshold if analysis.HasField("confidence_threshold") else None
         )

@@ -284,6 +284,18 @@ def test_the_words_say_on_which_side_the_data_are(template: int) -> None:
 
 
 @pytest.mark.parametrize("template", FINDINGS)
+def test_of_a_fit_that_missed_its_thresholds_no_finding_is_told_whatever_is_stored(template: int) -> None:
+    missed = common_pb2.FitDiagnostics(max_r_hat=1.016, min_ess_bulk=812.0, min_ess_tail=800.0)
+    (of_analysis,) = conflict_communications(analysis(belief(template), diagnostics=missed))
+    checks = attribution_pb2.BayesianValidation(conflicts=[belief(template)])
+    (of_attribution,) = attribution_communications(attribution_pb2.Attribution(validation=checks, diagnostics=missed))
+    for message in (of_analysis, of_attribution):
+        assert message.template == common_pb2.COMMUNICATION_TEMPLATE_NO_ANSWER
+        assert "the sampler did not meet its thresholds (R-hat 1.016" in message.body
+        assert "25.1 %" not in message.body
+
+
+@pytest.mark.parametrize("template", FINDINGS)
 def test_an_exploratory_message_begins_by_saying_that_it_is_not_inferential(template: int) -> None:
     (plain,) = conflict_communications(analysis(belief(template)))
     assert "inferential" not in text_of(plain).lower()

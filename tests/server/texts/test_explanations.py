@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from liftos.bayes import share_of_outcome
-from liftos.bayes.v1 import common_pb2, conflict_pb2
+from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2
 
-from server.texts.explanations import explain_conflict
+from server.texts.explanations import Told, explain_attribution, explain_conflict, explain_validation
 from server.texts.phrases import times
+from server.texts.standing import Standing
 
 
 def belief(p: float = 0.3, log_factor: float = 0.6, **changes: Any) -> conflict_pb2.BeliefConflict:
@@ -56,3 +57,86 @@ def test_an_open_label_is_told_with_its_reason(finding: int) -> None:
 )
 def test_a_factor_has_three_digits_however_large(log_ratio: float, told: str) -> None:
     assert times(log_ratio) == told
+
+
+def test_an_unreliable_comparison_tells_no_figure_of_the_data() -> None:
+    unreliable = belief(
+        finding=conflict_pb2.FINDING_UNRELIABLE,
+        status=conflict_pb2.CONFLICT_STATUS_UNRELIABLE,
+        status_reason="the sampler did not meet its thresholds",
+    )
+    assert explain_conflict(unreliable) == (
+        "The client believes 50.0 % ± 10.0 % for the share of outcome of TV; what the data say of it cannot be told. "
+        "The comparison is not reliable: the sampler did not meet its thresholds."
+    )
+
+
+# -- attributions ----------------------------------------------------------------------------------------------------
+
+MET = common_pb2.FitDiagnostics(converged=True)
+MISSED = common_pb2.FitDiagnostics(max_r_hat=1.016, min_ess_bulk=900.0, min_ess_tail=800.0)
+FINDING = Standing()
+
+
+def attribution(diagnostics: common_pb2.FitDiagnostics = MET, **changes: Any) -> attribution_pb2.Attribution:
+    share = attribution_pb2.AttributedQuantity(
+        quantity=common_pb2.QUANTITY_SHARE_OF_OUTCOME,
+        data_side=common_pb2.Estimate(mean=0.153, sd=0.091),
+        client_posterior=common_pb2.Estimate(mean=0.2, sd=0.05),
+    )
+    return attribution_pb2.Attribution(
+        channels=[attribution_pb2.ChannelAttribution(channel=name, quantities=[share]) for name in ("a", "b")],
+        total_media_share=common_pb2.Estimate(mean=0.306, sd=0.02),
+        baseline_share=common_pb2.Estimate(mean=0.694, sd=0.02),
+        diagnostics=diagnostics,
+        **changes,
+    )
+
+
+def told(a: Standing = FINDING, total: Standing = FINDING, believed: common_pb2.FitDiagnostics | None = MET) -> Told:
+    return Told({"a": a, "b": FINDING}, total, believed)
+
+
+def test_what_each_channel_brought_is_told() -> None:
+    first, *_, total, rest = explain_attribution(attribution(), told())
+    assert first.startswith("a brought 15.3 % ± 9.1 % of the outcome by the data")
+    assert "By the client's beliefs and the data together it brought 20.0 % ± 5.0 %." in first
+    assert total == "All channels together: 30.6 % ± 2.0 % of the outcome."
+    assert rest == "Without media there would be 69.4 % ± 2.0 % of the outcome."
+
+
+def test_of_a_fit_that_missed_its_thresholds_no_figure_is_told_anywhere() -> None:
+    missed = (
+        "The sampler did not meet its thresholds (R-hat 1.0160, 800 effective draws); these figures must not be relied "
+        "on."
+    )
+    assert explain_attribution(attribution(MISSED), told()) == [missed]
+    assert explain_validation(attribution_pb2.BayesianValidation(), MISSED)[0] == missed
+    assert missed not in explain_validation(attribution_pb2.BayesianValidation(), MET)
+
+
+def test_without_a_usable_fit_under_the_beliefs_the_data_are_told_alone() -> None:
+    first, a, b, *_ = explain_attribution(attribution(), told(believed=MISSED))
+    assert first.startswith("What the client's beliefs and the data say together is not told: in that fit the sampler")
+    assert a.startswith("a brought 15.3 %")
+    assert "together" not in a + b
+
+
+def test_a_channel_that_the_reference_prior_decides_is_told_as_that() -> None:
+    reason = "the likelihood still rises where the draws end: the reference prior holds the fit back"
+    a, b, *_ = explain_attribution(attribution(), told(Standing((reason,), held_back=True), believed=None))
+    assert a.startswith(f"a: the reference prior decides, and no figure is a finding: {reason}.")
+    assert "15.3 %" not in a
+    assert b.startswith("b brought 15.3 %")
+
+
+def test_a_channel_about_which_the_data_are_silent_is_told_with_the_priors_figure() -> None:
+    a, *_ = explain_attribution(attribution(), told(Standing(silent=True)))
+    assert a.startswith("a: the data say nothing of what it brought; 15.3 % ± 9.1 % of the outcome is what the model's")
+    assert "brought 15.3" not in a
+
+
+def test_what_cannot_be_told_of_all_channels_cannot_be_told_of_what_they_leave_either() -> None:
+    sentences = explain_attribution(attribution(), told(total=Standing(("R-hat 1.02 is above 1.01",))))
+    assert sentences[-1] == "All channels together: what was brought cannot be told: R-hat 1.02 is above 1.01."
+    assert not any("30.6 %" in sentence or "69.4 %" in sentence for sentence in sentences)
