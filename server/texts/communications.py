@@ -287,7 +287,9 @@ def _silent(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
         f"the data say too little about the belief of {_stated(belief)}",
         [
             _sides(belief, setting),
-            _joined([f"How much the data say: {shrunk}, and {worth}.", *_looks(setting)]),
+            _joined(
+                [f"How much the data say: {shrunk}, and {worth}.", _COULD_NOT, *_looks(setting)],
+            ),
             "What it does not mean: that the belief is right, or that it is wrong. Where it is used, the answer is the "
             "belief's and not the data's.",
             _joined(
@@ -300,6 +302,9 @@ def _silent(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
             ),
         ],
     )
+
+
+_COULD_NOT = "Had the belief been wrong, data like these would most likely not have shown it."
 
 
 def _no_answer(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:

@@ -79,7 +79,7 @@ def _silence(belief: conflict_pb2.BeliefConflict) -> str:
             "on this belief"
         )
     months = f"{belief.prior_ess_months:,.0f} months of" if belief.HasField("prior_ess_months") else "far more"
-    return f"{as_sharp(months)}, so they are silent on it"
+    return f"{as_sharp(months)}, so they could hardly have contradicted it"
 
 
 def direction(estimands: Sequence[common_pb2.Estimand], weights: Sequence[float]) -> str:
