@@ -5,32 +5,34 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from engine.conflict.bayes_factor import recentred, recentring_shift
 from engine.conflict.curve import EvidenceCurve
-from engine.conflict.experiment import Experiment, median_and_spread, with_experiment
+from engine.conflict.experiment import Experiment, place_of, with_experiment
 from engine.conflict.marginal import Ladder
-from engine.conflict.overlay import Overlay
+from engine.conflict.overlay import MAX_EXTRAPOLATED, Overlay
 from engine.conflict.p_value import node_split
 from engine.conflict.reliability import belief_refusals
 from engine.distributions.distribution import Distribution, Gridded, Mixture
 from engine.errors import InvalidInput
 from engine.rules import update_defaults
+from engine.rules.compromises import lies_between
 from engine.updates.power_prior import adaptive_power
 from engine.updates.projection import modes
 from engine.updates.robust import robust_mixture, unit_information
 from engine.updates.widening import ml_widening, p_value_widening
 
 Z_WARNING = 2.0
-MAX_EXTRAPOLATED = 0.5
 MAX_COMPONENTS = 8
 """Of a mixture that is kept as one; more become a density on a grid."""
 MAX_GRIDS = 2
 """So many components on grids become a single one: updates of updates would double them each time."""
 _GONE = 1e-12
 """A component with less weight is left out."""
+_NEGLIGIBLE = 0.01
+"""Standard deviations of the belief by which a mean that moves away from the data is not worth a word."""
 
 
 class Strategy(enum.Enum):
@@ -135,6 +137,13 @@ def update(
     refusals = belief_refusals(overlay)
     if refusals:
         return _kept(prior, *refusals)
+    found = _by_strategy(overlay, curve, rule, log_bf)
+    return replace(found, reasons=(*found.reasons, *_away(overlay, found.distribution))) if found.changed else found
+
+
+def _by_strategy(overlay: Overlay, curve: EvidenceCurve, rule: UpdateRule, log_bf: float | None) -> PriorUpdate:
+    """The strategy's answer; `overlay` is of data and experiments, `curve` of the data alone."""
+    prior = overlay.prior
     match rule.strategy:
         case Strategy.EVIDENCE_WEIGHTED:
             return _evidence_weighted(overlay, rule, log_bf)
@@ -157,6 +166,25 @@ def update(
             return _conservative(overlay, rule.p_value)
         case _:
             assert_never(rule.strategy)
+
+
+def _away(overlay: Overlay, law: Distribution) -> tuple[str, ...]:
+    """That the mean has moved away from the data though nothing else has: a matter of how skewed the laws are.
+
+    Strategies work on the unconstrained scale, where a median that stays is a mean that stays. In the units of a
+    quantity that lives above 0, or between 0 and 1, a wider law reaches farther where there is more room.
+    """
+    before, data = overlay.prior, overlay.data_side
+    if not all(math.isfinite(moment) for moment in (before.mean, before.sd, law.mean, data.mean)):
+        return ()
+    if abs(law.mean - data.mean) <= abs(before.mean - data.mean) + _NEGLIGIBLE * before.sd:
+        return ()
+    old, new = float(before.ppf(0.5)), float(law.ppf(0.5))
+    median = f"stays at {new:.3g}" if math.isclose(old, new, rel_tol=1e-6) else f"moves from {old:.3g} to {new:.3g}"
+    return (
+        f"the median {median}, while the mean moves from {before.mean:.3g} to {law.mean:.3g}, away from the "
+        f"{data.mean:.3g} of the data: the law is skewed, and its median tells better where it lies",
+    )
 
 
 def _kept(prior: Distribution, *reasons: str, weight: float | None = None, log_bf: float | None = None) -> PriorUpdate:
@@ -215,7 +243,7 @@ def _posterior(overlay: Overlay, power: float, told: str) -> PriorUpdate:
     if share > MAX_EXTRAPOLATED:
         return _kept(overlay.prior, _beyond(share))
     law = overlay.posterior(power)
-    reasons = (told, *_warning(overlay, law, power))
+    reasons = (told, *_warning(overlay, law))
     return PriorUpdate(law, Action.UPDATE, reasons, changed=True)
 
 
@@ -226,8 +254,8 @@ def _beyond(share: float) -> str:
     )
 
 
-def _warning(overlay: Overlay, law: Distribution, power: float) -> tuple[str, ...]:
-    """That belief and data are apart; and, of the posterior, that it is sure of what neither says, where it is."""
+def _warning(overlay: Overlay, law: Distribution) -> tuple[str, ...]:
+    """That belief and data are apart; and, of the posterior, that it lies where neither is, where it does."""
     pair = overlay.normal_pair
     apart = (
         pair.z > Z_WARNING if pair is not None else node_split(overlay).value < math.erfc(Z_WARNING / math.sqrt(2.0))
@@ -235,10 +263,8 @@ def _warning(overlay: Overlay, law: Distribution, power: float) -> tuple[str, ..
     if not apart:
         return ()
     told = "belief and data are more than 2 standard deviations apart"
-    middle, spread = median_and_spread(law)
-    sides = [median_and_spread(side) for side in (overlay.prior, overlay.data_side)]
-    if power == 1.0 and all(spread < other and abs(middle - place) > spread for place, other in sides):
-        told += ": the posterior is narrower than both and sits where neither is"
+    if lies_between(*(place_of(side) for side in (overlay.prior, overlay.data_side, law))):
+        told += ": what they give together lies where neither of them is"
     return (told,)
 
 

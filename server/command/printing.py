@@ -17,6 +17,7 @@ from rich.table import Table
 from server.contract.quantities import estimand, quantity_words, unit
 from server.contract.wire import label
 from server.records.outcomes import by_experiment, points_to
+from server.texts.compromises import nowhere
 from server.texts.formats import factor, number, p_value, shown
 from server.texts.phrases import times
 from server.texts.standing import not_relied_on
@@ -34,6 +35,15 @@ def estimate(message: common_pb2.Estimate, quantity: int) -> str:
     if wide is None:
         return shown(centre, quantity)
     return f"{shown(centre, quantity)}  [{shown(wide.lower, quantity)}, {shown(wide.upper, quantity)}]"
+
+
+def _together(
+    belief: common_pb2.Estimate, data: common_pb2.Estimate, both: common_pb2.Estimate | None, quantity: int
+) -> str:
+    """What belief and data give together, if that is known and does not lie where neither is."""
+    if both is None:
+        return "–"
+    return "where neither is" if nowhere(belief, data, both) else estimate(both, quantity)
 
 
 def print_session(session: elicitation_pb2.ElicitationSession) -> None:
@@ -129,7 +139,8 @@ def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
         reliable = belief.status != conflict_pb2.CONFLICT_STATUS_UNRELIABLE
         if reliable:
             table.add_row("data alone", estimate(belief.data_side, quantity))
-            table.add_row("both together", estimate(belief.client_posterior, quantity))
+            both = belief.client_posterior if belief.HasField("client_posterior") else None
+            table.add_row("both together", _together(belief.client, belief.data_side, both, quantity))
         else:
             table.add_row("not reliable", belief.status_reason)
         console.print(table)
@@ -472,7 +483,7 @@ def print_update(update: prior_update_pb2.PriorUpdate) -> None:
             estimate(belief.before_summary, quantity),
             estimate(belief.data_side, quantity),
             *([estimate(side, quantity) if belief.HasField("experiment_side") else "–"] if with_experiments else []),
-            estimate(belief.after_summary, quantity),
+            _together(belief.before_summary, belief.data_side, belief.after_summary, quantity),
             _worth(belief),
             label(prior_update_pb2.UpdateAction, belief.action),
         )
@@ -542,11 +553,15 @@ def print_attribution(attribution: attribution_pb2.Attribution) -> None:
         table.add_column(column)
     for channel in attribution.channels:
         for q in channel.quantities:
-            cells = [
-                estimate(getattr(q, side), q.quantity) if q.HasField(side) else "–"
-                for side in ("prior", "data_side", "client_posterior", "updated_prior")
-            ]
-            table.add_row(channel.channel, quantity_words(q.quantity), *cells)
+            both = q.client_posterior if q.HasField("client_posterior") else None
+            updated = q.updated_prior if q.HasField("updated_prior") else None
+            table.add_row(
+                channel.channel,
+                quantity_words(q.quantity),
+                estimate(q.prior, q.quantity) if q.HasField("prior") else "–",
+                estimate(q.data_side, q.quantity) if q.HasField("data_side") else "–",
+                *(_together(q.prior, q.data_side, side, q.quantity) for side in (both, updated)),
+            )
     if attribution.HasField("baseline_share"):
         share = estimate(attribution.baseline_share, common_pb2.QUANTITY_SHARE_OF_OUTCOME)
         outcome = estimate(attribution.baseline_outcome, common_pb2.QUANTITY_INCREMENTAL_OUTCOME)

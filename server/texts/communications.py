@@ -13,12 +13,14 @@ from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
 from server.contract.quantities import estimand
 from server.contract.wire import label
+from server.texts.compromises import EXTRAPOLATED, NEITHER, nowhere
 from server.texts.formats import measured, number, p_value, shown
 from server.texts.phrases import (
     agree,
     as_sharp,
     centre,
     heavy_tails,
+    interval,
     log_factor,
     moved,
     named_causes,
@@ -346,9 +348,17 @@ def _sides(belief: conflict_pb2.BeliefConflict, setting: Setting) -> str:
     return (
         f"The belief “{belief.belief_id}” puts the {estimand(belief.estimand)} at "
         f"{_estimate(belief.client, quantity)}. Under the model “{setting.model_id}” {setting.data} alone put it at "
-        f"{_estimate(belief.data_side, quantity)}, {side} the belief. Belief and data together give "
-        f"{_estimate(belief.client_posterior, quantity)}."
+        f"{_estimate(belief.data_side, quantity)}, {side} the belief. {_both(belief)}"
     )
+
+
+def _both(belief: conflict_pb2.BeliefConflict) -> str:
+    """What belief and data give together, or why that is no figure to tell."""
+    if not belief.HasField("client_posterior"):
+        return f"What belief and data give together is not told: {EXTRAPOLATED}."
+    if nowhere(belief.client, belief.data_side, belief.client_posterior):
+        return f"{_capital(NEITHER)}; no figure of it is told."
+    return f"Belief and data together give {_estimate(belief.client_posterior, belief.estimand.quantity)}."
 
 
 def _estimate(message: common_pb2.Estimate, quantity: int) -> str:
@@ -356,11 +366,7 @@ def _estimate(message: common_pb2.Estimate, quantity: int) -> str:
     text = measured(shown(centre(message), quantity), quantity)
     if not message.intervals:
         return text
-    widest = max(message.intervals, key=lambda interval: interval.level)
-    return (
-        f"{text} ({100 * widest.level:.3g} % interval from {shown(widest.lower, quantity)} "
-        f"to {shown(widest.upper, quantity)})"
-    )
+    return f"{text} ({interval(message, quantity)})"
 
 
 def _p_value(belief: conflict_pb2.BeliefConflict) -> str:

@@ -10,6 +10,7 @@ from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 from engine.rules.limits import SILENT_CONTRACTION
 from server.contract.quantities import estimand
 from server.contract.wire import label
+from server.texts.compromises import NEITHER, nowhere
 from server.texts.formats import p_value
 from server.texts.phrases import (
     agree,
@@ -140,10 +141,12 @@ def _brought(name: str, q: attribution_pb2.AttributedQuantity, standing: Standin
         )
     if not sentence:
         sentence = f"{name} brought {spread(q.data_side, q.quantity)} of the outcome by the data alone."
-    if together and q.HasField("client_posterior"):
-        believed = spread(q.client_posterior, q.quantity)
-        sentence += f" By the client's beliefs and the data together it brought {believed}."
-    return sentence
+    if not together or not q.HasField("client_posterior"):
+        return sentence
+    if nowhere(q.prior, q.data_side, q.client_posterior):
+        return f"{sentence} The client's {NEITHER}; no figure of it is told."
+    believed = spread(q.client_posterior, q.quantity)
+    return f"{sentence} By the client's beliefs and the data together it brought {believed}."
 
 
 def _refused(name: str, standing: Standing) -> str:

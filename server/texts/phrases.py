@@ -31,6 +31,20 @@ def spread(message: common_pb2.Estimate, quantity: int) -> str:
     return measured(shown(centre(message), quantity), quantity)
 
 
+def reach(message: common_pb2.Estimate, quantity: int) -> str:
+    """Median and widest interval with the unit of the quantity."""
+    middle = measured(shown(message.median, quantity), quantity)
+    return f"{middle}, {interval(message, quantity)}" if message.intervals else middle
+
+
+def interval(message: common_pb2.Estimate, quantity: int) -> str:
+    """The widest interval of an estimate that has one."""
+    widest = max(message.intervals, key=lambda interval: interval.level)
+    return (
+        f"{100 * widest.level:.3g} % interval from {shown(widest.lower, quantity)} to {shown(widest.upper, quantity)}"
+    )
+
+
 def plus_minus(mean: float, sd: float, quantity: int) -> str:
     """Mean and standard deviation with the unit of the quantity."""
     return measured(f"{shown(mean, quantity)} ± {shown(sd, quantity)}", quantity)

@@ -283,6 +283,26 @@ def test_the_words_say_on_which_side_the_data_are(template: int) -> None:
         assert word in message.body
 
 
+def test_a_compromise_that_lies_where_neither_is_is_told_without_its_figure() -> None:
+    one = belief(common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND)
+    one.client.CopyFrom(estimate(0.15, 0.02))
+    one.data_side.CopyFrom(estimate(0.021, 0.005))
+    one.client_posterior.CopyFrom(estimate(0.115, 0.018))
+    (message,) = conflict_communications(analysis(one))
+    assert "Belief and data lie so far apart that what they give together lies where neither of them is" in message.body
+    assert "11.5 %" not in message.body
+    one.client_posterior.CopyFrom(estimate(0.145, 0.019))
+    assert "Belief and data together give 14.5 %" in conflict_communications(analysis(one))[0].body
+
+
+def test_a_posterior_that_is_an_extrapolation_is_told_as_that() -> None:
+    one = belief(common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND)
+    one.ClearField("client_posterior")
+    (message,) = conflict_communications(analysis(one))
+    assert "What belief and data give together is not told: most of it would lie beyond what the draws" in message.body
+    assert "together give 0" not in message.body
+
+
 @pytest.mark.parametrize("template", FINDINGS)
 def test_of_a_fit_that_missed_its_thresholds_no_finding_is_told_whatever_is_stored(template: int) -> None:
     missed = common_pb2.FitDiagnostics(max_r_hat=1.016, min_ess_bulk=812.0, min_ess_tail=800.0)

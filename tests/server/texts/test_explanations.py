@@ -140,3 +140,16 @@ def test_what_cannot_be_told_of_all_channels_cannot_be_told_of_what_they_leave_e
     sentences = explain_attribution(attribution(), told(total=Standing(("R-hat 1.02 is above 1.01",))))
     assert sentences[-1] == "All channels together: what was brought cannot be told: R-hat 1.02 is above 1.01."
     assert not any("30.6 %" in sentence or "69.4 %" in sentence for sentence in sentences)
+
+
+def test_what_beliefs_and_data_give_together_is_not_told_where_neither_is() -> None:
+    both = attribution()
+    share = both.channels[0].quantities[0]
+    share.prior.CopyFrom(common_pb2.Estimate(mean=0.15, sd=0.02))
+    share.data_side.CopyFrom(common_pb2.Estimate(mean=0.021, sd=0.005))
+    share.client_posterior.CopyFrom(common_pb2.Estimate(mean=0.115, sd=0.018))
+    a, b, *_ = explain_attribution(both, told())
+    assert a.startswith("a brought 2.1 % ± 0.5 %")
+    assert "The client's belief and data lie so far apart that what they give together lies where neither" in a
+    assert "11.5" not in a
+    assert "together it brought 20.0 %" in b
