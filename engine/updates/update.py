@@ -196,17 +196,22 @@ def _evidence_weighted(overlay: Overlay, rule: UpdateRule, known_log_bf: float |
     shift = recentring_shift(overlay)
     log_bf = recentred(Ladder.climb(overlay), shift).log_bf if known_log_bf is None else known_log_bf
     if rule.gate and log_bf < math.log(threshold):
-        told = f"Bayes factor {math.exp(log_bf):.3g} is below the required {threshold:g}"
+        told = f"Bayes factor {_factor(log_bf)} is below the required {threshold:g}"
         return _kept(overlay.prior, told, weight=0.0, log_bf=log_bf)
     weight = 1.0 / (1.0 + threshold * math.exp(-log_bf))
     reasons = (
-        f"Bayes factor {math.exp(min(log_bf, 700.0)):.3g} against the belief, at prior odds of {threshold:g} for it, "
+        f"Bayes factor {_factor(log_bf)} against the belief, at prior odds of {threshold:g} for it, "
         f"gives the recentred belief a weight of {weight:.3f}",
     )
     law = _mix(overlay.prior, overlay.prior.shifted(shift), weight)
     if law is overlay.prior:
         return _kept(law, *reasons, weight=weight, log_bf=log_bf)
     return PriorUpdate(law, Action.UPDATE, reasons, changed=True, weight=weight, log_bf=log_bf)
+
+
+def _factor(log_bf: float) -> str:
+    """A Bayes factor in three digits; beyond ten thousand nobody needs to know it exactly."""
+    return f"{math.exp(log_bf):.3g}" if log_bf <= math.log(1e4) else "more than 10,000"
 
 
 def _mix(first: Distribution, second: Distribution, weight: float) -> Distribution:

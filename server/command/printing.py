@@ -18,8 +18,8 @@ from server.contract.quantities import estimand, quantity_words, unit
 from server.contract.wire import label
 from server.records.outcomes import by_experiment, points_to
 from server.texts.compromises import nowhere
-from server.texts.formats import factor, number, p_value, shown
-from server.texts.phrases import times
+from server.texts.formats import SMALLEST_P, decimals_of, factor, number, p_is, p_value, shown
+from server.texts.phrases import centre, times_exactly
 from server.texts.standing import not_relied_on
 
 STAMP = "EXPLORATORY – NOT INFERENTIAL"
@@ -30,11 +30,12 @@ console = Console(highlight=False, markup=False)
 
 def estimate(message: common_pb2.Estimate, quantity: int) -> str:
     """Mean and 95 % interval."""
-    centre = message.mean if message.HasField("mean") else message.median
+    digits = decimals_of(message, quantity)
+    told = shown(centre(message), quantity, digits)
     wide = next((interval for interval in message.intervals if abs(interval.level - 0.95) < 1e-9), None)
     if wide is None:
-        return shown(centre, quantity)
-    return f"{shown(centre, quantity)}  [{shown(wide.lower, quantity)}, {shown(wide.upper, quantity)}]"
+        return told
+    return f"{told}  [{shown(wide.lower, quantity, digits)}, {shown(wide.upper, quantity, digits)}]"
 
 
 def _together(
@@ -166,14 +167,14 @@ def _figures(belief: conflict_pb2.BeliefConflict) -> Table:
     for bayes_factor in belief.bayes_factors:
         name = label(conflict_pb2.BayesFactorAlternative, bayes_factor.alternative)
         error = f" ± {100 * bayes_factor.mcse:.1f} %" if bayes_factor.mcse else ""
-        figures.add_row(f"Bayes factor, {name}", f"{times(bayes_factor.log_bayes_factor)}{error}")
-    figures.add_row("node-split p", f"{p_value(belief.p_value)}{_error(belief.p_value_se, '.1g')}")
+        figures.add_row(f"Bayes factor, {name}", f"{times_exactly(bayes_factor.log_bayes_factor)}{error}")
+    figures.add_row("node-split p", _p_with_error(belief.p_value, belief.p_value_se))
     if belief.HasField("p_value_holm"):
         figures.add_row("p, Holm over the session", p_value(belief.p_value_holm))
     if belief.HasField("replicated"):
         audit = belief.replicated
         name = f"replicated-data p ({audit.replicates} data sets)"
-        figures.add_row(name, f"{p_value(audit.p_value)}{_error(audit.se, '.1g')}")
+        figures.add_row(name, _p_with_error(audit.p_value, audit.se))
     kl = f"{belief.kl_divergence_nats:.3f}{_error(belief.kl_divergence_mcse, '.3f')} nats"
     figures.add_row("KL(data side ‖ belief)", kl)
     figures.add_row("Wasserstein-1", shown(belief.wasserstein_1, belief.estimand.quantity))
@@ -217,6 +218,11 @@ def print_looks(looks: int, what: str) -> None:
         )
 
 
+def _p_with_error(value: float, error: float) -> str:
+    """A p-value with its Monte Carlo error, where it is not told as below the smallest one."""
+    return p_value(value) if value < SMALLEST_P else f"{p_value(value)}{_error(error, '.1g')}"
+
+
 def _error(value: float, form: str) -> str:
     return f" ± {value:{form}}" if value else ""
 
@@ -227,10 +233,13 @@ def _causes(belief: conflict_pb2.BeliefConflict) -> Table:
     table = Table(title="What else could explain it", title_justify="left")
     for column in ("change of the model", "data alone", "change", "Bayes factor", "explains the data better by"):
         table.add_column(column)
+    idle = [cause for cause in belief.causes if _changes_nothing(cause, belief.data_side)]
     for cause in belief.causes:
+        if cause in idle:
+            continue
         kind = label(conflict_pb2.CauseKind, cause.kind).lower().replace("_", " ")
         gain = f"e^{cause.log_evidence_gain:.1f}" if cause.HasField("log_evidence_gain") else "not comparable"
-        against = times(cause.log_bayes_factor)
+        against = times_exactly(cause.log_bayes_factor)
         table.add_row(
             f"{kind} {cause.subject}".strip(),
             estimate(cause.data_side, quantity),
@@ -238,7 +247,14 @@ def _causes(belief: conflict_pb2.BeliefConflict) -> Table:
             f"{against} (resolved)" if cause.resolves else against,
             gain,
         )
+    if idle:
+        table.add_row(f"and {len(idle)} other change{'s' if len(idle) > 1 else ''}", "change nothing", "", "", "")
     return table
+
+
+def _changes_nothing(cause: conflict_pb2.Cause, before: common_pb2.Estimate) -> bool:
+    """Whether a changed model resolves nothing and moves the data side by less than half a standard deviation."""
+    return not cause.resolves and before.HasField("sd") and abs(cause.change) < 0.5 * before.sd
 
 
 def print_joint(joint: conflict_pb2.JointConflict) -> None:
@@ -249,7 +265,7 @@ def print_joint(joint: conflict_pb2.JointConflict) -> None:
     answer = f"the data contradict them. {joint.worst_direction}" if joint.conflict else "no contradiction."
     console.print(
         f"All beliefs together: D² = {joint.d_squared:.2f} on {joint.degrees_of_freedom} degrees of freedom, "
-        f"p = {p_value(joint.p_value)}, calibrated Bayes factor {times(joint.log_calibrated_bayes_factor)}: {answer}"
+        f"{p_is(joint.p_value)}, calibrated Bayes factor {times_exactly(joint.log_calibrated_bayes_factor)}: {answer}"
     )
 
 
@@ -521,7 +537,7 @@ def print_lineage(update: prior_update_pb2.PriorUpdate) -> None:
         quantity = estimands[replaced.belief_id].quantity if replaced.belief_id in estimands else 0
         console.print(
             f"Replaced belief {replaced.belief_id}, {estimate(replaced.before, quantity)}, in update "
-            f"{replaced.update_id}; Bayes factor against it {times(replaced.log_bayes_factor)}."
+            f"{replaced.update_id}; Bayes factor against it {times_exactly(replaced.log_bayes_factor)}."
         )
 
 
@@ -549,7 +565,7 @@ def print_attribution(attribution: attribution_pb2.Attribution) -> None:
     print_stamp(attribution)
     print_missed(attribution)
     table = Table(title=f"Attribution under model {attribution.model_id}", title_justify="left")
-    for column in ("channel", "quantity", "prior", "data alone", "belief and data", "accepted update"):
+    for column in ("channel", "quantity", "prior", "data, reference prior", "belief and data", "accepted update"):
         table.add_column(column)
     for channel in attribution.channels:
         for q in channel.quantities:
@@ -580,7 +596,9 @@ def print_attribution(attribution: attribution_pb2.Attribution) -> None:
 
 def _geos_table(attribution: attribution_pb2.Attribution) -> Table:
     """A row per geo: the means of share and ROI by channel."""
-    table = Table(title="By geo: share of the geo's outcome, ROI (means, data alone)", title_justify="left")
+    table = Table(
+        title="By geo: share of the geo's outcome, ROI (means, by data and reference prior)", title_justify="left"
+    )
     for column in ("geo", "outcome", *(channel.channel for channel in attribution.channels), "no media"):
         table.add_column(column, justify="left" if column == "geo" else "right")
 

@@ -7,6 +7,7 @@ from liftos.bayes.v1 import common_pb2, prior_update_pb2
 from engine.rules.reasons import Ground, Grounds
 from server.contract.quantities import estimand
 from server.texts.compromises import nowhere
+from server.texts.law_shapes import shape_remark
 from server.texts.phrases import reach, spread
 
 
@@ -44,7 +45,8 @@ def _what(belief: prior_update_pb2.BeliefUpdate) -> str:
         told = f"{reach(before, quantity)}; by the strategy {reach(after, quantity)}"
     else:
         told = f"{spread(before, quantity)}; by the strategy {spread(after, quantity)}"
-    return f"{estimand(belief.estimand)} ({told})"
+    remark = shape_remark(belief.after, quantity) if belief.changed else ""
+    return f"{estimand(belief.estimand)} ({told}{f'. {remark[:-1]}' if remark else ''})"
 
 
 def _same_median(before: common_pb2.Estimate, after: common_pb2.Estimate) -> bool:

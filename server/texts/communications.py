@@ -14,7 +14,8 @@ from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 from server.contract.quantities import estimand
 from server.contract.wire import label
 from server.texts.compromises import EXTRAPOLATED, NEITHER, nowhere
-from server.texts.formats import measured, number, p_value, shown
+from server.texts.formats import chance, number, p_is
+from server.texts.law_shapes import shape_remark
 from server.texts.phrases import (
     agree,
     as_sharp,
@@ -22,11 +23,13 @@ from server.texts.phrases import (
     heavy_tails,
     interval,
     log_factor,
+    middle,
     moved,
     named_causes,
     open_label,
     plain_rule,
     probable_under,
+    rules_apart,
     severity_words,
     spread,
     status_reason,
@@ -173,7 +176,7 @@ def _about_belief(belief: conflict_pb2.BeliefConflict, setting: Setting) -> comm
 
 def _stated(belief: conflict_pb2.BeliefConflict) -> str:
     """The centre of a belief with its unit."""
-    return measured(shown(centre(belief.client), belief.estimand.quantity), belief.estimand.quantity)
+    return middle(belief.client, belief.estimand.quantity)
 
 
 _Written = tuple["common_pb2.CommunicationTemplate.ValueType", str, list[str]]
@@ -345,10 +348,12 @@ def _sides(belief: conflict_pb2.BeliefConflict, setting: Setting) -> str:
     quantity = belief.estimand.quantity
     client, data = centre(belief.client), centre(belief.data_side)
     side = "higher than" if data > client else "lower than" if data < client else "the same as"
+    remark = shape_remark(belief.prior, quantity)
     return (
         f"The belief “{belief.belief_id}” puts the {estimand(belief.estimand)} at "
         f"{_estimate(belief.client, quantity)}. Under the model “{setting.model_id}” {setting.data} alone put it at "
         f"{_estimate(belief.data_side, quantity)}, {side} the belief. {_both(belief)}"
+        f"{f' About the belief: {remark}' if remark else ''}"
     )
 
 
@@ -363,7 +368,7 @@ def _both(belief: conflict_pb2.BeliefConflict) -> str:
 
 def _estimate(message: common_pb2.Estimate, quantity: int) -> str:
     """Centre with unit and widest interval."""
-    text = measured(shown(centre(message), quantity), quantity)
+    text = middle(message, quantity)
     if not message.intervals:
         return text
     return f"{text} ({interval(message, quantity)})"
@@ -374,9 +379,7 @@ def _p_value(belief: conflict_pb2.BeliefConflict) -> str:
 
 
 def _by_p(agreement: str, probability: float) -> str:
-    return (
-        f"if {agreement}, they would differ at least as much as they do with a probability of {p_value(probability)}."
-    )
+    return f"if {agreement}, they would differ at least as much as they do with a probability of {chance(probability)}."
 
 
 def _evidence(belief: conflict_pb2.BeliefConflict) -> str:
@@ -394,12 +397,9 @@ def _family(belief: conflict_pb2.BeliefConflict) -> list[str]:
     """What becomes of the evidence when all beliefs of the session are counted."""
     if not belief.HasField("p_value_holm"):
         return []
-    counted = (
-        f"Several beliefs were looked at; corrected for all of them the probability is {p_value(belief.p_value_holm)}"
-    )
-    if belief.conflict and not belief.flagged_by_e_bh:
-        return [f"{counted}, and the rule that limits false alarms among them does not flag this one."]
-    return [f"{counted}."]
+    counted = chance(belief.p_value_holm)
+    told = f"Several beliefs were looked at; corrected for all of them the probability is {counted}."
+    return [told, *rules_apart(belief)]
 
 
 def _looks(setting: Setting) -> list[str]:
@@ -461,7 +461,7 @@ def _deviation(quantity: sbc_pb2.QuantityCalibration) -> str:
             f"of the simulations"
         )
     if quantity.HasField("adjusted_p_value"):
-        text += f" (p = {p_value(quantity.adjusted_p_value)}, corrected for all quantities)"
+        text += f" ({p_is(quantity.adjusted_p_value)}, corrected for all quantities)"
     return f"{text}."
 
 

@@ -11,7 +11,8 @@ from engine.rules.limits import SILENT_CONTRACTION
 from server.contract.quantities import estimand
 from server.contract.wire import label
 from server.texts.compromises import NEITHER, nowhere
-from server.texts.formats import p_value
+from server.texts.formats import p_is
+from server.texts.law_shapes import shape_remark
 from server.texts.phrases import (
     agree,
     as_sharp,
@@ -22,6 +23,7 @@ from server.texts.phrases import (
     open_label,
     probable_under,
     rule_words,
+    rules_apart,
     severity_words,
     spread,
     status_reason,
@@ -41,22 +43,25 @@ def explain_conflict(belief: conflict_pb2.BeliefConflict) -> str:
             f"not reliable: {status_reason(belief)}."
         )
     both = f"The client believes {client} for the {what}; under this model the data alone say {data}."
+    if remark := shape_remark(belief.prior, quantity):
+        both = f"{both} About the belief: {remark}"
     if belief.finding == conflict_pb2.FINDING_DATA_SILENT:
         return f"{both} That is too little to agree or to contradict: {_silence(belief)}."
     rule = rule_words(belief)
-    evidence = f"{moved(belief, 'them')} (p = {p_value(belief.p_value)}, severity {severity_words(belief.severity)})"
+    evidence = f"{moved(belief, 'them')} ({p_is(belief.p_value)}, severity {severity_words(belief.severity)})"
     if belief.finding == conflict_pb2.FINDING_AGREES:
         support = ", and the data positively support the belief" if belief.confirms else ""
         answer = f"{evidence}: that does not reach the rule for a contradiction ({rule}){support}."
         if agree(belief):
-            answer = f"The two agree (p = {p_value(belief.p_value)}){support}."
+            answer = f"The two agree ({p_is(belief.p_value)}){support}."
         return " ".join([both, answer, *open_label(belief), *_rank_expert(belief)])
     if belief.finding != conflict_pb2.FINDING_CONFLICT:
         raise AssertionError(f"there are no words for the finding {belief.finding}")
     sentences = [f"{both} {evidence}: the data contradict the belief (by the rule in force: {rule})."]
     sentences += [*open_label(belief), *heavy_tails(belief)]
     if belief.HasField("p_value_holm"):
-        sentences.append(f"Corrected for all beliefs of the session (Holm), p = {p_value(belief.p_value_holm)}.")
+        sentences.append(f"Corrected for all beliefs of the session (Holm), {p_is(belief.p_value_holm)}.")
+    sentences += rules_apart(belief)
     sentences += named_causes(belief)
     if belief.suggestion:
         sentences.append(belief.suggestion)
@@ -140,7 +145,8 @@ def _brought(name: str, q: attribution_pb2.AttributedQuantity, standing: Standin
             "what the model's reference prior says, not a finding."
         )
     if not sentence:
-        sentence = f"{name} brought {spread(q.data_side, q.quantity)} of the outcome by the data alone."
+        share = spread(q.data_side, q.quantity)
+        sentence = f"{name} brought {share} of the outcome by the data, under the model's reference prior."
     if not together or not q.HasField("client_posterior"):
         return sentence
     if nowhere(q.prior, q.data_side, q.client_posterior):
@@ -185,7 +191,7 @@ def _joint_sentence(joint: conflict_pb2.JointConflict) -> str:
     if joint.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE:
         return f"The beliefs could not be compared with the data together: {joint.status_reason}."
     answer = "the data contradict the beliefs" if joint.conflict else "the data do not contradict the beliefs"
-    sentence = f"Taken together, {answer} (p = {p_value(joint.p_value)})."
+    sentence = f"Taken together, {answer} ({p_is(joint.p_value)})."
     return f"{sentence} {joint.worst_direction}" if joint.conflict else sentence
 
 

@@ -127,7 +127,8 @@ def test_that_a_fit_missed_its_thresholds_is_shown_before_its_figures() -> None:
 def test_a_huge_factor_and_a_small_p_value_are_shown_in_a_few_digits() -> None:
     text = printed(print_conflict, conflict_pb2.ConflictAnalysis(beliefs=[belief()]))
     assert "7.72e+99" in text
-    assert "1.2e-05 ± 2e-06" in text
+    assert "< 0.0001" in text
+    assert "e-0" not in text
 
 
 def test_the_reason_of_an_open_label_is_shown() -> None:
@@ -184,3 +185,16 @@ def test_a_client_without_results_is_told_so() -> None:
     nothing = type("Lists", (), {"list": staticmethod(list)})
     client = type("Client", (), dict.fromkeys(("elicitation", "conflicts", "sbc", "updates", "attribution"), nothing))
     assert "This client has no results yet." in printed(print_overview, cast(Any, client), "")
+
+
+def test_changed_models_that_change_nothing_are_one_row() -> None:
+    causes = [
+        conflict_pb2.Cause(kind=conflict_pb2.CAUSE_KIND_COLUMN_ADDED, subject="rain", resolves=True, change=0.2),
+        conflict_pb2.Cause(kind=conflict_pb2.CAUSE_KIND_COLUMN_ADDED, subject="snow", change=0.06),
+        *(conflict_pb2.Cause(kind=conflict_pb2.CAUSE_KIND_SATURATION, subject="hill", change=c) for c in (0.01, -0.02)),
+    ]
+    text = printed(print_conflict, conflict_pb2.ConflictAnalysis(beliefs=[belief(causes=causes)]))
+    assert "column added rain" in text
+    assert "column added snow" in text
+    assert "hill" not in text
+    assert "and 2 other changes" in text
