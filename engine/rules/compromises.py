@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from typing import NamedTuple
 
@@ -21,16 +22,33 @@ class Place(NamedTuple):
     upper: float
 
 
-def lies_between(first: Place, second: Place, together: Place) -> bool:
-    """Whether a law made of two others lies where neither of these is, as a posterior can under severe conflict.
+class Lies(enum.Enum):
+    """Where a law made of belief and data lies when the two are far apart."""
 
-    The two are apart: their middles are more than 2.6 standard deviations of their difference from one another, a
-    standard deviation being that of the side's half that faces the other. The law's middle lies between theirs, more
-    than one standard deviation from each, and its central 80 % reach neither middle: a mixture of the two, which is as
-    wide as the gap, says of both what it says of the one.
+    WITH_DATA = "with the data"
+    """Or the two are not far apart, or it is as wide as the gap: then it says of both what it says of the one."""
+    WITH_BELIEF = "with the belief"
+    NEITHER = "where neither is"
+
+
+def lies(belief: Place, data: Place, together: Place) -> Lies:
+    """Where a law made of belief and data lies: under severe conflict it can leave both, or the data alone.
+
+    The two are far apart where their middles are more than 2.6 standard deviations of their difference from one
+    another, a standard deviation being that of the side's half that faces the other. A law then is away from a side
+    where its middle is more than one standard deviation from that side's, on the way to the other, and its central 80 %
+    do not reach that side's middle.
     """
-    low, high = sorted((first, second), key=lambda place: place.middle)
+    sign = 1.0 if data.middle >= belief.middle else -1.0
+    # As if the data were above.
+    low, high, law = (side if sign > 0.0 else _mirrored(side) for side in (belief, data, together))
     rise, fall = (low.upper - low.middle) / _SDS, (high.middle - high.lower) / _SDS
-    apart = high.middle - low.middle > STRONG_Z * math.hypot(rise, fall)
-    away = low.middle + rise < together.middle < high.middle - fall
-    return apart and away and low.middle < together.lower and together.upper < high.middle
+    if high.middle - low.middle <= STRONG_Z * math.hypot(rise, fall):
+        return Lies.WITH_DATA
+    if law.middle >= high.middle - fall or law.upper >= high.middle:
+        return Lies.WITH_DATA
+    return Lies.NEITHER if law.middle > low.middle + rise and law.lower > low.middle else Lies.WITH_BELIEF
+
+
+def _mirrored(place: Place) -> Place:
+    return Place(-place.upper, -place.middle, -place.lower)

@@ -18,7 +18,7 @@ from engine.conflict.reliability import belief_refusals
 from engine.distributions.distribution import Distribution, Gridded, Mixture
 from engine.errors import InvalidInput
 from engine.rules import update_defaults
-from engine.rules.compromises import lies_between
+from engine.rules.compromises import Lies, lies
 from engine.updates.power_prior import adaptive_power
 from engine.updates.projection import modes
 from engine.updates.robust import robust_mixture, unit_information
@@ -268,7 +268,7 @@ def _warning(overlay: Overlay, law: Distribution) -> tuple[str, ...]:
     if not apart:
         return ()
     told = "belief and data are more than 2 standard deviations apart"
-    if lies_between(*(place_of(side) for side in (overlay.prior, overlay.data_side, law))):
+    if lies(*(place_of(side) for side in (overlay.prior, overlay.data_side, law))) is Lies.NEITHER:
         told += ": what they give together lies where neither of them is"
     return (told,)
 
@@ -317,6 +317,13 @@ def _conservative(overlay: Overlay, p_value: float | None) -> PriorUpdate:
         enough = f"the data have a p-value of at least {p_value:g} already"
     if factor <= 1.0:
         return _kept(overlay.prior, enough)
+    if p_value is None and float(overlay.curve.reference_kept[0]) > 0.0:
+        # Half of the widened law would go to the end where the likelihood stays high, half to the other.
+        return _kept(
+            overlay.prior,
+            "the data do not bound the quantity by themselves: the wider the belief, the more of it would lie where "
+            "they rule nothing out, and no width makes them most likely",
+        )
     law = overlay.prior.widened(factor)
     reasons = [f"widened {factor:.4g} times about its median, {width}"]
     if len(peaks := modes(law)) > 1:

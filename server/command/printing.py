@@ -17,7 +17,7 @@ from rich.table import Table
 from server.contract.quantities import estimand, quantity_words, unit
 from server.contract.wire import label
 from server.records.outcomes import by_experiment, points_to
-from server.texts.compromises import nowhere
+from server.texts.compromises import no_compromise, nowhere
 from server.texts.formats import SMALLEST_P, decimals_of, factor, number, p_is, p_value, shown
 from server.texts.phrases import centre, times_exactly
 from server.texts.standing import not_relied_on
@@ -41,10 +41,19 @@ def estimate(message: common_pb2.Estimate, quantity: int) -> str:
 def _together(
     belief: common_pb2.Estimate, data: common_pb2.Estimate, both: common_pb2.Estimate | None, quantity: int
 ) -> str:
-    """What belief and data give together, if that is known and does not lie where neither is."""
+    """What belief and data give together, if that is known and a figure to tell."""
     if both is None:
         return "–"
-    return "where neither is" if nowhere(belief, data, both) else estimate(both, quantity)
+    return "no compromise" if no_compromise(belief, data, both) else estimate(both, quantity)
+
+
+def _made_of(
+    belief: common_pb2.Estimate, data: common_pb2.Estimate, prior: common_pb2.Estimate | None, quantity: int
+) -> str:
+    """What a strategy has made of a belief, if anything, unless that lies where neither belief nor data are."""
+    if prior is None:
+        return "–"
+    return "where neither is" if nowhere(belief, data, prior) else estimate(prior, quantity)
 
 
 def print_session(session: elicitation_pb2.ElicitationSession) -> None:
@@ -499,7 +508,7 @@ def print_update(update: prior_update_pb2.PriorUpdate) -> None:
             estimate(belief.before_summary, quantity),
             estimate(belief.data_side, quantity),
             *([estimate(side, quantity) if belief.HasField("experiment_side") else "–"] if with_experiments else []),
-            _together(belief.before_summary, belief.data_side, belief.after_summary, quantity),
+            _made_of(belief.before_summary, belief.data_side, belief.after_summary, quantity),
             _worth(belief),
             label(prior_update_pb2.UpdateAction, belief.action),
         )
@@ -576,7 +585,8 @@ def print_attribution(attribution: attribution_pb2.Attribution) -> None:
                 quantity_words(q.quantity),
                 estimate(q.prior, q.quantity) if q.HasField("prior") else "–",
                 estimate(q.data_side, q.quantity) if q.HasField("data_side") else "–",
-                *(_together(q.prior, q.data_side, side, q.quantity) for side in (both, updated)),
+                _together(q.prior, q.data_side, both, q.quantity),
+                _made_of(q.prior, q.data_side, updated, q.quantity),
             )
     if attribution.HasField("baseline_share"):
         share = estimate(attribution.baseline_share, common_pb2.QUANTITY_SHARE_OF_OUTCOME)

@@ -13,8 +13,8 @@ from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
 from server.contract.quantities import estimand
 from server.contract.wire import label
-from server.texts.compromises import EXTRAPOLATED, NEITHER, nowhere
-from server.texts.formats import chance, number, p_is
+from server.texts.compromises import EXTRAPOLATED, no_compromise
+from server.texts.formats import chance, p_is
 from server.texts.law_shapes import shape_remark
 from server.texts.phrases import (
     agree,
@@ -286,7 +286,7 @@ def _silent(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
     shrunk = f"they take away {taken_away(belief)} of the uncertainty (as variance) that the model starts with"
     worth = "the belief is sharper than any number of months of data like these would be"
     if belief.HasField("prior_ess_months"):
-        worth = as_sharp(f"{number(belief.prior_ess_months)} months of")
+        worth = as_sharp(f"{belief.prior_ess_months:,.0f} months of")
     return (
         common_pb2.COMMUNICATION_TEMPLATE_DATA_SILENT,
         f"the data say too little about the belief of {_stated(belief)}",
@@ -361,8 +361,8 @@ def _both(belief: conflict_pb2.BeliefConflict) -> str:
     """What belief and data give together, or why that is no figure to tell."""
     if not belief.HasField("client_posterior"):
         return f"What belief and data give together is not told: {EXTRAPOLATED}."
-    if nowhere(belief.client, belief.data_side, belief.client_posterior):
-        return f"{_capital(NEITHER)}; no figure of it is told."
+    if reason := no_compromise(belief.client, belief.data_side, belief.client_posterior):
+        return f"{_capital(reason)}; no figure of it is told."
     return f"Belief and data together give {_estimate(belief.client_posterior, belief.estimand.quantity)}."
 
 

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from liftos.bayes.v1 import common_pb2
 
-from engine.rules.compromises import TAIL, Place, lies_between
+from engine.rules.compromises import TAIL, Lies, Place, lies
 
 _SDS = 1.2815515655446004
-NEITHER = "belief and data lie so far apart that what they give together lies where neither of them is"
 EXTRAPOLATED = "most of it would lie beyond what the draws of the fit cover, an extrapolation"
+_APART = "belief and data lie so far apart that what they give together"
 
 
-def nowhere(belief: common_pb2.Estimate, data: common_pb2.Estimate, together: common_pb2.Estimate) -> bool:
-    """Whether what belief and data give together lies where neither is, so that it is no figure to tell."""
-    places = [_place(side) for side in (belief, data, together)]
-    if any(place is None for place in places):
-        return False
-    return lies_between(*places)  # type: ignore[arg-type]
+def no_compromise(belief: common_pb2.Estimate, data: common_pb2.Estimate, together: common_pb2.Estimate) -> str:
+    """Why what belief and data give together is no figure to tell; empty where it is one."""
+    match _lies(belief, data, together):
+        case Lies.NEITHER:
+            return f"{_APART} lies where neither of them is"
+        case Lies.WITH_BELIEF:
+            return f"{_APART} is about the belief, where the data are not"
+        case Lies.WITH_DATA:
+            return ""
+
+
+def nowhere(belief: common_pb2.Estimate, data: common_pb2.Estimate, made: common_pb2.Estimate) -> bool:
+    """Whether what was made of a belief lies where neither belief nor data are."""
+    return _lies(belief, data, made) is Lies.NEITHER
+
+
+def _lies(belief: common_pb2.Estimate, data: common_pb2.Estimate, together: common_pb2.Estimate) -> Lies:
+    first, second, made = (_place(side) for side in (belief, data, together))
+    if first is None or second is None or made is None:
+        return Lies.WITH_DATA
+    return lies(first, second, made)
 
 
 def _place(side: common_pb2.Estimate) -> Place | None:

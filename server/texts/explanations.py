@@ -10,7 +10,7 @@ from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 from engine.rules.limits import SILENT_CONTRACTION
 from server.contract.quantities import estimand
 from server.contract.wire import label
-from server.texts.compromises import NEITHER, nowhere
+from server.texts.compromises import no_compromise
 from server.texts.formats import p_is
 from server.texts.law_shapes import shape_remark
 from server.texts.phrases import (
@@ -149,8 +149,8 @@ def _brought(name: str, q: attribution_pb2.AttributedQuantity, standing: Standin
         sentence = f"{name} brought {share} of the outcome by the data, under the model's reference prior."
     if not together or not q.HasField("client_posterior"):
         return sentence
-    if nowhere(q.prior, q.data_side, q.client_posterior):
-        return f"{sentence} The client's {NEITHER}; no figure of it is told."
+    if reason := no_compromise(q.prior, q.data_side, q.client_posterior):
+        return f"{sentence} The client's {reason}; no figure of it is told."
     believed = spread(q.client_posterior, q.quantity)
     return f"{sentence} By the client's beliefs and the data together it brought {believed}."
 

@@ -157,16 +157,17 @@ def heavy_tails(belief: conflict_pb2.BeliefConflict) -> list[str]:
 def rules_apart(belief: conflict_pb2.BeliefConflict) -> list[str]:
     """Which rule leads where the rule in force and those over all beliefs of the session do not say the same.
 
-    These are Holm's, against the error rate of the rule in force (.05 with a Bayes factor), and e-BH.
+    Of these Holm's leads, against the error rate of the rule in force (.05 with a Bayes factor): e-BH asks for more, so
+    that it is told only where it finds what the rule in force does not.
     """
     if not belief.HasField("p_value_holm"):
         return []
     by_p = rule_words(belief).partition(_BY_P)[2].strip()
     stands = belief.p_value_holm <= (float(by_p) if by_p else 0.05)
-    if belief.conflict and not (stands and belief.flagged_by_e_bh):
+    if belief.conflict and not stands:
         return [
-            "The rule in force leads here, which looks at this belief alone; by the rules that count all beliefs of "
-            "the session together one such finding among several can be chance."
+            "The rule in force leads here, which looks at this belief alone; corrected for all beliefs of "
+            "the session the evidence does not reach it, and one such finding among several can be chance."
         ]
     if not belief.conflict and belief.flagged_by_e_bh:
         return [

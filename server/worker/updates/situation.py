@@ -14,7 +14,7 @@ from engine.conflict.experiment import distance, place_of, with_experiment
 from engine.conflict.overlay import Overlay
 from engine.conflict.reliability import Status
 from engine.conflict.severity import Severity
-from engine.rules.compromises import lies_between
+from engine.rules.compromises import Lies, lies
 from engine.updates.recommendation import Recommendation, Situation, recommend
 from engine.updates.update import PriorUpdate
 from server.contract.wire import label
@@ -81,7 +81,7 @@ def _between(case: Case, updated: PriorUpdate) -> bool:
     """Whether what the strategy made of the belief lies where neither belief nor data, with experiments, are."""
     curve = case.curve if case.experiment is None else with_experiment(case.curve, case.experiment)
     data = Overlay(case.before, curve).data_side
-    return lies_between(*(place_of(law) for law in (case.before, data, updated.distribution)))
+    return lies(*(place_of(law) for law in (case.before, data, updated.distribution))) is Lies.NEITHER
 
 
 def _severity(value: conflict_pb2.Severity.ValueType) -> Severity | None:

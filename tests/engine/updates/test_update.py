@@ -290,6 +290,20 @@ def test_a_widened_belief_whose_mean_moves_away_from_the_data_is_told_with_its_m
     assert "away from" not in update(belief, towards, UpdateRule(Strategy.CONSERVATIVE)).reasons[-1]
 
 
+def test_data_that_bound_the_quantity_on_one_side_only_widen_no_belief() -> None:
+    # A weak channel: 2 % ± 2 %, with a likelihood that stays high down to nothing. ML-II would widen without end, and
+    # the mean of the belief go from 5 % to 50 %.
+    u = np.linspace(-30.0, 8.0, 4001)
+    one_sided = EvidenceCurve.exact(
+        u, -0.5 * ((0.005 - special.expit(u)) / 0.012) ** 2, Beta(1.0, 3.0), 24.0, quantity="share"
+    )
+    assert one_sided.reference_kept[0] > 0.0
+    belief = Beta(2.6, 49.4)
+    found = update(belief, one_sided, UpdateRule(Strategy.CONSERVATIVE))
+    assert found.distribution is belief
+    assert "do not bound the quantity" in found.reasons[0]
+
+
 @pytest.mark.parametrize("strategy", Strategy)
 def test_a_mean_never_moves_away_from_the_data_without_a_word(strategy: Strategy) -> None:
     rng = np.random.default_rng(4)
