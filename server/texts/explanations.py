@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
@@ -106,11 +106,14 @@ class Told:
     Fields:
         shares: as what the share of outcome of each channel may be told, by channel. total: of all of them together.
         believed: diagnostics of the fit under the client's beliefs, None without one.
+        collinear: of channels that the data can hardly tell from the rest of the model, the part of the exposure that
+        follows from the rest, R².
     """
 
     shares: Mapping[str, Standing]
     total: Standing
     believed: common_pb2.FitDiagnostics | None = None
+    collinear: Mapping[str, float] = field(default_factory=dict)
 
 
 def explain_attribution(attribution: attribution_pb2.Attribution, told: Told) -> list[str]:
@@ -123,6 +126,11 @@ def explain_attribution(attribution: attribution_pb2.Attribution, told: Told) ->
         for q in channel.quantities:
             if q.quantity == common_pb2.QUANTITY_SHARE_OF_OUTCOME:
                 sentences.append(_brought(channel.channel, q, told.shares[channel.channel], together=not apart))
+    sentences += [
+        f"{name}: {100 * r_squared:.0f} % of its exposure follows from the rest of the model, so the data hardly tell "
+        "what it brought from what the rest did."
+        for name, r_squared in told.collinear.items()
+    ]
     share = common_pb2.QUANTITY_SHARE_OF_OUTCOME
     if refused := _refused("All channels together", told.total):
         sentences.append(refused)

@@ -14,9 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.arrays import Floats
 from engine.conflict.analysis import ConflictRule
+from engine.conflict.causes import COLLINEAR
+from engine.conflict.collinearity import collinearity
 from engine.conflict.induced import prior_draws
 from engine.errors import UnsupportedQuantity
-from engine.models.protocol import Attributes
+from engine.models.protocol import Attributes, Regresses
 from persistence.tables import (
     ClientPrior,
     Conflict,
@@ -151,7 +153,16 @@ def told_of(model: Attributes, sides: Sides) -> Told:
         shares={name: gate.standing(share) for name, share in about.items()},
         total=gate.standing(total),
         believed=None if sides.believed is None else sides.believed.diagnostics,
+        collinear=_collinear(model),
     )
+
+
+def _collinear(model: Attributes) -> dict[str, float]:
+    """R² of the channels whose exposure the rest of the model says almost in full."""
+    if not isinstance(model, Regresses):
+        return {}
+    found = {name: collinearity(model, name) for name in model.channel_names}
+    return {name: r_squared for name, r_squared in found.items() if r_squared > COLLINEAR}
 
 
 def share_of(channel: str) -> common_pb2.Estimand:

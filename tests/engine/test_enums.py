@@ -35,6 +35,7 @@ from engine.models.additive_spec import Parameterisation
 from engine.models.protocol import CauseKind
 from engine.models.saturation import FORMS, Saturation
 from engine.rules import sbc_policy as decision
+from engine.rules.compromises import Lies
 from engine.rules.reasons import Ground, Remedy
 from engine.rules.sbc_policy import Decision, EvidenceTrigger, NecessityInputs, Rule
 from engine.rules.sbc_presets import Part, ValidationType
@@ -163,6 +164,7 @@ ANSWERS = {
     Finding,
     FitStatus,
     Ground,
+    Lies,
     PValueKind,
     Purpose,
     Reliability,

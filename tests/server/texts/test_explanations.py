@@ -138,6 +138,14 @@ def test_a_channel_about_which_the_data_are_silent_is_told_with_the_priors_figur
     assert "brought 15.3" not in a
 
 
+def test_a_channel_that_the_data_cannot_tell_from_the_rest_is_told_as_that() -> None:
+    sentences = explain_attribution(attribution(), Told({"a": FINDING, "b": FINDING}, FINDING, None, {"a": 0.9996}))
+    assert (
+        "a: 100 % of its exposure follows from the rest of the model, so the data hardly tell what it brought from "
+        "what the rest did."
+    ) in sentences
+
+
 def test_what_cannot_be_told_of_all_channels_cannot_be_told_of_what_they_leave_either() -> None:
     sentences = explain_attribution(attribution(), told(total=Standing(("R-hat 1.02 is above 1.01",))))
     assert sentences[-1] == "All channels together: what was brought cannot be told: R-hat 1.02 is above 1.01."
