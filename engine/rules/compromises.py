@@ -10,7 +10,7 @@ STRONG_Z = 2.6
 """From this distance on two sides that are both well founded cannot be talked down (methods/conflict.md §12)."""
 TAIL = 0.1
 """Probability beyond either end of a `Place`."""
-_SDS = 1.2815515655446004
+SDS = 1.2815515655446004
 """Normal standard deviations from the middle to an end of a `Place`."""
 
 
@@ -42,7 +42,7 @@ def lies(belief: Place, data: Place, together: Place) -> Lies:
     sign = 1.0 if data.middle >= belief.middle else -1.0
     # As if the data were above.
     low, high, law = (side if sign > 0.0 else _mirrored(side) for side in (belief, data, together))
-    rise, fall = (low.upper - low.middle) / _SDS, (high.middle - high.lower) / _SDS
+    rise, fall = (low.upper - low.middle) / SDS, (high.middle - high.lower) / SDS
     if high.middle - low.middle <= STRONG_Z * math.hypot(rise, fall):
         return Lies.WITH_DATA
     if law.middle >= high.middle - fall or law.upper >= high.middle:

@@ -17,7 +17,7 @@ from rich.table import Table
 from server.contract.quantities import estimand, quantity_words, unit
 from server.contract.wire import label
 from server.records.outcomes import by_experiment, points_to
-from server.texts.compromises import no_compromise, nowhere
+from server.texts.both_sides import no_compromise, nowhere
 from server.texts.formats import SMALLEST_P, decimals_of, factor, number, p_is, p_value, shown
 from server.texts.phrases import centre, times_exactly
 from server.texts.standing import not_relied_on

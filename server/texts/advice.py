@@ -6,7 +6,7 @@ from liftos.bayes.v1 import common_pb2, prior_update_pb2
 
 from engine.rules.reasons import Ground, Grounds
 from server.contract.quantities import estimand
-from server.texts.compromises import nowhere
+from server.texts.both_sides import nowhere
 from server.texts.law_shapes import shape_remark
 from server.texts.phrases import reach, spread
 

@@ -13,7 +13,7 @@ from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
 from server.contract.quantities import estimand
 from server.contract.wire import label
-from server.texts.compromises import EXTRAPOLATED, no_compromise
+from server.texts.both_sides import EXTRAPOLATED, no_compromise
 from server.texts.formats import chance, p_is
 from server.texts.law_shapes import shape_remark
 from server.texts.phrases import (

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from liftos.bayes.v1 import common_pb2
 
-from engine.rules.compromises import TAIL, Lies, Place, lies
+from engine.rules.compromises import SDS, TAIL, Lies, Place, lies
 
-_SDS = 1.2815515655446004
 EXTRAPOLATED = "most of it would lie beyond what the draws of the fit cover, an extrapolation"
 _APART = "belief and data lie so far apart that what they give together"
 
@@ -41,4 +40,4 @@ def _place(side: common_pb2.Estimate) -> Place | None:
             return Place(interval.lower, side.median, interval.upper)
     if not (side.HasField("mean") and side.HasField("sd")):
         return None
-    return Place(side.mean - _SDS * side.sd, side.mean, side.mean + _SDS * side.sd)
+    return Place(side.mean - SDS * side.sd, side.mean, side.mean + SDS * side.sd)
