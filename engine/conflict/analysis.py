@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike
 
 from engine.conflict import bayes_factor
 from engine.conflict.bayes_factor import BayesFactor
+from engine.conflict.challenge import could_contradict
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.divergence import Estimate, Wasserstein, information_gain, kl_data_client, prior_ess_months
 from engine.conflict.divergence import wasserstein as wasserstein_distances
 from engine.conflict.marginal import Ladder, LogMarginal
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import PValue, node_split
-from engine.conflict.reliability import Status, curve_refusals, judge
+from engine.conflict.reliability import Status, belief_refusals, judge
 from engine.conflict.sensitivity import PowerScaling, power_scaling
 from engine.conflict.severity import (
     CONFIRMS_BELOW,
@@ -31,15 +32,12 @@ from engine.conflict.severity import (
 from engine.distributions.distribution import Distribution
 from engine.errors import InvalidInput
 
-OUTWEIGHED = 9.0
-"""From this many times the months of data on, a belief outweighs the data: they are three times as wide as it is."""
-
 
 class Finding(enum.Enum):
     """The answer in one word.
 
     DATA_SILENT: agreement means nothing, because the data hardly moved the reference prior, or because what they say is
-    so wide against the belief that they could hardly have contradicted it.
+    so wide against the belief that they could hardly have contradicted it (`could_contradict`).
     """
 
     AGREES = "agrees"
@@ -103,7 +101,8 @@ class BeliefConflict:
     """One belief against one curve; the fields are those of methods/conflict.md §2.
 
     `severity` is the label of `recentred` and None when UNRELIABLE; `null_rate` how often a right belief gets this
-    label. `conflict`: by `rule`. `confirms`: the REFERENCE factor is below 1/3. `severity_if_heavy_tailed`: the label
+    label. `conflict`: by `rule`. `confirms`: the REFERENCE factor is below 1/3, and the data could have
+    contradicted the belief. `severity_if_heavy_tailed`: the label
     if the client were a Student-t with 4 df of the same location and scale. `recentring_shift` is on the unconstrained
     scale. A belief replaces the marginal prior of psi and leaves the nuisances given psi as they are (§3 F); one that
     is meant as a factor beside the reference comes as the product law (`engine.distributions.product`).
@@ -149,6 +148,7 @@ def analyse_belief(
     bridges: Sequence[LogMarginal] = (),
     client_draws: ArrayLike | None = None,
     expert: Distribution | None = None,
+    of_fit: Sequence[str] = (),
 ) -> BeliefConflict:
     """All conflict figures of a client prior against a curve; a pure function.
 
@@ -156,7 +156,8 @@ def analyse_belief(
     mean, and `bridges` estimates of the client's marginal likelihood from runs of their own, to the ladder of
     estimators; `expert` is another prior of psi to compare. `client_draws` [chains, n] of psi under the client's
     posterior, from such runs, answer what hangs on the likelihood there: the client posterior, the information gain
-    and the sensitivity.
+    and the sensitivity. `of_fit` are reasons why nothing of the fit behind the curve may be relied on: with one the
+    figures are UNRELIABLE, whatever the curve looks like.
     """
     overlay = Overlay(prior, curve)
     ladder = Ladder.climb(overlay, draws, bridges)
@@ -168,11 +169,12 @@ def analyse_belief(
     point = replace(point, log_bf=max(factor.log_bf for factor in (point, headline, widened, reference)))
     there = overlay if client_draws is None else _near(overlay, client_draws)
     p = node_split(overlay)
-    reliability = judge(ladder, headline, p)
+    reliability = judge(ladder, headline, p, of_fit)
     usable = reliability.status is not Status.UNRELIABLE
     label = severity(headline.log_bf) if usable else None
     conflict = usable and rule.declares(headline.log_bf, p.value)
     ess = prior_ess_months(overlay)
+    silent = curve.is_silent or not could_contradict(ess, curve.months, rule.null_rate)
 
     reasons = reliability.reasons
     lost = -math.expm1(overlay.log_kept_mass)
@@ -182,14 +184,14 @@ def analyse_belief(
         quantity=curve.quantity,
         status=reliability.status,
         reasons=reasons,
-        finding=_finding(usable, conflict, curve.is_silent or ess > OUTWEIGHED * curve.months),
+        finding=_finding(usable, conflict, silent),
         severity=label,
         severity_probability=severity_probability(headline.log_bf, headline.mcse),
         severity_if_heavy_tailed=_heavy_tailed_severity(overlay, draws) if usable else None,
         null_rate=None if label is None else null_rate(label),
         conflict=conflict,
         rule=rule,
-        confirms=usable and reference.log_bf < math.log(CONFIRMS_BELOW),
+        confirms=usable and not silent and reference.log_bf < math.log(CONFIRMS_BELOW),
         recentred=headline,
         widened=widened,
         reference=reference,
@@ -222,7 +224,7 @@ def _near(overlay: Overlay, client_draws: ArrayLike) -> Overlay:
 def _against(expert: Distribution, ladder: Ladder, draws: ArrayLike | None) -> BayesFactor | None:
     """The factor of another expert's prior against the client's; None where that prior cannot be judged."""
     other = Ladder.climb(Overlay(expert, ladder.overlay.curve), draws)
-    if other.refusal or curve_refusals(other.overlay):
+    if other.refusal or belief_refusals(other.overlay):
         return None
     return bayes_factor.expert(other, ladder)
 

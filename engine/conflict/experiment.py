@@ -12,6 +12,7 @@ from engine.conflict.curve import EvidenceCurve
 from engine.distributions.distribution import Distribution, Normal
 from engine.distributions.support import REAL_LINE
 from engine.errors import InvalidInput
+from engine.rules.compromises import TAIL, Place
 
 _SCORES = np.linspace(-8.0, 8.0, 321)
 
@@ -91,6 +92,11 @@ def distance(experiment: Experiment, data_side: Distribution) -> float:
     """How far experiment and data are apart, in standard deviations of their difference, normal case."""
     middle, spread = median_and_spread(data_side)
     return abs(experiment.estimate - middle) / math.hypot(experiment.standard_error, spread)
+
+
+def place_of(law: Distribution) -> Place:
+    """Where a law lies."""
+    return Place(float(law.ppf(TAIL)), float(law.ppf(0.5)), float(law.isf(TAIL)))
 
 
 def median_and_spread(law: Distribution) -> tuple[float, float]:

@@ -24,6 +24,8 @@ from engine.distributions.distribution import (
 from engine.distributions.support import Support
 from engine.errors import InvalidInput
 
+MAX_EXTRAPOLATED = 0.5
+"""Share of a posterior beyond what the draws cover from which on it is no answer but an extrapolation."""
 _GONE = 1e-12
 """A component of a posterior with less weight is left out."""
 _PEAKS = 8

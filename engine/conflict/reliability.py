@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.conflict.bayes_factor import BayesFactor
+from engine.conflict.curve import EvidenceCurve
 from engine.conflict.marginal import Ladder
 from engine.conflict.overlay import Overlay
 from engine.conflict.p_value import PValue, PValueKind
@@ -38,32 +40,45 @@ def mass_outside_reference(overlay: Overlay) -> float:
     return float(client.cdf(float(reference.ppf(0.001))) + client.sf(float(reference.isf(0.001))))
 
 
-def curve_refusals(overlay: Overlay) -> tuple[str, ...]:
-    """Reasons why nothing can be said about this client from this curve, whatever the figure."""
-    curve, reasons = overlay.curve, []
+def held_back(curve: EvidenceCurve) -> bool:
+    """Whether the reference prior decides where the posterior ends, and not the data."""
+    return curve.rises_at_edge and not curve.is_silent
+
+
+def curve_refusals(curve: EvidenceCurve) -> tuple[str, ...]:
+    """Reasons why nothing can be said from this curve, whatever the belief and the figure."""
+    reasons = []
     if curve.n_effective < MIN_EFFECTIVE:
         reasons.append(f"effective sample size {curve.n_effective:.0f} is below {MIN_EFFECTIVE:.0f}")
     if curve.r_hat > MAX_R_HAT:
         reasons.append(f"R-hat {curve.r_hat:.3f} is above {MAX_R_HAT}")
+    if held_back(curve):
+        reasons.append("the likelihood still rises where the draws end: the reference prior holds the fit back")
+    return tuple(reasons)
+
+
+def belief_refusals(overlay: Overlay) -> tuple[str, ...]:
+    """Reasons why nothing can be said about this client from this curve, whatever the figure."""
+    reasons = list(curve_refusals(overlay.curve))
     outside = mass_outside_reference(overlay)
     if outside > MAX_OUTSIDE:
         reasons.append(
             f"{100 * outside:.1f} % of the belief lies outside the range of the reference prior; it takes a model with "
             "a wider one"
         )
-    if curve.rises_at_edge and not curve.is_silent:
-        reasons.append("the likelihood still rises where the draws end: the reference prior holds the fit back")
     return tuple(reasons)
 
 
-def judge(ladder: Ladder, headline: BayesFactor, p: PValue) -> Reliability:
+def judge(ladder: Ladder, headline: BayesFactor, p: PValue, of_fit: Sequence[str] = ()) -> Reliability:
     """Status of the headline factor: refusals first (methods/conflict.md §4.2, §11), then whether its label is open.
+
+    `of_fit` are refusals of the fit behind the curve as a whole, which no curve of a single quantity shows.
 
     Where the data bound psi on one side only, the recentred belief can follow them to the end of the range, and its
     factor no longer has the null rates of its bands; the p-value, which keeps the reference prior there, has to lie in
     the same band.
     """
-    refusals = list(curve_refusals(ladder.overlay))
+    refusals = [*of_fit, *belief_refusals(ladder.overlay)]
     if ladder.refusal:
         refusals.append(ladder.refusal)
     label, heavy = severity(headline.log_bf), severity(headline.tail_bracket)

@@ -32,6 +32,7 @@ class Ground(enum.Enum):
     OUTLIERS = "outliers explain it"
     UNDECIDED = "undecided"
     BOTH_FIRM = "neither can be talked down"
+    BETWEEN = "between both"
     INCOHERENT = "incoherent"
     TOGETHER = "together too much"
     RELIEVED = "relieved by experiments"

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from engine.conflict.analysis import Finding
 from engine.conflict.causes import Blame
 from engine.conflict.severity import Severity
+from engine.rules.compromises import STRONG_Z
 from engine.rules.reasons import Ground, Grounds
 from engine.updates.update import Action
 
-STRONG_Z = 2.6
-"""From this distance on two sides that are both well founded cannot be talked down (methods/conflict.md §12)."""
 WELL_FOUNDED_MONTHS = 6.0
 INCOHERENT_Z = 2.0
 SENSITIVE = 0.05
@@ -35,6 +34,7 @@ class Situation:
         incoherence_z: by how much the shares that this belief is one of miss their sum; None where it is none of such.
         experiment_z: distance of the experiments from the data, in standard deviations; None without any.
         outcome: what the strategy did: KEEP, UPDATE, WIDEN or ROBUSTIFY.
+        between: whether what it made of the belief lies where neither belief nor data are.
     """
 
     finding: Finding
@@ -50,6 +50,7 @@ class Situation:
     experiment_z: float | None
     outcome: Action
     data_finding: Finding | None = None
+    between: bool = False
 
     @property
     def in_conflict(self) -> bool:
@@ -102,6 +103,7 @@ TABLE: tuple[Row, ...] = (
         ),
         Action.RUN_EXPERIMENT,
     ),
+    Row(Ground.BETWEEN, lambda s: s.in_conflict and s.between, Action.RUN_EXPERIMENT),
     Row(Ground.INCOHERENT, lambda s: s.incoherence_z is not None and s.incoherence_z > INCOHERENT_Z, Action.RE_ELICIT),
     Row(Ground.TOGETHER, lambda s: not s.in_conflict and s.joint_conflict, Action.RE_ELICIT),
     Row(Ground.RELIEVED, lambda s: not s.in_conflict and s.data_finding is Finding.CONFLICT, None),

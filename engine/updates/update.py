@@ -5,32 +5,34 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from engine.conflict.bayes_factor import recentred, recentring_shift
 from engine.conflict.curve import EvidenceCurve
-from engine.conflict.experiment import Experiment, median_and_spread, with_experiment
+from engine.conflict.experiment import Experiment, place_of, with_experiment
 from engine.conflict.marginal import Ladder
-from engine.conflict.overlay import Overlay
+from engine.conflict.overlay import MAX_EXTRAPOLATED, Overlay
 from engine.conflict.p_value import node_split
-from engine.conflict.reliability import curve_refusals
+from engine.conflict.reliability import belief_refusals
 from engine.distributions.distribution import Distribution, Gridded, Mixture
 from engine.errors import InvalidInput
 from engine.rules import update_defaults
+from engine.rules.compromises import Lies, lies
 from engine.updates.power_prior import adaptive_power
 from engine.updates.projection import modes
 from engine.updates.robust import robust_mixture, unit_information
 from engine.updates.widening import ml_widening, p_value_widening
 
 Z_WARNING = 2.0
-MAX_EXTRAPOLATED = 0.5
 MAX_COMPONENTS = 8
 """Of a mixture that is kept as one; more become a density on a grid."""
 MAX_GRIDS = 2
 """So many components on grids become a single one: updates of updates would double them each time."""
 _GONE = 1e-12
 """A component with less weight is left out."""
+_NEGLIGIBLE = 0.01
+"""Standard deviations of the belief by which a mean that moves away from the data is not worth a word."""
 
 
 class Strategy(enum.Enum):
@@ -132,9 +134,16 @@ def update(
             )
         log_bf = None
     overlay = Overlay(prior, both)
-    refusals = curve_refusals(overlay)
+    refusals = belief_refusals(overlay)
     if refusals:
         return _kept(prior, *refusals)
+    found = _by_strategy(overlay, curve, rule, log_bf)
+    return replace(found, reasons=(*found.reasons, *_away(overlay, found.distribution))) if found.changed else found
+
+
+def _by_strategy(overlay: Overlay, curve: EvidenceCurve, rule: UpdateRule, log_bf: float | None) -> PriorUpdate:
+    """The strategy's answer; `overlay` is of data and experiments, `curve` of the data alone."""
+    prior = overlay.prior
     match rule.strategy:
         case Strategy.EVIDENCE_WEIGHTED:
             return _evidence_weighted(overlay, rule, log_bf)
@@ -159,6 +168,25 @@ def update(
             assert_never(rule.strategy)
 
 
+def _away(overlay: Overlay, law: Distribution) -> tuple[str, ...]:
+    """That the mean has moved away from the data though nothing else has: a matter of how skewed the laws are.
+
+    Strategies work on the unconstrained scale, where a median that stays is a mean that stays. In the units of a
+    quantity that lives above 0, or between 0 and 1, a wider law reaches farther where there is more room.
+    """
+    before, data = overlay.prior, overlay.data_side
+    if not all(math.isfinite(moment) for moment in (before.mean, before.sd, law.mean, data.mean)):
+        return ()
+    if abs(law.mean - data.mean) <= abs(before.mean - data.mean) + _NEGLIGIBLE * before.sd:
+        return ()
+    old, new = float(before.ppf(0.5)), float(law.ppf(0.5))
+    median = f"stays at {new:.3g}" if math.isclose(old, new, rel_tol=1e-6) else f"moves from {old:.3g} to {new:.3g}"
+    return (
+        f"the median {median}, while the mean moves from {before.mean:.3g} to {law.mean:.3g}, away from the "
+        f"{data.mean:.3g} of the data: the law is skewed, and its median tells better where it lies",
+    )
+
+
 def _kept(prior: Distribution, *reasons: str, weight: float | None = None, log_bf: float | None = None) -> PriorUpdate:
     return PriorUpdate(prior, Action.KEEP, reasons, changed=False, weight=weight, log_bf=log_bf)
 
@@ -168,17 +196,22 @@ def _evidence_weighted(overlay: Overlay, rule: UpdateRule, known_log_bf: float |
     shift = recentring_shift(overlay)
     log_bf = recentred(Ladder.climb(overlay), shift).log_bf if known_log_bf is None else known_log_bf
     if rule.gate and log_bf < math.log(threshold):
-        told = f"Bayes factor {math.exp(log_bf):.3g} is below the required {threshold:g}"
+        told = f"Bayes factor {_factor(log_bf)} is below the required {threshold:g}"
         return _kept(overlay.prior, told, weight=0.0, log_bf=log_bf)
     weight = 1.0 / (1.0 + threshold * math.exp(-log_bf))
     reasons = (
-        f"Bayes factor {math.exp(min(log_bf, 700.0)):.3g} against the belief, at prior odds of {threshold:g} for it, "
+        f"Bayes factor {_factor(log_bf)} against the belief, at prior odds of {threshold:g} for it, "
         f"gives the recentred belief a weight of {weight:.3f}",
     )
     law = _mix(overlay.prior, overlay.prior.shifted(shift), weight)
     if law is overlay.prior:
         return _kept(law, *reasons, weight=weight, log_bf=log_bf)
     return PriorUpdate(law, Action.UPDATE, reasons, changed=True, weight=weight, log_bf=log_bf)
+
+
+def _factor(log_bf: float) -> str:
+    """A Bayes factor in three digits; beyond ten thousand nobody needs to know it exactly."""
+    return f"{math.exp(log_bf):.3g}" if log_bf <= math.log(1e4) else "more than 10,000"
 
 
 def _mix(first: Distribution, second: Distribution, weight: float) -> Distribution:
@@ -215,7 +248,7 @@ def _posterior(overlay: Overlay, power: float, told: str) -> PriorUpdate:
     if share > MAX_EXTRAPOLATED:
         return _kept(overlay.prior, _beyond(share))
     law = overlay.posterior(power)
-    reasons = (told, *_warning(overlay, law, power))
+    reasons = (told, *_warning(overlay, law))
     return PriorUpdate(law, Action.UPDATE, reasons, changed=True)
 
 
@@ -226,8 +259,8 @@ def _beyond(share: float) -> str:
     )
 
 
-def _warning(overlay: Overlay, law: Distribution, power: float) -> tuple[str, ...]:
-    """That belief and data are apart; and, of the posterior, that it is sure of what neither says, where it is."""
+def _warning(overlay: Overlay, law: Distribution) -> tuple[str, ...]:
+    """That belief and data are apart; and, of the posterior, that it lies where neither is, where it does."""
     pair = overlay.normal_pair
     apart = (
         pair.z > Z_WARNING if pair is not None else node_split(overlay).value < math.erfc(Z_WARNING / math.sqrt(2.0))
@@ -235,10 +268,8 @@ def _warning(overlay: Overlay, law: Distribution, power: float) -> tuple[str, ..
     if not apart:
         return ()
     told = "belief and data are more than 2 standard deviations apart"
-    middle, spread = median_and_spread(law)
-    sides = [median_and_spread(side) for side in (overlay.prior, overlay.data_side)]
-    if power == 1.0 and all(spread < other and abs(middle - place) > spread for place, other in sides):
-        told += ": the posterior is narrower than both and sits where neither is"
+    if lies(*(place_of(side) for side in (overlay.prior, overlay.data_side, law))) is Lies.NEITHER:
+        told += ": what they give together lies where neither of them is"
     return (told,)
 
 
@@ -286,6 +317,13 @@ def _conservative(overlay: Overlay, p_value: float | None) -> PriorUpdate:
         enough = f"the data have a p-value of at least {p_value:g} already"
     if factor <= 1.0:
         return _kept(overlay.prior, enough)
+    if p_value is None and float(overlay.curve.reference_kept[0]) > 0.0:
+        # Half of the widened law would go to the end where the likelihood stays high, half to the other.
+        return _kept(
+            overlay.prior,
+            "the data do not bound the quantity by themselves: the wider the belief, the more of it would lie where "
+            "they rule nothing out, and no width makes them most likely",
+        )
     law = overlay.prior.widened(factor)
     reasons = [f"widened {factor:.4g} times about its median, {width}"]
     if len(peaks := modes(law)) > 1:

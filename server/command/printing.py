@@ -17,8 +17,10 @@ from rich.table import Table
 from server.contract.quantities import estimand, quantity_words, unit
 from server.contract.wire import label
 from server.records.outcomes import by_experiment, points_to
-from server.texts.formats import factor, number, p_value, shown
-from server.texts.phrases import times
+from server.texts.both_sides import no_compromise, nowhere
+from server.texts.formats import SMALLEST_P, decimals_of, factor, number, p_is, p_value, shown
+from server.texts.phrases import centre, times_exactly
+from server.texts.standing import not_relied_on
 
 STAMP = "EXPLORATORY – NOT INFERENTIAL"
 
@@ -28,11 +30,30 @@ console = Console(highlight=False, markup=False)
 
 def estimate(message: common_pb2.Estimate, quantity: int) -> str:
     """Mean and 95 % interval."""
-    centre = message.mean if message.HasField("mean") else message.median
+    digits = decimals_of(message, quantity)
+    told = shown(centre(message), quantity, digits)
     wide = next((interval for interval in message.intervals if abs(interval.level - 0.95) < 1e-9), None)
     if wide is None:
-        return shown(centre, quantity)
-    return f"{shown(centre, quantity)}  [{shown(wide.lower, quantity)}, {shown(wide.upper, quantity)}]"
+        return told
+    return f"{told}  [{shown(wide.lower, quantity, digits)}, {shown(wide.upper, quantity, digits)}]"
+
+
+def _together(
+    belief: common_pb2.Estimate, data: common_pb2.Estimate, both: common_pb2.Estimate | None, quantity: int
+) -> str:
+    """What belief and data give together, if that is known and a figure to tell."""
+    if both is None:
+        return "–"
+    return "no compromise" if no_compromise(belief, data, both) else estimate(both, quantity)
+
+
+def _made_of(
+    belief: common_pb2.Estimate, data: common_pb2.Estimate, prior: common_pb2.Estimate | None, quantity: int
+) -> str:
+    """What a strategy has made of a belief, if anything, unless that lies where neither belief nor data are."""
+    if prior is None:
+        return "–"
+    return "where neither is" if nowhere(belief, data, prior) else estimate(prior, quantity)
 
 
 def print_session(session: elicitation_pb2.ElicitationSession) -> None:
@@ -115,6 +136,7 @@ def print_feedback(feedback: elicitation_pb2.ElicitationFeedback) -> None:
 def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
     """A conflict analysis: one table and one sentence per belief, then the decision on SBC."""
     print_stamp(analysis)
+    print_missed(analysis)
     for belief in analysis.beliefs:
         quantity = belief.estimand.quantity
         name = estimand(belief.estimand)
@@ -124,10 +146,11 @@ def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
         table.add_column("")
         table.add_column("mean  [95 % interval]")
         table.add_row("client believes", estimate(belief.client, quantity))
-        table.add_row("data alone", estimate(belief.data_side, quantity))
         reliable = belief.status != conflict_pb2.CONFLICT_STATUS_UNRELIABLE
         if reliable:
-            table.add_row("both together", estimate(belief.client_posterior, quantity))
+            table.add_row("data alone", estimate(belief.data_side, quantity))
+            both = belief.client_posterior if belief.HasField("client_posterior") else None
+            table.add_row("both together", _together(belief.client, belief.data_side, both, quantity))
         else:
             table.add_row("not reliable", belief.status_reason)
         console.print(table)
@@ -153,14 +176,14 @@ def _figures(belief: conflict_pb2.BeliefConflict) -> Table:
     for bayes_factor in belief.bayes_factors:
         name = label(conflict_pb2.BayesFactorAlternative, bayes_factor.alternative)
         error = f" ± {100 * bayes_factor.mcse:.1f} %" if bayes_factor.mcse else ""
-        figures.add_row(f"Bayes factor, {name}", f"{times(bayes_factor.log_bayes_factor)}{error}")
-    figures.add_row("node-split p", f"{p_value(belief.p_value)}{_error(belief.p_value_se, '.1g')}")
+        figures.add_row(f"Bayes factor, {name}", f"{times_exactly(bayes_factor.log_bayes_factor)}{error}")
+    figures.add_row("node-split p", _p_with_error(belief.p_value, belief.p_value_se))
     if belief.HasField("p_value_holm"):
         figures.add_row("p, Holm over the session", p_value(belief.p_value_holm))
     if belief.HasField("replicated"):
         audit = belief.replicated
         name = f"replicated-data p ({audit.replicates} data sets)"
-        figures.add_row(name, f"{p_value(audit.p_value)}{_error(audit.se, '.1g')}")
+        figures.add_row(name, _p_with_error(audit.p_value, audit.se))
     kl = f"{belief.kl_divergence_nats:.3f}{_error(belief.kl_divergence_mcse, '.3f')} nats"
     figures.add_row("KL(data side ‖ belief)", kl)
     figures.add_row("Wasserstein-1", shown(belief.wasserstein_1, belief.estimand.quantity))
@@ -190,12 +213,23 @@ def print_stamp(answer: conflict_pb2.ConflictAnalysis | attribution_pb2.Attribut
         )
 
 
+def print_missed(answer: conflict_pb2.ConflictAnalysis | attribution_pb2.Attribution) -> None:
+    """That the fit behind an answer missed its thresholds, before any of its figures."""
+    for sentence in not_relied_on(answer.diagnostics) if answer.HasField("diagnostics") else ():
+        console.print(sentence, style="bold red")
+
+
 def print_looks(looks: int, what: str) -> None:
     """How often the client has looked at these rows for the same quantities, unless this is the first time."""
     if looks > 1:
         console.print(
             f"Look {looks}: these quantities were {what} {looks} times under rows in common, this time included."
         )
+
+
+def _p_with_error(value: float, error: float) -> str:
+    """A p-value with its Monte Carlo error, where it is not told as below the smallest one."""
+    return p_value(value) if value < SMALLEST_P else f"{p_value(value)}{_error(error, '.1g')}"
 
 
 def _error(value: float, form: str) -> str:
@@ -208,10 +242,13 @@ def _causes(belief: conflict_pb2.BeliefConflict) -> Table:
     table = Table(title="What else could explain it", title_justify="left")
     for column in ("change of the model", "data alone", "change", "Bayes factor", "explains the data better by"):
         table.add_column(column)
+    idle = [cause for cause in belief.causes if _changes_nothing(cause, belief.data_side)]
     for cause in belief.causes:
+        if cause in idle:
+            continue
         kind = label(conflict_pb2.CauseKind, cause.kind).lower().replace("_", " ")
         gain = f"e^{cause.log_evidence_gain:.1f}" if cause.HasField("log_evidence_gain") else "not comparable"
-        against = times(cause.log_bayes_factor)
+        against = times_exactly(cause.log_bayes_factor)
         table.add_row(
             f"{kind} {cause.subject}".strip(),
             estimate(cause.data_side, quantity),
@@ -219,7 +256,14 @@ def _causes(belief: conflict_pb2.BeliefConflict) -> Table:
             f"{against} (resolved)" if cause.resolves else against,
             gain,
         )
+    if idle:
+        table.add_row(f"and {len(idle)} other change{'s' if len(idle) > 1 else ''}", "change nothing", "", "", "")
     return table
+
+
+def _changes_nothing(cause: conflict_pb2.Cause, before: common_pb2.Estimate) -> bool:
+    """Whether a changed model resolves nothing and moves the data side by less than half a standard deviation."""
+    return not cause.resolves and before.HasField("sd") and abs(cause.change) < 0.5 * before.sd
 
 
 def print_joint(joint: conflict_pb2.JointConflict) -> None:
@@ -230,7 +274,7 @@ def print_joint(joint: conflict_pb2.JointConflict) -> None:
     answer = f"the data contradict them. {joint.worst_direction}" if joint.conflict else "no contradiction."
     console.print(
         f"All beliefs together: D² = {joint.d_squared:.2f} on {joint.degrees_of_freedom} degrees of freedom, "
-        f"p = {p_value(joint.p_value)}, calibrated Bayes factor {times(joint.log_calibrated_bayes_factor)}: {answer}"
+        f"{p_is(joint.p_value)}, calibrated Bayes factor {times_exactly(joint.log_calibrated_bayes_factor)}: {answer}"
     )
 
 
@@ -464,7 +508,7 @@ def print_update(update: prior_update_pb2.PriorUpdate) -> None:
             estimate(belief.before_summary, quantity),
             estimate(belief.data_side, quantity),
             *([estimate(side, quantity) if belief.HasField("experiment_side") else "–"] if with_experiments else []),
-            estimate(belief.after_summary, quantity),
+            _made_of(belief.before_summary, belief.data_side, belief.after_summary, quantity),
             _worth(belief),
             label(prior_update_pb2.UpdateAction, belief.action),
         )
@@ -502,7 +546,7 @@ def print_lineage(update: prior_update_pb2.PriorUpdate) -> None:
         quantity = estimands[replaced.belief_id].quantity if replaced.belief_id in estimands else 0
         console.print(
             f"Replaced belief {replaced.belief_id}, {estimate(replaced.before, quantity)}, in update "
-            f"{replaced.update_id}; Bayes factor against it {times(replaced.log_bayes_factor)}."
+            f"{replaced.update_id}; Bayes factor against it {times_exactly(replaced.log_bayes_factor)}."
         )
 
 
@@ -528,16 +572,22 @@ def _projection(projection: prior_update_pb2.Projection) -> str:
 def print_attribution(attribution: attribution_pb2.Attribution) -> None:
     """An attribution: prior, data and updated answer side by side, the baseline, the geos, and the checks."""
     print_stamp(attribution)
+    print_missed(attribution)
     table = Table(title=f"Attribution under model {attribution.model_id}", title_justify="left")
-    for column in ("channel", "quantity", "prior", "data alone", "belief and data", "accepted update"):
+    for column in ("channel", "quantity", "prior", "data, reference prior", "belief and data", "accepted update"):
         table.add_column(column)
     for channel in attribution.channels:
         for q in channel.quantities:
-            cells = [
-                estimate(getattr(q, side), q.quantity) if q.HasField(side) else "–"
-                for side in ("prior", "data_side", "client_posterior", "updated_prior")
-            ]
-            table.add_row(channel.channel, quantity_words(q.quantity), *cells)
+            both = q.client_posterior if q.HasField("client_posterior") else None
+            updated = q.updated_prior if q.HasField("updated_prior") else None
+            table.add_row(
+                channel.channel,
+                quantity_words(q.quantity),
+                estimate(q.prior, q.quantity) if q.HasField("prior") else "–",
+                estimate(q.data_side, q.quantity) if q.HasField("data_side") else "–",
+                _together(q.prior, q.data_side, both, q.quantity),
+                _made_of(q.prior, q.data_side, updated, q.quantity),
+            )
     if attribution.HasField("baseline_share"):
         share = estimate(attribution.baseline_share, common_pb2.QUANTITY_SHARE_OF_OUTCOME)
         outcome = estimate(attribution.baseline_outcome, common_pb2.QUANTITY_INCREMENTAL_OUTCOME)
@@ -556,7 +606,9 @@ def print_attribution(attribution: attribution_pb2.Attribution) -> None:
 
 def _geos_table(attribution: attribution_pb2.Attribution) -> Table:
     """A row per geo: the means of share and ROI by channel."""
-    table = Table(title="By geo: share of the geo's outcome, ROI (means, data alone)", title_justify="left")
+    table = Table(
+        title="By geo: share of the geo's outcome, ROI (means, by data and reference prior)", title_justify="left"
+    )
     for column in ("geo", "outcome", *(channel.channel for channel in attribution.channels), "no media"):
         table.add_column(column, justify="left" if column == "geo" else "right")
 

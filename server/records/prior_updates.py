@@ -23,6 +23,7 @@ from server.texts.blockers import (
     not_passed,
     unreliable_figures,
 )
+from server.texts.standing import missed_by
 
 _CHANGES = frozenset(
     {
@@ -78,10 +79,11 @@ async def release_blockers(session: AsyncSession, row: RecommendedUpdate) -> lis
     blockers = []
     if row.exploratory:
         blockers.append(EXPLORATORY_UPDATE)
+    missed = missed_by(analysis)
     blockers += [
         unreliable_figures(belief.belief_id)
         for belief in analysis.beliefs
-        if belief.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE
+        if missed or belief.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE
     ]
     if not any(belief.changed for belief in update.beliefs):
         return blockers

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from liftos.bayes.v1 import prior_update_pb2
+from liftos.bayes.v1 import common_pb2, prior_update_pb2
 
 from engine.rules.reasons import Ground, Grounds
 from server.contract.quantities import estimand
-from server.texts.phrases import spread
+from server.texts.both_sides import nowhere
+from server.texts.law_shapes import shape_remark
+from server.texts.phrases import reach, spread
 
 
 def summary_of(update: prior_update_pb2.PriorUpdate) -> list[str]:
@@ -17,6 +19,8 @@ def summary_of(update: prior_update_pb2.PriorUpdate) -> list[str]:
     ]
 
 
+_SAME = 1e-4
+"""Part of a belief's interval by which a median may move and is still the same."""
 _ADVICE = {
     prior_update_pb2.UPDATE_ACTION_UNSPECIFIED: "{what}.",
     prior_update_pb2.UPDATE_ACTION_KEEP: "Keep the belief about the {what}.",
@@ -31,9 +35,23 @@ _ADVICE = {
 
 def _what(belief: prior_update_pb2.BeliefUpdate) -> str:
     quantity = belief.estimand.quantity
-    before, after = (spread(side, quantity) for side in (belief.before_summary, belief.after_summary))
-    moved = f"{before}; by the strategy {after}" if belief.changed else before
-    return f"{estimand(belief.estimand)} ({moved})"
+    before, after = belief.before_summary, belief.after_summary
+    if not belief.changed:
+        told = spread(before, quantity)
+    elif nowhere(before, belief.data_side, after):
+        told = f"{spread(before, quantity)}; by the strategy where neither belief nor data are"
+    elif _same_median(before, after):
+        # A belief that is widened about its median: the mean of a skewed law would seem to move.
+        told = f"{reach(before, quantity)}; by the strategy {reach(after, quantity)}"
+    else:
+        told = f"{spread(before, quantity)}; by the strategy {spread(after, quantity)}"
+    remark = shape_remark(belief.after, quantity) if belief.changed else ""
+    return f"{estimand(belief.estimand)} ({told}{f'. {remark[:-1]}' if remark else ''})"
+
+
+def _same_median(before: common_pb2.Estimate, after: common_pb2.Estimate) -> bool:
+    widths = [interval.upper - interval.lower for interval in before.intervals]
+    return bool(widths) and abs(after.median - before.median) < _SAME * max(widths)
 
 
 def explain_grounds(grounds: Grounds) -> str:
@@ -66,6 +84,10 @@ _GROUNDS = {
     Ground.HIDDEN_DRIVER: (
         "{who} contradict the belief, but something that drives both spend and outcome and is missing from the data "
         "set could be the reason and cannot be excluded: an experiment settles it before the belief is moved."
+    ),
+    Ground.BETWEEN: (
+        "{who} contradict the belief, {z:.1f} standard deviations apart, and what the strategy makes of both lies "
+        "where neither of them is: no figure to rely on, only an experiment settles it."
     ),
     Ground.INCOHERENT: (
         "The shares that the client states miss their sum by {incoherence_z:.1f} standard deviations: ask "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 
-NOT_CONVERGED = "The sampler did not meet its thresholds; the figures must not be relied on."
 EXPERT_ABOUT_OTHERS = "The expert's session holds no belief about a quantity of this one."
 MONTHS_BY_MOMENTS = "What the prior is worth in months is taken from its moments, which are coarser."
 

@@ -8,8 +8,10 @@ from collections.abc import Collection, Sequence
 from liftos.bayes.v1 import common_pb2, conflict_pb2
 
 from engine.rules.reasons import Remedy
-from server.texts.formats import factor
-from server.texts.phrases import probable_under, spread
+from server.texts.phrases import probable_under, spread, times
+
+_HARDLY_MORE = math.log(1.05)
+"""Natural logarithm of the factor below which the data are as probable under two models."""
 
 _CHANGES = {
     conflict_pb2.CAUSE_KIND_OUTLIERS: "With outlying rows counting less",
@@ -47,11 +49,9 @@ def explain_cause(
 
 def _evidence(gain: float) -> str:
     """What the data say of the changed model itself."""
-    ratio = math.exp(min(abs(gain), 700.0))
-    if ratio < 1.05:
+    if abs(gain) < _HARDLY_MORE:
         return ", and the data are as probable under either model"
-    times = factor(ratio) if ratio < 1e6 else "over a million"
-    return f", and {probable_under(times, 'it' if gain > 0.0 else 'the model as it is')}"
+    return f", and {probable_under(times(abs(gain)), 'it' if gain > 0.0 else 'the model as it is')}"
 
 
 def explain_remedy(

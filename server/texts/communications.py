@@ -13,18 +13,23 @@ from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, sbc_pb2
 
 from server.contract.quantities import estimand
 from server.contract.wire import label
-from server.texts.formats import measured, number, p_value, shown
+from server.texts.both_sides import EXTRAPOLATED, no_compromise
+from server.texts.formats import chance, p_is
+from server.texts.law_shapes import shape_remark
 from server.texts.phrases import (
     agree,
     as_sharp,
     centre,
     heavy_tails,
+    interval,
     log_factor,
+    middle,
     moved,
     named_causes,
     open_label,
     plain_rule,
     probable_under,
+    rules_apart,
     severity_words,
     spread,
     status_reason,
@@ -32,6 +37,7 @@ from server.texts.phrases import (
     times,
 )
 from server.texts.policy_words import client_reasons, client_steps
+from server.texts.standing import missed_by
 
 NAMED_QUANTITIES = 3
 """So many miscalibrated quantities are named in a message; all of them are in the verdict."""
@@ -56,6 +62,8 @@ class Setting:
     """Date of the answer, ISO 8601."""
     certified: bool = False
     """Whether the model has passed calibration over this window by now, whatever the answer says of then."""
+    missed: str = ""
+    """Why nothing of the fit behind the answer may be told as a finding."""
 
 
 def conflict_communications(
@@ -70,6 +78,7 @@ def conflict_communications(
         analysis.joint,
         _made(analysis),
         certified,
+        missed_by(analysis),
     )
     messages = [_about_belief(belief, setting) for belief in analysis.beliefs]
     return messages + _about_calibration(analysis.sbc_necessity, setting)
@@ -87,6 +96,7 @@ def attribution_communications(
         joint=checks.joint,
         made=_made(attribution),
         certified=certified,
+        missed=missed_by(attribution),
     )
     messages = [_about_belief(belief, setting) for belief in checks.conflicts]
     return messages + _about_calibration(checks.sbc_necessity, setting, checks.started_run_id)
@@ -157,14 +167,16 @@ def _message(
 
 def _about_belief(belief: conflict_pb2.BeliefConflict, setting: Setting) -> common_pb2.Communication:
     name = estimand(belief.estimand)
-    template, title, paragraphs = _BY_FINDING[belief.finding](belief, setting)
+    # An answer of an earlier version may hold a finding from a fit that missed its thresholds.
+    finding = conflict_pb2.FINDING_UNRELIABLE if setting.missed else belief.finding
+    template, title, paragraphs = _BY_FINDING[finding](belief, setting)
     subject = f"{_capital(name)}: {title}"
     return _message(template, subject, paragraphs, setting, belief.belief_id)
 
 
 def _stated(belief: conflict_pb2.BeliefConflict) -> str:
     """The centre of a belief with its unit."""
-    return measured(shown(centre(belief.client), belief.estimand.quantity), belief.estimand.quantity)
+    return middle(belief.client, belief.estimand.quantity)
 
 
 _Written = tuple["common_pb2.CommunicationTemplate.ValueType", str, list[str]]
@@ -274,13 +286,15 @@ def _silent(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
     shrunk = f"they take away {taken_away(belief)} of the uncertainty (as variance) that the model starts with"
     worth = "the belief is sharper than any number of months of data like these would be"
     if belief.HasField("prior_ess_months"):
-        worth = as_sharp(f"{number(belief.prior_ess_months)} months of")
+        worth = as_sharp(f"{belief.prior_ess_months:,.0f} months of")
     return (
         common_pb2.COMMUNICATION_TEMPLATE_DATA_SILENT,
         f"the data say too little about the belief of {_stated(belief)}",
         [
             _sides(belief, setting),
-            _joined([f"How much the data say: {shrunk}, and {worth}.", *_looks(setting)]),
+            _joined(
+                [f"How much the data say: {shrunk}, and {worth}.", _COULD_NOT, *_looks(setting)],
+            ),
             "What it does not mean: that the belief is right, or that it is wrong. Where it is used, the answer is the "
             "belief's and not the data's.",
             _joined(
@@ -295,8 +309,11 @@ def _silent(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
     )
 
 
+_COULD_NOT = "Had the belief been wrong, data like these would most likely not have shown it."
+
+
 def _no_answer(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:
-    reason = status_reason(belief)
+    reason = setting.missed or status_reason(belief)
     return (
         common_pb2.COMMUNICATION_TEMPLATE_NO_ANSWER,
         f"no reliable answer about the belief of {_stated(belief)}",
@@ -331,24 +348,30 @@ def _sides(belief: conflict_pb2.BeliefConflict, setting: Setting) -> str:
     quantity = belief.estimand.quantity
     client, data = centre(belief.client), centre(belief.data_side)
     side = "higher than" if data > client else "lower than" if data < client else "the same as"
+    remark = shape_remark(belief.prior, quantity)
     return (
         f"The belief “{belief.belief_id}” puts the {estimand(belief.estimand)} at "
         f"{_estimate(belief.client, quantity)}. Under the model “{setting.model_id}” {setting.data} alone put it at "
-        f"{_estimate(belief.data_side, quantity)}, {side} the belief. Belief and data together give "
-        f"{_estimate(belief.client_posterior, quantity)}."
+        f"{_estimate(belief.data_side, quantity)}, {side} the belief. {_both(belief)}"
+        f"{f' About the belief: {remark}' if remark else ''}"
     )
+
+
+def _both(belief: conflict_pb2.BeliefConflict) -> str:
+    """What belief and data give together, or why that is no figure to tell."""
+    if not belief.HasField("client_posterior"):
+        return f"What belief and data give together is not told: {EXTRAPOLATED}."
+    if reason := no_compromise(belief.client, belief.data_side, belief.client_posterior):
+        return f"{_capital(reason)}; no figure of it is told."
+    return f"Belief and data together give {_estimate(belief.client_posterior, belief.estimand.quantity)}."
 
 
 def _estimate(message: common_pb2.Estimate, quantity: int) -> str:
     """Centre with unit and widest interval."""
-    text = measured(shown(centre(message), quantity), quantity)
+    text = middle(message, quantity)
     if not message.intervals:
         return text
-    widest = max(message.intervals, key=lambda interval: interval.level)
-    return (
-        f"{text} ({100 * widest.level:.3g} % interval from {shown(widest.lower, quantity)} "
-        f"to {shown(widest.upper, quantity)})"
-    )
+    return f"{text} ({interval(message, quantity)})"
 
 
 def _p_value(belief: conflict_pb2.BeliefConflict) -> str:
@@ -356,9 +379,7 @@ def _p_value(belief: conflict_pb2.BeliefConflict) -> str:
 
 
 def _by_p(agreement: str, probability: float) -> str:
-    return (
-        f"if {agreement}, they would differ at least as much as they do with a probability of {p_value(probability)}."
-    )
+    return f"if {agreement}, they would differ at least as much as they do with a probability of {chance(probability)}."
 
 
 def _evidence(belief: conflict_pb2.BeliefConflict) -> str:
@@ -376,12 +397,9 @@ def _family(belief: conflict_pb2.BeliefConflict) -> list[str]:
     """What becomes of the evidence when all beliefs of the session are counted."""
     if not belief.HasField("p_value_holm"):
         return []
-    counted = (
-        f"Several beliefs were looked at; corrected for all of them the probability is {p_value(belief.p_value_holm)}"
-    )
-    if belief.conflict and not belief.flagged_by_e_bh:
-        return [f"{counted}, and the rule that limits false alarms among them does not flag this one."]
-    return [f"{counted}."]
+    counted = chance(belief.p_value_holm)
+    told = f"Several beliefs were looked at; corrected for all of them the probability is {counted}."
+    return [told, *rules_apart(belief)]
 
 
 def _looks(setting: Setting) -> list[str]:
@@ -443,7 +461,7 @@ def _deviation(quantity: sbc_pb2.QuantityCalibration) -> str:
             f"of the simulations"
         )
     if quantity.HasField("adjusted_p_value"):
-        text += f" (p = {p_value(quantity.adjusted_p_value)}, corrected for all quantities)"
+        text += f" ({p_is(quantity.adjusted_p_value)}, corrected for all quantities)"
     return f"{text}."
 
 

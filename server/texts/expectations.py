@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from liftos.bayes.v1 import common_pb2, elicitation_pb2
 
 from server.contract.quantities import estimand, quantity_words
-from server.texts.formats import shown
+from server.texts.formats import decimals, shown
 
 SUMMARY_PREDICTS_NOTHING = "The model is a summary: it has no outcomes to predict."
 PREDICTIONS = (
@@ -43,10 +43,11 @@ def no_threshold(about: common_pb2.Estimand) -> str:
 def explain_threshold(threshold: elicitation_pb2.BeliefThreshold, about: common_pb2.Estimand) -> str:
     """What the data would have to say to call the belief wrong."""
     quantity = about.quantity
-    ends = [f"below {shown(threshold.lower, quantity)}"] if threshold.HasField("lower") else []
-    ends += [f"above {shown(threshold.upper, quantity)}"] if threshold.HasField("upper") else []
+    digits = decimals(threshold.expected_standard_error, quantity)
+    ends = [f"below {shown(threshold.lower, quantity, digits)}"] if threshold.HasField("lower") else []
+    ends += [f"above {shown(threshold.upper, quantity, digits)}"] if threshold.HasField("upper") else []
     wrong = " or ".join(ends) if ends else "nothing that they can"
-    error = shown(threshold.expected_standard_error, quantity)
+    error = shown(threshold.expected_standard_error, quantity, digits)
     return (
         f"Data of this size can be expected to tell the {estimand(about)} with a standard error of {error}: "
         f"the belief would be called wrong if they said {wrong}."

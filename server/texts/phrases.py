@@ -7,7 +7,7 @@ import math
 from liftos.bayes.v1 import common_pb2, conflict_pb2
 
 from server.contract.wire import label
-from server.texts.formats import factor, measured, shown
+from server.texts.formats import at_most, decimals, decimals_of, factor, measured, shown
 
 NAMED_CAUSES = 2
 """So many causes are named in the sentence; all of them are in the answer."""
@@ -28,12 +28,31 @@ def spread(message: common_pb2.Estimate, quantity: int) -> str:
     """Centre and standard deviation with the unit of the quantity."""
     if message.HasField("sd"):
         return plus_minus(centre(message), message.sd, quantity)
-    return measured(shown(centre(message), quantity), quantity)
+    return middle(message, quantity)
+
+
+def middle(message: common_pb2.Estimate, quantity: int) -> str:
+    """Centre with the unit of the quantity, in as many decimals as its standard deviation has."""
+    return measured(shown(centre(message), quantity, decimals_of(message, quantity)), quantity)
+
+
+def reach(message: common_pb2.Estimate, quantity: int) -> str:
+    """Median and widest interval with the unit of the quantity."""
+    median = measured(shown(message.median, quantity, decimals_of(message, quantity)), quantity)
+    return f"{median}, {interval(message, quantity)}" if message.intervals else median
+
+
+def interval(message: common_pb2.Estimate, quantity: int) -> str:
+    """The widest interval of an estimate that has one."""
+    widest = max(message.intervals, key=lambda interval: interval.level)
+    lower, upper = (shown(end, quantity, decimals_of(message, quantity)) for end in (widest.lower, widest.upper))
+    return f"{100 * widest.level:.3g} % interval from {lower} to {upper}"
 
 
 def plus_minus(mean: float, sd: float, quantity: int) -> str:
-    """Mean and standard deviation with the unit of the quantity."""
-    return measured(f"{shown(mean, quantity)} ± {shown(sd, quantity)}", quantity)
+    """Mean and standard deviation with the unit of the quantity, both to two digits of the standard deviation."""
+    digits = decimals(sd, quantity)
+    return measured(f"{shown(mean, quantity, digits)} ± {shown(sd, quantity, digits)}", quantity)
 
 
 def log_factor(belief: conflict_pb2.BeliefConflict, alternative: int) -> float | None:
@@ -48,7 +67,12 @@ def recentred(belief: conflict_pb2.BeliefConflict) -> float:
 
 
 def times(log_ratio: float) -> str:
-    """A factor of its logarithm; what no number holds is e to that power."""
+    """A factor of its logarithm, in a sentence."""
+    return at_most(math.exp(min(log_ratio, 700.0)))
+
+
+def times_exactly(log_ratio: float) -> str:
+    """The same in a table of figures; what no number holds is e to that power."""
     return factor(math.exp(log_ratio)) if log_ratio < 700.0 else f"e^{log_ratio:,.0f}"
 
 
@@ -135,6 +159,29 @@ def _explains(cause: conflict_pb2.Cause) -> bool:
     return cause.resolves and not cause.only_vaguer and cause.log_evidence_gain >= REJECTED
 
 
+def rules_apart(belief: conflict_pb2.BeliefConflict) -> list[str]:
+    """Which rule leads where the rule in force and those over all beliefs of the session do not say the same.
+
+    Of these Holm's leads, against the error rate of the rule in force (.05 with a Bayes factor): e-BH asks for more, so
+    that it is told only where it finds what the rule in force does not.
+    """
+    if not belief.HasField("p_value_holm"):
+        return []
+    by_p = rule_words(belief).partition(_BY_P)[2].strip()
+    stands = belief.p_value_holm <= (float(by_p) if by_p else 0.05)
+    if belief.conflict and not stands:
+        return [
+            "The rule in force leads here, which looks at this belief alone; corrected for all beliefs of "
+            "the session the evidence does not reach it, and one such finding among several can be chance."
+        ]
+    if not belief.conflict and belief.flagged_by_e_bh:
+        return [
+            "The rule in force leads here and finds no contradiction, though the rule over all beliefs of the session "
+            "flags this one."
+        ]
+    return []
+
+
 def named_causes(belief: conflict_pb2.BeliefConflict) -> list[str]:
     """What else could explain a conflict, without what the data reject."""
     sentences = []
@@ -166,7 +213,14 @@ def named_causes(belief: conflict_pb2.BeliefConflict) -> list[str]:
         resolving.sort(key=lambda cause: -cause.log_evidence_gain)
     if belief.attribution not in _OTHERWISE:
         resolving = []
-    return sentences + [cause.explanation for cause in resolving[:NAMED_CAUSES]] + hidden_driver(belief)
+    named = resolving[:NAMED_CAUSES]
+    idle = sum(not cause.resolves for cause in belief.causes)
+    sentences += [cause.explanation for cause in named]
+    if named and idle:
+        changes = "1 other change" if idle == 1 else f"{idle} other changes"
+        did = "was tried changes" if idle == 1 else "were tried change"
+        sentences.append(f"{changes} of the model that {did} nothing of it.")
+    return sentences + hidden_driver(belief)
 
 
 _OTHERWISE = (

@@ -11,7 +11,7 @@ from liftos.bayes.v1 import sbc_pb2
 from engine.rules.sbc_policy import INPUTS, Change, Decision, NecessityDecision, NecessityPolicy
 from engine.rules.sbc_presets import ValidationType
 from server.contract.wire import label
-from server.texts.formats import factor, number
+from server.texts.formats import LARGEST_FACTOR, at_most, factor, number
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def client_reasons(necessity: sbc_pb2.SbcNecessity) -> str:
 def _client_reason(rule: sbc_pb2.NecessityRule) -> str:
     observed, threshold = number(rule.observed), number(rule.threshold)
     if rule.input == "bayes_factor" and factor(rule.observed) != threshold:
-        observed = factor(rule.observed)
+        observed = at_most(rule.observed) if rule.threshold < LARGEST_FACTOR else factor(rule.observed)
     return _RULES[rule.input].client.format(observed, threshold)
 
 

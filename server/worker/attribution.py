@@ -14,10 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.arrays import Floats
 from engine.conflict.analysis import ConflictRule
+from engine.conflict.causes import COLLINEAR
 from engine.conflict.channel_groups import inseparable
+from engine.conflict.collinearity import collinearity
 from engine.conflict.induced import prior_draws
 from engine.errors import UnsupportedQuantity
-from engine.models.protocol import Attributes
+from engine.models.protocol import Attributes, Regresses
 from persistence.tables import (
     ClientPrior,
     Conflict,
@@ -37,13 +39,16 @@ from server.records.messages import attribution_message
 from server.records.runs import MAX_SIMULATIONS, open_run, plan_run, start_run
 from server.records.sessions import beliefs_of
 from server.texts.analysis_notes import geos_left_out
-from server.texts.explanations import explain_attribution, explain_started, explain_validation
+from server.texts.cautions import explain_caution
+from server.texts.explanations import Told, explain_attribution, explain_started, explain_validation
 from server.worker.conflict.analyses import compared_jointly, session_inputs
 from server.worker.conflict.comparison import examine
 from server.worker.conflict.conflict_messages import belief_conflict_message
 from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import estimate_of_draws, estimate_of_law
 from server.worker.fitting.fits import StoredFit, stored_fit
+from server.worker.fitting.gate import Gate
+from server.worker.fitting.registration import total_cautions
 from server.worker.sbc.necessity import Question, decided
 
 MAX_GEO_CELLS = 8_000
@@ -73,9 +78,11 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
         raise unimplemented(f"attribution of {model.family}", "model_id")
     reference = await stored_fit(context, model_row, period)
     believed = await stored_fit(context, model_row, period, beliefs) if beliefs else None
-    message = await asyncio.to_thread(attributed, model, Sides(reference, believed, accepted))
+    sides = Sides(reference, believed, accepted)
+    message = await asyncio.to_thread(attributed, model, sides)
     message.overlaps.extend(overlaps)
-    message.summary.extend(explain_attribution(message))
+    message.summary.extend(await asyncio.to_thread(_prior_remarks, reference))
+    message.summary.extend(explain_attribution(message, await asyncio.to_thread(told_of, model, sides)))
     if request.include_bayesian_validation:
         message.validation.CopyFrom(await _examined(context, period, elicited, beliefs, reference))
 
@@ -95,7 +102,7 @@ async def analyze_attribution(context: WorkerContext, job: Job) -> Commit:
             if certified is not None:
                 validation.certificate_run_id = str(certified.pk)
                 validation.certificate_verdict = value_of(sbc_pb2.VerdictKind, certified.verdict_kind)
-            validation.summary.extend(explain_validation(validation))
+            validation.summary.extend(explain_validation(validation, reference.diagnostics))
             if request.start_sbc:
                 await _calibrated(session, context.settings.shard_size, model_row, period, job.pk, validation)
         stored.result = to_json(message)
@@ -131,7 +138,7 @@ def attributed(model: Attributes, sides: Sides) -> attribution_pb2.Attribution:
         diagnostics=reference.diagnostics,
         provenance=_provenance(reference, sides.believed),
     )
-    shares = {name: reference.draws[_share(name)] for name in channels}
+    shares = {name: reference.draws[quantity_name(share_of(name))] for name in channels}
     for group in inseparable(shares):
         together = np.sum([shares[name] for name in group], axis=0)
         message.inseparable.add(channels=group, share_of_outcome=estimate_of_draws(together))
@@ -143,15 +150,42 @@ def attributed(model: Attributes, sides: Sides) -> attribution_pb2.Attribution:
     return message
 
 
+def _prior_remarks(reference: StoredFit) -> list[str]:
+    """What to mind about what the reference priors put on all media together, as registration says of the data set."""
+    return [explain_caution(caution) for caution in total_cautions(reference.model, reference.seed)]
+
+
+def told_of(model: Attributes, sides: Sides) -> Told:
+    """As what the shares of an attribution may be told: every channel's goes through the gate, and their sum."""
+    gate = Gate(sides.reference)
+    about = {name: share_of(name) for name in model.channel_names}
+    total = common_pb2.Estimand(quantity=common_pb2.QUANTITY_TOTAL_MEDIA_SHARE_OF_OUTCOME)
+    if len(about) == 1:
+        (total,) = about.values()
+    return Told(
+        shares={name: gate.standing(share) for name, share in about.items()},
+        total=gate.standing(total),
+        believed=None if sides.believed is None else sides.believed.diagnostics,
+        collinear=_collinear(model),
+    )
+
+
+def _collinear(model: Attributes) -> dict[str, float]:
+    """R² of the channels whose exposure the rest of the model says almost in full."""
+    if not isinstance(model, Regresses):
+        return {}
+    found = {name: collinearity(model, name) for name in model.channel_names}
+    return {name: r_squared for name, r_squared in found.items() if r_squared > COLLINEAR}
+
+
+def share_of(channel: str) -> common_pb2.Estimand:
+    """The share of outcome of a channel."""
+    return common_pb2.Estimand(quantity=common_pb2.QUANTITY_SHARE_OF_OUTCOME, channel=channel)
+
+
 def total_share(draws: Mapping[str, Floats], channels: Sequence[str]) -> Floats:
     """Draws of the share of outcome of all channels together, for any number of channels."""
-    return np.asarray(np.sum([draws[_share(name)] for name in channels], axis=0))
-
-
-def _share(channel: str) -> str:
-    """Name of a channel's share of outcome."""
-    share = common_pb2.Estimand(quantity=common_pb2.QUANTITY_SHARE_OF_OUTCOME, channel=channel)
-    return quantity_name(share)
+    return np.asarray(np.sum([draws[quantity_name(share_of(name))] for name in channels], axis=0))
 
 
 def geos_of(model: Attributes, parameters: Mapping[str, Floats]) -> list[attribution_pb2.GeoAttribution]:

@@ -149,7 +149,7 @@ def test_the_lineage_of_an_update_is_shown_on_the_command_line(service: Any, cli
     )
     printed = " ".join(shown.stdout.split())
     assert "Has seen 12 rows of share_of_outcome[TV] in a summary from 2023-01-01 to 2023-12-31." in printed
-    assert f"Replaced belief tv, 50.0 % [30.4 %, 69.6 %], in update {update.update_id}" in printed
+    assert f"Replaced belief tv, 50 % [30 %, 70 %], in update {update.update_id}" in printed
 
 
 def test_one_updated_belief_brings_its_lineage_into_a_session_of_own_beliefs(client: Client) -> None:

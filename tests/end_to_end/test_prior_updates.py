@@ -214,7 +214,7 @@ def test_nothing_is_recommended_for_release_until_the_model_is_calibrated(client
     assert released.releasable
     # The label is another under heavy tails (methods/conflict.md §8), so the belief should become robust.
     assert released.beliefs[0].action == prior_update_pb2.UPDATE_ACTION_ROBUSTIFY
-    assert released.summary[0].startswith("Make the belief about the share of outcome of TV (50.0 % ± 10.0 %")
+    assert released.summary[0].startswith("Make the belief about the share of outcome of TV (50 % ± 10 %")
     accepted = client.updates.accept(released, decided_by="Ann")
     assert accepted.beliefs[0].action == prior_update_pb2.UPDATE_ACTION_ROBUSTIFY
 
@@ -225,7 +225,7 @@ def test_a_belief_that_the_data_do_not_contradict_is_kept_or_learned_from(analys
     kept = analysed.updates.propose("agrees", update_strategy="conservative")
     assert kept.beliefs[0].action == prior_update_pb2.UPDATE_ACTION_KEEP
     assert kept.beliefs[0].after == kept.beliefs[0].before
-    assert kept.summary[0].startswith("Keep the belief about the share of outcome of TV (27.0 % ± 10.0 %).")
+    assert kept.summary[0].startswith("Keep the belief about the share of outcome of TV (27 % ± 10 %).")
 
 
 def test_an_experiment_that_ends_a_conflict_is_not_said_to_be_the_data(analysed: Client) -> None:

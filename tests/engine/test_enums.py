@@ -36,6 +36,7 @@ from engine.models.protocol import CauseKind
 from engine.models.saturation import FORMS, Saturation
 from engine.rules import sbc_policy as decision
 from engine.rules.cautions import CautionKind
+from engine.rules.compromises import Lies
 from engine.rules.reasons import Ground, Remedy
 from engine.rules.sbc_policy import Decision, EvidenceTrigger, NecessityInputs, Rule
 from engine.rules.sbc_presets import Part, ValidationType
@@ -165,6 +166,7 @@ ANSWERS = {
     Finding,
     FitStatus,
     Ground,
+    Lies,
     PValueKind,
     Purpose,
     Reliability,

@@ -19,7 +19,6 @@ from server.records.messages import conflict_message
 from server.records.sessions import beliefs_of, confirmed_session
 from server.texts.analysis_notes import (
     EXPERT_ABOUT_OTHERS,
-    NOT_CONVERGED,
     edge_rows,
     expert_not_reached,
     not_replicated,
@@ -27,6 +26,7 @@ from server.texts.analysis_notes import (
     summary_months,
 )
 from server.texts.phrases import recentred
+from server.texts.standing import not_relied_on
 from server.worker.conflict.blame import explain_conflicts, tell_collinearity
 from server.worker.conflict.comparison import Examined, audit, examine, examine_jointly
 from server.worker.conflict.conflict_messages import (
@@ -160,8 +160,7 @@ def fit_notes(fit: StoredFit, months: int) -> list[str]:
         notes.append(summary_months(fit.months, months))
     if fit.row.facts["months"] < months - 1 and fit.provenance.dataset_id:
         notes.append(short_data(fit.months, months))
-    if not fit.diagnostics.converged:
-        notes.append(NOT_CONVERGED)
+    notes += not_relied_on(fit.diagnostics)
     if (edge := fit.row.facts.get("edge_rows", 0)) > 0:
         skipped = fit.row.facts.get("skipped_rows", 0)
         notes.append(edge_rows(edge, skipped, of_each_geo=fit.row.facts.get("geos", 1) > 1))

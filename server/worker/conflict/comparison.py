@@ -34,6 +34,7 @@ from server.worker.conflict.dependence import dirichlet_groups, whole_shares
 from server.worker.context import WorkerContext
 from server.worker.conversion import belief_law
 from server.worker.fitting.fits import StoredFit, stored_curve
+from server.worker.fitting.gate import Gate
 
 FALSE_DISCOVERY_RATE = 0.05
 """Of the e-BH procedure where the caller sets no confidence threshold."""
@@ -70,6 +71,7 @@ async def examine(
     InvalidInput names the belief's place in the session, `beliefs[<id>].compiled`, where it cannot be compared.
     """
     theirs = {quantity_name(belief.estimand): belief for belief in map(_belief, experts)}
+    of_fit = Gate(fit).refusals
     examined = []
     for row in rows:
         belief = _belief(row)
@@ -82,7 +84,7 @@ async def examine(
         draws = fit.draws_of(name) if curve.kind is CurveKind.DRAWS else None
         seed = fit.seed.derived(f"bridges of {name} to {prior!r}")
         try:
-            figures = await asyncio.to_thread(_figures, fit.model, prior, curve, draws, rule, rival, seed)
+            figures = await asyncio.to_thread(_figures, fit.model, prior, curve, draws, rule, rival, seed, of_fit)
         except InvalidInput as error:
             raise InvalidInput(field, error.message) from None
         examined.append(Examined(row, belief, curve_row, prior, curve, draws, figures))
@@ -97,10 +99,14 @@ def _figures(
     rule: ConflictRule,
     expert: Distribution | None,
     seed: Seed,
+    of_fit: Sequence[str],
 ) -> BeliefConflict:
-    """All figures of a belief; where the draws do not reach it, with runs of the sampler that do."""
+    """All figures of a belief; where the draws do not reach it, with runs of the sampler that do.
+
+    None are made for a fit that must not be relied on (`of_fit`): they would start from its draws.
+    """
     further = Bridges()
-    if draws is not None:
+    if draws is not None and not of_fit:
         further = bridges(model, Ladder.climb(Overlay(prior, curve), draws), seed)
     return analyse_belief(
         prior,
@@ -110,6 +116,7 @@ def _figures(
         bridges=further.marginals,
         client_draws=further.client_draws,
         expert=expert,
+        of_fit=of_fit,
     )
 
 

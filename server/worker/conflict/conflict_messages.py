@@ -13,6 +13,7 @@ from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2
 from engine.conflict.analysis import ConflictRule
 from engine.conflict.bayes_factor import BayesFactor
 from engine.conflict.joint import JointBeliefs
+from engine.conflict.overlay import MAX_EXTRAPOLATED
 from engine.conflict.reliability import MIN_EFFECTIVE, Status
 from engine.conflict.replication import ReplicatedPValue
 from engine.conflict.severity import Severity
@@ -28,6 +29,8 @@ from server.worker.conversion import estimate_of_law
 def belief_conflict_message(compared: Examined) -> conflict_pb2.BeliefConflict:
     """The figures of one belief as a message, with its sentence; causes and collinearity are still to come."""
     figures = compared.figures
+    # As the strategy FULL_BAYESIAN, whose answer this is, refuses it.
+    extrapolated = figures.extrapolated_share > MAX_EXTRAPOLATED
     factors = [figures.recentred, figures.widened, figures.reference, figures.point_mle]
     message = conflict_pb2.BeliefConflict(
         belief_id=compared.belief.belief_id,
@@ -57,7 +60,7 @@ def belief_conflict_message(compared: Examined) -> conflict_pb2.BeliefConflict:
         contraction=figures.contraction,
         client=compared.belief.summary,
         data_side=estimate_of_law(figures.data_side),
-        client_posterior=estimate_of_law(figures.client_posterior),
+        client_posterior=None if extrapolated else estimate_of_law(figures.client_posterior),
         status=value_of(conflict_pb2.ConflictStatus, figures.status.name),
         status_reason="; ".join(figures.reasons),
         finding=value_of(conflict_pb2.Finding, figures.finding.name),

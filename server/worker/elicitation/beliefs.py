@@ -22,6 +22,7 @@ from server.records.lookups import owned
 from server.records.messages import session_message
 from server.records.sessions import belief_message, beliefs_of, channels_of, correlated_beliefs, share_groups
 from server.texts.coherence import coherence_notes
+from server.texts.law_shapes import shape_remark
 from server.worker.context import Commit, WorkerContext
 from server.worker.conversion import estimate_of_law, from_law
 from server.worker.elicitation.statements import (
@@ -61,6 +62,9 @@ async def add_belief(context: WorkerContext, job: Job) -> Commit:
     notes = list(compiled.notes)
     if role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR:
         notes.append("Multiplies the model's reference prior of the quantity instead of replacing it.")
+    stated = from_law(compiled.distribution)
+    if remark := shape_remark(stated, estimand.quantity):
+        notes.append(remark)
     belief = elicitation_pb2.Belief(
         belief_id=request.belief_id,
         estimand=estimand,
@@ -68,7 +72,7 @@ async def add_belief(context: WorkerContext, job: Job) -> Commit:
         wording=request.wording,
         stated_by=request.stated_by,
         role=role,
-        compiled=from_law(compiled.distribution),
+        compiled=stated,
         notes=notes,
         summary=estimate_of_law(compiled.distribution),
         fit=compiled.fit,
@@ -279,6 +283,8 @@ async def fit_prior(context: WorkerContext, job: Job) -> Commit:
         refuse_narrower(compiled.distribution, place)
     except InvalidInput as error:
         notes.append(f"Not to be had as a belief: {error.message}.")
+    if remark := shape_remark(from_law(compiled.distribution), request.quantity):
+        notes.append(remark)
 
     async def commit(session: AsyncSession) -> elicitation_pb2.FitPriorResponse:
         return elicitation_pb2.FitPriorResponse(

@@ -67,16 +67,15 @@ def _looked_at(model: Model, seed: Seed) -> tuple[model_pb2.RegisteredPriorPredi
     cautions = model.cautions() if isinstance(model, Cautions) else []
     message = None
     if isinstance(model, Attributes):
-        message, total = prior_predictive(model, seed)
-        cautions = [*_total_cautions(total), *cautions]
+        message = prior_predictive(model, seed)
+        cautions = [*total_cautions(model, seed), *cautions]
     return message, [explain_caution(caution) for caution in cautions]
 
 
-def prior_predictive(model: Model, seed: Seed) -> tuple[model_pb2.RegisteredPriorPredictive, Floats]:
-    """What a model that attributes to channels says of its window a priori; draws of the share of all media."""
+def prior_predictive(model: Model, seed: Seed) -> model_pb2.RegisteredPriorPredictive:
+    """What a model that attributes to channels says of its window a priori."""
     assert isinstance(model, Attributes)
-    draws = prior_draws(model, seed.derived("prior predictive"), SIMULATIONS)
-    shares = {name: model.derive(name_of("share_of_outcome", name), draws) for name in model.channel_names}
+    draws, shares = _prior_shares(model, seed)
     total = np.sum(list(shares.values()), axis=0)
     message = model_pb2.RegisteredPriorPredictive(
         total_media_share=estimate_of_draws(total), observed_outcome=model.total_outcome
@@ -89,7 +88,14 @@ def prior_predictive(model: Model, seed: Seed) -> tuple[model_pb2.RegisteredPrio
         message.outcome.CopyFrom(estimate_of_draws(_outcome(model, draws, seed)))
     if (window := window_message(model)) is not None:
         message.window.CopyFrom(window)
-    return message, total
+    return message
+
+
+def _prior_shares(model: Model, seed: Seed) -> tuple[Mapping[str, Floats], Mapping[str, Floats]]:
+    """Draws [SIMULATIONS] of the parameters from their priors, and of each channel's share of the outcome."""
+    assert isinstance(model, Attributes)
+    draws = prior_draws(model, seed.derived("prior predictive"), SIMULATIONS)
+    return draws, {name: model.derive(name_of("share_of_outcome", name), draws) for name in model.channel_names}
 
 
 def _outcome(model: Model, draws: Mapping[str, Floats], seed: Seed) -> Floats:
@@ -99,8 +105,13 @@ def _outcome(model: Model, draws: Mapping[str, Floats], seed: Seed) -> Floats:
     return model.outcome_of(model.simulate(some, seed.derived("prior outcomes"), np.arange(OUTCOMES)))
 
 
-def _total_cautions(total: Floats) -> list[Caution]:
-    """What to mind about what all media bring a priori, by draws [S] of their share of the outcome."""
+def total_cautions(model: Model, seed: Seed) -> list[Caution]:
+    """What to mind about what all media of a model that attributes to channels bring a priori."""
+    return judged_total(np.sum(list(_prior_shares(model, seed)[1].values()), axis=0))
+
+
+def judged_total(total: Floats) -> list[Caution]:
+    """What to mind about draws [S] of the share of all media."""
     mean = float(total.mean())
     if mean > 1.0 or float(np.median(total)) > 1.0:
         return [Caution(CautionKind.MEDIA_ABOVE_OUTCOME, value=mean)]

@@ -26,6 +26,7 @@ from engine.updates.update import PriorUpdate, Strategy, UpdateRule
 from persistence.tables import ClientPrior, ConflictEvidence, ElicitedSession, FitDraws, StoredCurve
 from server.contract.wire import from_json, quantity_name
 from server.texts.analysis_notes import Uncorrelated, few_effective_draws, no_correlation
+from server.texts.standing import missed_by
 from server.worker.conflict.dependence import prior_correlation, whole_shares
 from server.worker.conversion import belief_law
 from server.worker.fitting.fits import curve_of
@@ -36,6 +37,7 @@ class Case:
     """One belief with everything that its update follows from.
 
     `figures` are those of the analysis, `experiments` those of the request about its quantity by their places there.
+    `refusal` says why the figures must not be relied on; it is empty where they may be.
     """
 
     belief: elicitation_pb2.Belief
@@ -43,11 +45,7 @@ class Case:
     curve: EvidenceCurve
     figures: conflict_pb2.BeliefConflict
     experiments: Mapping[int, Experiment]
-
-    @property
-    def reliable(self) -> bool:
-        """Whether the figures can be relied on."""
-        return self.figures.status != conflict_pb2.CONFLICT_STATUS_UNRELIABLE
+    refusal: str = ""
 
     @property
     def experiment(self) -> Experiment | None:
@@ -74,6 +72,8 @@ def cases_of(
 ) -> list[Case]:
     """What the updates of an analysis's beliefs follow from."""
     figures = {belief.belief_id: belief for belief in analysis.beliefs}
+    # An analysis of an earlier version did not count the fit's thresholds among what its figures need.
+    missed = missed_by(analysis)
     cases = []
     for row, curve_row in pairs:
         belief, curve = from_json(row.belief, elicitation_pb2.Belief()), curve_of(curve_row)
@@ -83,7 +83,9 @@ def cases_of(
             if experiment.estimand == belief.estimand
         }
         before = belief_law(belief, curve.reference, f"beliefs[{row.belief_id}].compiled")
-        cases.append(Case(belief, before, curve, figures[row.belief_id], own))
+        found = figures[row.belief_id]
+        unreliable = found.status == conflict_pb2.CONFLICT_STATUS_UNRELIABLE
+        cases.append(Case(belief, before, curve, found, own, found.status_reason if unreliable else missed))
     return cases
 
 

@@ -129,8 +129,8 @@ def update_rule(request: prior_update_pb2.UpdatePriorsRequest) -> UpdateRule:
 
 def _updated(case: Case, rule: UpdateRule) -> PriorUpdate:
     """What the strategy makes of a belief; the belief itself where its figures are unreliable."""
-    if not case.reliable:
-        reason = f"the conflict figures are unreliable: {case.figures.status_reason}"
+    if case.refusal:
+        reason = f"the conflict figures are unreliable: {case.refusal}"
         return PriorUpdate(case.before, Action.KEEP, (reason,), changed=False)
     try:
         return update(

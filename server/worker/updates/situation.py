@@ -10,10 +10,11 @@ from scipy import special
 
 from engine.conflict.analysis import ConflictRule, Finding, analyse_belief
 from engine.conflict.causes import Blame
-from engine.conflict.experiment import distance, with_experiment
+from engine.conflict.experiment import distance, place_of, with_experiment
 from engine.conflict.overlay import Overlay
 from engine.conflict.reliability import Status
 from engine.conflict.severity import Severity
+from engine.rules.compromises import Lies, lies
 from engine.updates.recommendation import Recommendation, Situation, recommend
 from engine.updates.update import PriorUpdate
 from server.contract.wire import label
@@ -38,7 +39,9 @@ def advice(
     p_value, log_bf = figures.p_value, recentred(figures)
     sensitivity = figures.sensitivity.prior if figures.HasField("sensitivity") else None
     apart = None
-    if experiment is not None and case.reliable:
+    if case.refusal:
+        alone = finding = Finding.UNRELIABLE
+    elif experiment is not None:
         rule = ConflictRule(
             confidence_threshold=analysis.confidence_threshold if analysis.HasField("confidence_threshold") else None
         )
@@ -69,8 +72,16 @@ def advice(
         experiment_z=apart,
         outcome=updated.action,
         data_finding=alone,
+        between=updated.changed and _between(case, updated),
     )
     return recommend(situation), log_bf
+
+
+def _between(case: Case, updated: PriorUpdate) -> bool:
+    """Whether what the strategy made of the belief lies where neither belief nor data, with experiments, are."""
+    curve = case.curve if case.experiment is None else with_experiment(case.curve, case.experiment)
+    data = Overlay(case.before, curve).data_side
+    return lies(*(place_of(law) for law in (case.before, data, updated.distribution))) is Lies.NEITHER
 
 
 def _severity(value: conflict_pb2.Severity.ValueType) -> Severity | None:

@@ -365,3 +365,12 @@ def test_a_label_that_hangs_on_tails_without_draws_is_open_or_refused(lift: floa
     result = analyse_belief(TV, dataclasses.replace(curve, heavy_tail_log_likelihood=twin))
     assert result.status is status
     assert (result.severity is None) is (status is Status.UNRELIABLE)
+
+
+def test_figures_of_a_fit_that_must_not_be_relied_on_are_no_findings_however_the_curve_looks() -> None:
+    # The worked example is a clear conflict.
+    figures = analyse_belief(TV, TV_CURVE, of_fit=("the sampler did not meet its thresholds",))
+    assert (figures.status, figures.finding) == (Status.UNRELIABLE, Finding.UNRELIABLE)
+    assert "the sampler did not meet its thresholds" in figures.reasons
+    assert (figures.conflict, figures.confirms) == (False, False)
+    assert figures.severity is None

@@ -210,8 +210,8 @@ def test_every_kind_of_change_is_tried_and_columns_without_news_are_not() -> Non
     found = model.alternatives(table, WINDOW, (*COLUMNS, "weeks"))
     assert [(each.kind.name, each.subject) for each in found] == [
         ("OUTLIERS", ""),
-        ("ADSTOCK_WINDOW", "2 weeks"),
         ("ADSTOCK_WINDOW", "8 weeks"),
+        ("ADSTOCK_WINDOW", "2 weeks"),
         ("SATURATION", "all channels linear"),
         ("CONTROL_DROPPED", "promo"),
         ("CONTROL_DROPPED", "holiday"),
@@ -223,7 +223,7 @@ def test_every_kind_of_change_is_tried_and_columns_without_news_are_not() -> Non
     for each in found:
         assert each.model.prior_of(SHARE) == model.prior_of(SHARE)
         assert each.same_rows == (not each.kind.name.endswith("YEAR_DROPPED"))
-    halved, doubled = (each.model.design for each in found[1:3])
+    doubled, halved = (each.model.design for each in found[1:3])
     assert halved.exposure.shape == model.design.exposure.shape
     np.testing.assert_array_equal(halved.exposure[:, :, :2], model.design.exposure[:, :, :2])
     assert doubled.exposure.shape[2] == 2 * WEIGHTS

@@ -50,6 +50,7 @@ ROWS = [
     (Ground.OUTLIERS, Action.CHECK_MODEL, CONFLICT, {"blame": Blame.OUTLIERS}),
     (Ground.UNDECIDED, Action.CHECK_MODEL, CONFLICT, {"blame": Blame.UNDECIDED, "belief_months": 30.0}),
     (Ground.BOTH_FIRM, Action.RUN_EXPERIMENT, CONFLICT, {"z": 2.7, "belief_months": 6.5}),
+    (Ground.BETWEEN, Action.RUN_EXPERIMENT, CONFLICT, {"z": 6.0, "belief_months": 5.0, "between": True}),
     (Ground.INCOHERENT, Action.RE_ELICIT, CONFLICT, {"incoherence_z": 2.5}),
     (Ground.INCOHERENT, Action.RE_ELICIT, AGREES, {"incoherence_z": 2.5}),
     (Ground.TOGETHER, Action.RE_ELICIT, AGREES, {"joint_conflict": True}),

@@ -253,15 +253,75 @@ def test_full_bayesian_warns_beyond_two_standard_deviations() -> None:
 
 
 def test_a_posterior_is_said_to_be_where_neither_is_only_where_it_is() -> None:
-    full = update(TV, curve(0.25), UpdateRule(Strategy.FULL_BAYESIAN))
-    assert full.reasons[1].endswith("sits where neither is")
-    # At a quarter of the weight N(.375, .0707) is wider than the data.
-    part = update(TV, curve(0.25), UpdateRule(Strategy.POWER_PRIOR, power=0.25))
-    assert part.reasons[1] == "belief and data are more than 2 standard deviations apart"
+    # Data of 10 % ± 5 % against 50 % ± 10 %: 18 % ± 4.5 % in full, 30 % ± 7.1 % at a quarter of the weight.
+    for rule in (UpdateRule(Strategy.FULL_BAYESIAN), UpdateRule(Strategy.POWER_PRIOR, power=0.25)):
+        far = update(TV, curve(0.1), rule)
+        assert far.reasons[1].endswith("what they give together lies where neither of them is")
+        # At 25 % ± 5 % they are 2.2 standard deviations apart: that is no more than a warning.
+        near = update(TV, curve(0.25), rule)
+        assert near.reasons[1] == "belief and data are more than 2 standard deviations apart"
     # A heavy-tailed belief gives way: the posterior sits on the data.
     heavy = update(StudentT(4.0, 0.5, 0.03), curve(0.0), UpdateRule(Strategy.FULL_BAYESIAN))
     assert heavy.distribution.mean == pytest.approx(0.026, abs=1e-3)
     assert heavy.reasons[1] == "belief and data are more than 2 standard deviations apart"
+
+
+@pytest.mark.parametrize(
+    ("belief", "reference", "at"),
+    [
+        (LogNormal(math.log(2.0), 0.3), LogNormal(0.0, 3.0), math.log(0.5)),
+        (Beta(45.0, 255.0), Beta(1.0, 3.0), math.log(0.02 / 0.98)),
+        (TruncatedNormal(0.15, 0.02, 0.0, 1.0), Beta(1.0, 3.0), math.log(0.02 / 0.98)),
+    ],
+    ids=["above 0", "share", "share, truncated normal"],
+)
+def test_a_widened_belief_whose_mean_moves_away_from_the_data_is_told_with_its_median(
+    belief: Distribution, reference: Distribution, at: float
+) -> None:
+    away = EvidenceCurve.normal(at, 0.1, reference, 24.0)
+    found = update(belief, away, UpdateRule(Strategy.CONSERVATIVE))
+    assert found.action is Action.WIDEN
+    assert found.distribution.mean > belief.mean > away.data_side.mean
+    assert float(found.distribution.ppf(0.5)) == pytest.approx(float(belief.ppf(0.5)), rel=1e-6)
+    assert "the median stays at" in found.reasons[-1]
+    assert "away from the" in found.reasons[-1]
+    # With data on the other side the same widening moves the mean towards them: nothing to explain.
+    towards = EvidenceCurve.normal(-at if belief.support.upper == math.inf else 1.0, 0.1, reference, 24.0)
+    assert "away from" not in update(belief, towards, UpdateRule(Strategy.CONSERVATIVE)).reasons[-1]
+
+
+def test_data_that_bound_the_quantity_on_one_side_only_widen_no_belief() -> None:
+    # A weak channel: 2 % ± 2 %, with a likelihood that stays high down to nothing. ML-II would widen without end, and
+    # the mean of the belief go from 5 % to 50 %.
+    u = np.linspace(-30.0, 8.0, 4001)
+    one_sided = EvidenceCurve.exact(
+        u, -0.5 * ((0.005 - special.expit(u)) / 0.012) ** 2, Beta(1.0, 3.0), 24.0, quantity="share"
+    )
+    assert one_sided.reference_kept[0] > 0.0
+    belief = Beta(2.6, 49.4)
+    found = update(belief, one_sided, UpdateRule(Strategy.CONSERVATIVE))
+    assert found.distribution is belief
+    assert "do not bound the quantity" in found.reasons[0]
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_a_mean_never_moves_away_from_the_data_without_a_word(strategy: Strategy) -> None:
+    rng = np.random.default_rng(4)
+    told = 0
+    for _ in range(40):
+        belief = LogNormal(float(rng.normal(0.0, 1.0)), float(rng.uniform(0.1, 1.0)))
+        data = EvidenceCurve.normal(
+            float(rng.normal(0.0, 1.5)), float(rng.uniform(0.1, 0.8)), LogNormal(0.0, 3.0), 24.0
+        )
+        found = update(belief, data, UpdateRule(strategy, gate=False))
+        target = data.data_side.mean
+        if abs(found.distribution.mean - target) > abs(belief.mean - target) + 0.01 * belief.sd:
+            assert any("away from the" in reason for reason in found.reasons)
+            told += 1
+        else:
+            assert not any("away from the" in reason for reason in found.reasons)
+    if strategy is Strategy.CONSERVATIVE:
+        assert told
 
 
 @pytest.mark.parametrize("prior", [Beta(0.5, 3.0), Gamma(0.5, 2.0), TruncatedNormal(0.0, 0.1, 0.0, 1.0)], ids=str)

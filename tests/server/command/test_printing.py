@@ -6,10 +6,11 @@ from typing import Any, cast
 
 import pytest
 from liftos.bayes import share_of_outcome
-from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2, sbc_pb2
+from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2, sbc_pb2
 
 from server.command.printing import (
     console,
+    print_attribution,
     print_conflict,
     print_feedback,
     print_joint,
@@ -110,14 +111,24 @@ def test_figures_that_are_not_reliable_are_not_shown() -> None:
     text = printed(print_conflict, conflict_pb2.ConflictAnalysis(beliefs=[unreliable]))
     assert "not reliable" in text
     assert "Pareto k-hat is 0.93" in text
-    for hidden in ("Bayes factor", "node-split", "severity", "both together", "VERY_STRONG"):
+    for hidden in ("Bayes factor", "node-split", "severity", "both together", "VERY_STRONG", "data alone", "25"):
         assert hidden not in text
+
+
+def test_that_a_fit_missed_its_thresholds_is_shown_before_its_figures() -> None:
+    missed = common_pb2.FitDiagnostics(max_r_hat=1.016)
+    for show, answer in (
+        (print_conflict, conflict_pb2.ConflictAnalysis(beliefs=[belief()], diagnostics=missed)),
+        (print_attribution, attribution_pb2.Attribution(model_id="m", diagnostics=missed)),
+    ):
+        assert printed(show, answer).startswith("The sampler did not meet its thresholds (R-hat 1.016")
 
 
 def test_a_huge_factor_and_a_small_p_value_are_shown_in_a_few_digits() -> None:
     text = printed(print_conflict, conflict_pb2.ConflictAnalysis(beliefs=[belief()]))
     assert "7.72e+99" in text
-    assert "1.2e-05 ± 2e-06" in text
+    assert "< 0.0001" in text
+    assert "e-0" not in text
 
 
 def test_the_reason_of_an_open_label_is_shown() -> None:
@@ -174,3 +185,16 @@ def test_a_client_without_results_is_told_so() -> None:
     nothing = type("Lists", (), {"list": staticmethod(list)})
     client = type("Client", (), dict.fromkeys(("elicitation", "conflicts", "sbc", "updates", "attribution"), nothing))
     assert "This client has no results yet." in printed(print_overview, cast(Any, client), "")
+
+
+def test_changed_models_that_change_nothing_are_one_row() -> None:
+    causes = [
+        conflict_pb2.Cause(kind=conflict_pb2.CAUSE_KIND_COLUMN_ADDED, subject="rain", resolves=True, change=0.2),
+        conflict_pb2.Cause(kind=conflict_pb2.CAUSE_KIND_COLUMN_ADDED, subject="snow", change=0.06),
+        *(conflict_pb2.Cause(kind=conflict_pb2.CAUSE_KIND_SATURATION, subject="hill", change=c) for c in (0.01, -0.02)),
+    ]
+    text = printed(print_conflict, conflict_pb2.ConflictAnalysis(beliefs=[belief(causes=causes)]))
+    assert "column added rain" in text
+    assert "column added snow" in text
+    assert "hill" not in text
+    assert "and 2 other changes" in text

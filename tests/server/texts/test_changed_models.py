@@ -50,7 +50,9 @@ def test_what_is_left_of_the_evidence_is_told(changes: dict[str, bool], barely: 
         (None, "no more."),
         (0.04, "and the data are as probable under either model."),
         (-3.0, "and the data are 20.1 times as probable under the model as it is."),
-        (800.0, "and the data are over a million times as probable under it."),
+        (9.2, "and the data are 9,900 times as probable under it."),
+        (9.3, "and the data are more than 10,000 times as probable under it."),
+        (800.0, "and the data are more than 10,000 times as probable under it."),
     ],
 )
 def test_what_the_data_say_of_the_changed_model_itself_is_told(gain: float | None, end: str) -> None:

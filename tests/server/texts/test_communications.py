@@ -243,29 +243,29 @@ def test_a_number_that_is_not_stored_would_be_found() -> None:
     template = common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND
     stored = analysis(belief(template))
     (message,) = conflict_communications(stored)
-    changed = message.body.replace("51.4 %", "51.3 %").replace("12.2 times", "12.4 times").replace("0.025", "0.026")
-    assert untraced(changed, stored) == ["51.3 %", "0.026", "12.4"]
+    changed = message.body.replace("51 %", "53 %").replace("12.2 times", "12.4 times").replace("0.025", "0.026")
+    assert untraced(changed, stored) == ["53 %", "0.026", "12.4"]
     other = belief(template)
     other.client.mean = 0.61
-    assert "51.4 %" in untraced(message.body, analysis(other))
+    assert "51 %" in untraced(message.body, analysis(other))
 
 
 def test_a_message_about_a_conflict_reads_like_this() -> None:
     (message,) = conflict_communications(
         analysis(belief(common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND, "half-life"))
     )
-    assert message.subject == "Half-life of tv 2: the data contradict the belief of 4.126 time steps"
+    assert message.subject == "Half-life of tv 2: the data contradict the belief of 4.13 time steps"
     sides, sure, meaning, steps = message.body.split("\n\n")
     assert sides == (
-        "The belief “tv-2024” puts the half-life of tv 2 at 4.126 time steps (95 % interval from 2.289 to 5.963). "
-        "Under the model “mmm-7” the data from 2022-01-03 to 2023-12-25 alone put it at 1.763 time steps (95 % "
-        "interval from 0.4204 to 3.106), lower than the belief. Belief and data together give 2.708 time steps (95 % "
-        "interval from 1.582 to 3.834)."
+        "The belief “tv-2024” puts the half-life of tv 2 at 4.13 time steps (95 % interval from 2.29 to 5.96). "
+        "Under the model “mmm-7” the data from 2022-01-03 to 2023-12-25 alone put it at 1.76 time steps (95 % "
+        "interval from 0.42 to 3.11), lower than the belief. Belief and data together give 2.71 time steps (95 % "
+        "interval from 1.58 to 3.83)."
     )
     assert "12.2 times as probable. That is called strong evidence; one right belief in 34 gets it by chance." in sure
     assert "A contradiction is declared when this factor is at least 10." in sure
     assert "corrected for all of them the probability is 0.051" in sure
-    assert "the rule that limits false alarms among them does not flag this one" in sure
+    assert "The rule in force leads here, which looks at this belief alone" in sure
     assert "analysed 6 times" in sure
     assert meaning.startswith("What it does not mean: that the belief is proven wrong.")
     assert "With the column rain" in meaning
@@ -281,6 +281,41 @@ def test_the_words_say_on_which_side_the_data_are(template: int) -> None:
     for above, word in ((True, "higher than the belief"), (False, "lower than the belief")):
         (message,) = conflict_communications(analysis(belief(template, above=above)))
         assert word in message.body
+
+
+def test_a_compromise_that_lies_where_neither_is_is_told_without_its_figure() -> None:
+    one = belief(common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND)
+    one.client.CopyFrom(estimate(0.15, 0.02))
+    one.data_side.CopyFrom(estimate(0.021, 0.005))
+    one.client_posterior.CopyFrom(estimate(0.115, 0.018))
+    (message,) = conflict_communications(analysis(one))
+    assert "Belief and data lie so far apart that what they give together lies where neither of them is" in message.body
+    assert "11.5 %" not in message.body
+    one.client_posterior.CopyFrom(estimate(0.132, 0.019))
+    (of_belief,) = conflict_communications(analysis(one))
+    assert "what they give together is about the belief, where the data are not; no figure of it" in of_belief.body
+    one.client_posterior.CopyFrom(estimate(0.025, 0.005))
+    assert "Belief and data together give 2.50 %" in conflict_communications(analysis(one))[0].body
+
+
+def test_a_posterior_that_is_an_extrapolation_is_told_as_that() -> None:
+    one = belief(common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND)
+    one.ClearField("client_posterior")
+    (message,) = conflict_communications(analysis(one))
+    assert "What belief and data give together is not told: most of it would lie beyond what the draws" in message.body
+    assert "together give 0" not in message.body
+
+
+@pytest.mark.parametrize("template", FINDINGS)
+def test_of_a_fit_that_missed_its_thresholds_no_finding_is_told_whatever_is_stored(template: int) -> None:
+    missed = common_pb2.FitDiagnostics(max_r_hat=1.016, min_ess_bulk=812.0, min_ess_tail=800.0)
+    (of_analysis,) = conflict_communications(analysis(belief(template), diagnostics=missed))
+    checks = attribution_pb2.BayesianValidation(conflicts=[belief(template)])
+    (of_attribution,) = attribution_communications(attribution_pb2.Attribution(validation=checks, diagnostics=missed))
+    for message in (of_analysis, of_attribution):
+        assert message.template == common_pb2.COMMUNICATION_TEMPLATE_NO_ANSWER
+        assert "the sampler did not meet its thresholds (R-hat 1.016" in message.body
+        assert "25.1 %" not in message.body
 
 
 @pytest.mark.parametrize("template", FINDINGS)
@@ -391,14 +426,53 @@ def test_calibration_that_was_missing_then_is_told_with_the_date_and_not_once_it
     assert len(conflict_communications(failed, certified=True)) == 1
 
 
-def test_a_huge_factor_is_told_in_three_digits() -> None:
+def test_what_a_factor_is_beyond_ten_thousand_is_not_told() -> None:
     huge = necessity()
     huge.rules[1].observed = math.exp(230.0)
     one = belief(common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND)
     one.bayes_factors[0].log_bayes_factor = 27.9
     for message in conflict_communications(analysis(one, sbc_necessity=huge)):
         assert re.search(r"\d{5}", message.body) is None
-    assert "1.31e+12 times as probable" in conflict_communications(analysis(one))[0].body
+    assert "makes the data more than 10,000 times as probable" in conflict_communications(analysis(one))[0].body
+    (calibration,) = conflict_communications(analysis(sbc_necessity=huge))
+    assert "the data are more than 10,000 times as probable under another belief" in calibration.body
+
+
+def test_a_p_value_below_one_in_ten_thousand_is_told_as_that() -> None:
+    one = belief(common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND)
+    one.p_value, one.p_value_holm = 3e-7, 9e-5
+    (message,) = conflict_communications(analysis(one))
+    assert "with a probability of less than 0.0001." in message.body
+    assert "corrected for all of them the probability is less than 0.0001." in message.body
+    assert "e-" not in message.body
+
+
+def test_a_belief_that_mean_and_width_do_not_describe_is_told_with_its_shape() -> None:
+    one = belief(common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND)
+    one.prior.beta.alpha, one.prior.beta.beta = 0.4, 3.0
+    (message,) = conflict_communications(analysis(one))
+    assert "About the belief: Its density grows without bound towards 0.0 %" in message.body
+
+
+@pytest.mark.parametrize(
+    ("conflict", "p_holm", "flagged", "told"),
+    [
+        (True, 0.04, True, ""),
+        (True, 0.06, True, "one such finding among several can be chance"),
+        (True, 0.04, False, ""),  # e-BH asks for more than Holm does
+        (False, 0.3, True, "finds no contradiction, though the rule over all beliefs of the session flags this one"),
+        (False, 0.3, False, ""),
+    ],
+)
+def test_where_the_rules_disagree_it_is_told_which_leads(
+    conflict: bool, p_holm: float, flagged: bool, told: str
+) -> None:
+    template = common_pb2.COMMUNICATION_TEMPLATE_CONFLICT_FOUND if conflict else AGREEING[1]
+    one = belief(template)
+    one.p_value_holm, one.flagged_by_e_bh = p_holm, flagged
+    (message,) = conflict_communications(analysis(one))
+    assert ("The rule in force leads here" in message.body) is bool(told)
+    assert told in message.body
 
 
 @pytest.mark.parametrize("template", FINDINGS)

@@ -13,7 +13,7 @@ from engine.models.additive_mmm import prepare as prepare_mmm
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
 from persistence.tables import Fit
 from server.contract.wire import to_json
-from server.worker.attribution import Sides, _provenance, attributed, needs_run, total_share
+from server.worker.attribution import Sides, _provenance, attributed, needs_run, told_of, total_share
 from server.worker.fitting.fits import StoredFit
 
 MODEL = prepare(ConjugateNormalSpec("share_of_outcome[TV]", 0.25, 0.05, 24, Normal(0.5, 1.0)))
@@ -53,18 +53,25 @@ def fit_of(model: AdditiveMmm, chains: int = 4, length: int = 250) -> StoredFit:
     return StoredFit(row, model, {name: values.reshape(chains, length) for name, values in sample.quantities.items()})
 
 
-def panel() -> AdditiveMmm:
-    """Two channels in three geos; TV has spend, but none in `c`, and more came back to `b` than was sold."""
+def model_columns() -> dict[str, np.ndarray]:
+    """Of two channels in three geos; TV has spend, but none in `c`, and more came back to `b` than was sold."""
     rng = np.random.default_rng(2)
-    weeks = np.datetime64("2024-01-01") + np.timedelta64(7, "D") * np.arange(20)
     sales = 100.0 + 10.0 * rng.normal(size=60)
     sales[20:40] -= sales[20:40].mean() + 1.0
     tv, radio = rng.gamma(2.0, 1.0, 60), rng.gamma(2.0, 1.0, 60)
     spend = np.where(np.arange(60) < 40, 3.0 * tv, 0.0)
-    columns = {"sales": sales, "tv": tv, "radio": radio, "spend": spend, "people": np.repeat([2.0, 1.0, 3.0], 20)}
+    return {"sales": sales, "tv": tv, "radio": radio, "spend": spend, "people": np.repeat([2.0, 1.0, 3.0], 20)}
+
+
+def prepared(columns: dict[str, np.ndarray]) -> AdditiveMmm:
+    weeks = np.datetime64("2024-01-01") + np.timedelta64(7, "D") * np.arange(20)
     channels = (Channel("tv", "tv", Beta(2.0, 8.0), spend="spend"), Channel("radio", "radio", Beta(2.0, 8.0)))
     table = Table(np.tile(weeks, 3), columns, np.repeat(["a", "b", "c"], 20))
     return prepare_mmm(table, AdditiveMmmSpec("sales", channels, fourier_pairs=0, population="people"))
+
+
+def panel() -> AdditiveMmm:
+    return prepared(model_columns())
 
 
 def test_the_geos_add_up_and_show_no_ratio_to_what_is_not_above_zero() -> None:
@@ -105,6 +112,26 @@ def test_the_prior_of_a_derived_quantity_is_what_the_models_priors_induce() -> N
     # In closed form: ROI is the share times total outcome over spend.
     ratio = found.total_outcome / found.channels[0].spend
     assert shown[common_pb2.QUANTITY_ROI].prior.mean == pytest.approx(0.2 * ratio)
+
+
+def test_every_share_and_their_sum_go_through_the_gate_and_channels_that_are_one_are_told() -> None:
+    model = panel()
+    fit = fit_of(model)
+    fit.row.facts["months"] = 4.6
+    fit.row.diagnostics = to_json(common_pb2.FitDiagnostics(converged=True))
+    told = told_of(model, Sides(fit))
+    # The draws are those of the prior.
+    assert set(told.shares) == {"tv", "radio"}
+    assert all(standing.silent for standing in (*told.shares.values(), told.total))
+    assert told.believed is None
+    assert told.collinear == {}
+    columns = {**model_columns(), "radio": model_columns()["tv"]}
+    twins = prepared(columns)
+    fit.row.diagnostics = to_json(common_pb2.FitDiagnostics(max_r_hat=1.02))
+    twice = told_of(twins, Sides(StoredFit(fit.row, twins, fit.draws), fit))
+    assert all("did not meet" in standing.refusals[0] for standing in (*twice.shares.values(), twice.total))
+    assert twice.believed == common_pb2.FitDiagnostics(max_r_hat=1.02)
+    assert twice.collinear == pytest.approx({"tv": 1.0, "radio": 1.0})
 
 
 def test_with_beliefs_the_prior_of_a_derived_quantity_is_what_they_induce() -> None:

@@ -9,17 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 from liftos.bayes import share_of_media, share_of_outcome
-from liftos.bayes.v1 import conflict_pb2, elicitation_pb2
+from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2
 
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.experiment import Experiment
 from engine.distributions.distribution import Beta, Normal
+from engine.distributions.support import REAL_LINE
 from engine.rules.reasons import Ground
-from engine.updates.update import PriorUpdate, Strategy, UpdateRule, update
-from persistence.tables import ElicitedSession
+from engine.updates.update import Action, PriorUpdate, Strategy, UpdateRule, update
+from persistence.tables import ClientPrior, ElicitedSession, StoredCurve
 from server.contract.wire import to_json
 from server.worker.conflict.comparison import examine_jointly
-from server.worker.updates.cases import Case, updated_correlation
+from server.worker.conversion import from_law
+from server.worker.fitting.fits import _bytes, _curve_facts
+from server.worker.updates.cases import Case, cases_of, updated_correlation
+from server.worker.updates.proposals import _updated
 from server.worker.updates.situation import advice
 
 FLAT = Normal(0.5, 100.0)
@@ -168,3 +172,49 @@ def test_what_is_no_number_is_stored_as_no_correlation() -> None:
     )
     cases, rule = [case(0), case(1)], UpdateRule(Strategy.CONSERVATIVE)
     assert "is not given" in str(updated_correlation(broken, cases, updated(cases, rule), DRAWS, rule))
+
+
+def test_no_change_is_recommended_from_figures_that_must_not_be_relied_on() -> None:
+    refused = replace(case(0, {0: Experiment(0.9, 0.01)}), refusal="the sampler did not meet its thresholds")
+    kept = _updated(refused, UpdateRule(Strategy.FULL_BAYESIAN))
+    assert (kept.distribution, kept.changed, kept.action) == (PRIORS[0], False, Action.KEEP)
+    assert kept.reasons == ("the conflict figures are unreliable: the sampler did not meet its thresholds",)
+    recommended, _ = advice(refused, kept, conflict_pb2.ConflictAnalysis(), 24.0)
+    assert (recommended.action, recommended.grounds.ground) == (Action.CHECK_MODEL, Ground.UNRELIABLE)
+
+
+@pytest.mark.parametrize(
+    ("status", "converged", "refusal"),
+    [
+        (conflict_pb2.CONFLICT_STATUS_OK, True, ""),
+        (conflict_pb2.CONFLICT_STATUS_UNRELIABLE, True, "k-hat"),
+        # Stored by a version that did not hold the fit's thresholds against its figures.
+        (conflict_pb2.CONFLICT_STATUS_OK, False, "the sampler did not meet its thresholds"),
+    ],
+)
+def test_what_stands_against_a_case_is_read_from_the_analysis(status: int, converged: bool, refusal: str) -> None:
+    prior = Normal(0.5, 0.1)
+    belief = elicitation_pb2.Belief(belief_id="b", estimand=share_of_outcome("c"), compiled=from_law(prior))
+    figures = conflict_pb2.BeliefConflict(belief_id="b", status=status, status_reason="k-hat")  # type: ignore[arg-type]
+    analysis = conflict_pb2.ConflictAnalysis(
+        beliefs=[figures], diagnostics=common_pb2.FitDiagnostics(converged=converged)
+    )
+    curve = EvidenceCurve.normal(0.25, 0.05, Normal(0.5, 1.0), 24.0, support=REAL_LINE)
+    stored = StoredCurve(
+        quantity="SHARE_OF_OUTCOME",
+        channel="c",
+        reference=to_json(from_law(curve.reference)),
+        lower=curve.support.lower,
+        upper=curve.support.upper,
+        n_grid=len(curve.grid),
+        n_replicates=0,
+        grid=_bytes(curve.grid),
+        log_likelihood=_bytes(curve.log_likelihood),
+        heavy_tail_log_likelihood=_bytes(curve.heavy_tail_log_likelihood),
+        replicates=_bytes(curve.replicates),
+        facts=_curve_facts(curve),
+        effective_sample_size=curve.n_effective,
+        months=24.0,
+    )
+    (found,) = cases_of([(ClientPrior(belief_id="b", belief=to_json(belief)), stored)], analysis, [])
+    assert found.refusal == refusal
