@@ -19,8 +19,9 @@ setup: .venv/.ready
 demo: setup
 	$(BIN)/liftos-bayes demo
 
+# Two processes, and a file in one of them: what its tests share is made once.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -25,8 +25,9 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 _TEMPLATE = "liftos_bayes_template"
-# Taken out of the environment: the service refuses variables of this prefix that it does not know.
-_OTHER_POSTGRES = os.environ.pop("LIFTOS_BAYES_TEST_POSTGRES", "")
+# Renamed, for the processes of a parallel run too: the service refuses variables of its prefix that it does not know.
+_OTHER_POSTGRES = os.environ.pop("LIFTOS_BAYES_TEST_POSTGRES", "") or os.environ.get("TEST_POSTGRES", "")
+os.environ["TEST_POSTGRES"] = _OTHER_POSTGRES
 
 
 def _with_database(url: str, name: str) -> str:

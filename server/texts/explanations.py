@@ -171,9 +171,9 @@ def _brought_together(group: attribution_pb2.ChannelGroup) -> str:
     *first, last = group.channels
     names, share = f"{', '.join(first)} and {last}", common_pb2.QUANTITY_SHARE_OF_OUTCOME
     return (
-        f"{names} brought {spread(group.share_of_outcome, share)} of the outcome together by the data, under the model's"
-        " reference prior; the data do not tell how it is divided between them, and no figure of one of them is a "
-        "finding."
+        f"{names} brought {spread(group.share_of_outcome, share)} of the outcome together by the data, under the "
+        "model's reference prior; the data do not tell how it is divided between them, and no figure of one of them "
+        "is a finding."
     )
 
 
