@@ -32,7 +32,7 @@ class Outcome(enum.Enum):
 
 
 class Reason(enum.Enum):
-    """Why the outcome is what it is; the first two stand with FAIL, the others with INCONCLUSIVE."""
+    """Why the outcome is what it is: the first two with FAIL, the last with both, the others with INCONCLUSIVE."""
 
     SEQUENTIAL_EVIDENCE = "SEQUENTIAL_EVIDENCE"
     """The e-process crossed its threshold, at whatever number of simulations."""
@@ -52,6 +52,8 @@ class Reason(enum.Enum):
     """Draws of a continuous quantity equal the truth or are not numbers: chains are stuck, or start at the truth."""
     NO_DATA_DEPENDENT_QUANTITY = "NO_DATA_DEPENDENT_QUANTITY"
     """No ranked quantity depends on the data, so an inference that ignores them would go unseen."""
+    REPEATED_TRUTHS = "REPEATED_TRUTHS"
+    """Simulations have the very truth of others: their random numbers are no independent ones."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,11 @@ def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES, earli
     )
 
     failure_rate = failed / len(ledger) if len(ledger) else 0.0
+    repeated = repeated_truths(ledger, rules)
     if failing:
         outcome = Outcome.FAIL
         reasons = [Reason.SEQUENTIAL_EVIDENCE] * bool(by_evidence) + [Reason.BAND_TEST] * bool(by_band)
+        reasons += [Reason.REPEATED_TRUTHS] * bool(repeated)
     else:
         doubts = {
             Reason.INCOMPLETE: not complete,
@@ -181,6 +185,7 @@ def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES, earli
                 q.ties is not None and q.ties > rules.tie_cap and q.quantity not in rules.discrete for q in quantities
             ),
             Reason.NO_DATA_DEPENDENT_QUANTITY: rules.data_dependent.isdisjoint(names),
+            Reason.REPEATED_TRUTHS: repeated > 0,
         }
         reasons = [reason for reason, present in doubts.items() if present]
         outcome = Outcome.INCONCLUSIVE if reasons else Outcome.PASS
@@ -207,6 +212,22 @@ def verdict(ledger: RankLedger, planned: int, rules: VerdictRules = RULES, earli
         rules=rules,
         sentence=_sentence(outcome, tuple(reasons), quantities, n, detectable),
     )
+
+
+def repeated_truths(ledger: RankLedger, rules: VerdictRules = RULES) -> int:
+    """How many simulations have the truth of an earlier one, over all continuous quantities that are not of the data.
+
+    Independent draws of a continuous law never repeat: this is exact, at any number of simulations. Of a single
+    quantity one in a hundred may repeat, because a generator of 24 bits makes that many in some thousand draws.
+    """
+    named = [k for k, name in enumerate(ledger.quantities) if name not in rules.data_dependent | rules.discrete]
+    truths = ledger.truth[:, named]
+    truths = truths[np.isfinite(truths).all(axis=1)]
+    truths = truths[:, [len(np.unique(column)) > 1 for column in truths.T]]  # what never varies is no random number
+    if not truths.size:
+        return 0
+    repeated = len(truths) - len(np.unique(truths, axis=0))
+    return repeated if truths.shape[1] > 1 or repeated > 0.01 * len(truths) else 0
 
 
 def _best(ledger: RankLedger, rules: VerdictRules) -> Floats:
@@ -241,6 +262,7 @@ _REASON_WORDS = {
     Reason.FEW_DRAWS: "too many fits kept too few independent draws",
     Reason.TIES: "posterior draws equal the truth too often, as stuck chains do",
     Reason.NO_DATA_DEPENDENT_QUANTITY: "no ranked quantity depends on the data",
+    Reason.REPEATED_TRUTHS: "simulations repeat the truths of others, so that their random numbers were used twice",
 }
 
 
@@ -259,7 +281,8 @@ def _sentence(
     match outcome:
         case Outcome.FAIL:
             named = "; ".join(f"{q.quantity}: {_SHAPE_WORDS[q.shape]}" for q in quantities if q.failing)
-            return f"Not calibrated after {n} usable simulations ({named})."
+            why = f"; {_REASON_WORDS[Reason.REPEATED_TRUTHS]}" if Reason.REPEATED_TRUTHS in reasons else ""
+            return f"Not calibrated after {n} usable simulations ({named}{why})."
         case Outcome.PASS:
             finding = f"No miscalibration found in {n} simulations of {len(quantities)} quantities."
             return f"{finding} {describe(detectable)}"

@@ -9,7 +9,7 @@ from scipy import stats
 from engine.errors import InvalidInput
 from engine.sbc.ledger import RankLedger, Status
 from engine.sbc.shape import Shape
-from engine.sbc.verdict import Outcome, Reason, holm, verdict
+from engine.sbc.verdict import Outcome, Reason, holm, repeated_truths, verdict
 from engine.sbc.verdict_rules import VerdictRules
 
 L = 99
@@ -225,3 +225,34 @@ def test_impossible_plans_and_levels_are_refused():
         VerdictRules(alpha=0.05, alpha_sequential=0.05)
     with pytest.raises(InvalidInput, match="alpha"):
         VerdictRules(alpha=1.0)
+
+
+def test_truths_that_repeat_are_reported_as_that_whatever_the_ranks_say():
+    rng = np.random.default_rng(3)
+    n, p = 400, 4
+    truth = rng.normal(size=(n, p))
+    ledger = _ledger(_uniform(n, p), truth=truth)
+    assert repeated_truths(ledger) == 0
+    assert verdict(ledger, n).outcome is Outcome.PASS
+    # One shard drawn twice: the log likelihood differs with the noise, the truths do not.
+    again = truth.copy()
+    again[200:250, 1:] = truth[:50, 1:]
+    twice = dataclasses.replace(ledger, truth=again)
+    assert repeated_truths(twice) == 50
+    found = verdict(twice, n)
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert found.reasons == (Reason.REPEATED_TRUTHS,)
+    assert "random numbers were used twice" in found.sentence
+    biased = verdict(_ledger(_ranks(rng, n, p, bias=1.0), truth=again), n)
+    assert biased.outcome is Outcome.FAIL
+    assert Reason.REPEATED_TRUTHS in biased.reasons
+    assert "random numbers were used twice" in biased.sentence
+
+
+def test_a_single_quantity_of_few_bits_may_repeat_now_and_then():
+    truth = np.random.default_rng(4).normal(size=(400, 2))
+    truth[1, 1], truth[3, 1] = truth[0, 1], truth[2, 1]
+    ledger = _ledger(_uniform(400, 2), truth=truth)
+    assert repeated_truths(ledger) == 0
+    truth[10:20, 1] = truth[0, 1]
+    assert repeated_truths(dataclasses.replace(ledger, truth=truth)) == 12
