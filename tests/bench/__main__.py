@@ -34,6 +34,7 @@ PARTS = (
     "verdicts",
     "conflict_calibration",
     "conflict_estimators",
+    "worlds",
 )
 
 _QUICK: Mapping[str, Sequence[str]] = {
@@ -50,6 +51,7 @@ _QUICK: Mapping[str, Sequence[str]] = {
     "verdicts": ("--data-sets", "pymc_mmm_example", "--draws", "200"),
     "conflict_calibration": ("--data-sets", "20", "--from-draws", "5"),
     "conflict_estimators": ("--seeds", "1"),
+    "worlds": ("--worlds", "1", "--kinds", "MONTHLY"),
 }
 """Arguments of a smoke run; a part without an entry here is told otherwise."""
 

@@ -923,6 +923,54 @@ def _conflict_estimators(result: Result) -> list[str]:
     ]
 
 
+def _worlds(result: Result) -> list[str]:
+    header = (
+        "worlds",
+        "defaults",
+        "number",
+        "converged",
+        "total covered",
+        "its bias",
+        "its width",
+        "shares covered",
+        "not grouped",
+        "right beliefs",
+        "called a conflict",
+        "silent",
+        "unreliable",
+        "seconds",
+    )
+    rows = []
+    for what in ("kind", "curve"):
+        for value in dict.fromkeys(row[what] for row in result["rows"]):
+            for defaults in ("before", "now"):
+                some = [row for row in result["rows"] if (row[what], row["defaults"]) == (value, defaults)]
+                rows.append([value, defaults, *_world_figures(some)])
+    rows += [["all", d, *_world_figures([r for r in result["rows"] if r["defaults"] == d])] for d in ("before", "now")]
+    return _table(header, rows)
+
+
+def _world_figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    totals, shares = [row["total"] for row in rows], [share for row in rows for share in row["shares"]]
+    findings = [share["finding"] for share in shares if "finding" in share]
+
+    def part(flags: Sequence[bool]) -> str:
+        return f"{100 * statistics.mean(flags):.0f} %" if flags else "–"
+
+    return [
+        str(len(rows)),
+        part([row["converged"] for row in rows]),
+        part([total["covered"] for total in totals]),
+        f"{100 * statistics.mean(total['mean'] - total['truth'] for total in totals):+.1f} %",
+        f"{100 * statistics.mean(total['high'] - total['low'] for total in totals):.0f} %",
+        part([share["covered"] for share in shares]),
+        part([share["covered"] for share in shares if not share["grouped"]]),
+        str(len(findings)),
+        *(part([finding == kind for finding in findings]) for kind in ("conflict", "data_silent", "unreliable")),
+        _fixed(statistics.mean(row["seconds"] for row in rows), 1),
+    ]
+
+
 _TABLES: Mapping[str, Callable[[Result], list[str]]] = {
     "throughput": _throughput,
     "rivals": _rivals,
@@ -938,6 +986,7 @@ _TABLES: Mapping[str, Callable[[Result], list[str]]] = {
     "verdicts": _verdicts,
     "conflict_calibration": _conflict_calibration,
     "conflict_estimators": _conflict_estimators,
+    "worlds": _worlds,
 }
 
 _TITLES = {
@@ -955,6 +1004,7 @@ _TITLES = {
     "verdicts": "Verdicts of the conflict analysis on open data",
     "conflict_calibration": "Null rates of the conflict analysis",
     "conflict_estimators": "The recentred factor from draws",
+    "worlds": "Coverage on simulated files with known truth",
 }
 
 
