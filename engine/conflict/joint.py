@@ -22,7 +22,7 @@ from engine.errors import InvalidInput
 
 IDENTIFIED = 0.25
 """A sum of parts is known far better than these if it has at most this part of their variances."""
-_PAIRS = 1 << 14
+_PAIRS = 1 << 13
 _SEED = 29
 _SCORES = np.linspace(-6.0, 6.0, 481)
 
@@ -162,7 +162,7 @@ class IdentifiedSum:
     sd: float
 
 
-def identified_sums(draws: ArrayLike, draw_weights: ArrayLike, weights: ArrayLike) -> list[IdentifiedSum]:
+def identified_sums(draws: ArrayLike, draw_weights: Floats, weights: ArrayLike) -> list[IdentifiedSum]:
     """Disjoint groups of parts with weights [k] in draws [k, n] whose sum has at most a quarter of their variances.
 
     That is a mean correlation of at most -3/4 between two parts, -3/8 among three. Of the groups that can be grown from
@@ -270,8 +270,10 @@ def joint_beliefs(
             both = sides(theirs, ours)
             found.append((mahalanobis_distance(both), both, scaled))
         distances = [distance for distance, _, _ in found]
-        for row in [*rows, *(np.array(one.weights) for one in sums if set(one.places) <= set(keep))]:
-            kept = np.where(np.isin(np.arange(k), keep), row, 0.0)
+        inside = np.isin(np.arange(k), keep)
+        looked_at = {tuple(np.where(inside, row, 0.0).tolist()) for row in rows}
+        looked_at |= {one.weights for one in sums if set(one.places) <= set(keep)}
+        for kept in map(np.array, sorted(looked_at)):
             both = sides((kept @ stated)[None], (kept @ seen)[None])
             # A whole is no unknown, and a part alone is a belief like any other.
             if np.count_nonzero(kept) > 1 and float(both.data_cov[0, 0]) > 1e-12 * float(both.data_mean[0]) ** 2:

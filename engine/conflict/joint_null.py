@@ -18,8 +18,13 @@ from scipy import special
 
 from engine.arrays import Floats
 
-_EDGE = 0.025
-"""Beyond this quantile of the simulated law its tail is continued."""
+_EDGE = 0.005
+"""Share of a simulated law beyond which its tail is continued as a normal one: how small a p is there rests on that."""
+_EDGE_OF_SUM = 0.025
+"""The same of each tail of a sum: of what adds up in the likelihood, a posterior's far tail is that of the other
+parameters, whereas the estimate errs as a normal one."""
+_TABLE = np.linspace(-6.0, 8.0, 1401)
+"""Normal scores at which quantiles of chi are tabulated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,15 +79,16 @@ def mahalanobis_distance(sides: Paired) -> Distance:
     root = np.linalg.inv(np.linalg.cholesky(sides.cov))
     d2 = float(np.sum((root @ sides.apart) ** 2))
     k = sides.apart.size
-    null = -special.ndtri(special.chdtrc(k, np.sum((root @ sides.replicates()) ** 2, axis=0)))
-    return _calibrated(null, _chi2_score(d2, k))
+    distances = np.sqrt(np.sum((root @ sides.replicates()) ** 2, axis=0))
+    # By a table: a tail of chi² for each of the pairs would take most of the time.
+    return _calibrated(np.interp(distances, _chi_quantiles(k), _TABLE), _chi2_score(d2, k))
 
 
 def signed_distance(sides: Paired) -> Distance:
     """Two-sided distance in a single coordinate, scored tail by tail."""
     sd = math.sqrt(float(sides.cov[0, 0]))
     at, null = float(sides.apart[0]) / sd, sides.replicates()[0] / sd
-    upper, lower = _calibrated(null, at), _calibrated(-null, -at)
+    upper, lower = _calibrated(null, at, _EDGE_OF_SUM), _calibrated(-null, -at, _EDGE_OF_SUM)
     farther = max(upper.score, lower.score)
     two_sided = -special.ndtri_exp(min(float(special.log_ndtr(-farther)) + math.log(2.0), -1e-12))
     either = np.minimum(2.0 * special.ndtr(-np.maximum(upper.null, lower.null)), 1.0 - 1e-12)
@@ -106,6 +112,12 @@ def _chi2_score(d2: float, k: int) -> float:
     return -float(special.ndtri_exp(log_tail))
 
 
+@lru_cache(maxsize=64)
+def _chi_quantiles(k: int) -> Floats:
+    """Distances with the normal scores of the table, for k coordinates."""
+    return np.asarray(np.sqrt(special.chdtri(k, special.ndtr(-_TABLE))))
+
+
 def _quantile(ordered: Floats, probability: float) -> float:
     return float(ordered[math.ceil(probability * (ordered.size - 1))])
 
@@ -116,11 +128,15 @@ def _normal_scores(n: int) -> Floats:
     return np.asarray(-special.ndtri((n - np.arange(n) - 0.5) / n))
 
 
-def _calibrated(null: Floats, score: float) -> Distance:
-    """Scores by the simulated law of scores, where they are less surprising by it."""
+def _calibrated(null: Floats, score: float, beyond_share: float = _EDGE) -> Distance:
+    """Scores by the simulated law of scores, where they are less surprising by it.
+
+    They would be more surprising by the ends of a law that stops, as of a share that the data leave anywhere between 0
+    and what another leaves: where it stops is no evidence against what lies there.
+    """
     order = np.argsort(null)
     ordered, by_place = null[order], _normal_scores(null.size)
-    edge = math.ceil((1.0 - _EDGE) * (null.size - 1))
+    edge = math.ceil((1.0 - beyond_share) * (null.size - 1))
     scores = np.empty_like(null)
     beyond = by_place[edge] + (ordered[edge:] - ordered[edge])
     scores[order] = np.minimum(np.append(by_place[:edge], beyond), ordered)

@@ -64,7 +64,7 @@ def parts_of_totals(
                 continue
             of_outcome[place] = float(own.mean() / draws[place].mean())
     rows = np.stack([of_outcome, of_media])
-    return rows[np.count_nonzero(rows, axis=1) > 1]
+    return np.asarray(rows[np.count_nonzero(rows, axis=1) > 1])
 
 
 def whole_shares(estimands: Sequence[common_pb2.Estimand], draws: Floats) -> tuple[int, ...]:
