@@ -54,6 +54,11 @@ def calibrated_log_bf(p: float) -> float:
     return 0.5 * float(special.ndtri(0.5 * p)) ** 2 if p > 0.0 else math.inf
 
 
+def calibrated_log_bf_of_log(log_p: float) -> float:
+    """The same of ln p, which may be smaller than any p that a double holds."""
+    return 0.5 * float(special.ndtri_exp(log_p - math.log(2.0))) ** 2
+
+
 def severity_probability(log_bf: float, mcse: float) -> float:
     """Probability that the error-free log Bayes factor carries the same label, with a normal Monte Carlo error."""
     if mcse == 0.0:

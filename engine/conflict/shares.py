@@ -24,14 +24,13 @@ class CoherentShares:
 
     Fields:
         means [k]: of the shares after conditioning. moved [k]: what that changed.
-        mean [k - 1], cov [k - 1, k - 1]: of the log-ratios to the last share.
+        draws [k, n]: of the conditioned beliefs, as many as are positive.
         incoherence_z: |sum of the stated means - 1| in standard deviations of the sum.
     """
 
     means: Floats
     moved: Floats
-    mean: Floats
-    cov: Floats
+    draws: Floats
     incoherence_z: float
 
 
@@ -68,29 +67,19 @@ class DirichletShares:
             alpha = (*alpha[:-1], alpha[-1] + self.alpha[at])
         return DirichletShares(places, alpha) if places and len(alpha) > 1 else None
 
-    def log_ratio_moments(self) -> tuple[Floats, Floats]:
-        """Mean and covariance of the log-ratios to the last part: digamma and trigamma differences (Aitchison 1986)."""
+    def sample(self, rng: np.random.Generator, n: int) -> Floats:
+        """Draws [places, n] of the shares, the same for a parameter wherever it stands."""
         alpha = np.asarray(self.alpha)
-        mean = special.digamma(alpha[:-1]) - special.digamma(alpha[-1])
-        own, last = special.polygamma(1, alpha[:-1]), special.polygamma(1, alpha[-1])
-        return mean, np.diag(own) + last
-
-    def log_ratios(self, values: ArrayLike) -> Floats:
-        """The same log-ratios of draws [k, n] of all beliefs; NaN in draws that leave no rest."""
-        shares = np.asarray(values, dtype=np.float64)[list(self.places)]
-        if self.has_rest:
-            rest = 1.0 - shares.sum(axis=0)
-            shares = np.vstack([shares, np.where(rest > 0.0, rest, np.nan)])
-        return log_ratios(shares)
+        logs = np.empty((alpha.size, n))
+        logs[np.argsort(alpha, kind="stable")] = _log_gammas(rng, np.sort(alpha), n)
+        shares = special.softmax(logs, axis=0)[: len(self.places)]
+        return np.asarray(np.maximum(shares, np.finfo(np.float64).tiny))
 
     def logit_correlation(self) -> Floats:
         """Correlation of the logits of the shares, by draws: the covariances have no closed form."""
         if len(self.alpha) == 2:
             return np.atleast_2d([[1.0, -1.0], [-1.0, 1.0]])[: len(self.places), : len(self.places)]
-        rng, alpha = np.random.default_rng(_SEED), np.asarray(self.alpha)[:, None]
-        # Γ(a) is Γ(a + 1) U^(1/a): in logarithms nothing underflows, however small a is.
-        size = (alpha.size, _DRAWS)
-        logs = np.log(rng.standard_gamma(alpha + 1.0, size)) - rng.standard_exponential(size) / alpha
+        logs = _log_gammas(np.random.default_rng(_SEED), np.asarray(self.alpha), _DRAWS)
         # The others summed, not subtracted from the whole: of a share near one nothing would be left.
         logits = [logs[at] - special.logsumexp(np.delete(logs, at, axis=0), axis=0) for at in range(len(self.places))]
         return np.atleast_2d(np.corrcoef(logits))
@@ -102,25 +91,20 @@ def log_ratios(shares: ArrayLike) -> Floats:
     return np.asarray(values[:-1] - values[-1:])
 
 
-def correlated_log_ratios(mean: ArrayLike, cov: ArrayLike) -> tuple[Floats, Floats]:
-    """Mean and covariance of the log-ratios to the last share when the logits are N(mean [k], cov [k, k]), by draws.
+def _log_gammas(rng: np.random.Generator, alpha: Floats, n: int) -> Floats:
+    """Logarithms [parts, n] of gamma variables with shapes `alpha` [parts], of which Dirichlet shares are parts.
 
-    Of shares whose correlation is known: what they know of their sum is in it.
+    Γ(a) is Γ(a + 1) U^(1/a): in logarithms nothing underflows, however small a is.
     """
-    at = np.asarray(mean, dtype=np.float64)
-    values, vectors = np.linalg.eigh(np.asarray(cov, dtype=np.float64))
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    logits = at[:, None] + root @ np.random.default_rng(_SEED).standard_normal((at.size, _DRAWS))
-    ratios = log_ratios(special.expit(logits))
-    return ratios.mean(axis=1), np.cov(ratios).reshape(at.size - 1, at.size - 1)
+    size, shape = (alpha.size, n), alpha[:, None]
+    return np.asarray(np.log(rng.standard_gamma(shape + 1.0, size)) - rng.standard_exponential(size) / shape)
 
 
 def coherent_shares(priors: Sequence[Distribution]) -> CoherentShares:
     """Condition independent beliefs, taken as normal in the shares, on Σ = 1 (methods/conflict.md §8).
 
     Conditioning moves every mean by its part of the total variance: (.5, .35, .3) ± (.1, .08, .06) become (.425, .302,
-    .273). The log-ratios' moments are those of draws of the conditioned normal that are positive. A Mahalanobis
-    distance does not depend on which share is the last, nor on their order: the draws go with a belief, not its place.
+    .273). The draws go with a belief, not with its place.
     """
     if len(priors) < 2:
         raise InvalidInput("priors", "must be about at least two shares")
@@ -137,9 +121,8 @@ def coherent_shares(priors: Sequence[Distribution]) -> CoherentShares:
     noise[order] = np.random.default_rng(_SEED).standard_normal(noise.shape)
     free = stated[:, None] + sd[:, None] * noise
     draws = free - part[:, None] * (free.sum(axis=0) - 1.0)
-    ratios = log_ratios(draws[:, np.all(draws > 0.0, axis=0)])
-    if ratios.shape[1] < _DRAWS // 10:
+    draws = draws[:, np.all(draws > 0.0, axis=0)]
+    if draws.shape[1] < _DRAWS // 10:
         raise InvalidInput("priors", "are too wide to be shares of one whole")
     z = abs(float(stated.sum()) - 1.0) / math.sqrt(float(variance.sum()))
-    cov = np.cov(ratios).reshape(len(priors) - 1, len(priors) - 1)
-    return CoherentShares(means, means - stated, ratios.mean(axis=1), cov, z)
+    return CoherentShares(means, means - stated, draws, z)

@@ -20,6 +20,7 @@ from server.texts.phrases import (
     agree,
     as_sharp,
     centre,
+    clashes_together,
     heavy_tails,
     interval,
     log_factor,
@@ -58,6 +59,8 @@ class Setting:
     exploratory: bool = False
     looks: int = 0
     joint: conflict_pb2.JointConflict = field(default_factory=conflict_pb2.JointConflict)
+    beliefs: Sequence[conflict_pb2.BeliefConflict] = ()
+    """Those that `joint` is about."""
     made: str = ""
     """Date of the answer, ISO 8601."""
     certified: bool = False
@@ -76,6 +79,7 @@ def conflict_communications(
         analysis.exploratory,
         analysis.looks,
         analysis.joint,
+        analysis.beliefs,
         _made(analysis),
         certified,
         missed_by(analysis),
@@ -94,6 +98,7 @@ def attribution_communications(
         _data(attribution.provenance),
         attribution.exploratory,
         joint=checks.joint,
+        beliefs=checks.conflicts,
         made=_made(attribution),
         certified=certified,
         missed=missed_by(attribution),
@@ -225,13 +230,13 @@ def _confirmed(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Writte
         [
             _sides(belief, setting),
             _joined(sure),
-            *_together(setting),
+            *_together(belief, setting),
             "What it does not mean: that the belief is proven, or that the value in its middle is right. What the data "
             "support is the belief with all its width. Another model might see it otherwise, and beliefs close to this "
             "one would be supported as well.",
             _joined(
                 [
-                    _next_together(setting) or "What to do next: nothing has to change.",
+                    _next_together(belief, setting) or "What to do next: nothing has to change.",
                     "When the belief is updated, these data must not be counted a second time.",
                 ]
             ),
@@ -258,18 +263,20 @@ def _not_contradicted(belief: conflict_pb2.BeliefConflict, setting: Setting) -> 
         [
             _sides(belief, setting),
             _joined(sure),
-            *_together(setting),
+            *_together(belief, setting),
             "What it does not mean: that the data support the belief. There are other values that they would not "
             "contradict either.",
-            _joined([_next_together(setting) or "What to do next: the belief can stay.", belief.suggestion]),
+            _joined([_next_together(belief, setting) or "What to do next: the belief can stay.", belief.suggestion]),
         ],
     )
 
 
-def _together(setting: Setting) -> list[str]:
-    """That the beliefs clash with the data together, though each of them alone may not."""
+def _together(belief: conflict_pb2.BeliefConflict, setting: Setting) -> list[str]:
+    """That the beliefs clash with the data together, and whether this one, which does not alone, has a part in it."""
     if not setting.joint.conflict:
         return []
+    if not clashes_together(setting.joint, setting.beliefs, belief.belief_id):
+        return ["The beliefs taken together contradict the data, but that rests on others than this one."]
     sentences = [
         "But the beliefs taken together contradict the data: "
         f"{_by_p('beliefs and data were about the same values', setting.joint.p_value)}",
@@ -278,8 +285,9 @@ def _together(setting: Setting) -> list[str]:
     return [_joined(sentences)]
 
 
-def _next_together(setting: Setting) -> str:
-    return "What to do next: ask for the beliefs again, all together." if setting.joint.conflict else ""
+def _next_together(belief: conflict_pb2.BeliefConflict, setting: Setting) -> str:
+    asked = clashes_together(setting.joint, setting.beliefs, belief.belief_id)
+    return "What to do next: ask for the beliefs again, all together." if asked else ""
 
 
 def _silent(belief: conflict_pb2.BeliefConflict, setting: Setting) -> _Written:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from liftos.bayes.v1 import common_pb2, conflict_pb2
 
@@ -15,6 +16,8 @@ REJECTED = -2.0
 """Natural logarithm of the factor below which the data reject a changed model: under 1 to 7."""
 CLEAR_AGREEMENT = 0.5
 """p-value above which belief and data simply agree."""
+CLASHES = 0.3
+"""A belief is among those that clash together if its weight in the worst direction is this part of the largest."""
 HARDLY_MORE = math.log(1.1)
 """Recentred log factor below which no other place of the belief is worth telling of."""
 
@@ -79,6 +82,19 @@ def times_exactly(log_ratio: float) -> str:
 def agree(belief: conflict_pb2.BeliefConflict) -> bool:
     """Whether a belief that is not contradicted agrees so well that a factor against it would only puzzle."""
     return not belief.conflict and (belief.p_value > CLEAR_AGREEMENT or recentred(belief) < HARDLY_MORE)
+
+
+def clashes_together(
+    joint: conflict_pb2.JointConflict, beliefs: Iterable[conflict_pb2.BeliefConflict], belief_id: str
+) -> bool:
+    """Whether the beliefs are contradicted together though none is alone, and this one is among those that clash.
+
+    Where one is contradicted alone, that is what the others are contradicted with.
+    """
+    if not joint.conflict or any(belief.conflict for belief in beliefs):
+        return False
+    directions = {part.belief_id: abs(part.direction) for part in joint.parts}
+    return directions.get(belief_id, 0.0) >= CLASHES * max(directions.values(), default=0.0)
 
 
 def rule_in_force(conflict_threshold: float, confidence_threshold: float | None, null_rate: float) -> str:

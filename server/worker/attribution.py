@@ -286,7 +286,7 @@ async def _examined(
     examined = await examine(context, fit, beliefs, rule)
     return attribution_pb2.BayesianValidation(
         conflicts=[belief_conflict_message(compared) for compared in examined],
-        joint=await compared_jointly(elicited, examined, rule),
+        joint=await compared_jointly(fit, elicited, examined, rule),
     )
 
 

@@ -61,7 +61,7 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
     rule = ConflictRule(confidence_threshold=row.confidence_threshold)
     fit = await stored_fit(context, model_row, period)
     examined = await examine(context, fit, beliefs, rule, experts)
-    joint = await compared_jointly(elicited, examined, rule)
+    joint = await compared_jointly(fit, elicited, examined, rule)
     messages = [belief_conflict_message(compared) for compared in examined]
     notes = fit_notes(fit, period.months)
     if request.HasField("replicates"):
@@ -111,10 +111,10 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
 
 
 async def compared_jointly(
-    elicited: ElicitedSession, examined: Sequence[Examined], rule: ConflictRule
+    fit: StoredFit, elicited: ElicitedSession, examined: Sequence[Examined], rule: ConflictRule
 ) -> conflict_pb2.JointConflict | None:
     """All beliefs of a session together; None where there is nothing to say together."""
-    return joint_message(examined, await asyncio.to_thread(examine_jointly, elicited, examined), rule)
+    return joint_message(examined, await asyncio.to_thread(examine_jointly, fit, elicited, examined), rule)
 
 
 def _without_expert(examined: Sequence[Examined], experts: Sequence[ClientPrior]) -> list[str]:

@@ -30,7 +30,7 @@ from engine.models.protocol import Model
 from persistence.tables import ClientPrior, ElicitedSession, StoredCurve
 from server.contract.wire import from_json, quantity_name
 from server.records.sessions import correlation_of
-from server.worker.conflict.dependence import dirichlet_groups, whole_shares
+from server.worker.conflict.dependence import dirichlet_groups, parts_of_totals, whole_shares
 from server.worker.context import WorkerContext
 from server.worker.conversion import belief_law
 from server.worker.fitting.fits import StoredFit, stored_curve
@@ -157,20 +157,24 @@ async def audit(fit: StoredFit, compared: Examined, replicates: int) -> Replicat
         return None
 
 
-def examine_jointly(elicited: ElicitedSession, examined: Sequence[Examined]) -> JointBeliefs | str | None:
+def examine_jointly(
+    fit: StoredFit, elicited: ElicitedSession, examined: Sequence[Examined]
+) -> JointBeliefs | str | None:
     """All beliefs together; why not, in words; None for a single belief or for a summary without draws."""
     if len(examined) < 2 or any(compared.draws is None for compared in examined):
         return None
     draws = np.stack([np.ravel(compared.draws) for compared in examined])  # type: ignore[arg-type]
     belief_ids = [compared.row.belief_id for compared in examined]
+    estimands = [compared.belief.estimand for compared in examined]
     try:
         return joint_beliefs(
             [compared.prior for compared in examined],
             [compared.curve for compared in examined],
             draws,
-            whole_shares([compared.belief.estimand for compared in examined], draws),
+            whole_shares(estimands, draws),
             correlation_of(elicited, belief_ids),
             dirichlet_groups(elicited, belief_ids),
+            parts_of_totals(estimands, draws, fit.draws_of),
         )
     except (InvalidInput, np.linalg.LinAlgError) as error:
         return str(error)

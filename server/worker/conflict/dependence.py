@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from liftos.bayes.v1 import common_pb2
 
 from engine.arrays import Floats
 from engine.conflict.shares import DirichletShares
+from engine.errors import UnsupportedQuantity
 from persistence.tables import ElicitedSession
+from server.contract.quantities import same_unknown
+from server.contract.wire import quantity_name
 from server.records.sessions import correlation_of, share_groups
 
 
@@ -37,6 +40,31 @@ def prior_correlation(session: ElicitedSession, belief_ids: Sequence[str]) -> Fl
         matrix[places, :], matrix[:, places] = 0.0, 0.0
         matrix[np.ix_(places, places)] = group.logit_correlation()
     return matrix
+
+
+def parts_of_totals(
+    estimands: Sequence[common_pb2.Estimand], draws: Floats, shares_of: Callable[[str], Floats]
+) -> Floats:
+    """Weights [m, k] that make parts of the outcome, and parts of media, of the quantities with draws [k, n].
+
+    A share of outcome is a part of the outcome, a ROI or an incremental outcome a known multiple of one: `shares_of`
+    has the draws of a share by name, and raises UnsupportedQuantity where the model has none. Shares of media are parts
+    of media unless they are the whole of them, whose sum nobody needs to be told.
+    """
+    of_outcome, of_media = np.zeros((2, len(estimands)))
+    whole = whole_shares(estimands, draws)
+    for place, estimand in enumerate(estimands):
+        if estimand.quantity == common_pb2.QUANTITY_SHARE_OF_MEDIA and place not in whole:
+            of_media[place] = 1.0
+        elif estimand.quantity in same_unknown(common_pb2.QUANTITY_SHARE_OF_OUTCOME):
+            share = common_pb2.Estimand(quantity=common_pb2.QUANTITY_SHARE_OF_OUTCOME, channel=estimand.channel)
+            try:
+                own = draws[place] if share == estimand else shares_of(quantity_name(share))
+            except UnsupportedQuantity:
+                continue
+            of_outcome[place] = float(own.mean() / draws[place].mean())
+    rows = np.stack([of_outcome, of_media])
+    return np.asarray(rows[np.count_nonzero(rows, axis=1) > 1])
 
 
 def whole_shares(estimands: Sequence[common_pb2.Estimand], draws: Floats) -> tuple[int, ...]:

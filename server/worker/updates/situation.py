@@ -18,11 +18,8 @@ from engine.rules.compromises import Lies, lies
 from engine.updates.recommendation import Recommendation, Situation, recommend
 from engine.updates.update import PriorUpdate
 from server.contract.wire import label
-from server.texts.phrases import recentred
+from server.texts.phrases import clashes_together, recentred
 from server.worker.updates.cases import Case
-
-CLASHES = 0.3
-"""A belief is among those that clash if its weight in the worst direction is at least this part of the largest."""
 
 
 def advice(
@@ -62,7 +59,7 @@ def advice(
         belief_months=belief_months,
         data_months=case.curve.months,
         prior_sensitivity=sensitivity,
-        joint_conflict=_clashes(analysis, figures.belief_id),
+        joint_conflict=clashes_together(analysis.joint, analysis.beliefs, figures.belief_id),
         incoherence_z=(
             analysis.joint.incoherence_z
             if analysis.joint.HasField("incoherence_z")
@@ -87,12 +84,3 @@ def _between(case: Case, updated: PriorUpdate) -> bool:
 def _severity(value: conflict_pb2.Severity.ValueType) -> Severity | None:
     name = label(conflict_pb2.Severity, value)
     return None if name == "UNSPECIFIED" else Severity[name]
-
-
-def _clashes(analysis: conflict_pb2.ConflictAnalysis, belief_id: str) -> bool:
-    """Whether the beliefs are contradicted together though none is alone, and this one is among those that clash."""
-    joint = analysis.joint
-    if not joint.conflict or any(belief.conflict for belief in analysis.beliefs):
-        return False
-    directions = {part.belief_id: abs(part.direction) for part in joint.parts}
-    return directions[belief_id] >= CLASHES * max(directions.values())

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from engine.conflict.curve import EvidenceCurve
-from engine.conflict.joint import joint_beliefs, joint_conflict
-from engine.conflict.shares import DirichletShares, coherent_shares, correlated_log_ratios, log_ratios
+from engine.conflict.joint import JointBeliefs, identified_sums, joint_beliefs, joint_conflict
+from engine.conflict.severity import calibrated_log_bf, calibrated_log_bf_of_log
+from engine.conflict.shares import DirichletShares, coherent_shares, log_ratios
 from engine.distributions.distribution import Beta, Distribution, Normal, Uniform
 from engine.errors import InvalidInput
 
@@ -155,11 +156,13 @@ def test_a_correlation_of_the_beliefs_enters_their_covariance() -> None:
 
 
 @pytest.mark.parametrize("alpha", [(5.0, 3.0, 2.0), (0.8, 4.0, 9.0, 1.5)])
-def test_the_log_ratios_of_a_dirichlet_law_have_exact_moments(alpha: tuple[float, ...]) -> None:
-    shares = np.random.default_rng(13).dirichlet(alpha, 400_000).T
-    mean, cov = DirichletShares(tuple(range(len(alpha))), alpha).log_ratio_moments()
-    found = log_ratios(shares)
+def test_shares_stated_together_are_drawn_from_their_dirichlet_law(alpha: tuple[float, ...]) -> None:
+    # moments of log-ratios are digamma and trigamma differences (Aitchison 1986)
+    parts = np.asarray(alpha)
+    found = log_ratios(DirichletShares(tuple(range(len(alpha))), alpha).sample(np.random.default_rng(13), 400_000))
+    mean = special.digamma(parts[:-1]) - special.digamma(parts[-1])
     np.testing.assert_allclose(found.mean(axis=1), mean, atol=0.02)
+    cov = np.diag(special.polygamma(1, parts[:-1])) + special.polygamma(1, parts[-1])
     np.testing.assert_allclose(np.cov(found), cov, rtol=0.03)
 
 
@@ -196,13 +199,6 @@ def test_the_logits_of_two_shares_that_sum_to_one_are_each_others_opposite() -> 
     assert DirichletShares((0, 1), (3.0, 2.0)).logit_correlation()[0, 1] == pytest.approx(-1.0, abs=1e-9)
     with_rest = DirichletShares((0, 1), (3.0, 2.0, 5.0)).logit_correlation()
     assert -1.0 < with_rest[0, 1] < 0.0
-
-
-def test_correlated_shares_are_compared_as_their_correlation_has_them() -> None:
-    # Logits so small that log share = logit: the log-ratio is their difference.
-    mean, cov = correlated_log_ratios([-12.0, -11.0], [[0.04, 0.03], [0.03, 0.09]])
-    assert mean == pytest.approx([-1.0], abs=0.01)
-    assert cov == pytest.approx(np.array([[0.07]]), rel=0.02)
 
 
 @pytest.mark.parametrize("alpha", [(1.0,), (1.0, 2.0, 3.0, 4.0), (1.0, 0.0), (1.0, math.nan)])
@@ -259,3 +255,102 @@ def test_the_correlation_of_logits_is_one_whatever_share_dominates(alpha: tuple[
     assert np.diag(matrix) == pytest.approx(np.ones(len(alpha)))
     if len(alpha) == 2:
         assert matrix[0, 1] == -1.0
+
+
+def ridge(along: float, across: float) -> np.ndarray:
+    """Covariance [2, 2] of two quantities of which the data know the sum better than the parts."""
+    return 0.5 * (along**2 * np.array([[1.0, -1.0], [-1.0, 1.0]]) + across**2 * np.ones((2, 2)))
+
+
+def shares_posterior(rng: np.random.Generator, estimate: np.ndarray, cov: np.ndarray) -> np.ndarray:
+    """Draws [2, 4000] of two shares with this normal likelihood under Beta(1, 3) reference priors, from a grid."""
+    cells = (np.arange(250) + 0.5) / 250.0
+    at = np.stack(np.meshgrid(cells, cells, indexing="ij")).reshape(2, -1)
+    off = at - estimate[:, None]
+    log_density = -0.5 * np.sum(off * np.linalg.solve(cov, off), axis=0) + 2.0 * np.log1p(-at).sum(axis=0)
+    mass = np.exp(log_density - log_density.max()) * (at.sum(axis=0) < 1.0)
+    chosen = rng.choice(at.shape[1], 4000, p=mass / mass.sum())
+    return at[:, chosen] + rng.uniform(-0.5, 0.5, (2, 4000)) / 250.0
+
+
+def of_shares(beliefs: list[Distribution], draws: np.ndarray) -> JointBeliefs:
+    curves = [
+        EvidenceCurve.from_draws(
+            row.reshape(8, -1), Beta(1.0, 3.0), 24.0, n_effective=4000.0, r_hat=1.0, with_error=False
+        )
+        for row in draws
+    ]
+    return joint_beliefs(beliefs, curves, draws, totals=[[1.0, 1.0]])
+
+
+WORLDS: dict[str, tuple[list[Distribution], np.ndarray]] = {
+    "bulk": ([Beta(30.0, 70.0), Beta(20.0, 80.0)], ridge(0.06, 0.04)),
+    "ridge": ([Beta(15.0, 85.0), Beta(15.0, 85.0)], ridge(0.3, 0.05)),
+    "ridge into a corner": ([Beta(2.0, 98.0), Beta(28.0, 72.0)], ridge(0.3, 0.02)),
+    "corner": ([Beta(1.5, 148.5), Beta(1.5, 98.5)], ridge(0.05, 0.05)),
+}
+
+
+def null_p_values(world: str, n: int, seed: int) -> np.ndarray:
+    """p [n] of right beliefs: shares from the beliefs, estimates from these, posteriors from these."""
+    beliefs, cov = WORLDS[world]
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(n):
+        truth = np.array([float(law.sample(rng, 1)[0]) for law in beliefs])
+        estimate = rng.multivariate_normal(truth, cov)
+        found.append(of_shares(beliefs, shares_posterior(rng, estimate, cov)).conflict.p)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_right_beliefs_about_shares_are_seldom_called_wrong_together(world: str) -> None:
+    # The 99.9 % point of a binomial at .0319 and 30 is 5.
+    p = null_p_values(world, 30, 1)
+    assert np.sum(p <= 0.0319) <= 5
+    assert p.min() > 1e-5
+    assert p.max() > 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS)
+def test_right_beliefs_on_ridges_and_in_corners_are_called_wrong_as_often_as_stated(world: str) -> None:
+    p = null_p_values(world, 1000, 2)
+    for level in (0.0319, 0.005):
+        assert np.mean(p <= level) <= 1.5 * level + 4.0 * math.sqrt(level / 1000.0), level
+
+
+def test_the_data_on_a_sum_contradict_the_beliefs_as_the_merged_belief() -> None:
+    # Two shares of 30 % ± 3 % where the data know that together they are 30 % ± 4 %: alone either could be.
+    rng = np.random.default_rng(4)
+    draws = shares_posterior(rng, np.array([0.15, 0.15]), ridge(0.5, 0.03))
+    found = of_shares([Beta(69.7, 162.633), Beta(69.7, 162.633)], draws)
+    total = draws.sum(axis=0)
+    z = (0.6 - total.mean()) / math.hypot(total.std(), 0.03 * math.sqrt(2.0))
+    assert z > 3.5
+    assert found.conflict.log_bf_cal > 0.5 * z**2 - 1.5
+    assert all(one is not None and one.p > 0.05 for one in found.without)
+    assert found.conflict.worst_direction == pytest.approx((-math.sqrt(0.5), -math.sqrt(0.5)), abs=0.1)
+    (identified,) = found.identified_sums
+    assert identified.places == (0, 1)
+    assert (identified.mean, identified.sd) == pytest.approx((total.mean(), total.std()), rel=1e-3)
+    again = of_shares([Beta(69.7, 162.633), Beta(69.7, 162.633)], draws)
+    assert again == found
+
+
+def test_the_sum_of_a_pair_is_found_among_others_and_no_sum_where_none_is_known_better() -> None:
+    rng = np.random.default_rng(6)
+    draws = np.concatenate([rng.normal(0.2, 0.05, (1, 4000)), rng.multivariate_normal([1, 2], ridge(1.0, 0.1), 4000).T])
+    (found,) = identified_sums(draws, np.ones(4000), [1.0, 1.0, 1.0])
+    assert (found.places, found.weights) == ((1, 2), (0.0, 1.0, 1.0))
+    assert identified_sums(draws, np.ones(4000), [1.0, 1.0, 0.0]) == []
+    # In other units one of them is a tenth of what it was, and the sum is that of both in these.
+    draws[1] *= 10.0
+    (scaled,) = identified_sums(draws, np.ones(4000), [1.0, 0.1, 1.0])
+    assert scaled.places == (1, 2)
+    assert scaled.sd == pytest.approx(found.sd, rel=1e-9)
+
+
+@pytest.mark.parametrize("p", [0.9, 0.0319, 1e-9, 1e-200])
+def test_the_factor_of_a_logarithm_is_that_of_its_p(p: float) -> None:
+    assert calibrated_log_bf_of_log(math.log(p)) == pytest.approx(calibrated_log_bf(p), rel=1e-9)

@@ -388,6 +388,27 @@ def test_a_belief_that_agrees_alone_cannot_stay_where_all_together_contradict_th
     assert "all together" in of_attribution.body
 
 
+@pytest.mark.parametrize("template", AGREEING)
+@pytest.mark.parametrize("off_alone", [True, False])
+def test_a_belief_that_agrees_can_stay_where_another_is_what_the_data_contradict(
+    template: int, off_alone: bool
+) -> None:
+    off, agreeing = belief(AGREEING[1]), belief(template)
+    off.belief_id, off.conflict = "off", off_alone
+    joint = conflict_pb2.JointConflict(conflict=True, p_value=0.001, worst_direction="The beliefs put radio too high.")
+    joint.parts.add(belief_id="off", direction=-0.99)
+    # Alone contradicted, the other is the reason even where both are mixed in the direction.
+    joint.parts.add(belief_id=agreeing.belief_id, direction=0.6 if off_alone else 0.1)
+    of_other, message = conflict_communications(analysis(off, agreeing, joint=joint))
+    assert "ask for the beliefs again" not in message.body
+    assert "that rests on others than this one" in message.body
+    assert "can stay" in message.body or "nothing has to change" in message.body
+    assert ("ask for the beliefs again" in of_other.body) is not off_alone
+    validation = attribution_pb2.BayesianValidation(conflicts=[off, agreeing], joint=joint)
+    attributed = attribution_communications(attribution_pb2.Attribution(validation=validation))[1]
+    assert "ask for the beliefs again" not in attributed.body
+
+
 def test_a_belief_that_agrees_can_stay_where_nothing_contradicts_all_of_them() -> None:
     (message,) = conflict_communications(analysis(belief(AGREEING[1]), joint=conflict_pb2.JointConflict(p_value=0.4)))
     assert "What to do next: the belief can stay." in message.body

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from liftos.bayes import share_of_media, share_of_outcome
+from liftos.bayes import incremental_outcome, roi, share_of_media, share_of_outcome, total_media_share_of_outcome
 from liftos.bayes.v1 import elicitation_pb2
 
+from engine.errors import UnsupportedQuantity
 from persistence.tables import ElicitedSession
 from server.contract.wire import to_json
 from server.records.sessions import correlation_of
-from server.worker.conflict.dependence import dirichlet_groups, prior_correlation, whole_shares
+from server.worker.conflict.dependence import dirichlet_groups, parts_of_totals, prior_correlation, whole_shares
 
 MATRIX = [[1.0, 0.3, 0.0], [0.3, 1.0, -0.2], [0.0, -0.2, 1.0]]
 
@@ -51,3 +52,33 @@ def test_shares_of_media_are_a_whole_where_their_draws_sum_to_one(kind, scale: f
     draws = np.stack([scale * tv, np.array([3.0, 4.0, 5.0]), scale * (1.0 - tv)])
     estimands = [kind("tv"), share_of_outcome("tv"), kind("radio")]
     assert whole_shares(estimands, draws) == places
+
+
+def test_what_is_a_part_of_the_outcome_is_made_one_and_nothing_else() -> None:
+    shares = {"tv": np.array([0.2, 0.1]), "radio": np.array([0.05, 0.15]), "press": np.array([0.4, 0.2])}
+    draws = np.stack([shares["tv"], shares["radio"] * 8.0, np.array([0.3, 0.4]), shares["press"] * 1e5, shares["tv"]])
+    estimands = [
+        share_of_outcome("tv"),
+        roi("radio"),
+        share_of_media("tv"),
+        incremental_outcome("press"),
+        total_media_share_of_outcome(),
+    ]
+    asked: list[str] = []
+
+    def shares_of(name: str) -> np.ndarray:
+        asked.append(name)
+        if "press" in name:
+            raise UnsupportedQuantity(name, "not defined")
+        return shares["radio"]
+
+    (weights,) = parts_of_totals(estimands, draws, shares_of)
+    assert weights == pytest.approx([1.0, 1.0 / 8.0, 0.0, 0.0, 0.0])
+    assert asked == ["share_of_outcome[radio]", "share_of_outcome[press]"]
+
+
+def test_shares_of_media_are_summed_unless_they_are_the_whole() -> None:
+    draws = np.array([[0.2, 0.3], [0.5, 0.3], [0.3, 0.4]])
+    estimands = [share_of_media(name) for name in ("tv", "radio", "press")]
+    assert parts_of_totals(estimands, draws, {}.__getitem__).shape == (0, 3)
+    assert parts_of_totals(estimands[:2], draws[:2], {}.__getitem__).tolist() == [[1.0, 1.0]]

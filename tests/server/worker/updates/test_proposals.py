@@ -31,6 +31,8 @@ COV = 0.01 * np.array([[1.0, -0.8], [-0.8, 1.0]])
 DRAWS = np.random.default_rng(21).multivariate_normal([0.36, 0.31], COV, 6400).T
 CURVES = [EvidenceCurve.from_draws(row.reshape(16, -1), FLAT, 24.0, with_error=False) for row in DRAWS]
 PRIORS = [Normal(0.5, 0.1), Normal(0.45, 0.2)]
+FIT: Any = SimpleNamespace(draws_of=None)
+"""No draws but those of the beliefs' own quantities are needed of a fit."""
 INDEPENDENT = ElicitedSession(share_groups=[])
 CORRELATED = ElicitedSession(
     share_groups=[], correlation={"belief_ids": ["b0", "b1"], "matrix": [[1.0, 0.5], [0.5, 1.0]]}
@@ -115,17 +117,17 @@ def test_the_joint_conflict_takes_the_correlation_of_the_session_into_account() 
         )
         for place in range(2)
     ]
-    apart, coupled = examine_jointly(INDEPENDENT, examined), examine_jointly(CORRELATED, examined)
+    apart, coupled = examine_jointly(FIT, INDEPENDENT, examined), examine_jointly(FIT, CORRELATED, examined)
     assert not isinstance(apart, str | None)
     assert not isinstance(coupled, str | None)
     assert apart.conflict.d2 != pytest.approx(coupled.conflict.d2, rel=0.05)
     broken = ElicitedSession(
         share_groups=[], correlation={"belief_ids": ["b0", "b1"], "matrix": [[1.0, 2.0], [2.0, 1.0]]}
     )
-    assert "correlation" in str(examine_jointly(broken, examined))
+    assert "correlation" in str(examine_jointly(FIT, broken, examined))
     shares = [SimpleNamespace(**{**vars(one), "draws": np.array([0.3, 0.4, 0.3] * 200)}) for one in examined]
     group = elicitation_pb2.ShareGroup(belief_ids=["b0", "b1"], alpha=[0.0, 1.0])
-    assert "alpha" in str(examine_jointly(ElicitedSession(share_groups=[to_json(group)]), shares))  # type: ignore[arg-type]
+    assert "alpha" in str(examine_jointly(FIT, ElicitedSession(share_groups=[to_json(group)]), shares))  # type: ignore[arg-type]
 
 
 def test_beliefs_clash_together_only_where_none_is_contradicted_alone() -> None:
