@@ -836,11 +836,13 @@ class JointConflict(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     STATUS_REASON_FIELD_NUMBER: _builtins.int
     d_squared: _builtins.float
-    """Squared Mahalanobis distance on unconstrained coordinates."""
+    """Squared Mahalanobis distance, in natural units or on unconstrained coordinates, whichever finds the two farther apart."""
     degrees_of_freedom: _builtins.int
     """Number of quantities; one fewer where shares of a whole are compared."""
     p_value: _builtins.float
-    """Upper tail probability of the chi-squared distribution."""
+    """Probability of a conflict at least as strong where the beliefs are right, by simulation; the sums of parts that are
+    stated are among the directions in which it is looked for.
+    """
     log_calibrated_bayes_factor: _builtins.float
     """One-dimensional recentred Bayes factor with the same p-value; natural logarithm."""
     worst_direction: _builtins.str
@@ -851,8 +853,8 @@ class JointConflict(_message.Message):
     """Whether the data contradict the beliefs taken together, by the rule of the single beliefs."""
     incoherence_z: _builtins.float
     """Standard deviations by which shares that must sum to one miss it in the client's means; absent unless the session
-    has a belief about every channel's share of media. Such shares are compared by log-ratios, one degree of freedom
-    fewer, after the client's beliefs were conditioned on their sum.
+    has a belief about every channel's share of media. Such shares are compared with one degree of freedom fewer, after the
+    client's beliefs were conditioned on their sum.
     """
     status: Global___ConflictStatus.ValueType
     """Whether the figures can be relied on, and why not."""
