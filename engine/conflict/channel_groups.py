@@ -9,17 +9,17 @@ from scipy.sparse.csgraph import connected_components
 
 from engine.arrays import Floats
 
-TRADED = -0.7
+TRADED = -0.5
 """Posterior correlation of two shares below which what the one gains the other loses."""
-IDENTIFIED = 0.6
+IDENTIFIED = 0.75
 """A group's sum is known where its sd is at most this much of what it would be if the shares were independent."""
 
 
 def inseparable(shares: Mapping[str, Floats]) -> list[tuple[str, ...]]:
     """Groups of channels whose shares the data trade for one another, although their sum is known; in the given order.
 
-    `shares` are posterior draws of any shape by channel. Two channels are linked by a correlation below -.7, which two
-    of the same width have where the sum is half as wide as they would make it independently.
+    `shares` are posterior draws of any shape by channel. Two channels are linked by a correlation below -.5, at which
+    the sum of two of the same width is .7 times as wide as it would be if they were independent.
     """
     names = list(shares)
     if len(names) < 2:

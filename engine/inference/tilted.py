@@ -24,6 +24,8 @@ LOG_RATIO = "tilted_log_ratio"
 """Rows of a tilted target: u(psi), and r = log p_client(psi) / p_ref(psi)."""
 
 _CELLS = 4096  # a fixed number, so that another belief reuses the compiled program
+_MARGIN = 0.02  # of the way from an end to the median: near enough to the end, and resolved by the table
+_DIED_OUT = -2.0  # log density against its peak
 _REACH = 1e-7  # the table covers the client but for this mass in either tail
 
 
@@ -51,17 +53,24 @@ class LogRatio:
     def of(cls, client: Distribution, reference: Distribution, covered: tuple[float, float]) -> LogRatio:
         """The ratio of two priors of psi on the reference's support, exact over `covered` (in u) and the client's mass.
 
-        A client whose support is wider is truncated to the reference's and renormalised (methods/conflict.md §8).
-        Raises InvalidInput where the client's support is narrower or leaves most of its mass out: a wall of density
-        zero is nothing that a sampler of smooth targets could cross.
+        A client whose support is wider is truncated to the reference's and renormalised (methods/conflict.md §8). One
+        that dies out before it ends inside the reference's, as a belief about a share does below 1, goes on beyond with
+        the slope that it has there. Raises InvalidInput where the client's support leaves most of its mass out, or ends
+        in a wall: that is nothing that a sampler of smooth targets could cross.
         """
-        support = reference.support
-        if client.support.lower > support.lower or client.support.upper < support.upper:
-            raise InvalidInput(
-                "prior",
-                f"lives on ({client.support.lower}, {client.support.upper}), which does not contain the range of the "
-                f"quantity, ({support.lower}, {support.upper})",
-            )
+        support, own = reference.support, client.support
+        last: list[float | None] = [None, None]
+        for side, (end, inner) in enumerate(
+            ((own.lower, own.lower > support.lower), (own.upper, own.upper < support.upper))
+        ):
+            if not inner:
+                continue
+            last[side] = _before(client, end)
+            if last[side] is None:
+                raise InvalidInput(
+                    "prior",
+                    f"ends in a wall at {end:g}, inside the range of the quantity, ({support.lower}, {support.upper})",
+                )
         kept = 1.0
         if client.support != support:
             kept -= float(client.cdf(support.lower)) + float(client.sf(support.upper))
@@ -70,6 +79,8 @@ class LogRatio:
         ends = np.clip([float(client.ppf(_REACH)), float(client.isf(_REACH))], support.lower, support.upper)
         reach = support.to_unconstrained(ends)
         reach = np.concatenate([reach[np.isfinite(reach)], covered])
+        inside = [None if end is None else float(support.to_unconstrained(end)) for end in last]
+        reach = np.clip(reach, inside[0], inside[1]) if any(end is not None for end in inside) else reach
         nodes = np.linspace(reach.min(), reach.max(), _CELLS + 1)
         with np.errstate(all="ignore"):
             values = _log_density(client, support, nodes) - np.log(kept) - _log_density(reference, support, nodes)
@@ -102,6 +113,14 @@ class LogRatio:
     def __call__(self, u: ArrayLike) -> Floats:
         """R at u of any shape."""
         return np.asarray(self.read(jnp.asarray(u)).value)
+
+
+def _before(client: Distribution, end: float) -> float | None:
+    """A point just inside an end of the client's support, None where it has not died out there."""
+    middle = float(client.ppf(0.5))
+    point = end + _MARGIN * (middle - end)
+    peak = float(np.max(client.logpdf(client.ppf(np.linspace(0.01, 0.99, 99)))))
+    return point if float(client.logpdf(point)) < peak + _DIED_OUT else None
 
 
 def _log_density(law: Distribution, support: Support, u: Floats) -> Floats:

@@ -33,7 +33,7 @@ def test_independent_shares_and_a_single_channel_are_no_group() -> None:
 
 
 def test_a_sum_that_is_wide_all_the_same_is_not_what_is_identified() -> None:
-    # Correlation -.75, but the one is so much wider that the sum is hardly sharper than without the trade.
+    # Correlation -.75, but one is so much wider than the other that the sum is hardly sharper than without the trade.
     a = RNG.normal(size=20_000)
     b = 0.1 * (-0.75 * a + np.sqrt(1.0 - 0.75**2) * RNG.normal(size=20_000))
     assert inseparable({"a": a, "b": b}) == []

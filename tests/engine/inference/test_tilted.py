@@ -55,9 +55,26 @@ def test_beyond_the_table_the_ratio_goes_on_linearly() -> None:
     assert beyond - edge == pytest.approx(float(edge - inside) * 1e6, rel=1e-4)
 
 
-def test_a_client_narrower_than_the_quantity_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="does not contain the range"):
+@pytest.mark.parametrize(
+    ("client", "reaches"), [(Beta(40.0, 60.0), 0.9), (Beta(80.0, 53.0), 0.95), (Beta(3.0, 3.0), 0.98)]
+)
+def test_a_client_that_dies_out_inside_the_range_goes_on_beyond_its_end(client: Distribution, reaches: float) -> None:
+    # A belief about a share, below 1, under the log-normal reference of a share that has no upper end.
+    reference = LogNormal(-2.0, 1.0)
+    ratio = LogRatio.of(client, reference, (-6.0, 1.5))
+    psi = np.linspace(0.02, reaches, 200)
+    exact = client.logpdf(psi) - reference.logpdf(psi)
+    np.testing.assert_allclose(ratio(np.log(psi)), exact, atol=1e-4)
+    beyond = ratio(np.array([0.0, 0.2, 1.5]))
+    assert np.all(np.isfinite(beyond))
+    assert np.all(np.diff([exact[-1], *beyond]) < 0.0)
+
+
+def test_a_client_that_ends_in_a_wall_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="ends in a wall at 0.2"):
         LogRatio.of(Uniform(0.2, 0.4), Beta(1.0, 3.0), (-3.0, 0.0))
+    with pytest.raises(InvalidInput, match="ends in a wall at 1,"):
+        LogRatio.of(Beta(2.0, 1.0), LogNormal(-2.0, 1.0), (-6.0, 1.5))
 
 
 def test_a_client_mostly_outside_the_range_is_refused() -> None:
