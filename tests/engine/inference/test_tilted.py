@@ -71,7 +71,7 @@ def test_a_client_that_dies_out_inside_the_range_goes_on_beyond_its_end(client: 
 
 
 def test_a_client_that_ends_in_a_wall_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="ends in a wall at 0.2"):
+    with pytest.raises(InvalidInput, match=r"ends in a wall at 0\.2"):
         LogRatio.of(Uniform(0.2, 0.4), Beta(1.0, 3.0), (-3.0, 0.0))
     with pytest.raises(InvalidInput, match="ends in a wall at 1,"):
         LogRatio.of(Beta(2.0, 1.0), LogNormal(-2.0, 1.0), (-6.0, 1.5))
