@@ -87,9 +87,14 @@ def test_every_figure_can_be_recomputed_by_hand_from_the_stored_curve(analysed: 
     expected = math.log(likelihood.max() / m_client)
     assert log_bf(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_POINT_MLE) == pytest.approx(expected, abs=2e-3)
 
+    # The belief is moved on the scale of its own range, (0, 1), which is the logit; dv/du = 1 / (1 - share).
+    inside = share < 1.0
+    logit = np.log(share[inside] / (1.0 - share[inside]))
+
     def shifted(delta: float) -> float:
-        moved = np.exp(u - delta)
-        return float(np.trapezoid(stats.beta(12, 12).pdf(moved) * moved * likelihood, u))
+        moved = 1 / (1 + np.exp(-(logit - delta)))
+        density = stats.beta(12, 12).pdf(moved) * moved * (1 - moved) / (1.0 - share[inside])
+        return float(np.trapezoid(density * likelihood[inside], u[inside]))
 
     best = max(shifted(delta) for delta in np.linspace(-3, 1, 2001))
     expected = math.log(best / m_client)
