@@ -70,6 +70,10 @@ def play(client: Client, data: Path, simulations: int) -> None:
     dates = f"{dataset.dates.first_date} to {dataset.dates.last_date}"
     console.print(f"{dataset.row_count} weeks from {dates}, SHA-256 {dataset.sha256[:12]}…")
     console.print(f"Model {model.model_id!r} with {model.parameter_count} parameters.")
+    before = model.prior_predictive.total_media_share
+    console.print(f"A priori all media bring {100 * before.mean:.0f} % ± {100 * before.sd:.0f} % of the outcome.")
+    for warning in model.warnings:
+        console.print(warning)
 
     console.print(Rule("2. What the client believes"))
     client.elicitation.create("beliefs", model_id="mmm", client_confidence=0.7)

@@ -44,6 +44,16 @@ def test_the_model_has_fifteen_parameters(analysed: Any) -> None:
     assert client.models.get("mmm").parameter_count == 15  # 3·2 channels + 2 controls + 2·2 Fourier + 3
 
 
+def test_registration_keeps_what_the_model_says_before_the_data(analysed: Any) -> None:
+    client, _ = analysed
+    said = client.models.get("mmm").prior_predictive
+    assert said.total_media_share.mean == pytest.approx(0.3, abs=0.02)  # by default, of any number of channels
+    assert [channel.channel for channel in said.channels] == ["x1", "x2"]
+    assert sum(channel.share_of_outcome.mean for channel in said.channels) == pytest.approx(said.total_media_share.mean)
+    lower, upper = interval(said.outcome)
+    assert lower < said.observed_outcome < upper
+
+
 def test_the_data_side_covers_the_known_truth_and_contradicts_the_belief(analysed: Any) -> None:
     _, analysis = analysed
     (belief,) = analysis.beliefs
