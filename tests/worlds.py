@@ -74,7 +74,7 @@ def draw(kind: Kind, curve: Curve, channels: int, periods: int, seed: int) -> Wo
     """A world of `channels` channels over `periods` rows of the kind's grain; the unit of every number is random."""
     rng = np.random.default_rng([seed, channels, periods, list(Kind).index(kind), list(Curve).index(curve)])
     spacing = _DAYS.get(kind, 7)
-    first = np.datetime64("2021-01-04") + int(rng.integers(0, 7))
+    first = np.datetime64("2021-01-04") + np.timedelta64(int(rng.integers(0, 7)), "D")
     dates = first + spacing * np.arange(periods)
     if kind is Kind.MONTHLY:
         dates = (np.datetime64("2019-01") + np.arange(periods)).astype("datetime64[D]")

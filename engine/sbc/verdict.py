@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from engine.arrays import Floats
 from engine.errors import InvalidInput
+from engine.rules.quantity_names import LOG_JOINT
 from engine.sbc.band import counts, p_value_best, p_value_of
 from engine.sbc.coverage import Coverage, coverage
 from engine.sbc.e_process import evidence
@@ -220,7 +221,12 @@ def repeated_truths(ledger: RankLedger, rules: VerdictRules = RULES) -> int:
     Independent draws of a continuous law never repeat: this is exact, at any number of simulations. Of a single
     quantity one in a hundred may repeat, because a generator of 24 bits makes that many in some thousand draws.
     """
-    named = [k for k, name in enumerate(ledger.quantities) if name not in rules.data_dependent | rules.discrete]
+    of_data = (*rules.data_dependent, LOG_JOINT)  # and what is made of them, such as log_likelihood - sigma
+    named = [
+        k
+        for k, name in enumerate(ledger.quantities)
+        if name not in rules.discrete and not any(part in name for part in of_data)
+    ]
     truths = ledger.truth[:, named]
     truths = truths[np.isfinite(truths).all(axis=1)]
     truths = truths[:, [len(np.unique(column)) > 1 for column in truths.T]]  # what never varies is no random number

@@ -42,7 +42,7 @@ def weeks() -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_family_conforms() -> None:
     clicks, conversions = weeks()
-    window, rows = WindowReport(FIRST, FIRST + 7 * (WEEKS - 1), WEEKS), np.ones(WEEKS, dtype=bool)
+    window, rows = WindowReport(FIRST, FIRST + np.timedelta64(7 * (WEEKS - 1), "D"), WEEKS), np.ones(WEEKS, dtype=bool)
     model = ConversionRates("coefficient[clicks]", clicks, conversions, Gamma(2.0, 40.0), window, rows)
     assert check(model).failures == ()
 

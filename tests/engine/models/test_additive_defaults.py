@@ -23,7 +23,7 @@ MONDAY = np.datetime64("2022-01-03")
 
 def table(channels: int, kpi: float = 1.0, spend: float = 1.0, weekday: int = 0) -> Table:
     rng = np.random.default_rng(2)
-    dates = MONDAY + weekday + 7 * np.arange(80)
+    dates = MONDAY + (weekday + 7 * np.arange(80))
     media = {f"x{index}": spend * rng.gamma(2.0, 5.0, 80) for index in range(channels)}
     return Table(dates, {"y": kpi * (100.0 + rng.normal(0.0, 5.0, 80)), **media})
 

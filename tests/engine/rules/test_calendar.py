@@ -74,7 +74,7 @@ def test_rows_of_the_last_months(dates: np.ndarray, months: int, rows: int) -> N
 def monthly(day: int, first: str = "2019-01", count: int = 62) -> np.ndarray:
     """Dates on a day of the month, or on the month's last."""
     months = np.datetime64(first) + np.arange(count)
-    last = (months + 1).astype("datetime64[D]") - DAY
+    last = (months + np.timedelta64(1, "M")).astype("datetime64[D]") - DAY
     return np.minimum(months.astype("datetime64[D]") + (day - 1) * DAY, last)
 
 

@@ -229,21 +229,23 @@ def test_impossible_plans_and_levels_are_refused():
 
 def test_truths_that_repeat_are_reported_as_that_whatever_the_ranks_say():
     rng = np.random.default_rng(3)
-    n, p = 400, 4
+    n, p = 400, 6
     truth = rng.normal(size=(n, p))
-    ledger = _ledger(_uniform(n, p), truth=truth)
+    # What the data enter differs with the noise, in whatever the name joins it to.
+    names = ("log_likelihood", "a", "b", "log_prior", "log_joint", "log_likelihood - a")
+    ledger = _ledger(_uniform(n, p), truth=truth, quantities=names)
     assert repeated_truths(ledger) == 0
     assert verdict(ledger, n).outcome is Outcome.PASS
     # One shard drawn twice: the log likelihood differs with the noise, the truths do not.
     again = truth.copy()
-    again[200:250, 1:] = truth[:50, 1:]
+    again[200:250, 1:4] = truth[:50, 1:4]
     twice = dataclasses.replace(ledger, truth=again)
     assert repeated_truths(twice) == 50
     found = verdict(twice, n)
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.reasons == (Reason.REPEATED_TRUTHS,)
     assert "random numbers were used twice" in found.sentence
-    biased = verdict(_ledger(_ranks(rng, n, p, bias=1.0), truth=again), n)
+    biased = verdict(_ledger(_ranks(rng, n, p, bias=1.0), truth=again, quantities=names), n)
     assert biased.outcome is Outcome.FAIL
     assert Reason.REPEATED_TRUTHS in biased.reasons
     assert "random numbers were used twice" in biased.sentence

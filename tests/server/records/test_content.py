@@ -47,8 +47,8 @@ def test_the_grain_is_inferred_from_the_dates(dates: np.ndarray, grain: str | No
 @pytest.mark.parametrize("day", [1, 28, 29, 30, 31])
 def test_rows_on_a_day_of_the_month_or_on_its_last_are_monthly(day: int) -> None:
     first = np.datetime64("2023-11") + np.arange(28)
-    last = (first + 1).astype("datetime64[D]") - 1
-    dates = np.minimum(first.astype("datetime64[D]") + (day - 1), last)
+    last = (first + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(1, "D")
+    dates = np.minimum(first.astype("datetime64[D]") + (day - 1) * np.timedelta64(1, "D"), last)
     table = decode([column("d", TIME), column("y", KPI)], len(dates), content(dates, np.ones(len(dates))))
     assert table.grain == "MONTHLY"
 
