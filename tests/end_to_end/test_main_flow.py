@@ -18,6 +18,8 @@ from scipy import stats
 from tests.end_to_end.examples import MONTHS, register_mmm, register_tv
 
 TRUE_SHARE = 0.2905  # of x1 over all 179 weeks: README of the development data sets
+CLOSE = 0.01
+"""Of log factors by hand from the curve: where draws reach the belief the service reports their mean, .6 % of error."""
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +103,9 @@ def test_every_figure_can_be_recomputed_by_hand_from_the_stored_curve(analysed: 
 
     expected = math.log(m_reference / m_client)
     found = log_bf(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_REFERENCE)
-    # The grid ends eight standard deviations out, where the log-normal reference still has a little of its mass.
-    assert found == pytest.approx(expected, abs=5e-3)
+    assert found == pytest.approx(expected, abs=CLOSE)
     expected = math.log(likelihood.max() / m_client)
-    assert log_bf(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_POINT_MLE) == pytest.approx(expected, abs=2e-3)
+    assert log_bf(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_POINT_MLE) == pytest.approx(expected, abs=CLOSE)
 
     # The belief is moved on the scale of its own range, (0, 1), which is the logit; dv/du = 1 / (1 - share).
     inside = share < 1.0
@@ -117,7 +118,7 @@ def test_every_figure_can_be_recomputed_by_hand_from_the_stored_curve(analysed: 
 
     best = max(shifted(delta) for delta in np.linspace(-3, 1, 2001))
     expected = math.log(best / m_client)
-    assert log_bf(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_RECENTRED) == pytest.approx(expected, abs=2e-3)
+    assert log_bf(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_RECENTRED) == pytest.approx(expected, abs=CLOSE)
     assert mcse(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_RECENTRED) < 0.5
     assert log_bf(conflict_pb2.BAYES_FACTOR_ALTERNATIVE_POINT_MLE) >= max(
         f.log_bayes_factor for f in belief.bayes_factors
