@@ -123,6 +123,7 @@ async def seal(
     first_date: datetime.date | None = None,
     last_date: datetime.date | None = None,
     grain: str | None = None,
+    month_day: int | None = None,
 ) -> Dataset:
     """Make the complete upload immutable. Raises `UploadIncomplete`, `DatasetSealed`, `UploadGone`."""
     await _lock_upload(session, dataset)
@@ -136,6 +137,7 @@ async def seal(
         first_date=first_date,
         last_date=last_date,
         grain=grain,
+        month_day=month_day,
         seal_time=func.now(),
     )
     return dataset

@@ -28,16 +28,16 @@ def months_from(first: np.datetime64, count: int, day: int | None = None) -> Dat
     return _on_day(_month(first) + np.arange(count).astype("timedelta64[M]"), day or int(day_of_month(first)))
 
 
-def months_between(first: np.datetime64, last: np.datetime64) -> Dates:
+def months_between(first: np.datetime64, last: np.datetime64, day: int | None = None) -> Dates:
     """The dates [T] of monthly data from their first and last, both included.
 
-    All fall on one day of the month, or on its last day where that does not exist. Two last days of a month are taken
-    for the ends of all.
+    All fall on one `day` of the month, or on its last day where that does not exist. Where it is not given, two last
+    days of a month are taken for the ends of all.
     """
     ends = np.array([first, last], dtype="datetime64[D]")
     at_end = np.all(ends == _on_day(ends.astype("datetime64[M]"), _LAST_DAY))
     count = int((_month(last) - _month(first)).astype(int)) + 1
-    return months_from(first, count, _LAST_DAY if at_end else int(day_of_month(ends).max()))
+    return months_from(first, count, day or (_LAST_DAY if at_end else month_day(ends)))
 
 
 def day_of_month(dates: Dates | np.datetime64) -> Integers:
@@ -46,12 +46,21 @@ def day_of_month(dates: Dates | np.datetime64) -> Integers:
     return np.asarray((days - days.astype("datetime64[M]")).astype(np.int64) + 1)
 
 
-def off_their_day(dates: Dates) -> Flags:
-    """Which of the dates [T] of monthly data are not on the day of the month that the series is on.
+def month_day(dates: Dates) -> int:
+    """The day of the month that monthly dates [T] are on: the latest, as a shorter month has its last day instead."""
+    return int(day_of_month(dates).max())
 
-    That is the latest of all, or the last day of a month that has no such day: 30 January, 28 February, 30 March.
+
+def off_their_day(dates: Dates) -> Flags:
+    """Which of the dates [T] of monthly data are not on the day of the month that most of them are on.
+
+    Or on the last day of a month that has no such day: 30 January, 28 February, 30 March.
     """
-    return np.asarray(dates != _on_day(dates.astype("datetime64[M]"), int(day_of_month(dates).max())))
+    months = dates.astype("datetime64[M]")
+    # One date that was mistyped shall not put all others in the wrong.
+    days = np.unique(day_of_month(dates))
+    fits = [dates == _on_day(months, int(day)) for day in days]
+    return np.asarray(~max(fits, key=lambda flags: int(flags.sum())))
 
 
 def _month(day: np.datetime64) -> np.datetime64:
@@ -71,11 +80,14 @@ def _on_day(months: Dates, day: int) -> Dates:
 def end_of(dates: Dates) -> np.datetime64:
     """The day after the last of the periods that begin at these dates [T], strictly increasing; a lone one is a day.
 
-    Months differ in length, so that the end of a monthly or quarterly period is found by the calendar.
+    Months differ in length, so that the end of a monthly or quarterly period is found by the calendar: after 28
+    February comes 31 March where the series is on the last days of months.
     """
     spacing = int(np.median(np.diff(dates).astype(np.int64))) if len(dates) > 1 else 1
     if spacing >= MONTH_DAYS:
-        return months_before(dates[-1], -round(spacing / DAYS_PER_MONTH))
+        steps = round(spacing / DAYS_PER_MONTH)
+        following = _month(dates[-1]) + np.timedelta64(steps, "M")
+        return np.datetime64(_on_day(np.array([following]), month_day(dates))[0])
     return np.datetime64(dates[-1] + np.timedelta64(spacing, "D"))
 
 

@@ -6,7 +6,7 @@ import datetime
 import uuid
 from typing import ClassVar
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.tables.base import Base, BigInt, JsonList, Resource, at_least, one_of
@@ -49,6 +49,8 @@ class Dataset(Resource):
     first_date: Mapped[datetime.date | None]
     last_date: Mapped[datetime.date | None]
     grain: Mapped[str | None]
+    # The day of the month that monthly rows are on, 1 to 31; a shorter month has its last day instead.
+    month_day: Mapped[int | None] = mapped_column(SmallInteger)
     seal_time: Mapped[datetime.datetime | None]
 
 

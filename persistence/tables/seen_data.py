@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import uuid
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.tables.base import Base, BigInt, JsonList, JsonObject, Owned, at_least
@@ -36,6 +36,8 @@ class DataWindow(Owned):
     first_date: Mapped[datetime.date | None]
     # The last day that the last row covers, not the date of that row.
     last_date: Mapped[datetime.date | None]
+    # As of the data set: first and last date cannot tell the 28th of every month from the last days of months.
+    month_day: Mapped[int | None] = mapped_column(SmallInteger)
     row_count: Mapped[BigInt]
     digests: Mapped[JsonObject]
 

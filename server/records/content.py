@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, dataset_pb2
 
-from engine.rules.calendar import day_of_month, off_their_day
+from engine.rules.calendar import day_of_month, month_day, off_their_day
 from persistence.tables import Dataset
 from server.contract.errors import invalid_data, invalid_field
 from server.contract.wire import dtype_of, from_json, label
@@ -80,6 +80,12 @@ class Table:
     def last_date(self) -> datetime.date:
         """Date of the last row; in a panel no geo has a later one."""
         return _day(self.dates[-1])
+
+    @property
+    def month_day(self) -> int | None:
+        """The day of the month that monthly rows are on, None for other grains."""
+        monthly = label(dataset_pb2.TimeGrain, dataset_pb2.TIME_GRAIN_MONTHLY)
+        return month_day(self.dates) if self.grain == monthly else None
 
 
 def _day(value: np.datetime64) -> datetime.date:
@@ -189,7 +195,9 @@ def _check_spacing(index: int, dates: npt.NDArray[np.datetime64], rows: npt.NDAr
     if len(dates) < 2:
         return None
     steps = np.diff(dates).astype(int)
-    usual = int(np.median(steps))
+    # The most frequent one: one gap, or one date that was mistyped, says nothing of the others.
+    lengths, counts = np.unique(steps, return_counts=True)
+    usual = int(lengths[np.argmax(counts)])
     if usual in (1, 7):
         gap = _first(steps != usual)
         if gap is not None:
@@ -203,16 +211,18 @@ def _check_spacing(index: int, dates: npt.NDArray[np.datetime64], rows: npt.NDAr
         if not _MONTH_DAYS[0] <= usual <= _MONTH_DAYS[1]:
             raise invalid_data(
                 _cell(index, rows[1]),
-                f"the rows are {usual} days apart (median): they must be a day, seven days or a calendar month apart",
+                f"the rows are {usual} days apart (most of them): they must be a day, seven days or a calendar month "
+                "apart",
             )
         gap = _first(np.diff(dates.astype("datetime64[M]")).astype(int) != 1)
         if gap is not None:
             raise invalid_data(
                 _cell(index, rows[gap + 1]),
-                f"{dates[gap]} is followed by {dates[gap + 1]}: of monthly rows every calendar month must have one",
+                f"{steps[gap]} days from {dates[gap]} to {dates[gap + 1]}, but the rows are a month apart: every "
+                "calendar month must have one",
             )
         if (odd := _first(off_their_day(dates))) is not None:
-            day = int(day_of_month(dates).max())
+            day = month_day(dates[~off_their_day(dates)])
             raise invalid_data(
                 _cell(index, rows[odd]),
                 f"{dates[odd]} is on day {day_of_month(dates[odd])} of its month and others are on day {day}: monthly "

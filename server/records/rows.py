@@ -16,7 +16,7 @@ import numpy.typing as npt
 from liftos.bayes.v1 import common_pb2, dataset_pb2
 
 from engine.arrays import Dates
-from engine.rules.calendar import MONTH_DAYS, ONE_DAY, day_of_month, end_of, first_of_last, months_between, months_from
+from engine.rules.calendar import MONTH_DAYS, ONE_DAY, end_of, first_of_last, month_day, months_between, months_from
 from persistence.tables import Dataset, DataWindow, RegisteredModel
 from server.contract.errors import ServiceError, invalid_field
 from server.contract.families.family import StatedData
@@ -46,15 +46,15 @@ def check_period(model: RegisteredModel, dataset: Dataset | None, period: Period
 def dataset_window(dataset: Dataset, period: Period) -> DataWindow:
     """The rows of a data set that a period takes, without their digests; the same rows as the engine takes.
 
-    The rules of an upload leave no gap in the dates and give every geo the same, so that first date, last date and
-    grain tell all of them, and no content is read. Raises ServiceError INVALID_FIELD when the held-out months leave
-    fewer than two periods.
+    The rules of an upload leave no gap in the dates and give every geo the same, so that first date, last date, grain
+    and the day of the month tell all of them, and no content is read. Raises ServiceError INVALID_FIELD when the held-out
+    months leave fewer than two periods.
     """
     assert dataset.first_date is not None
     assert dataset.last_date is not None
     first, last = np.datetime64(dataset.first_date, "D"), np.datetime64(dataset.last_date, "D")
     if dataset.grain == "MONTHLY":
-        dates = months_between(first, last)
+        dates = months_between(first, last, dataset.month_day)
     else:
         dates = np.arange(first, last + ONE_DAY, np.timedelta64(_DAYS_APART[dataset.grain], "D"))
     if period.hold_out:
@@ -74,6 +74,7 @@ def dataset_window(dataset: Dataset, period: Period) -> DataWindow:
         geos=sorted(geos),
         first_date=_day(used[0]),
         last_date=_day(end_of(dates) - ONE_DAY),
+        month_day=dataset.month_day,
         row_count=len(used) * max(len(geos), 1),
         digests={},
     )
@@ -173,8 +174,9 @@ def _starts(window: DataWindow) -> Dates:
     first, last = np.datetime64(window.first_date, "D"), np.datetime64(window.last_date, "D")
     days = int((last - first).astype(int)) + 1
     if days >= MONTH_DAYS * periods:
-        # The day after the last period is on the day of the month that the periods begin on, where its month has it.
-        return months_from(first, periods, int(max(day_of_month(first), day_of_month(last + ONE_DAY))))
+        # Without its day of the month: the day after the last period is on it, where its month has it.
+        day = window.month_day or month_day(np.array([first, last + ONE_DAY]))
+        return months_from(first, periods, day)
     return np.asarray(first + (np.arange(periods) * days // periods).astype("timedelta64[D]"))
 
 

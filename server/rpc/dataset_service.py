@@ -125,6 +125,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                     first_date=table.first_date,
                     last_date=table.last_date,
                     grain=table.grain,
+                    month_day=table.month_day,
                 )
                 return
         # Data that break a rule can never be sealed: discard them, so that the identifier is free for a corrected one.

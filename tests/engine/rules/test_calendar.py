@@ -7,6 +7,7 @@ from engine.rules.calendar import (
     day_of_month,
     end_of,
     first_of_last,
+    month_day,
     months_before,
     months_between,
     months_from,
@@ -46,11 +47,13 @@ def test_months_that_begin_at_a_months_end_keep_to_their_month() -> None:
         (days("2020-02-25", 1, 5), "2020-03-01"),
         (days("2020-02-24", 7, 3), "2020-03-16"),
         (months_from(np.datetime64("2020-01-01"), 2), "2020-03-01"),
-        (months_from(np.datetime64("2021-01-29"), 2), "2021-03-28"),
+        (months_from(np.datetime64("2021-01-29"), 2), "2021-03-29"),
+        (months_from(np.datetime64("2020-12-31"), 3), "2021-03-31"),
+        (months_from(np.datetime64("2020-12-28"), 3), "2021-03-28"),
         (months_from(np.datetime64("2021-01-01"), 7)[::3], "2021-10-01"),
         (days("2020-02-29", 1, 1), "2020-03-01"),
     ],
-    ids=["days", "weeks", "months", "short month", "quarters", "one day"],
+    ids=["days", "weeks", "months", "short month", "month ends", "28th", "quarters", "one day"],
 )
 def test_the_last_period_ends_where_a_following_one_would_begin(dates: np.ndarray, end: str) -> None:
     assert end_of(dates) == np.datetime64(end)
@@ -87,6 +90,8 @@ def test_months_of_any_day_are_months_whichever_is_the_first_and_the_last(day: i
             assert not off_their_day(dates).any()
             assert dates.size - first_of_last(dates, 24) == 24
             assert dates.size - first_of_last(dates, 6) == 6
+            assert np.array_equal(months_between(dates[0], dates[-1], month_day(dates)), dates)
+            assert end_of(dates) == every[start + count]
             found = months_between(dates[0], dates[-1])
             assert found.size == dates.size
             # Two ends on the last day of a short month leave open whether the day is the 28th or the 31st.
@@ -99,6 +104,9 @@ def test_a_date_off_the_day_of_its_series_is_found() -> None:
     dates = monthly(31, count=6)
     dates[3] -= DAY
     np.testing.assert_array_equal(np.flatnonzero(off_their_day(dates)), [3])
+    later = monthly(15, count=6)
+    later[3] += DAY  # later than all others, which are not in the wrong for it
+    np.testing.assert_array_equal(np.flatnonzero(off_their_day(later)), [3])
     np.testing.assert_array_equal(day_of_month(monthly(31, "2020-01", 4)), [31, 29, 31, 30])
 
 

@@ -23,14 +23,16 @@ from server.records.content import Geos
 from server.records.rows import dataset_window, month_digests, overlap, shares_rows, summary_window
 
 DAY = datetime.date.fromisoformat
+ONE_DAY = np.timedelta64(1, "D")
 STEPS = {"DAILY": 1, "WEEKLY": 7}
 
 
 def dates_of(grain: str, first: str, count: int) -> np.ndarray[Any, Any]:
     start = np.datetime64(first, "D")
     if grain == "MONTHLY":
-        month = start.astype("datetime64[M]")
-        return np.asarray((month + np.arange(count).astype("timedelta64[M]")).astype("datetime64[D]") + (start - month))
+        months = start.astype("datetime64[M]") + np.arange(count).astype("timedelta64[M]")
+        last = (months + np.timedelta64(1, "M")).astype("datetime64[D]") - np.timedelta64(1, "D")
+        return np.asarray(np.minimum(months.astype("datetime64[D]") + (start - start.astype("datetime64[M]")), last))
     return np.asarray(start + STEPS[grain] * np.arange(count))
 
 
@@ -51,6 +53,7 @@ def dataset(
         row_count=count * max(len(geos), 1),
         sha256=sha256,
         grain=grain,
+        month_day=max(date.item().day for date in dates) if grain == "MONTHLY" else None,
         first_date=dates[0].item(),
         last_date=dates[-1].item(),
     )
@@ -74,6 +77,8 @@ def summary(**fields: Any) -> StatedData:
         ("WEEKLY", "2018-12-31"),
         ("MONTHLY", "2019-01-01"),
         ("MONTHLY", "2020-01-28"),
+        ("MONTHLY", "2020-01-30"),
+        ("MONTHLY", "2018-12-31"),
     ],
 )
 @pytest.mark.parametrize("count", [2, 3, 30, 100])
@@ -94,8 +99,28 @@ def test_the_window_of_a_data_set_has_the_rows_that_the_engine_takes(grain: str,
             assert found.row_count == len(rows)
             assert found.first_date == rows[0].item()
             # The last row covers the days up to the next one.
-            following = dates_of(grain, str(rows[-1]), 2)[1].item()
+            following = dates_of(grain, first, count + 1)[list(table.periods).index(rows[-1]) + 1].item()
             assert found.last_date == following - datetime.timedelta(days=1)
+
+
+@pytest.mark.parametrize("day", [1, 15, 28, 29, 30, 31])
+@pytest.mark.parametrize("start", ["2018-02", "2019-08", "2019-11"])
+def test_rows_in_common_of_two_windows_of_monthly_data_are_counted_by_their_dates(day: int, start: str) -> None:
+    month = np.datetime64(start).astype("datetime64[M]")
+    first = min(month.astype("datetime64[D]") + (day - 1) * ONE_DAY, (month + 1).astype("datetime64[D]") - ONE_DAY)
+    for count in (5, 13, 28):
+        # One on the series' own day although the first month may lack it.
+        dates = np.minimum(
+            (month + np.arange(count)).astype("datetime64[D]") + (day - 1) * ONE_DAY,
+            (month + np.arange(count) + 1).astype("datetime64[D]") - ONE_DAY,
+        )
+        data = dataset("MONTHLY", str(first), count)
+        data.month_day, data.last_date = day, dates[-1].item()
+        for months, held_out in ((3, 0), (12, 1), (24, 3)):
+            early, late = dataset_window(data, Period(240, 2)), dataset_window(data, Period(months, held_out))
+            used = set(dates[: count - 2]) & set(dates[: count - held_out][-months:])
+            common = overlap(late, early)
+            assert (common.rows if common else 0) == len(used)
 
 
 def test_a_panel_has_the_rows_of_every_geo_and_their_names_in_order() -> None:

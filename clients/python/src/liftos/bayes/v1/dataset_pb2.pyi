@@ -98,7 +98,7 @@ class _TimeGrainEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TimeGrain.V
     TIME_GRAIN_WEEKLY: _TimeGrain.ValueType  # 2
     """One date every seven days."""
     TIME_GRAIN_MONTHLY: _TimeGrain.ValueType  # 3
-    """One date a calendar month, on the same day of the month."""
+    """One date a calendar month, on the same day of the month or on the last day of a shorter month."""
 
 class TimeGrain(_TimeGrain, metaclass=_TimeGrainEnumTypeWrapper):
     """Spacing of the dates."""
@@ -110,7 +110,7 @@ TIME_GRAIN_DAILY: TimeGrain.ValueType  # 1
 TIME_GRAIN_WEEKLY: TimeGrain.ValueType  # 2
 """One date every seven days."""
 TIME_GRAIN_MONTHLY: TimeGrain.ValueType  # 3
-"""One date a calendar month, on the same day of the month."""
+"""One date a calendar month, on the same day of the month or on the last day of a shorter month."""
 Global___TimeGrain: _TypeAlias = TimeGrain  # noqa: Y015
 
 @_typing.final
