@@ -36,12 +36,13 @@ _FAMILIES: Mapping[type[Distribution], Callable[..., Any]] = {
     HalfNormal: dist.HalfNormal,
 }
 
-CURVES: Mapping[Saturation, Callable[[Array], Array]] = {
-    Saturation.HILL: lambda x: x / (x + 1.0),
-    Saturation.LOGISTIC: lambda x: (1.0 - 3.0**-x) / (1.0 + 3.0**-x),
-    Saturation.LINEAR: lambda x: x,
+CURVES: Mapping[Saturation, Callable[[Array, Array], Array]] = {
+    Saturation.HILL: lambda x, s: x / (x + 1.0),
+    Saturation.HILL_SLOPE: lambda x, s: x**s / (x**s + 1.0),
+    Saturation.LOGISTIC: lambda x, s: (1.0 - 3.0**-x) / (1.0 + 3.0**-x),
+    Saturation.LINEAR: lambda x, s: x,
 }
-"""Saturation of adstocked exposure in units of the half-saturation; e^(-λ·x·k) with λ = ln 3 / k is 3^(-x).
+"""Saturation of adstocked exposure in units of the half-saturation, at slope s; e^(-λ·x·k) with λ = ln 3 / k is 3^(-x).
 
 A linear channel's exposure comes as it is."""
 
@@ -62,7 +63,10 @@ def numpyro_program(model: AdditiveMmm) -> Callable[..., None]:
     forms = [channel.saturation for channel in channels]
     masks = {form: np.asarray([own is form for own in forms]) for form in dict.fromkeys(forms)}
     groups = _groups(model)
-    saturating = np.flatnonzero([f"half_saturation[{channel.name}]" in model.priors for channel in channels])
+    having = {
+        kind: np.flatnonzero([f"{kind}[{channel.name}]" in model.priors for channel in channels])
+        for kind in ("half_saturation", "slope")
+    }
 
     def sampled(group: str) -> Array:
         """All parameters of a group in the model's order."""
@@ -80,15 +84,17 @@ def numpyro_program(model: AdditiveMmm) -> Callable[..., None]:
         return jnp.concatenate(drawn)[np.asarray([order.index(name) for name in groups[group]])]
 
     def program(y: Array | None = None) -> None:
-        media, retention, half_saturation = sampled("media"), sampled("retention"), jnp.ones(len(channels))
-        if saturating.size:
-            half_saturation = half_saturation.at[saturating].set(sampled("half_saturation"))
+        media, retention = sampled("media"), sampled("retention")
+        half_saturation, slope = (
+            jnp.ones(len(channels)).at[places].set(sampled(kind)) if places.size else jnp.ones(len(channels))
+            for kind, places in having.items()
+        )
         coefficients, sigma = sampled("coefficients"), sampled("sigma")[0]
         weights = jnp.where(present, retention[:, None] ** lags, 0.0)
         weights = weights / weights.sum(axis=1, keepdims=True)
         adstocked = jnp.einsum("tcw,cw->tc", jnp.asarray(design.exposure), weights)
         relative = adstocked / half_saturation
-        curve = sum(jnp.where(mask, CURVES[form](relative), 0.0) for form, mask in masks.items())
+        curve = sum(jnp.where(mask, CURVES[form](relative, slope), 0.0) for form, mask in masks.items())
         effect = media * to_incremental / design.kpi_sd * curve / (jnp.asarray(design.weights) @ curve)
         mean = jnp.asarray(design.block) @ coefficients + jnp.sum(effect - effect.mean(axis=0), axis=1)
         numpyro.sample("y", dist.Normal(mean, sigma), obs=y)
@@ -103,6 +109,7 @@ def _groups(model: AdditiveMmm) -> dict[str, tuple[str, ...]]:
         "media": tuple(f"{channel.parameterise_by.value}[{channel.name}]" for channel in model.spec.channels),
         "retention": tuple(f"retention[{name}]" for name in channels),
         "half_saturation": tuple(name for name in model.priors if name.startswith("half_saturation[")),
+        "slope": tuple(name for name in model.priors if name.startswith("slope[")),
         "coefficients": model.design.block_names,
         "sigma": ("sigma",),
     }
@@ -121,8 +128,8 @@ def _sites(model: AdditiveMmm, group: str) -> dict[str, tuple[str, ...]]:
 def program_sites(model: AdditiveMmm) -> dict[str, tuple[str, ...]]:
     """Names of the parameters that each site of the program holds.
 
-    The sites are media, retention, half_saturation, coefficients and sigma; one whose priors are of several families
-    is split by family, as in media_of_Beta and media_of_LogNormal, because a NumPyro site has one.
+    The sites are media, retention, half_saturation, slope, coefficients and sigma; one whose priors are of several
+    families is split by family, as in media_of_Beta and media_of_LogNormal, because a NumPyro site has one.
     """
     return {site: names for group in _groups(model) for site, names in _sites(model, group).items()}
 

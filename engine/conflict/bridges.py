@@ -14,7 +14,7 @@ from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.inference.fit import Seed
 from engine.inference.target import SmoothTarget
 from engine.inference.tilted import TiltedTarget, tilt
-from engine.models.protocol import DensityModel, Model
+from engine.models.protocol import CurveInFamily, DensityModel, Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Bridges:
     client_draws: Floats | None = None
 
 
-def bridges(model: Model, ladder: Ladder, seed: Seed) -> Bridges:
+def bridges(model: Model | CurveInFamily, ladder: Ladder, seed: Seed) -> Bridges:
     """The tempered bridge, and bridge sampling of a refit where it disagrees with the curve (methods/conflict.md §4.2).
 
     None where the importance mean reaches the belief, where the model has no smooth target, and where psi is no smooth

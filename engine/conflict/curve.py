@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -257,6 +257,32 @@ class EvidenceCurve:
         raw = build(rows[0], heavy, replicates)
         constants = raw.log_reference_marginals([law, *laws] if isinstance(reference, InducedPrior) else None)
         return build(rows[0] - constants[0], heavy - constants[1], replicates - constants[2:, None])
+
+    @classmethod
+    def mixed(cls, curves: Sequence[EvidenceCurve], weights: Floats, draws: ArrayLike) -> EvidenceCurve:
+        """The curve of Σ w_m p_m(psi | y), a mixture of posteriors under one reference prior: L = Σ w_m L_m.
+
+        `weights` [M] sum to one; `draws` of the mixture, any shape, say between which values it is supported. Replicate
+        r of the mixture has replicate r of every curve: the parts are independent, so their variances add up.
+        """
+        first = curves[0]
+        if any(curve.reference != first.reference or curve.support != first.support for curve in curves):
+            raise InvalidInput("curves", "must be of one reference prior")
+        grid = np.linspace(min(curve.grid[0] for curve in curves), max(curve.grid[-1] for curve in curves), POINTS)
+        rows = np.stack([curve.rows_at(grid) for curve in curves])
+        mixture = special.logsumexp(rows + np.log(weights)[:, None, None], axis=0)
+        low, high = (float(q) for q in np.quantile(first.support.to_unconstrained(draws), [0.005, 0.995]))
+        effective = 1.0 / float(np.sum(weights**2 / np.array([curve.n_effective for curve in curves])))
+        return replace(
+            first,
+            grid=grid,
+            log_likelihood=mixture[0],
+            heavy_tail_log_likelihood=mixture[1],
+            replicates=mixture[2:],
+            supported=(low, high),
+            n_effective=effective,
+            r_hat=max(curve.r_hat for curve in curves),
+        )
 
     # -- evaluation --------------------------------------------------------------------------------------------
 

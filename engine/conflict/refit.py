@@ -62,7 +62,7 @@ def refit_bridge(
     z = np.stack([fit.draws[name] for name in z_names(target.dimension)], axis=-1)
     reference, client = (
         log_marginal_likelihood(
-            partial(_log_density, target, data[:, index]),
+            partial(log_posterior, target, data[:, index]),
             z[index],
             seed.derived("bridge proposals").generator(index, Purpose.MCMC),
             repetitions,
@@ -85,7 +85,7 @@ def refit_bridge(
     )
 
 
-def _log_density(target: Target, y: Floats, z: Floats) -> Floats:
+def log_posterior(target: Target, y: Floats, z: Floats) -> Floats:
     """Log posterior density [N] of y [T] at z [N, D]."""
     return np.asarray(_compiled(target, jnp.asarray(y), jnp.asarray(z)))
 

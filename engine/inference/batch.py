@@ -195,6 +195,16 @@ class BatchedHmc:
         return cls._with_nuts(16, 400, (first, longer, longest), r_hat_limit=1.01, ess_limit=400.0)
 
     @classmethod
+    def family(cls, members: int) -> BatchedHmc:
+        """One data set under several models at once, in one chunk on the schedules of `single`.
+
+        Eight chains each, and the thresholds of half as many draws: an average has the draws of all of them.
+        """
+        single = cls.single()
+        schedules = tuple(replace(schedule, chunk=members) for schedule in single.schedules)
+        return replace(single, chains=8, schedules=schedules, last=None, r_hat_limit=1.02, ess_limit=200.0)
+
+    @classmethod
     def simulation(cls, parameters: int = 15) -> BatchedHmc:
         """Many simulated data sets: short chains, R-hat 1.05 and ESS 100 for every one of the parameters.
 

@@ -96,7 +96,7 @@ def _saturation(spec: AdditiveMmmSpec) -> Change:
         form, subject = Saturation.HILL, "Hill curves for all channels"
 
     def changed(channel: Channel) -> Channel:
-        return replace(channel, saturation=form, half_saturation_prior=None)
+        return replace(channel, saturation=form, half_saturation_prior=None, slope_prior=None)
 
     channels = tuple(changed(channel) for channel in spec.channels)
     return Change(CauseKind.SATURATION, subject, replace(spec, channels=channels))

@@ -27,17 +27,18 @@ from engine.models.additive_changes import Change, changed_specifications, longe
 from engine.models.additive_design import Design, build_design
 from engine.models.additive_outliers import student_errors
 from engine.models.additive_response import response, response_by_geo, response_rise
-from engine.models.additive_simulator import adstock, expected_kpi, log_likelihood
+from engine.models.additive_simulator import adstock, expected_kpi, log_densities
 from engine.models.additive_spec import AdditiveMmmSpec, BaselinePriors, Channel, Control, Parameterisation
 from engine.models.additive_target import TIME_BUCKET, AdditiveTarget, LinearBlock, bucket
 from engine.models.protocol import (
     Alternative,
     CauseKind,
+    CurveFamily,
     GeoTotals,
     PriorSample,
     Regression,
 )
-from engine.models.saturation import Saturation
+from engine.models.saturation import FORMS, Saturation
 from engine.models.table import Table, Window, WindowReport
 from engine.rules.additive_defaults import channel_share, log_normal
 from engine.rules.additive_names import estimand_rows, parameter_names
@@ -61,6 +62,9 @@ __all__ = [
 FAMILY = "additive_mmm/1"
 
 
+CURVES = (Saturation.HILL, Saturation.HILL_SLOPE, Saturation.LOGISTIC, Saturation.LINEAR)
+"""The curves that are compared where it is asked how far an answer hangs on the curve."""
+_SHAPE = ("half_saturation", "slope")  # of a saturation curve
 _RISES = math.log(3.0)
 _LAST_PART = 0.01  # of spend, whose return is the marginal ROI (methods/mmm.md §3.3)
 
@@ -90,10 +94,11 @@ def _priors(spec: AdditiveMmmSpec, design: Design) -> dict[str, Distribution]:
     named |= {f"retention[{c.name}]": c.retention_prior for c in channels if c.retention_prior is not None}
     halves = {c.name: c.half_saturation_prior for c in channels}
     named |= {f"half_saturation[{name}]": prior for name, prior in halves.items() if prior is not None}
+    named |= {f"slope[{c.name}]": c.slope_prior for c in channels if c.slope_prior is not None}
     named |= {"intercept": baseline.intercept, "trend": baseline.trend, "sigma": baseline.sigma}
     named |= {f"control[{control.name}]": control.prior for control in spec.controls}
     named |= {name: baseline.geo for name in design.block_names if name.startswith("geo[")}
-    media = ((c.name, c.parameterise_by.value, halves[c.name] is not None) for c in channels)
+    media = ((c.name, c.parameterise_by.value, halves[c.name] is not None, c.slope_prior is not None) for c in channels)
     return {name: named.get(name, baseline.seasonality) for name in parameter_names(media, design.block_names)}
 
 
@@ -131,9 +136,9 @@ class AdditiveMmm:
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """2C + H media parameters, the linear part (with an intercept per geo of a panel), sigma.
+        """2C + H + G media parameters, the linear part (with an intercept per geo of a panel), sigma.
 
-        H of the C channels saturate and have a half-saturation.
+        H of the C channels saturate and have a half-saturation, and the curve of G of them a slope of its own.
         """
         return tuple(self.priors)
 
@@ -267,6 +272,8 @@ class AdditiveMmm:
                 return self._media_parameters()[index], factors[quantity]
         if quantity in {f"half_saturation[{channel.name}]" for channel in self.spec.channels}:
             raise UnsupportedQuantity(quantity, "the channel acts linearly, so it has no half-saturation")
+        if quantity in {f"slope[{channel.name}]" for channel in self.spec.channels}:
+            raise UnsupportedQuantity(quantity, "the slope of the channel's curve is not free")
         kind, owner = split_name(quantity)
         controls = {control.name for control in self.spec.controls} - set(self._channel_index)
         if kind == "coefficient" and owner in controls:
@@ -358,12 +365,12 @@ class AdditiveMmm:
         by_geo = response_by_geo(self.design, index, *self._curve_of(channel, parameters))
         return np.asarray(self._incremental(parameters)[index] * (by_geo / by_geo.sum(axis=0)))
 
-    def _curve_of(self, channel: str, parameters: Mapping[str, Floats]) -> tuple[Floats, Floats]:
-        """Retention and half-saturation [S] of a channel."""
+    def _curve_of(self, channel: str, parameters: Mapping[str, Floats]) -> tuple[Floats, Floats, Floats]:
+        """Retention, half-saturation and slope [S] of a channel."""
         retained = np.asarray(parameters[f"retention[{channel}]"], dtype=np.float64)
-        # A linear channel has no half-saturation, and its response does not look at it.
-        half = parameters.get(f"half_saturation[{channel}]", np.ones_like(retained))
-        return retained, np.asarray(half, dtype=np.float64)
+        # What a channel's curve does not have its response does not look at.
+        half, slope = (parameters.get(f"{kind}[{channel}]", np.ones_like(retained)) for kind in _SHAPE)
+        return retained, np.asarray(half, dtype=np.float64), np.asarray(slope, dtype=np.float64)
 
     def _incremental(self, parameters: Mapping[str, Floats]) -> list[Floats]:
         """Incremental outcome [S] of each channel at parameters [S]."""
@@ -408,6 +415,34 @@ class AdditiveMmm:
         if not (np.all(np.isfinite(given)) and np.all(given >= 0.0)):
             raise InvalidInput("weights", "must be finite and not negative")
         return replace(self, row_weights=given * self._row_weights)
+
+    def with_curve(self, form: Saturation) -> AdditiveMmm:
+        """The same data and priors with a response of this form in every channel; what it adds has default priors."""
+        row = FORMS[form]
+
+        def bent(channel: Channel) -> Channel:
+            return replace(
+                channel,
+                saturation=form,
+                half_saturation_prior=channel.half_saturation_prior if row.has_half_saturation else None,
+                slope_prior=channel.slope_prior if row.has_slope else None,
+            )
+
+        spec = replace(self.spec, channels=tuple(bent(channel) for channel in self.spec.channels))
+        design = replace(self.design, saturation=(form,) * len(spec.channels))
+        # Priors may have been changed since the specification.
+        priors = {name: self.priors.get(name, law) for name, law in _priors(spec, design).items()}
+        return replace(self, spec=spec, design=design, priors=MappingProxyType(priors))
+
+    def curves(self) -> CurveFamily:
+        """The model under every saturation curve: a Hill curve with slope 1 and with free slope, logistic, linear."""
+        whole = self.with_curve(Saturation.HILL_SLOPE)
+        return CurveFamily(
+            tuple(form.value for form in CURVES),
+            tuple(self.with_curve(form) for form in CURVES),
+            whole,
+            replace(whole.target, family=CURVES),
+        )
 
     def paired(self) -> AdditiveMmm:
         """The model of [y, y'] [2N, S]: a second KPI series with the same media, carry-over, trend and seasonality."""
@@ -520,12 +555,16 @@ class AdditiveMmm:
         """Expected KPI [N, S] in original units at parameters [S], by the NumPy simulator."""
         channels = self.spec.channels
         incremental = np.stack([parameters[name] for name in self._media_parameters()]) * self._to_incremental[:, None]
-        none = np.ones_like(parameters["sigma"])  # in the place of a linear channel's half-saturation
+        none = np.ones_like(parameters["sigma"])  # in the place of what a channel's curve does not have
+        half_saturation, slope = (
+            np.stack([parameters.get(f"{kind}[{channel.name}]", none) for channel in channels]) for kind in _SHAPE
+        )
         return expected_kpi(
             self.design,
             incremental,
             np.stack([parameters[f"retention[{channel.name}]"] for channel in channels]),
-            np.stack([parameters.get(f"half_saturation[{channel.name}]", none) for channel in channels]),
+            half_saturation,
+            slope,
             np.stack([parameters[name] for name in self.design.block_names]),
         )
 
@@ -548,15 +587,15 @@ class AdditiveMmm:
                 name = channel.name
                 values[f"share_of_media[{name}]"] = values[f"incremental_outcome[{name}]"] / total
             values[TOTAL_MEDIA_SHARE] = total / self.design.total_outcome
-        population = self.design.population[:, None]
-        used = self._row_weights > 0.0
-        values[LOG_LIKELIHOOD] = log_likelihood(
-            (y / population)[used],
-            (self.expected(parameters) / population)[used],
-            (self._noise_sd(parameters) / population)[used],
-        )
+        values[LOG_LIKELIHOOD] = self.log_densities(parameters, y)[self._row_weights > 0.0].sum(axis=0)
         values[LOG_PRIOR] = np.sum([prior.logpdf(parameters[name]) for name, prior in self.priors.items()], axis=0)
         return {name: np.asarray(values[name]) for name in self.quantity_names}
+
+    def log_densities(self, parameters: Mapping[str, Floats], y: Floats) -> Floats:
+        """Log density [N, S] of the per-capita KPI of every row, for y [N, S] in original units at parameters [S]."""
+        population = self.design.population[:, None]
+        expected, sd = self.expected(parameters), self._noise_sd(parameters)
+        return log_densities(y / population, expected / population, sd / population)
 
     @cached_property
     def target(self) -> AdditiveTarget:
@@ -641,5 +680,5 @@ def _check_support(parameter: str, prior: Distribution) -> None:
     support = prior.support
     if parameter.startswith("retention[") and (support.lower < 0.0 or support.upper > 1.0):
         raise InvalidInput(f"priors[{parameter}]", "must live inside [0, 1]")
-    if (parameter.startswith("half_saturation[") or parameter == "sigma") and support.lower < 0.0:
+    if (parameter.startswith(tuple(f"{kind}[" for kind in _SHAPE)) or parameter == "sigma") and support.lower < 0.0:
         raise InvalidInput(f"priors[{parameter}]", "must live on positive numbers")

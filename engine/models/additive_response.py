@@ -13,30 +13,30 @@ from engine.models.saturation import FORMS
 _CHUNK = 300_000  # exposures (rows times parameter values) held at a time; a few megabytes, which fit in a cache
 
 
-def response(design: Design, channel: int, retention: Floats, half_saturation: Floats) -> Floats:
-    """Σ_gt u_gt p_g H_gt [S]: outcome of a unit per-head coefficient, at retentions and half-saturations [S].
+def response(design: Design, channel: int, retention: Floats, half_saturation: Floats, slope: Floats) -> Floats:
+    """Σ_gt u_gt p_g H_gt [S]: outcome of a unit per-head coefficient, at retentions, half-saturations and slopes [S].
 
     H is the saturated adstock of the channel at this index; the incremental outcome is this times its coefficient.
     """
     form, total = FORMS[design.saturation[channel]], np.empty(retention.size)
     for part, adstocked in _adstocked(design, channel, retention):
-        total[part] = design.weights @ form.value(adstocked, half_saturation[part])
+        total[part] = design.weights @ form.value(adstocked, half_saturation[part], slope[part])
     return total
 
 
-def response_by_geo(design: Design, channel: int, retention: Floats, half_saturation: Floats) -> Floats:
+def response_by_geo(design: Design, channel: int, retention: Floats, half_saturation: Floats, slope: Floats) -> Floats:
     """Σ_t u_gt p_g H_gt [G, S]: what `response` sums over the geos, geo by geo."""
     form, geos = FORMS[design.saturation[channel]], design.window.geos
     total = np.empty((geos, retention.size))
     weights = design.weights.reshape(geos, 1, -1)
     for part, adstocked in _adstocked(design, channel, retention):
-        curve = form.value(adstocked, half_saturation[part])
+        curve = form.value(adstocked, half_saturation[part], slope[part])
         total[:, part] = (weights @ curve.reshape(geos, -1, curve.shape[1]))[:, 0]
     return total
 
 
 def response_rise(
-    design: Design, channel: int, retention: Floats, half_saturation: Floats, factor: float = 1.01
+    design: Design, channel: int, retention: Floats, half_saturation: Floats, slope: Floats, factor: float = 1.01
 ) -> tuple[Floats, Floats]:
     """`response` [S], and what it gains [S] when every exposure, lead-in included, is `factor` times what it was.
 
@@ -46,8 +46,8 @@ def response_rise(
     form = FORMS[design.saturation[channel]]
     total, gained = np.empty(retention.size), np.empty(retention.size)
     for part, adstocked in _adstocked(design, channel, retention):
-        total[part] = design.weights @ form.value(adstocked, half_saturation[part])
-        gained[part] = design.weights @ form.rise(adstocked, half_saturation[part], factor)
+        total[part] = design.weights @ form.value(adstocked, half_saturation[part], slope[part])
+        gained[part] = design.weights @ form.rise(adstocked, half_saturation[part], slope[part], factor)
     return total, gained
 
 

@@ -16,13 +16,18 @@ def adstock(exposure: Floats, retention: float) -> Floats:
 
 
 def expected_kpi(
-    design: Design, incremental: Floats, retention: Floats, half_saturation: Floats, coefficients: Floats
+    design: Design,
+    incremental: Floats,
+    retention: Floats,
+    half_saturation: Floats,
+    slope: Floats,
+    coefficients: Floats,
 ) -> Floats:
     """Expected KPI [N, S] in original units.
 
     incremental [C, S] is each channel's incremental outcome over the window and all geos, which fixes its per-capita
     coefficient as beta = incremental / Σ_gt u_gt p_g H_gt (Meridian's `calculate_beta_x` without geo effects);
-    retention and half_saturation are [C, S], the latter not looked at where a channel is linear;
+    retention, half_saturation and slope are [C, S], the latter two not looked at where a channel's curve has none;
     coefficients [q, S] are those of the linear part in scaled units. Media enter around their mean effect, so that the
     intercept is the mean level.
     Simulations are computed one by one: a matrix product over all of them would round differently in other batches.
@@ -33,14 +38,15 @@ def expected_kpi(
         for channel in range(incremental.shape[0]):
             lags = design.exposure[:, channel, : design.n_weights[channel]]
             adstocked = adstock(lags, float(retention[channel, simulation]))
-            curve = FORMS[design.saturation[channel]].value(adstocked, float(half_saturation[channel, simulation]))
+            shape = float(half_saturation[channel, simulation]), float(slope[channel, simulation])
+            curve = FORMS[design.saturation[channel]].value(adstocked, *shape)
             contribution = incremental[channel, simulation] * curve / (design.weights @ curve)
             series = series + contribution - contribution.mean()
         kpi[:, simulation] = design.population * series
     return kpi
 
 
-def log_likelihood(kpi: Floats, expected: Floats, sd: Floats) -> Floats:
-    """Σ log N(kpi; expected, sd) per simulation, all in one unit: [N, S], [N, S], [N, S] → [S]."""
+def log_densities(kpi: Floats, expected: Floats, sd: Floats) -> Floats:
+    """log N(kpi; expected, sd) of every observation and simulation [N, S], all in one unit."""
     z = (kpi - expected) / sd
-    return np.asarray((-0.5 * z * z - np.log(sd) - 0.5 * np.log(2.0 * np.pi)).sum(axis=0))
+    return np.asarray(-0.5 * z * z - np.log(sd) - 0.5 * np.log(2.0 * np.pi))

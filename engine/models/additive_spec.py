@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from engine.distributions.distribution import Beta, Distribution, HalfNormal, LogNormal, Normal
 from engine.errors import InvalidInput
 from engine.models.saturation import FORMS, Saturation
-from engine.rules.additive_defaults import HALF_SATURATION, carry_over
+from engine.rules.additive_defaults import HALF_SATURATION, SLOPE, carry_over
 
 
 class Parameterisation(enum.Enum):
@@ -25,7 +25,8 @@ class Channel:
     `prior` is that of the parametrising quantity in original units: incremental outcome over the observed total
     outcome of the window, or over the window's spend. `half_saturation_prior` is in units of the mean positive
     exposure; None means the default, and for a linear channel, which has no such parameter, nothing else may be
-    given. `n_weights` counts the adstock weights, the current period included.
+    given. `slope_prior` is that of the Hill curve's slope, in the same way for the form that has one. `n_weights`
+    counts the adstock weights, the current period included.
 
     What hangs on the data is left open until a table is there: without a `prior` the channel has its part of what all
     media bring a priori, and without `retention_prior` and `n_weights` (0) the carry-over is that of the table's grain
@@ -39,6 +40,7 @@ class Channel:
     parameterise_by: Parameterisation = Parameterisation.SHARE_OF_OUTCOME
     retention_prior: Distribution | None = None
     half_saturation_prior: Distribution | None = None
+    slope_prior: Distribution | None = None
     n_weights: int = 0
     saturation: Saturation = Saturation.HILL
 
@@ -54,14 +56,20 @@ class Channel:
             retention = self.retention_prior.support
             if retention.lower < 0.0 or retention.upper > 1.0:
                 raise InvalidInput(f"{path}.retention_prior", "must live inside [0, 1]")
-        if not FORMS[self.saturation].has_half_saturation:
-            if self.half_saturation_prior is not None:
-                none = f"a {self.saturation.value} channel has no half-saturation"
-                raise InvalidInput(f"{path}.half_saturation_prior", none)
-        elif self.half_saturation_prior is None:
-            object.__setattr__(self, "half_saturation_prior", LogNormal(*HALF_SATURATION))
-        elif self.half_saturation_prior.support.lower < 0.0:
-            raise InvalidInput(f"{path}.half_saturation_prior", "must live on positive numbers")
+        form = FORMS[self.saturation]
+        self._complete("half_saturation_prior", form.has_half_saturation, HALF_SATURATION)
+        self._complete("slope_prior", form.has_slope, SLOPE)
+
+    def _complete(self, field: str, has: bool, default: tuple[float, float]) -> None:
+        """Fill in the log-normal default of a prior that the form of saturation has, and refuse one that it has not."""
+        prior, path = getattr(self, field), f"channels[{self.name}].{field}"
+        if not has and prior is not None:
+            what = field.removesuffix("_prior").replace("_", "-")
+            raise InvalidInput(path, f"a {self.saturation.value} channel has no {what}")
+        if has and prior is None:
+            object.__setattr__(self, field, LogNormal(*default))
+        elif has and prior.support.lower < 0.0:
+            raise InvalidInput(path, "must live on positive numbers")
 
 
 @dataclass(frozen=True)
@@ -98,12 +106,12 @@ class BaselinePriors:
 class AdditiveMmmSpec:
     """Additive MMM, national or of a geo panel, with geometric adstock, saturating or linear media and normal errors.
 
-    There are 3C + K + 2F + 3 parameters for C channels, K controls and F Fourier pairs (one fewer without a trend
-    and for every linear channel), and an intercept per geo where there are several. `revenue_per_kpi` names a
-    column that turns KPI units into outcome units; without it they are the same. `population` names a column with
-    each geo's population, the same on all dates; without it a geo's mean KPI stands in, and national data need
-    none. Exposures are totals of the geo (impressions, spend), not rates (rating points): they are divided by
-    population.
+    There are 3C + K + 2F + 3 parameters for C channels, K controls and F Fourier pairs (one fewer without a trend and
+    for every linear channel, one more for every channel whose slope is free), and an intercept per geo where there are
+    several. `revenue_per_kpi` names a column that turns KPI units into outcome units; without it they are the same.
+    `population` names a column with each geo's population, the same on all dates; without it a geo's mean KPI stands
+    in, and national data need none. Exposures are totals of the geo (impressions, spend), not rates (rating points):
+    they are divided by population.
     """
 
     kpi: str

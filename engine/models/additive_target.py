@@ -13,7 +13,7 @@ from jax import Array
 from engine.arrays import Floats
 from engine.inference.prior_map import PriorMap
 from engine.inference.target import Labels
-from engine.models.saturation import FORMS, Saturation
+from engine.models.saturation import FORMS, Form, Saturation, chosen
 
 TIME_BUCKET = 8
 BLOCK_BUCKET = 4
@@ -66,10 +66,22 @@ class LinearBlock:
 class _Curve(NamedTuple):
     """One channel's saturated exposure at every lane; powers [W, lanes], the rest [T, lanes] or [lanes]."""
 
+    form: Form
     powers: Array  # normalised adstock weights
     relative: Array  # adstocked exposure over half-saturation, x; as it is where there is none
     value: Array  # f(x)
+    slope: Array  # s, which f does not look at where it has none
     per_unit: Array  # coefficient for one unit of the sampled media quantity, in scaled KPI units
+
+    @property
+    def derivative(self) -> Array:
+        """f'(x) [T, lanes]."""
+        return self.form.derivative(self.relative, self.value, self.slope)
+
+    @property
+    def by_slope(self) -> Array:
+        """The derivative of f(x) by s [T, lanes]."""
+        return self.form.by_slope(self.relative, self.value, self.slope)
 
 
 class _Residual(NamedTuple):
@@ -84,12 +96,16 @@ class _Residual(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class AdditiveTarget:
-    """Posterior over z [2C + H + 1]: C media quantities, C retentions, H half-saturations, sigma.
+    """Posterior over z [2C + H + G + 1]: C media quantities, C retentions, H half-saturations, G slopes, sigma.
 
-    H of the channels saturate; a linear one has no half-saturation. y [T, lanes] is the KPI in scaled units (centred,
-    unit sd of the real data) times `real_rows`. Every array may be float32 or float64; the computation follows. One
-    two-dimensional product per channel is twice as fast on CPU as a batched einsum with the lanes last, hence the loops
-    over channels.
+    H of the channels saturate, G of them with a slope of their own; a linear one has no half-saturation. y [T, lanes]
+    is the KPI in scaled units (centred, unit sd of the real data) times `real_rows`. Every array may be float32 or
+    float64; the computation follows. One two-dimensional product per channel is twice as fast on CPU as a batched
+    einsum with the lanes last, hence the loops over channels.
+
+    Where there is a `family` of curves, every channel of a lane has the curve whose index in it is the last row of y,
+    so that the model is fitted under all of them in one program. `saturation` is then a form that has every parameter;
+    those that a lane's curve lacks stay at their prior.
     """
 
     prior_map: PriorMap
@@ -109,6 +125,7 @@ class AdditiveTarget:
     kpi_sd: Array
     labels: Labels = field(metadata={"static": True})  # names of the rows of `quantities`
     saturation: tuple[Saturation, ...] = field(metadata={"static": True})
+    family: tuple[Saturation, ...] = field(default=(), metadata={"static": True})
 
     @property
     def quantity_names(self) -> tuple[str, ...]:
@@ -127,56 +144,77 @@ class AdditiveTarget:
 
     @property
     def dimension(self) -> int:
-        """2C + H + 1."""
-        return 2 * self.channels + len(self.saturating) + 1
-
-    @property
-    def saturating(self) -> tuple[int, ...]:
-        """Indices of the channels that saturate [H], in the order of their half-saturations."""
-        return tuple(index for index, form in enumerate(self.saturation) if FORMS[form].has_half_saturation)
+        """2C + H + G + 1."""
+        return 2 * self.channels + len(self._half_saturations) + len(self._slopes) + 1
 
     @property
     def noise_dimension(self) -> int:
         """q, the size of the linear part."""
         return self.block.eigenvalues.shape[0]
 
-    def _split(self, theta: Array) -> tuple[Array, Array, list[Array]]:
-        """Media quantities and retentions, each [C, lanes], and the units in which the curves take exposure, C times.
+    def _unpacked(self, y: Array) -> tuple[Array, Array | None]:
+        """The series [T, lanes], and which curve of the family each lane has [lanes]."""
+        return (y[:-1], y[-1]) if self.family else (y, None)
 
-        That is the half-saturation where a channel has one, else 1.
+    def _forms(self, code: Array | None) -> list[Form]:
+        """The curve of every channel."""
+        if code is None:
+            return [FORMS[saturation] for saturation in self.saturation]
+        return [chosen([FORMS[saturation] for saturation in self.family], code)] * self.channels
+
+    def _saturates(self, code: Array | None) -> Array | float:
+        """Whether the curve of a lane looks at its half-saturation [lanes], as 1 or 0."""
+        if code is None:
+            return 1.0
+        having = [float(FORMS[saturation].has_half_saturation) for saturation in self.family]
+        return jnp.asarray(having, code.dtype)[code.astype(int)]
+
+    def _split(self, theta: Array, code: Array | None = None) -> tuple[Array, Array, list[Array], list[Array]]:
+        """Media quantities and retentions, each [C, lanes], the units in which the curves take exposure, and slopes.
+
+        The units [lanes], C times, are the half-saturation where a channel has one, else 1; so are the slopes.
         """
         count = self.channels
         # A retention that underflowed to 0 would make the logarithm of its powers infinite.
         retention = jnp.maximum(theta[count : 2 * count], float(np.finfo(theta.dtype).tiny))
-        units = [jnp.ones_like(theta[-1])] * count
-        for index, place in self._half_saturations.items():
-            units[index] = theta[place]
-        return theta[:count], retention, units
+        one = jnp.ones_like(theta[-1])
+        units, slopes = [one] * count, [one] * count
+        for values, places in ((units, self._half_saturations), (slopes, self._slopes)):
+            for index, place in places.items():
+                values[index] = theta[place]
+        if code is not None:
+            units = [jnp.where(self._saturates(code) > 0.0, unit, one) for unit in units]
+        return theta[:count], retention, units, slopes
 
     @property
     def _half_saturations(self) -> dict[int, int]:
         """The coordinate of each saturating channel's half-saturation."""
-        return {index: 2 * self.channels + order for order, index in enumerate(self.saturating)}
+        saturating = [index for index, form in enumerate(self.saturation) if FORMS[form].has_half_saturation]
+        return {index: 2 * self.channels + order for order, index in enumerate(saturating)}
+
+    @property
+    def _slopes(self) -> dict[int, int]:
+        """The coordinate of the slope of each channel that has one."""
+        sloped = [index for index, form in enumerate(self.saturation) if FORMS[form].has_slope]
+        first = 2 * self.channels + len(self._half_saturations)
+        return {index: first + order for order, index in enumerate(sloped)}
 
     def _lags(self, theta: Array) -> Array:
         return jnp.arange(self.active.shape[0], dtype=theta.dtype)
 
-    def _curves(self, theta: Array) -> list[_Curve]:
+    def _curves(self, theta: Array, code: Array | None = None) -> list[_Curve]:
         """Adstock, saturation and normalisation of every channel at theta [D, lanes]."""
-        _, retention, half_saturation = self._split(theta)
+        _, retention, units, slopes = self._split(theta, code)
         powers = jnp.exp(self._lags(theta)[:, None, None] * jnp.log(retention)) * self.active[:, :, None]
         powers = powers / jnp.sum(powers, axis=0)
         curves = []
-        for index, form in enumerate(self.saturation):
-            relative = self.exposure[index] @ (powers[:, index] / half_saturation[index])
-            value = FORMS[form].relative(relative)
+        for index, form in enumerate(self._forms(code)):
+            slope = slopes[index]
+            relative = self.exposure[index] @ (powers[:, index] / units[index])
+            value = form.relative(relative, slope)
             per_unit = self.to_incremental[index] / (self.kpi_sd * (self.weights @ value))
-            curves.append(_Curve(powers[:, index], relative, value, per_unit))
+            curves.append(_Curve(form, powers[:, index], relative, value, slope, per_unit))
         return curves
-
-    def _slope(self, index: int, value: Array) -> Array:
-        """f'(x) [T, lanes] from f(x)."""
-        return FORMS[self.saturation[index]].slope(value)
 
     def media_mean(self, theta: Array, curves: list[_Curve] | None = None) -> Array:
         """Media part of the scaled expectation [T, lanes] at theta [D, lanes], around its mean over time.
@@ -184,7 +222,7 @@ class AdditiveTarget:
         `curves` are those of theta, where they are at hand.
         """
         curves = curves or self._curves(theta)
-        media, _, _ = self._split(theta)
+        media = theta[: self.channels]
         effect = jnp.zeros_like(curves[0].value)
         for index, curve in enumerate(curves):
             effect = effect + media[index] * curve.per_unit * (curve.value - self._mean(curve.value))
@@ -221,7 +259,8 @@ class AdditiveTarget:
         With s as above, r'(σ² I + U Λ U')⁻¹ r = |s|²/σ² + Σ Λ (p / (σ² + Λ))².
         """
         theta = self.prior_map.parameters(z)
-        return self._log_likelihood(self._residual(theta, y, self._curves(theta)))
+        series, code = self._unpacked(y)
+        return self._log_likelihood(self._residual(theta, series, self._curves(theta, code)))
 
     def value_and_gradient(self, z: Array, y: Array) -> tuple[Array, Array]:
         """Log likelihood [lanes] and its gradient in z [D, lanes] in closed form.
@@ -231,38 +270,45 @@ class AdditiveTarget:
         W products of lagged exposure with it.
         """
         theta, slopes = self.prior_map.parameters_and_slopes(z)
-        media, retention, half_saturation = self._split(theta)
-        curves = self._curves(theta)
-        residual = self._residual(theta, y, curves)
+        series, code = self._unpacked(y)
+        media, retention, units, _ = self._split(theta, code)
+        saturates = self._saturates(code)
+        curves = self._curves(theta, code)
+        residual = self._residual(theta, series, curves)
         pull = residual.whitened / residual.variance
         free = self.observations - self.noise_dimension
         by_variance = free / residual.variance + jnp.sum(1.0 / residual.total, axis=0) - jnp.sum(pull**2, axis=0)
         pull = pull * self.real_rows[:, None]
         pull = pull - self._mean(pull)
         lags = self._lags(theta)
-        by_media, by_retention, by_half = [], [], []
+        by_media, by_retention, by_half, by_slope = [], [], [], []
         for index, curve in enumerate(curves):
             strength = jnp.sum(pull * curve.value, axis=0)
             normaliser = self.kpi_sd * curve.per_unit / self.to_incremental[index]
             by_curve = pull - (normaliser * strength) * self.weights[:, None]
-            effect = media[index] * curve.per_unit / half_saturation[index]
-            weighted = curve.powers * (self.exposure[index].T @ (self._slope(index, curve.value) * by_curve))
+            amount = media[index] * curve.per_unit
+            effect = amount / units[index]
+            weighted = curve.powers * (self.exposure[index].T @ (curve.derivative * by_curve))
             every = jnp.sum(weighted, axis=0)
             by_media.append(curve.per_unit * strength)
             by_retention.append(effect * (lags @ weighted - (lags @ curve.powers) * every) / retention[index])
             if index in self._half_saturations:
-                by_half.append(-effect * every / half_saturation[index])
-        gradient = jnp.stack([*by_media, *by_retention, *by_half, -theta[-1] * by_variance])
+                by_half.append(-effect * every / units[index] * saturates)
+            if index in self._slopes:
+                by_slope.append(amount * jnp.sum(curve.by_slope * by_curve, axis=0))
+        gradient = jnp.stack([*by_media, *by_retention, *by_half, *by_slope, -theta[-1] * by_variance])
         return self._log_likelihood(residual), gradient * slopes
 
     def curvature(self, z: Array, y: Array) -> Array:
-        """Expected Fisher information in z [lanes, D, D]; it does not depend on y.
+        """Expected Fisher information in z [lanes, D, D]; of y it depends on nothing but the curves of the lanes.
 
         The columns of the Jacobian are whitened by (I + U Λ U'/σ²)^(-1/2) first, so that rounding cannot make the
         information indefinite.
         """
         theta, slopes = self.prior_map.parameters_and_slopes(z)
-        media, retention, half_saturation = self._split(theta)
+        _, code = self._unpacked(y)
+        media, retention, units, _ = self._split(theta, code)
+        saturates = self._saturates(code)
         lags = self._lags(theta)
         variance = theta[-1] ** 2
         total = variance + self.block.eigenvalues[:, None]
@@ -275,16 +321,18 @@ class AdditiveTarget:
 
         columns: dict[int, Array] = {}
         count = self.channels
-        for index, curve in enumerate(self._curves(theta)):
+        for index, curve in enumerate(self._curves(theta, code)):
             # The curve enters divided by its weighted sum: a change of it acts net of its part along the curve.
             share = curve.value / (self.weights @ curve.value)
             tangent = (lags[:, None] - lags @ curve.powers) * curve.powers / retention[index]
-            slope = self._slope(index, curve.value) / half_saturation[index]
+            rise = curve.derivative / units[index]
             effect = media[index] * curve.per_unit
             columns[index] = whitened(curve.value, curve.per_unit * slopes[index])
-            changes = {count + index: slope * (self.exposure[index] @ tangent)}
+            changes = {count + index: rise * (self.exposure[index] @ tangent)}
             if index in self._half_saturations:
-                changes[self._half_saturations[index]] = -slope * curve.relative
+                changes[self._half_saturations[index]] = -rise * curve.relative * saturates
+            if index in self._slopes:
+                changes[self._slopes[index]] = curve.by_slope
             for place, change in changes.items():
                 columns[place] = whitened(change - (self.weights @ change) * share, effect * slopes[place])
         jacobian = jnp.stack([columns[place] for place in range(self.dimension - 1)])
@@ -301,7 +349,8 @@ class AdditiveTarget:
         their programs; what a model does not have, such as a ROI without spend, is left unnamed.
         """
         theta = self.prior_map.parameters(z)
-        residual = self._residual(theta, y, self._curves(theta))
+        series, code = self._unpacked(y)
+        residual = self._residual(theta, series, self._curves(theta, code))
         values = self.block.eigenvalues[:, None]
         rotated = (
             jnp.sqrt(values) * residual.projected / residual.total

@@ -316,6 +316,78 @@ class Changeable(Model, Protocol):
         ...
 
 
+class CurvedModel(Model, DensityModel, Protocol):
+    """A model under one of the curves of a family."""
+
+    def log_densities(self, parameters: Mapping[str, Floats], y: Floats) -> Floats:
+        """Log density [N, S] of each observation of y [N, S] in original units, at parameters [S]."""
+        ...
+
+
+@dataclass(frozen=True)
+class CurveFamily:
+    """One model under M curves of response, with the same data and priors.
+
+    `names` [M]; `members` [M]: the model under each. `whole` has the parameters of all of them, and `target` is its
+    posterior in `whole`'s coordinates for data in `whole`'s units that are followed by a row with the index of the
+    curve, so that all are fitted in one batch. What a curve lacks of the parameters stays at its prior.
+    """
+
+    names: tuple[str, ...]
+    members: tuple[CurvedModel, ...]
+    whole: CurvedModel
+    target: Target
+
+    def data(self, y: Floats) -> Floats:
+        """The data [T', M] of the target for one series y [N] in original units: a column a curve."""
+        series = np.repeat(self.whole.target_units(y[:, None]), len(self.names), axis=1)
+        return np.concatenate([series, np.arange(float(len(self.names)))[None]])
+
+    def at(self, index: int) -> CurveInFamily:
+        """The model under one curve, in the program of all."""
+        return CurveInFamily(self, index)
+
+
+@dataclass(frozen=True)
+class CurveInFamily:
+    """A model under one curve of a family as a DensityModel whose programs are those of the family."""
+
+    of: CurveFamily
+    index: int
+
+    @property
+    def observed(self) -> Floats:
+        """The data [N] in original units."""
+        return self.of.whole.observed
+
+    @property
+    def target(self) -> Target:
+        """The target of the family."""
+        return self.of.target
+
+    def coordinates(self, parameters: Mapping[str, Floats]) -> Floats:
+        """Coordinates [D, S] of the family's parameters [S]."""
+        return self.of.whole.coordinates(parameters)
+
+    def target_units(self, y: Floats) -> Floats:
+        """y [N, S] in the target's units, with the index of the curve below."""
+        series = self.of.whole.target_units(y)
+        return np.concatenate([series, np.full((1, series.shape[1]), float(self.index))])
+
+
+@runtime_checkable
+class Curved(HasWindow, Model, Protocol):
+    """A model of dated rows whose answers may hang on the form of its curves, which the data hardly tell."""
+
+    def curves(self) -> CurveFamily:
+        """The model under every curve that is compared."""
+        ...
+
+    def restricted(self, rows: Flags) -> Curved:
+        """The same model in which only the marked rows [N] enter the likelihood."""
+        ...
+
+
 class CauseKind(enum.Enum):
     """What is changed about the model."""
 

@@ -11,6 +11,8 @@ TOTAL_MEDIA_SD = 0.2
 HALF_SATURATION = (0.5, 1.2)
 """Mean and sd of the logarithm of the half-saturation, in units of the mean positive exposure: .16 to 17 with 95 %. So
 wide that a response which is nearly linear is not taken for a saturated one (docs/defaults.md has the simulation)."""
+SLOPE = (0.2, 0.4)
+"""Mean and sd of the logarithm of the slope of a Hill curve where it is free: .56 to 2.7 with 95 %, median 1.2."""
 
 
 def channel_share(channels: int) -> tuple[float, float]:

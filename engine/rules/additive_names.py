@@ -7,17 +7,19 @@ from collections.abc import Iterable, Sequence
 from engine.rules.quantity_names import TOTAL_MEDIA_SHARE
 
 
-def parameter_names(media: Iterable[tuple[str, str, bool]], linear: Sequence[str]) -> tuple[str, ...]:
-    """2C + H media parameters, the linear part, sigma (methods/mmm.md §4), in the order in which they are kept.
+def parameter_names(media: Iterable[tuple[str, str, bool, bool]], linear: Sequence[str]) -> tuple[str, ...]:
+    """2C + H + G media parameters, the linear part, sigma (methods/mmm.md §4), in the order in which they are kept.
 
-    `media` are the channels: name, sampled quantity (`roi` or `share_of_outcome`), whether its response saturates, as
-    H of them do. `linear` is what `linear_names` returns, with the intercepts of a panel's geos if they are wanted.
+    `media` are the channels: name, sampled quantity (`roi` or `share_of_outcome`), whether its response saturates, as H
+    of them do, and whether the slope of its curve is free, as G are. `linear` is what `linear_names` returns, with the
+    intercepts of a panel's geos if they are wanted.
     """
     channels = list(media)
     return (
-        *(f"{quantity}[{name}]" for name, quantity, _ in channels),
-        *(f"retention[{name}]" for name, _, _ in channels),
-        *(f"half_saturation[{name}]" for name, _, saturates in channels if saturates),
+        *(f"{quantity}[{name}]" for name, quantity, *_ in channels),
+        *(f"retention[{name}]" for name, *_ in channels),
+        *(f"half_saturation[{name}]" for name, _, saturates, _ in channels if saturates),
+        *(f"slope[{name}]" for name, *_, sloped in channels if sloped),
         *linear,
         "sigma",
     )

@@ -8,7 +8,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from liftos.bayes import Client
-from liftos.bayes.v1 import attribution_pb2, common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2, sbc_pb2
+from liftos.bayes.v1 import (
+    attribution_pb2,
+    common_pb2,
+    conflict_pb2,
+    elicitation_pb2,
+    model_pb2,
+    prior_update_pb2,
+    sbc_pb2,
+)
 from rich.console import Console
 from rich.panel import Panel
 from rich.rule import Rule
@@ -159,6 +167,9 @@ def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
         if belief.causes:
             console.print(_causes(belief))
         console.print(belief.explanation, style="bold")
+        if belief.HasField("curves"):
+            console.print(_curves(belief))
+            console.print(belief.curves.explanation)
     if analysis.HasField("joint"):
         print_joint(analysis.joint)
     print_looks(analysis.looks, "analysed")
@@ -166,6 +177,22 @@ def print_conflict(analysis: conflict_pb2.ConflictAnalysis) -> None:
         console.print(f"Note: {note}")
     if analysis.HasField("sbc_necessity"):
         print_necessity(analysis.sbc_necessity)
+
+
+def _curves(belief: conflict_pb2.BeliefConflict) -> Table:
+    """What every saturation curve says of a belief."""
+    table = Table("saturation curve", "data alone  [95 % interval]", "finding", show_header=True)
+    table.add_column("weight by evidence", justify="right")
+    table.add_column("by prediction", justify="right")
+    for curve in belief.curves.curves:
+        table.add_row(
+            label(model_pb2.Saturation, curve.saturation),
+            estimate(curve.data_side, belief.estimand.quantity) if curve.HasField("data_side") else curve.reason,
+            label(conflict_pb2.Finding, curve.finding),
+            f"{curve.weight:.2f}",
+            f"{curve.stacking_weight:.2f}" if curve.HasField("stacking_weight") else "–",
+        )
+    return table
 
 
 def _figures(belief: conflict_pb2.BeliefConflict) -> Table:

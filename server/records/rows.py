@@ -47,8 +47,8 @@ def dataset_window(dataset: Dataset, period: Period) -> DataWindow:
     """The rows of a data set that a period takes, without their digests; the same rows as the engine takes.
 
     The rules of an upload leave no gap in the dates and give every geo the same, so that first date, last date, grain
-    and the day of the month tell all of them, and no content is read. Raises ServiceError INVALID_FIELD when the held-out
-    months leave fewer than two periods.
+    and the day of the month tell all of them, and no content is read. Raises ServiceError INVALID_FIELD when the
+    held-out months leave fewer than two periods.
     """
     assert dataset.first_date is not None
     assert dataset.last_date is not None

@@ -68,3 +68,11 @@ def no_correlation(why: Uncorrelated | str) -> str:
 def geos_left_out(geos: int, channels: int) -> str:
     """That an attribution is without its geos."""
     return f"The geos are left out: {geos} of them with {channels} channels each are more than one answer holds."
+
+
+NO_CURVES = "Saturation curves were not compared: the model has none."
+
+
+def curves_not_compared(belief_id: str, why: str) -> str:
+    """That a belief was not looked at under every curve of response, and why."""
+    return f"{belief_id} was not compared under every saturation curve: {why}."

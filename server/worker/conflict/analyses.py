@@ -35,6 +35,7 @@ from server.worker.conflict.conflict_messages import (
     joint_message,
     replicated_message,
 )
+from server.worker.conflict.curve_answers import tell_curves
 from server.worker.context import Commit, WorkerContext
 from server.worker.fitting.fits import StoredFit, stored_fit
 from server.worker.sbc.necessity import Question, decided
@@ -74,6 +75,8 @@ async def analyze_conflict(context: WorkerContext, job: Job) -> Commit:
     tell_collinearity(fit, messages)
     if not request.without_causes:
         notes += await explain_conflicts(context, fit, model_row, period, examined, messages)
+    if request.compare_curves:
+        notes += await tell_curves(fit, examined, messages, rule)
     diagnostics = fit.diagnostics
     analysis = conflict_pb2.ConflictAnalysis(
         confidence_threshold=row.confidence_threshold,

@@ -34,7 +34,6 @@ from engine.models.additive_mmm import (
 from engine.models.additive_outliers import DEGREES_OF_FREEDOM, student_errors
 from engine.models.additive_simulator import adstock
 from engine.models.protocol import CauseKind, Changeable
-from engine.models.saturation import hill
 
 enable_float64()
 
@@ -67,7 +66,8 @@ def world(seed: int, *, outliers: bool = False) -> World:
     rng = np.random.default_rng(seed)
     tv = rng.gamma(1.5, 1.0, ROWS) * (rng.random(ROWS) < 0.8)
     lags = np.stack([np.concatenate([np.zeros(lag), tv[: ROWS - lag]]) for lag in range(WEIGHTS)], axis=1)
-    brought = 400.0 * hill(adstock(lags / tv[tv > 0.0].mean(), 0.4), 0.5)
+    carried = adstock(lags / tv[tv > 0.0].mean(), 0.4)
+    brought = 400.0 * carried / (carried + 0.5)
     price = stats.zscore(brought) + rng.normal(0.0, 0.7, ROWS)
     promo, holiday = rng.normal(size=(2, ROWS))
     sales = 1000.0 + brought + 40.0 * promo + 20.0 * holiday + rng.normal(0.0, 20.0, ROWS)

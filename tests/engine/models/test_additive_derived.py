@@ -42,10 +42,12 @@ def model(form: Saturation = Saturation.HILL) -> AdditiveMmm:
 
 @pytest.fixture(scope="module")
 def truths() -> Mapping[str, np.ndarray]:
-    return model().sample_prior(SEED, np.arange(6)).parameters
+    return model(Saturation.HILL_SLOPE).sample_prior(SEED, np.arange(6)).parameters
 
 
-def curve(form: Saturation, exposures: list[float], retention: float, half: float, scale: float) -> list[float]:
+def curve(
+    form: Saturation, exposures: list[float], retention: float, half: float, slope: float, scale: float
+) -> list[float]:
     """Saturated adstock of every week, by loops; before the first week stands their mean over the first."""
     before = sum(exposures[:WEIGHTS]) / WEIGHTS
     powers = [retention**lag for lag in range(WEIGHTS)]
@@ -54,7 +56,7 @@ def curve(form: Saturation, exposures: list[float], retention: float, half: floa
         lagged = (exposures[week - lag] if week >= lag else before for lag in range(WEIGHTS))
         adstocked = sum(power * exposure / scale for power, exposure in zip(powers, lagged, strict=True))
         x = adstocked / sum(powers)
-        values.append(CURVES[form](x / half if FORMS[form].has_half_saturation else x))
+        values.append(CURVES[form](x / half if FORMS[form].has_half_saturation else x, slope))
     return values
 
 
@@ -68,9 +70,9 @@ def test_marginal_roi_and_coefficient_are_those_of_the_written_out_response(
     scale = float(columns["tv"][columns["tv"] > 0.0].mean())
     coefficients, marginal = made.derive("coefficient[tv]", truths), made.derive("marginal_roi[tv]", truths)
     for draw in range(6):
-        shape = float(truths["retention[tv]"][draw]), float(truths["half_saturation[tv]"][draw]), scale
-        now = curve(form, exposures, *shape)
-        more = curve(form, [1.01 * x for x in exposures], *shape)
+        shape = [float(truths[f"{kind}[tv]"][draw]) for kind in ("retention", "half_saturation", "slope")]
+        now = curve(form, exposures, *shape, scale)
+        more = curve(form, [1.01 * x for x in exposures], *shape, scale)
         outcome = float(truths["roi[tv]"][draw]) * spend
         coefficient = outcome / sum(u * h for u, h in zip(margin, now, strict=True))
         assert coefficients[draw] == pytest.approx(coefficient, rel=1e-10)

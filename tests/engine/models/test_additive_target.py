@@ -10,6 +10,7 @@ from engine.inference.precision import enable_float64
 from engine.inference.target import cast, differentiated, log_density_and_gradient
 from engine.models import additive_mmm, additive_target
 from engine.models.additive_mmm import AdditiveMmm
+from engine.models.saturation import Saturation
 from tests.bench.cases import case
 from tests.engine.models.test_additive_mmm import UNEQUAL, linear_model, small_model
 
@@ -18,8 +19,8 @@ enable_float64()
 LANES = 16
 MODELS = pytest.mark.parametrize(
     "model",
-    [small_model(), case(5), linear_model().weighted(UNEQUAL)],
-    ids=["mixed", "share", "linear and weighted"],
+    [small_model(), case(5), linear_model().weighted(UNEQUAL), small_model().with_curve(Saturation.HILL_SLOPE)],
+    ids=["mixed", "share", "linear and weighted", "free slopes"],
 )
 
 
@@ -69,3 +70,28 @@ def test_rows_and_columns_that_fill_a_bucket_up_change_nothing(monkeypatch: pyte
     for found, expected in zip(filled, jax.jit(exact.target.value_and_gradient)(z, y), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(curvature, jax.jit(exact.target.curvature)(z, y), rtol=1e-8, atol=1e-8)
+
+
+def test_every_lane_of_a_family_has_the_density_gradient_and_curvature_of_its_own_curve() -> None:
+    family = small_model().curves()
+    z, y = truths(family.whole)  # type: ignore[arg-type]
+    names = list(family.whole.parameter_names)
+    count = len(family.names)
+    codes = jnp.arange(float(LANES)) % count
+    data = jnp.concatenate([y, codes[None]])
+    value, gradient = jax.jit(family.target.value_and_gradient)(z, data)  # type: ignore[attr-defined]
+    curvature = jax.jit(family.target.curvature)(z, data)
+    for index, member in enumerate(family.members):
+        own = np.asarray(codes) == index
+        sampled = [name for name in names if name not in member.design.block_names]  # type: ignore[attr-defined]
+        places = [place for place, name in enumerate(sampled) if name in member.parameter_names]
+        lacking = [place for place in range(len(sampled)) if place not in places]
+        expected, slopes = jax.jit(member.target.value_and_gradient)(z[np.asarray(places)], y)  # type: ignore[attr-defined]
+        np.testing.assert_allclose(value[own], expected[own], rtol=1e-12)
+        scale = np.abs(slopes).max()
+        np.testing.assert_allclose(gradient[np.asarray(places)][:, own] / scale, slopes[:, own] / scale, atol=1e-12)
+        np.testing.assert_array_equal(gradient[np.asarray(lacking, dtype=int)][:, own], 0.0)
+        information = jax.jit(member.target.curvature)(z[np.asarray(places)], y)[own]
+        found = curvature[own][:, places][:, :, places]
+        np.testing.assert_allclose(found, information, rtol=1e-9, atol=1e-9 * float(np.abs(information).max()))
+        np.testing.assert_array_equal(curvature[own][:, lacking], 0.0)

@@ -67,7 +67,7 @@ def _channel(index: int, channel: model_pb2.Channel) -> Channel:
     path = f"spec.additive_mmm.channels[{index}]"
     sampled = PARAMETERISATIONS[channel.parameterise_by]
     priors: dict[str, Any] = {}
-    for name in ("prior", "retention_prior", "half_saturation_prior"):
+    for name in ("prior", "retention_prior", "half_saturation_prior", "slope_prior"):
         if channel.HasField(name):
             priors[name] = to_law(getattr(channel, name), f"{path}.{name}")
     return Channel(

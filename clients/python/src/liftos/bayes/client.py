@@ -567,6 +567,7 @@ class Conflicts(_Namespace):
         expert_session_id: str = "",
         replicates: int | None = None,
         without_causes: bool = False,
+        compare_curves: bool = False,
         exploratory: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
@@ -575,7 +576,8 @@ class Conflicts(_Namespace):
 
         `expert_session_id`: another confirmed session on the model, whose beliefs are compared with this one's.
         `replicates`: data sets to replicate for the replicated-data p-value. `without_causes`: do not look for other
-        causes of a strong conflict. `hold_out_months`: months at the end of the data to leave for later.
+        causes of a strong conflict. `compare_curves`: tell what every saturation curve says too. `hold_out_months`:
+        months at the end of the data to leave for later.
         `exploratory`: go on although a prior has seen rows of the window; the result is stamped. When the timeout is
         over, DeadlineExceeded has reason STILL_RUNNING; the same `request_id` finds the analysis.
         """
@@ -592,6 +594,7 @@ class Conflicts(_Namespace):
             expert_session_id=expert_session_id,
             replicates=replicates,
             without_causes=without_causes,
+            compare_curves=compare_curves,
             exploratory=exploratory,
         )
         return self._on.unary(self._stubs.conflicts.AnalyzeConflict, request, timeout).analysis

@@ -53,6 +53,7 @@ def channel(
     prior: common_pb2.Distribution | None = None,
     retention_prior: common_pb2.Distribution | None = None,
     half_saturation_prior: common_pb2.Distribution | None = None,
+    slope_prior: common_pb2.Distribution | None = None,
     n_weights: int = 0,
     saturation: Name = None,
 ) -> model_pb2.Channel:
@@ -67,6 +68,7 @@ def channel(
         prior=prior,
         retention_prior=retention_prior,
         half_saturation_prior=half_saturation_prior,
+        slope_prior=slope_prior,
         n_weights=n_weights,
         saturation=enum_value(model_pb2.Saturation, saturation, "saturation"),
     )

@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from liftos.bayes.v1 import common_pb2 as _common_pb2
 from liftos.bayes.v1 import elicitation_pb2 as _elicitation_pb2
+from liftos.bayes.v1 import model_pb2 as _model_pb2
 from liftos.bayes.v1 import sbc_pb2 as _sbc_pb2
 import builtins as _builtins
 import sys
@@ -552,6 +553,135 @@ class HiddenDriver(_message.Message):
 Global___HiddenDriver: _TypeAlias = HiddenDriver  # noqa: Y015
 
 @_typing.final
+class CurveAnswer(_message.Message):
+    """What the model says of a belief with one saturation curve in every channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SATURATION_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    WEIGHT_MCSE_FIELD_NUMBER: _builtins.int
+    LOG_EVIDENCE_FIELD_NUMBER: _builtins.int
+    LOG_EVIDENCE_MCSE_FIELD_NUMBER: _builtins.int
+    STACKING_WEIGHT_FIELD_NUMBER: _builtins.int
+    LOG_SCORE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DATA_SIDE_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    LOG_BAYES_FACTOR_FIELD_NUMBER: _builtins.int
+    saturation: _model_pb2.Saturation.ValueType
+    """The curve."""
+    weight: _builtins.float
+    """Its probability given the data, when all curves are taken as equally probable before (bridge sampling); 0 where
+    `reason` says why it takes no part.
+    """
+    weight_mcse: _builtins.float
+    """Monte Carlo standard error of the weight."""
+    log_evidence: _builtins.float
+    """Natural logarithm of its evidence, up to a constant that all curves share."""
+    log_evidence_mcse: _builtins.float
+    """Monte Carlo standard error of that."""
+    stacking_weight: _builtins.float
+    """Its weight in the mixture that predicts the held-out rows best (stacking); absent where none were held out."""
+    log_score: _builtins.float
+    """Sum of the log predictive densities of the held-out rows, in nats."""
+    reason: _builtins.str
+    """Why the curve takes no part in the average; empty where it does."""
+    finding: Global___Finding.ValueType
+    """The answer about the belief under this curve."""
+    log_bayes_factor: _builtins.float
+    """Natural logarithm of the recentred Bayes factor; absent where the figures cannot be relied on."""
+    @_builtins.property
+    def data_side(self) -> _common_pb2.Estimate:
+        """What the data alone say of the quantity under this curve; absent where no figures could be made."""
+
+    def __init__(
+        self,
+        *,
+        saturation: _model_pb2.Saturation.ValueType = ...,
+        weight: _builtins.float = ...,
+        weight_mcse: _builtins.float = ...,
+        log_evidence: _builtins.float = ...,
+        log_evidence_mcse: _builtins.float = ...,
+        stacking_weight: _builtins.float | None = ...,
+        log_score: _builtins.float | None = ...,
+        reason: _builtins.str = ...,
+        data_side: _common_pb2.Estimate | None = ...,
+        finding: Global___Finding.ValueType = ...,
+        log_bayes_factor: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_bayes_factor", b"_log_bayes_factor", "_log_score", b"_log_score", "_stacking_weight", b"_stacking_weight", "data_side", b"data_side", "log_bayes_factor", b"log_bayes_factor", "log_score", b"log_score", "stacking_weight", b"stacking_weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_bayes_factor", b"_log_bayes_factor", "_log_score", b"_log_score", "_stacking_weight", b"_stacking_weight", "data_side", b"data_side", "finding", b"finding", "log_bayes_factor", b"log_bayes_factor", "log_evidence", b"log_evidence", "log_evidence_mcse", b"log_evidence_mcse", "log_score", b"log_score", "reason", b"reason", "saturation", b"saturation", "stacking_weight", b"stacking_weight", "weight", b"weight", "weight_mcse", b"weight_mcse"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__log_bayes_factor: _TypeAlias = _typing.Literal["log_bayes_factor"]  # noqa: Y015
+    _WhichOneofArgType__log_bayes_factor: _TypeAlias = _typing.Literal["_log_bayes_factor", b"_log_bayes_factor"]  # noqa: Y015
+    _WhichOneofReturnType__log_score: _TypeAlias = _typing.Literal["log_score"]  # noqa: Y015
+    _WhichOneofArgType__log_score: _TypeAlias = _typing.Literal["_log_score", b"_log_score"]  # noqa: Y015
+    _WhichOneofReturnType__stacking_weight: _TypeAlias = _typing.Literal["stacking_weight"]  # noqa: Y015
+    _WhichOneofArgType__stacking_weight: _TypeAlias = _typing.Literal["_stacking_weight", b"_stacking_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_bayes_factor) -> _WhichOneofReturnType__log_bayes_factor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_score) -> _WhichOneofReturnType__log_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stacking_weight) -> _WhichOneofReturnType__stacking_weight | None: ...
+
+Global___CurveAnswer: _TypeAlias = CurveAnswer  # noqa: Y015
+
+@_typing.final
+class CurveComparison(_message.Message):
+    """A belief under every saturation curve and on average over them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURVES_FIELD_NUMBER: _builtins.int
+    DATA_SIDE_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    LOG_BAYES_FACTOR_FIELD_NUMBER: _builtins.int
+    BETWEEN_CURVES_FIELD_NUMBER: _builtins.int
+    HELD_OUT_ROWS_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    finding: Global___Finding.ValueType
+    """The answer about the belief on average."""
+    log_bayes_factor: _builtins.float
+    """Natural logarithm of the average's recentred Bayes factor; absent where it cannot be relied on."""
+    between_curves: _builtins.float
+    """The part of the variance of the quantity, given data and reference prior, that lies between the curves, 0 to 1."""
+    held_out_rows: _builtins.int
+    """Rows at the end of the window that stacking predicted from the others."""
+    explanation: _builtins.str
+    """The comparison in words."""
+    @_builtins.property
+    def curves(self) -> _containers.RepeatedCompositeFieldContainer[Global___CurveAnswer]:
+        """One entry a curve."""
+
+    @_builtins.property
+    def data_side(self) -> _common_pb2.Estimate:
+        """What the data alone say of the quantity on average, by the weights of the curves."""
+
+    def __init__(
+        self,
+        *,
+        curves: _abc.Iterable[Global___CurveAnswer] | None = ...,
+        data_side: _common_pb2.Estimate | None = ...,
+        finding: Global___Finding.ValueType = ...,
+        log_bayes_factor: _builtins.float | None = ...,
+        between_curves: _builtins.float = ...,
+        held_out_rows: _builtins.int = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_log_bayes_factor", b"_log_bayes_factor", "data_side", b"data_side", "log_bayes_factor", b"log_bayes_factor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_log_bayes_factor", b"_log_bayes_factor", "between_curves", b"between_curves", "curves", b"curves", "data_side", b"data_side", "explanation", b"explanation", "finding", b"finding", "held_out_rows", b"held_out_rows", "log_bayes_factor", b"log_bayes_factor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__log_bayes_factor: _TypeAlias = _typing.Literal["log_bayes_factor"]  # noqa: Y015
+    _WhichOneofArgType__log_bayes_factor: _TypeAlias = _typing.Literal["_log_bayes_factor", b"_log_bayes_factor"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__log_bayes_factor) -> _WhichOneofReturnType__log_bayes_factor | None: ...
+
+Global___CurveComparison: _TypeAlias = CurveComparison  # noqa: Y015
+
+@_typing.final
 class BeliefConflict(_message.Message):
     """The conflict of one belief with the data."""
 
@@ -600,6 +730,7 @@ class BeliefConflict(_message.Message):
     SUGGESTION_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     HIDDEN_DRIVER_FIELD_NUMBER: _builtins.int
+    CURVES_FIELD_NUMBER: _builtins.int
     belief_id: _builtins.str
     """The belief."""
     severity: Global___Severity.ValueType
@@ -716,6 +847,12 @@ class BeliefConflict(_message.Message):
         belief is about a channel.
         """
 
+    @_builtins.property
+    def curves(self) -> Global___CurveComparison:
+        """The belief under every saturation curve; only where it was asked for, of a model that has such curves and of a
+        quantity whose reference prior does not depend on them.
+        """
+
     def __init__(
         self,
         *,
@@ -762,10 +899,11 @@ class BeliefConflict(_message.Message):
         suggestion: _builtins.str = ...,
         role: _elicitation_pb2.BeliefRole.ValueType = ...,
         hidden_driver: Global___HiddenDriver | None = ...,
+        curves: Global___CurveComparison | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_collinearity", b"_collinearity", "_p_value_holm", b"_p_value_holm", "_prior_ess_months", b"_prior_ess_months", "client", b"client", "client_posterior", b"client_posterior", "collinearity", b"collinearity", "data_side", b"data_side", "estimand", b"estimand", "hidden_driver", b"hidden_driver", "p_value_holm", b"p_value_holm", "prior", b"prior", "prior_ess_months", b"prior_ess_months", "replicated", b"replicated", "sensitivity", b"sensitivity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_collinearity", b"_collinearity", "_p_value_holm", b"_p_value_holm", "_prior_ess_months", b"_prior_ess_months", "client", b"client", "client_posterior", b"client_posterior", "collinearity", b"collinearity", "curves", b"curves", "data_side", b"data_side", "estimand", b"estimand", "hidden_driver", b"hidden_driver", "p_value_holm", b"p_value_holm", "prior", b"prior", "prior_ess_months", b"prior_ess_months", "replicated", b"replicated", "sensitivity", b"sensitivity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collinearity", b"_collinearity", "_p_value_holm", b"_p_value_holm", "_prior_ess_months", b"_prior_ess_months", "attribution", b"attribution", "bayes_factors", b"bayes_factors", "belief_id", b"belief_id", "causes", b"causes", "client", b"client", "client_posterior", b"client_posterior", "collinearity", b"collinearity", "confirms", b"confirms", "conflict", b"conflict", "conflict_rule", b"conflict_rule", "contraction", b"contraction", "curve_id", b"curve_id", "data_side", b"data_side", "estimand", b"estimand", "explanation", b"explanation", "finding", b"finding", "flagged_by_e_bh", b"flagged_by_e_bh", "hidden_driver", b"hidden_driver", "information_gain_mcse", b"information_gain_mcse", "information_gain_nats", b"information_gain_nats", "kl_divergence_mcse", b"kl_divergence_mcse", "kl_divergence_nats", b"kl_divergence_nats", "null_rate", b"null_rate", "p_value", b"p_value", "p_value_holm", b"p_value_holm", "p_value_se", b"p_value_se", "prior", b"prior", "prior_ess_months", b"prior_ess_months", "replicated", b"replicated", "role", b"role", "sensitivity", b"sensitivity", "severity", b"severity", "severity_if_heavy_tailed", b"severity_if_heavy_tailed", "severity_probability", b"severity_probability", "status", b"status", "status_reason", b"status_reason", "suggestion", b"suggestion", "wasserstein_1", b"wasserstein_1", "wasserstein_1_floor", b"wasserstein_1_floor", "wasserstein_1_mcse", b"wasserstein_1_mcse", "wasserstein_2", b"wasserstein_2", "wasserstein_2_mcse", b"wasserstein_2_mcse", "wasserstein_scaled", b"wasserstein_scaled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_collinearity", b"_collinearity", "_p_value_holm", b"_p_value_holm", "_prior_ess_months", b"_prior_ess_months", "attribution", b"attribution", "bayes_factors", b"bayes_factors", "belief_id", b"belief_id", "causes", b"causes", "client", b"client", "client_posterior", b"client_posterior", "collinearity", b"collinearity", "confirms", b"confirms", "conflict", b"conflict", "conflict_rule", b"conflict_rule", "contraction", b"contraction", "curve_id", b"curve_id", "curves", b"curves", "data_side", b"data_side", "estimand", b"estimand", "explanation", b"explanation", "finding", b"finding", "flagged_by_e_bh", b"flagged_by_e_bh", "hidden_driver", b"hidden_driver", "information_gain_mcse", b"information_gain_mcse", "information_gain_nats", b"information_gain_nats", "kl_divergence_mcse", b"kl_divergence_mcse", "kl_divergence_nats", b"kl_divergence_nats", "null_rate", b"null_rate", "p_value", b"p_value", "p_value_holm", b"p_value_holm", "p_value_se", b"p_value_se", "prior", b"prior", "prior_ess_months", b"prior_ess_months", "replicated", b"replicated", "role", b"role", "sensitivity", b"sensitivity", "severity", b"severity", "severity_if_heavy_tailed", b"severity_if_heavy_tailed", "severity_probability", b"severity_probability", "status", b"status", "status_reason", b"status_reason", "suggestion", b"suggestion", "wasserstein_1", b"wasserstein_1", "wasserstein_1_floor", b"wasserstein_1_floor", "wasserstein_1_mcse", b"wasserstein_1_mcse", "wasserstein_2", b"wasserstein_2", "wasserstein_2_mcse", b"wasserstein_2_mcse", "wasserstein_scaled", b"wasserstein_scaled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__collinearity: _TypeAlias = _typing.Literal["collinearity"]  # noqa: Y015
     _WhichOneofArgType__collinearity: _TypeAlias = _typing.Literal["_collinearity", b"_collinearity"]  # noqa: Y015
@@ -1055,6 +1193,7 @@ class AnalyzeConflictRequest(_message.Message):
     WITHOUT_CAUSES_FIELD_NUMBER: _builtins.int
     HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
     EXPLORATORY_FIELD_NUMBER: _builtins.int
+    COMPARE_CURVES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes retries safe."""
     client_id: _builtins.str
@@ -1085,6 +1224,10 @@ class AnalyzeConflictRequest(_message.Message):
     """
     exploratory: _builtins.bool
     """Whether to go on although a prior of the session has seen rows of the window; the result is stamped."""
+    compare_curves: _builtins.bool
+    """Whether to fit the model under every saturation curve too and to tell what each says of every belief, and what they
+    say on average. It takes the time of some three fits more, and the compilation of another program the first time.
+    """
     @_builtins.property
     def business_impact(self) -> _common_pb2.Money:
         """Money at stake, for the decision whether simulation-based calibration is essential."""
@@ -1103,10 +1246,11 @@ class AnalyzeConflictRequest(_message.Message):
         without_causes: _builtins.bool = ...,
         hold_out_months: _builtins.int | None = ...,
         exploratory: _builtins.bool = ...,
+        compare_curves: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_replicates", b"_replicates", "business_impact", b"business_impact", "confidence_threshold", b"confidence_threshold", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "replicates", b"replicates"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_replicates", b"_replicates", "business_impact", b"business_impact", "client_id", b"client_id", "confidence_threshold", b"confidence_threshold", "data_period_months", b"data_period_months", "expert_session_id", b"expert_session_id", "exploratory", b"exploratory", "hold_out_months", b"hold_out_months", "replicates", b"replicates", "request_id", b"request_id", "session_id", b"session_id", "without_causes", b"without_causes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_replicates", b"_replicates", "business_impact", b"business_impact", "client_id", b"client_id", "compare_curves", b"compare_curves", "confidence_threshold", b"confidence_threshold", "data_period_months", b"data_period_months", "expert_session_id", b"expert_session_id", "exploratory", b"exploratory", "hold_out_months", b"hold_out_months", "replicates", b"replicates", "request_id", b"request_id", "session_id", b"session_id", "without_causes", b"without_causes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence_threshold: _TypeAlias = _typing.Literal["confidence_threshold"]  # noqa: Y015
     _WhichOneofArgType__confidence_threshold: _TypeAlias = _typing.Literal["_confidence_threshold", b"_confidence_threshold"]  # noqa: Y015

@@ -60,6 +60,10 @@ class _SaturationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Saturation
     """(1 - exp(-cx)) / (1 + exp(-cx)) with c = ln 3 / k: nearly linear below k."""
     SATURATION_LINEAR: _Saturation.ValueType  # 3
     """x: every unit of exposure does as much as the last. Then there is no half-saturation, and a prior of it is refused."""
+    SATURATION_HILL_SLOPE: _Saturation.ValueType  # 4
+    """x^s / (x^s + k^s): Hill with its slope s free, a parameter more per channel. With s above 1 the response bends
+    upwards first.
+    """
 
 class Saturation(_Saturation, metaclass=_SaturationEnumTypeWrapper):
     """Form of the saturation curve of the adstocked exposure x; k is the half-saturation."""
@@ -72,6 +76,10 @@ SATURATION_LOGISTIC: Saturation.ValueType  # 2
 """(1 - exp(-cx)) / (1 + exp(-cx)) with c = ln 3 / k: nearly linear below k."""
 SATURATION_LINEAR: Saturation.ValueType  # 3
 """x: every unit of exposure does as much as the last. Then there is no half-saturation, and a prior of it is refused."""
+SATURATION_HILL_SLOPE: Saturation.ValueType  # 4
+"""x^s / (x^s + k^s): Hill with its slope s free, a parameter more per channel. With s above 1 the response bends
+upwards first.
+"""
 Global___Saturation: _TypeAlias = Saturation  # noqa: Y015
 
 @_typing.final
@@ -89,6 +97,7 @@ class Channel(_message.Message):
     HALF_SATURATION_PRIOR_FIELD_NUMBER: _builtins.int
     N_WEIGHTS_FIELD_NUMBER: _builtins.int
     SATURATION_FIELD_NUMBER: _builtins.int
+    SLOPE_PRIOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name used in beliefs and answers, unique within the model."""
     exposure_column: _builtins.str
@@ -123,6 +132,10 @@ class Channel(_message.Message):
         LogNormal(.5, 1.2).
         """
 
+    @_builtins.property
+    def slope_prior(self) -> _common_pb2.Distribution:
+        """Prior of the slope of the Hill curve, of SATURATION_HILL_SLOPE only; absent: LogNormal(.2, .4)."""
+
     def __init__(
         self,
         *,
@@ -135,10 +148,11 @@ class Channel(_message.Message):
         half_saturation_prior: _common_pb2.Distribution | None = ...,
         n_weights: _builtins.int = ...,
         saturation: Global___Saturation.ValueType = ...,
+        slope_prior: _common_pb2.Distribution | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["half_saturation_prior", b"half_saturation_prior", "prior", b"prior", "retention_prior", b"retention_prior"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["half_saturation_prior", b"half_saturation_prior", "prior", b"prior", "retention_prior", b"retention_prior", "slope_prior", b"slope_prior"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exposure_column", b"exposure_column", "half_saturation_prior", b"half_saturation_prior", "n_weights", b"n_weights", "name", b"name", "parameterise_by", b"parameterise_by", "prior", b"prior", "retention_prior", b"retention_prior", "saturation", b"saturation", "spend_column", b"spend_column"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exposure_column", b"exposure_column", "half_saturation_prior", b"half_saturation_prior", "n_weights", b"n_weights", "name", b"name", "parameterise_by", b"parameterise_by", "prior", b"prior", "retention_prior", b"retention_prior", "saturation", b"saturation", "slope_prior", b"slope_prior", "spend_column", b"spend_column"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -179,7 +193,7 @@ Global___Control: _TypeAlias = Control  # noqa: Y015
 @_typing.final
 class AdditiveMmmSpec(_message.Message):
     """Additive marketing-mix model with normal errors: intercept, optional linear trend, Fourier seasonality, controls, and
-    saturating media with carry-over. Top-level parameters: 3 per channel (2 with LINEAR saturation), 1 per control, 2 per Fourier pair, intercept,
+    saturating media with carry-over. Top-level parameters: 3 per channel (2 with LINEAR saturation, 4 with HILL_SLOPE), 1 per control, 2 per Fourier pair, intercept,
     trend and sigma; at most 50.
 
     On a data set with a GEO column it is the model of a panel: KPI and exposures per head of a geo's population, one
