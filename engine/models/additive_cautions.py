@@ -40,6 +40,7 @@ def exposure_cautions(spec: AdditiveMmmSpec, design: Design, media: Floats, spac
             short = Caution(CautionKind.SHORT_CARRY_OVER, (channel.name,), channel.n_weights, usual.periods)
             found.append(short)
     window = design.window
+    found += [Caution(CautionKind.NO_SPEND, (name,)) for name in window.unpaid]
     if (resting := window.edge_affected_rows - window.skipped_rows) > 0:
         found.append(Caution(CautionKind.UNKNOWN_HISTORY, value=resting))
     return found

@@ -9,10 +9,11 @@ import numpy as np
 
 from engine.arrays import Floats, Integers
 from engine.errors import InvalidInput
-from engine.models.additive_spec import AdditiveMmmSpec, Channel
+from engine.models.additive_spec import AdditiveMmmSpec, Channel, Parameterisation
 from engine.models.saturation import Saturation
 from engine.models.table import Table, Window, WindowReport
 from engine.rules.additive_names import linear_names
+from engine.rules.calendar import months_holding
 
 MOST_SKIPPED = 4
 """One row in so many may be left out of the likelihood because its media history is unknown."""
@@ -178,7 +179,11 @@ def _lagged(table: Table, channel: Channel, sizes: Floats, first: int, longest: 
     inside = per_capita[:, first:]
     if not np.any(inside > 0.0):
         if np.any(per_capita > 0.0):
-            paused = f"leaves channel {channel.name!r} without exposure: take a longer window, or a model without it"
+            last = int(np.flatnonzero(np.any(per_capita > 0.0, axis=0))[-1])
+            paused = (
+                f"leaves channel {channel.name!r} without exposure, which it had until {table.periods[last]}: take "
+                f"{months_holding(table.periods, last)} months or more, or a model without it"
+            )
             raise InvalidInput("data_period_months", paused)
         raise InvalidInput(field, "is zero throughout: the data cannot speak about this channel")
     scale = float(inside[inside > 0.0].mean())
@@ -191,12 +196,30 @@ def _lagged(table: Table, channel: Channel, sizes: Floats, first: int, longest: 
     return lags, scale
 
 
+def paid_for(table: Table, spec: AdditiveMmmSpec, window: Window) -> tuple[AdditiveMmmSpec, tuple[str, ...]]:
+    """The specification without the spend columns that are zero throughout the window, and the channels they were of.
+
+    Of such a channel there is no ROI, and nothing else hangs on it. One that is sampled as its ROI keeps its column,
+    which `build_design` refuses.
+    """
+    first, unpaid = window.first_row(table.periods), []
+    for channel in spec.channels:
+        if channel.spend is None or channel.parameterise_by is Parameterisation.ROI:
+            continue
+        if not np.any(table.since(first, table.column(channel.spend, f"channels[{channel.name}].spend"))):
+            unpaid.append(channel.name)
+    channels = tuple(replace(channel, spend=None) if channel.name in unpaid else channel for channel in spec.channels)
+    return replace(spec, channels=channels), tuple(unpaid)
+
+
 def _spend(table: Table, channel: Channel, first: int) -> Floats:
     """Spend of the window by geo [G]."""
     field = f"channels[{channel.name}].spend"
     values = table.since(first, table.column(str(channel.spend), field))
-    if np.any(values < 0.0) or not values.sum() > 0.0:
-        raise InvalidInput(field, "must not be negative and must have a positive total inside the window")
+    if np.any(values < 0.0):
+        raise InvalidInput(field, "must not be negative")
+    if not values.sum() > 0.0:
+        raise InvalidInput(field, "is zero throughout the window, so that there is no ROI: sample the share instead")
     return np.asarray(values.reshape(len(table.geo_names), -1).sum(axis=1))
 
 

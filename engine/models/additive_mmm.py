@@ -24,7 +24,7 @@ from engine.inference.prior_map import coordinate, tabulate
 from engine.inference.target import Labels
 from engine.models.additive_cautions import control_cautions, exposure_cautions
 from engine.models.additive_changes import Change, changed_specifications, longer_windows, outlying_dates, years
-from engine.models.additive_design import Design, build_design
+from engine.models.additive_design import Design, build_design, paid_for
 from engine.models.additive_outliers import student_errors
 from engine.models.additive_response import response, response_by_geo, response_rise
 from engine.models.additive_simulator import adstock, expected_kpi, log_densities
@@ -76,8 +76,9 @@ def prepare(table: Table, spec: AdditiveMmmSpec, window: Window | None = None) -
     InvalidInput for missing columns, a KPI or channel that does not vary, a total outcome that is not positive, a
     population that is not positive or changes within a geo.
     """
-    filled = spec.of_grain(table.spacing)
+    filled, unpaid = paid_for(table, spec.of_grain(table.spacing), window or Window())
     design = build_design(table, filled, window or Window())
+    design = replace(design, window=replace(design.window, unpaid=unpaid))
     weights = None
     if skipped := design.window.skipped_rows:
         weights = np.tile(np.arange(design.window.periods) >= skipped, design.window.geos).astype(np.float64)

@@ -138,7 +138,8 @@ class WindowReport:
     Of each geo, `lead_in_rows` before the window feed the adstock only, and `edge_affected_rows` at the start of the
     window lack part of their media history: it stands in for what is unknown that exposure was what it was on average
     in the first rows, and the first `skipped_rows` of them do not enter the likelihood. `constant_controls` do not vary
-    inside the window: their coefficients stay at their priors.
+    inside the window: their coefficients stay at their priors. Nothing was spent on the `unpaid` channels, so that they
+    have no ROI.
     """
 
     first_date: np.datetime64
@@ -149,6 +150,7 @@ class WindowReport:
     edge_affected_rows: int = 0
     skipped_rows: int = 0
     constant_controls: tuple[str, ...] = ()
+    unpaid: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

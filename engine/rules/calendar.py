@@ -91,6 +91,14 @@ def end_of(dates: Dates) -> np.datetime64:
     return np.datetime64(dates[-1] + np.timedelta64(spacing, "D"))
 
 
+def months_holding(dates: Dates, index: int) -> int:
+    """The least number of last calendar months of these dates [T] that holds the date at an index."""
+    months = 1
+    while first_of_last(dates, months) > index:
+        months += 1
+    return months
+
+
 def first_of_last(dates: Dates, months: int) -> int:
     """Index of the first of these dates [T], strictly increasing, that lies in the last `months` calendar months.
 

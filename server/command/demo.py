@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from liftos.bayes import Client, channel, share_of_outcome
+from liftos.bayes import Client, share_of_outcome
 from liftos.bayes.v1 import common_pb2, conflict_pb2, dataset_pb2, model_pb2, prior_update_pb2, sbc_pb2
 from rich.rule import Rule
 
@@ -48,14 +48,14 @@ def run(settings: Settings, data: Path, simulations: int) -> None:
 
 
 def register(client: Client, data: Path) -> tuple[dataset_pb2.Dataset, model_pb2.Model]:
-    """The example data set as `weekly`, and the model of 15 parameters that the story is about as `mmm`."""
+    """The example data set as `weekly`, and the model that the story is about, with the defaults, as `mmm`."""
     dataset = client.datasets.upload_csv(
         "weekly", data, time="date_week", kpi="y", exposures=["x1", "x2"], controls=["event_1", "event_2"]
     )
     model = client.models.register_mmm(
         "mmm",
         dataset_id="weekly",
-        channels=[channel("x1", saturation="logistic"), channel("x2", saturation="logistic")],
+        channels=["x1", "x2"],
         parameterise_by="share_of_outcome",
         controls=["event_1", "event_2"],
         fourier_pairs=2,

@@ -47,6 +47,8 @@ def explain_caution(caution: Caution) -> str:
                 f"The carry-over is so long that {caution.value:.0f} rows rest on exposure before the data begin, for "
                 "which the average of the first rows stands in. Rows of exposure before the window would tell."
             )
+        case CautionKind.NO_SPEND:
+            return f"Nothing was spent on channel {named} in the window: there is no ROI of it."
         case CautionKind.CONSTANT_CONTROL:
             return f"The control {named} does not vary: it explains nothing."
         case CautionKind.LIKE_A_MEDIATOR:

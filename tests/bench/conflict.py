@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from liftos.bayes import Client, share_of_outcome
+from liftos.bayes import Client, channel, share_of_outcome
 
 from tests.bench import machine
 from tests.bench.cases import SIZES, table
@@ -65,7 +65,8 @@ def register(client: Client, parameters: int, index: int, directory: Path) -> st
     client.models.register_mmm(
         name,
         dataset_id=name,
-        channels=channels,
+        # As before there was another default, so that the figures can be compared.
+        channels=[channel(name, saturation="hill") for name in channels],
         parameterise_by="share_of_outcome",
         controls=controls,
         fourier_pairs=size.fourier_pairs,

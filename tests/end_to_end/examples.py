@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from liftos.bayes import Client, share_of_outcome
+from liftos.bayes import Client, channel, share_of_outcome
 from liftos.bayes.v1 import common_pb2
-
-from server.command import demo
 
 DATA = Path(__file__).parents[2] / "examples" / "pymc_mmm_example.csv"
 MONTHS = 42
@@ -31,5 +29,15 @@ def register_tv(client: Client, reference: common_pb2.Distribution | None = None
 
 
 def register_mmm(client: Client) -> None:
-    """The example data set as `weekly` and the model of 15 parameters that the demo makes of it as `mmm`."""
-    demo.register(client, DATA)
+    """The example data set as `weekly` and a model of 15 parameters as `mmm`, with the curve that made the data."""
+    client.datasets.upload_csv(
+        "weekly", DATA, time="date_week", kpi="y", exposures=["x1", "x2"], controls=["event_1", "event_2"]
+    )
+    client.models.register_mmm(
+        "mmm",
+        dataset_id="weekly",
+        channels=[channel("x1", saturation="logistic"), channel("x2", saturation="logistic")],
+        parameterise_by="share_of_outcome",
+        controls=["event_1", "event_2"],
+        fourier_pairs=2,
+    )

@@ -58,7 +58,7 @@ def test_a_share_of_a_panel_is_that_over_all_geos(client: Client) -> None:
     model = client.models.register_mmm(
         "m", dataset_id="d", channels=[channel("tv", n_weights=2)], parameterise_by="share_of_outcome"
     )
-    assert model.parameter_count == 3 + 3  # the channel's; intercept, trend and sigma: geos do not count
+    assert model.parameter_count == 4 + 3  # the channel's; intercept, trend and sigma: geos do not count
     client.elicitation.create("s", model_id="m")
     with pytest.raises(InvalidArgument, match="no channel 'west'"):
         client.elicitation.add_belief("s", "b", share_of_outcome("west"), mean=0.1, plus_minus=0.05, meaning="sd")

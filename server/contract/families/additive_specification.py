@@ -14,6 +14,9 @@ from server.contract.families.family import Checked, Family
 from server.contract.quantities import QUANTITIES
 from server.contract.wire import label
 
+DEFAULT_SATURATION = model_pb2.SATURATION_HILL_SLOPE
+"""Taken where a channel names none."""
+
 
 class Additive(Family):
     """The additive marketing-mix family."""
@@ -56,7 +59,7 @@ def _parameters(spec: model_pb2.AdditiveMmmSpec) -> tuple[str, ...]:
             channel.name,
             "roi" if channel.parameterise_by == model_pb2.PARAMETERISATION_ROI else "share_of_outcome",
             channel.saturation != model_pb2.SATURATION_LINEAR,
-            channel.saturation == model_pb2.SATURATION_HILL_SLOPE,
+            (channel.saturation or DEFAULT_SATURATION) == model_pb2.SATURATION_HILL_SLOPE,
         )
         for channel in spec.channels
     )
@@ -102,7 +105,7 @@ def _check(spec: model_pb2.AdditiveMmmSpec, columns: Sequence[dataset_pb2.Column
                 raise invalid_field(f"{path}.half_saturation_prior", "must be absent: a linear channel has none")
             check_distribution(f"{path}.half_saturation_prior", channel.half_saturation_prior)
         if channel.HasField("slope_prior"):
-            if channel.saturation != model_pb2.SATURATION_HILL_SLOPE:
+            if (channel.saturation or DEFAULT_SATURATION) != model_pb2.SATURATION_HILL_SLOPE:
                 raise invalid_field(f"{path}.slope_prior", "must be absent: only HILL_SLOPE has a slope that is free")
             check_distribution(f"{path}.slope_prior", channel.slope_prior)
     for index, control in enumerate(spec.controls):

@@ -10,7 +10,7 @@ from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
 
 from server.contract.errors import invalid_field
 
-MAX_PARAMETERS = 50
+MAX_PARAMETERS = 80
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Parameterisation, Table, Window, prepare
 from engine.rules.additive_defaults import TOTAL_MEDIA_MEAN, TOTAL_MEDIA_SD
+from engine.rules.cautions import CautionKind
 from tests.worlds import Curve, Kind, draw
 
 enable_float64()
@@ -113,9 +115,29 @@ def test_a_late_start_has_no_history_and_lead_in_rows_are_used_as_they_are() -> 
 def test_a_window_in_which_a_channel_paused_is_refused_as_such() -> None:
     made = table(2)
     paused = Table(made.dates, {**made.columns, "x0": np.where(np.arange(80) < 20, made.columns["x0"], 0.0)})
-    with pytest.raises(InvalidInput, match="leaves channel 'x0' without exposure: take a longer window") as caught:
+    with pytest.raises(InvalidInput, match="leaves channel 'x0' without exposure, which it had until") as caught:
         prepare(paused, model(paused).spec, Window(12))
     assert caught.value.field == "data_period_months"
+    assert str(made.dates[19]) in caught.value.message
+    # The window that the message names is the shortest that can be fitted.
+    months = int(re.search(r"take (\d+) months", caught.value.message)[1])  # type: ignore[index]
+    assert prepare(paused, model(paused).spec, Window(months)).channel_names == ("x0", "x1")
+    with pytest.raises(InvalidInput, match="without exposure"):
+        prepare(paused, model(paused).spec, Window(months - 1))
+
+
+def test_a_channel_on_which_nothing_was_spent_has_no_roi_and_changes_nothing_else() -> None:
+    made = table(2)
+    columns = {**made.columns, "paid": made.columns["x1"], "owned": np.zeros(80)}
+    channels = (Channel("x0", "x0", spend="owned"), Channel("x1", "x1", spend="paid"))
+    found = prepare(Table(made.dates, columns), AdditiveMmmSpec("y", channels))
+    assert "roi[x1]" in found.quantity_names
+    assert not any("x0" in name for name in found.quantity_names if name.startswith("roi["))
+    assert [caution.names for caution in found.cautions() if caution.kind is CautionKind.NO_SPEND] == [("x0",)]
+    priced = (replace(channels[0], parameterise_by=Parameterisation.ROI), channels[1])
+    with pytest.raises(InvalidInput, match="no ROI: sample the share") as caught:
+        prepare(Table(made.dates, columns), AdditiveMmmSpec("y", priced))
+    assert caught.value.field == "channels[x0].spend"
 
 
 def test_rows_whose_carry_over_is_unknown_are_no_evidence_up_to_a_quarter() -> None:

@@ -20,6 +20,7 @@ from engine.models.additive_mmm import (
     prepare,
 )
 from engine.models.saturation import Saturation
+from server.contract.families.additive_specification import DEFAULT_SATURATION
 from server.contract.wire import label
 from server.worker.conversion import to_law
 from server.worker.fitting.preparation import Data, Preparation
@@ -30,7 +31,7 @@ PARAMETERISATIONS = {
     for number in model_pb2.Parameterisation.values()
 }
 SATURATIONS = {
-    number: Saturation[label(model_pb2.Saturation, number or model_pb2.SATURATION_HILL)]
+    number: Saturation[label(model_pb2.Saturation, number or DEFAULT_SATURATION)]
     for number in model_pb2.Saturation.values()
 }
 ROWS = 104
@@ -88,7 +89,8 @@ def common_model(channels: int) -> AdditiveMmm:
     columns = {name: rng.gamma(2.0, 1.0, ROWS) for name in names}
     columns["y"] = 10.0 + sum(columns.values()) + rng.normal(0.0, 1.0, ROWS)
     dates = np.datetime64("2020-01-06") + 7 * np.arange(ROWS)
-    media = tuple(Channel(name, name) for name in names)
+    form = SATURATIONS[model_pb2.SATURATION_UNSPECIFIED]
+    media = tuple(Channel(name, name, saturation=form) for name in names)
     return prepare(Table(dates, columns), AdditiveMmmSpec("y", media, fourier_pairs=2))
 
 

@@ -53,7 +53,7 @@ class _Saturation:
 class _SaturationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Saturation.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SATURATION_UNSPECIFIED: _Saturation.ValueType  # 0
-    """Taken as HILL."""
+    """Taken as HILL_SLOPE, which covers what the others are: the answer is then not that of one curve."""
     SATURATION_HILL: _Saturation.ValueType  # 1
     """x / (x + k): Hill with slope 1."""
     SATURATION_LOGISTIC: _Saturation.ValueType  # 2
@@ -69,7 +69,7 @@ class Saturation(_Saturation, metaclass=_SaturationEnumTypeWrapper):
     """Form of the saturation curve of the adstocked exposure x; k is the half-saturation."""
 
 SATURATION_UNSPECIFIED: Saturation.ValueType  # 0
-"""Taken as HILL."""
+"""Taken as HILL_SLOPE, which covers what the others are: the answer is then not that of one curve."""
 SATURATION_HILL: Saturation.ValueType  # 1
 """x / (x + k): Hill with slope 1."""
 SATURATION_LOGISTIC: Saturation.ValueType  # 2
@@ -193,13 +193,13 @@ Global___Control: _TypeAlias = Control  # noqa: Y015
 @_typing.final
 class AdditiveMmmSpec(_message.Message):
     """Additive marketing-mix model with normal errors: intercept, optional linear trend, Fourier seasonality, controls, and
-    saturating media with carry-over. Top-level parameters: 3 per channel (2 with LINEAR saturation, 4 with HILL_SLOPE), 1 per control, 2 per Fourier pair, intercept,
-    trend and sigma; at most 50.
+    saturating media with carry-over. Top-level parameters: 4 per channel (3 with HILL or LOGISTIC
+    saturation, 2 with LINEAR), 1 per control, 2 per Fourier pair, intercept, trend and sigma; at most 80.
 
     On a data set with a GEO column it is the model of a panel: KPI and exposures per head of a geo's population, one
     per-capita response for all geos (the effect of media does not vary by geo beyond their exposure), common trend,
     seasonality, coefficients and sigma, carry-over within each geo, and an intercept per geo, `geo[<name>]`, with a fixed
-    standard normal prior in standard deviations of the KPI per head. These intercepts are not among the 50.
+    standard normal prior in standard deviations of the KPI per head. These intercepts are not among them.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
