@@ -149,6 +149,7 @@ def test_a_control_that_is_missing_is_named_first_and_resolves_the_conflict_of_a
     assert not causes.failed
 
 
+@pytest.mark.slow
 def test_a_wrong_belief_under_the_right_model_is_the_beliefs_fault() -> None:
     truth = world(1)
     wrong = Normal(truth.share + 0.15, 0.02)
@@ -239,6 +240,7 @@ def test_of_many_columns_those_are_tried_that_go_best_with_the_kpi() -> None:
     assert "holiday" in added
 
 
+@pytest.mark.slow
 def test_a_window_of_one_year_is_not_cut() -> None:
     truth = world(1)
     model = prepare(truth.table, spec("promo"), Window(12))

@@ -65,6 +65,7 @@ def test_a_belief_that_the_data_cannot_tell_from_nothing_is_never_positively_sup
     assert (seen.finding, seen.confirms) == (Finding.DATA_SILENT, False)
 
 
+@pytest.mark.slow
 def test_data_that_could_have_contradicted_it_support_a_right_belief_and_contradict_a_wrong_one() -> None:
     sharp = 0.005
     right = about_weak_channel(of_share(0.05, 0.03), 0.05, sharp)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from liftos.bayes.v1 import model_pb2
 
 from engine.distributions.distribution import LogNormal, Uniform
 from engine.inference.batch import BatchedHmc
@@ -18,7 +19,7 @@ from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Co
 from server.contract.period import DEFAULT_MONTHS
 from server.worker.fitting import warmup
 from server.worker.fitting.compiler import compile_clock
-from server.worker.fitting.families.additive_preparation import ROWS, common_model
+from server.worker.fitting.families.additive_preparation import ROWS, SATURATIONS, common_model
 from server.worker.fitting.warmup import Step, steps, warm_up
 
 enable_float64()
@@ -31,7 +32,14 @@ def requested(controls: int) -> AdditiveMmm:
     columns = {"tv": rng.gamma(2.0, 1.0, weeks), "cost": rng.gamma(2.0, 1.0, weeks)}
     columns["sales"] = 50.0 + 3.0 * columns["tv"] + rng.normal(0.0, 1.0, weeks)
     columns |= {f"price{index}": rng.normal(size=weeks) for index in range(controls)}
-    channel = Channel("tv", "tv", LogNormal(-2.0, 0.7), spend="cost", retention_prior=Uniform(0.0, 1.0))
+    channel = Channel(
+        "tv",
+        "tv",
+        LogNormal(-2.0, 0.7),
+        spend="cost",
+        retention_prior=Uniform(0.0, 1.0),
+        saturation=SATURATIONS[model_pb2.SATURATION_UNSPECIFIED],
+    )
     spec = AdditiveMmmSpec("sales", (channel,), tuple(Control(name, name) for name in columns if "price" in name))
     dates = np.datetime64("2019-03-04") + 7 * np.arange(weeks)
     return prepare(Table(dates, columns), spec, Window(DEFAULT_MONTHS))
