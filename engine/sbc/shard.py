@@ -42,9 +42,7 @@ def run_shard(
     if ids.size == 0 or ids[0] < 0 or np.any(np.diff(ids) == 0):
         raise InvalidInput("simulations", "need at least one id, each from 0 and only once")
     names = model.quantity_names if quantities is None else tuple(quantities)
-    if part is Part.POSTERIOR:
-        # Streams of its own, so that its p-values are independent of the prior part's; canaries are compared with that.
-        seed = seed.derived("posterior SBC")
+    seed = seed_of(seed, part)
     simulated, fit, status = _fitted(model, seed, ids, inference, part)
 
     diagnostics = fit.diagnostics
@@ -80,6 +78,15 @@ def run_shard(
         sd=sd,
         truth=truth,
     )
+
+
+def seed_of(seed: Seed, part: Part) -> Seed:
+    """The seed of a part's streams in a run of the seed.
+
+    Posterior SBC has streams of its own, so that its p-values are independent of the prior part's; the canaries, which
+    are compared with that, share its streams.
+    """
+    return seed.derived("posterior SBC") if part is Part.POSTERIOR else seed
 
 
 def _fitted(

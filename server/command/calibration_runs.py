@@ -83,6 +83,10 @@ def save_ledger(client: Client, run: sbc_pb2.SbcRun, output: BinaryIO) -> int:
     arrays: dict[str, Any] = {"alpha": np.array(run.alpha), "validation_type": np.array(kind)}
     total = 0
     names = [label(sbc_pb2.SbcPart, part.part) for part in run.parts]
+    # The one figure that the verdict takes from the model, not from the ledger.
+    for test in run.verdict.shared_numbers:
+        if test.HasField("p_value"):
+            arrays[f"{label(sbc_pb2.SbcPart, test.part)}.shared_p"] = np.array(test.p_value)
     arrays["parts"] = np.array(names)
     for name, part in zip(names, run.parts, strict=True):
         pages = list(client.sbc.ledger(run.run_id, part=name))

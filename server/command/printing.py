@@ -448,6 +448,8 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
         name = label(sbc_pb2.SbcPart, canary.canary).removeprefix("CANARY_").lower().replace("_", " ")
         noticed = f"noticed by {canary.quantity}" if canary.detected else "NOT NOTICED"
         console.print(f"Canary, {name}: {noticed} ({canary.n_simulations} simulations)")
+    for test in run.verdict.shared_numbers:
+        console.print(f"Truths from the {label(sbc_pb2.SbcPart, test.part).lower()}: {test.explanation}")
     console.print(f"Verdict: {label(sbc_pb2.VerdictKind, run.verdict.kind)}. {run.verdict.explanation}", style="bold")
     if run.verdict.kind != sbc_pb2.VERDICT_KIND_CANCELLED:
         console.print(

@@ -19,6 +19,7 @@ from server.contract.wire import digest, from_json, label, to_json
 from server.records.lookups import by_pk, dataset_of
 from server.records.rows import dataset_window, shares_rows
 from server.records.sessions import beliefs_of
+from server.texts.shared_number_notes import shares
 
 PRODUCTION = "PRODUCTION"
 
@@ -96,8 +97,12 @@ def deciding(runs: Sequence[SbcValidation]) -> SbcValidation | None:
 
 
 def _failing(run: SbcValidation) -> set[tuple[str, str]]:
+    """Parts and quantities of a FAIL; of shared random numbers the quantity where they were seen."""
     verdict = from_json(run.verdict or {}, sbc_pb2.SbcVerdict())
-    return {(label(sbc_pb2.SbcPart, q.part), q.quantity) for q in verdict.quantities if q.failing}
+    failing = {(label(sbc_pb2.SbcPart, q.part), q.quantity) for q in verdict.quantities if q.failing}
+    return failing | {
+        (label(sbc_pb2.SbcPart, test.part), test.quantity) for test in verdict.shared_numbers if shares(test)
+    }
 
 
 def _ranked(run: SbcValidation) -> set[tuple[str, str]]:

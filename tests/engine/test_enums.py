@@ -46,6 +46,7 @@ from engine.sbc.ledger import Status as FitStatus
 from engine.sbc.power import detectable_by
 from engine.sbc.shape import Shape
 from engine.sbc.shard import run_shard
+from engine.sbc.shared_numbers import Untested
 from engine.sbc.verdict import Outcome, Reason
 from engine.updates.projection import project
 from engine.updates.update import Action, Strategy, UpdateRule, update
@@ -125,7 +126,7 @@ def _rule(rule: Rule) -> None:
 
 def _outcome(outcome: Outcome) -> None:
     reach = detectable_by(ValidationType.QUICK, 100, 3)
-    assert verdict._sentence(outcome, (Reason.TIES,), (), 10, reach)
+    assert verdict._sentence(outcome, {Reason.TIES: "ties"}, (), 10, reach)
 
 
 def _entry(*tables: Mapping[Any, object]) -> Callable[[enum.Enum], None]:
@@ -171,6 +172,7 @@ ANSWERS = {
     Purpose,
     Reliability,
     Remedy,
+    Untested,
     ValidationType,
 }
 """Only ever set, compared with one of their members, or handed on by name, for which see tests/server/test_enums.py."""

@@ -22,14 +22,16 @@ from engine.rules.sbc_presets import Part
 from engine.sbc.contraction import Contraction, summarise
 from engine.sbc.coverage import Coverage
 from engine.sbc.interim import InterimReport
-from engine.sbc.judgement import Judgement, PartRecord, judge
+from engine.sbc.judgement import Judgement, PartRecord, judge, rules_of
 from engine.sbc.ledger import RankLedger, Status
 from engine.sbc.ranked_quantities import equivalents, ranked_quantities
 from engine.sbc.shard import MAX_DRAWS, run_shard
+from engine.sbc.shared_numbers import SharedNumbers, shared_numbers
 from engine.sbc.verdict import Outcome, QuantityVerdict, Verdict
 from persistence.sbc_runs import SbcRow
 from persistence.tables import SbcResult, SbcValidation
 from server.contract.wire import value_of
+from server.texts.shared_number_notes import explain_shared
 from server.worker.fitting.compiler import compile_clock
 
 COMPREHENSIVE = "COMPREHENSIVE"
@@ -70,9 +72,24 @@ def simulate(model: Model, run: SbcValidation, part: str, simulations: Integers)
     return ledger, clock.seconds
 
 
-def judged(run: SbcValidation, ledgers: Mapping[str, RankLedger]) -> Judgement:
-    """The judgement on a run, from the ledgers of its parts."""
-    records = [PartRecord(Part[part["part"]], ledgers.get(part["part"]), tuple(part["planned"])) for part in run.parts]
+def shared_tests(run: SbcValidation, ledgers: Mapping[str, RankLedger], model: Model) -> dict[Part, SharedNumbers]:
+    """The test for shared random numbers of every part that decides and has the simulations that were planned first."""
+    parts = {Part[part["part"]]: part["planned"][0] for part in run.parts}
+    level = rules_of(list(parts), run.alpha).alpha_shared
+    tests = {}
+    for part, first in parts.items():
+        rows = ledgers[part.value].prefix() if part.value in ledgers and not part.is_canary else None
+        if rows is not None and len(rows) >= first:
+            tests[part] = shared_numbers(model, rows.rows(rows.simulations < first), Seed.of(run.seed), part, level)
+    return tests
+
+
+def judged(run: SbcValidation, ledgers: Mapping[str, RankLedger], tests: Mapping[Part, SharedNumbers]) -> Judgement:
+    """The judgement on a run, from the ledgers of its parts and their tests for shared random numbers."""
+    records = [
+        PartRecord(part, ledgers.get(part.value), tuple(stored["planned"]), tests[part].p if part in tests else None)
+        for part, stored in ((Part[stored["part"]], stored) for stored in run.parts)
+    ]
     return judge(records, run.alpha, may_pass=run.validation_type != "QUICK")
 
 
@@ -159,7 +176,11 @@ def interim_message(report: InterimReport, part: Part) -> sbc_pb2.InterimReport:
 
 
 def verdict_message(
-    judgement: Judgement, ledgers: Mapping[str, RankLedger], alpha: float, model: Model
+    judgement: Judgement,
+    ledgers: Mapping[str, RankLedger],
+    alpha: float,
+    model: Model,
+    tests: Mapping[Part, SharedNumbers],
 ) -> sbc_pb2.SbcVerdict:
     """The verdict with its statistics; quantities with the smallest adjusted p-value first."""
     deciding = {part: verdict for part, verdict in judgement.verdicts.items() if not part.is_canary}
@@ -189,6 +210,10 @@ def verdict_message(
             _canary_message(part, verdict, part not in judgement.undetected)
             for part, verdict in judgement.verdicts.items()
             if part.is_canary and (part in judgement.undetected or verdict.outcome is Outcome.FAIL)
+        ],
+        named_reasons=[value_of(sbc_pb2.VerdictReason, reason.value) for reason in judgement.named],
+        shared_numbers=[
+            _shared_message(part, test, judgement.verdicts[part].rules.alpha_shared) for part, test in tests.items()
         ],
     )
     # What every part would have seen: the least sensitive of them speaks for the run.
@@ -237,6 +262,7 @@ def _quantity_message(
         failing=q.failing,
         equivalent_quantities=same,
         tie_fraction=q.ties,
+        n_not_finite=q.not_finite,
     )
     if verdict.accepted < verdict.done and q.p_best is not None:
         message.worst_case_p_value = q.p_best
@@ -248,6 +274,21 @@ def _quantity_message(
         ):
             if math.isfinite(value):
                 setattr(message, name, value)
+    return message
+
+
+def _shared_message(part: Part, test: SharedNumbers, level: float) -> sbc_pb2.SharedNumbersTest:
+    message = sbc_pb2.SharedNumbersTest(
+        part=value_of(sbc_pb2.SbcPart, part.value),
+        n_simulations=test.simulations,
+        p_value=test.p,
+        level=level,
+        quantity=test.quantity,
+        observation=test.observation,
+        correlation=test.correlation,
+        untested=value_of(sbc_pb2.UntestedReason, test.untested.value if test.untested else None),
+    )
+    message.explanation = explain_shared(message)
     return message
 
 

@@ -31,7 +31,15 @@ from server.records.runs import append_event, finish_run
 from server.worker.attempts import Ending, attempt_line
 from server.worker.context import WorkerContext
 from server.worker.retries import MAX_ATTEMPTS, WORKERS_DIED, OtherVersion, keep_lease
-from server.worker.sbc.calibration import interim_message, judged, ledger_of, rows_of, simulate, verdict_message
+from server.worker.sbc.calibration import (
+    interim_message,
+    judged,
+    ledger_of,
+    rows_of,
+    shared_tests,
+    simulate,
+    verdict_message,
+)
 
 REPORT_GROWTH = 1.1
 
@@ -195,9 +203,10 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
             ledgers = await _ledgers(context, run, prefixes)
             ends = True
     if ends:
-        judgement = await asyncio.to_thread(judged, run, ledgers)
+        tests = await asyncio.to_thread(shared_tests, run, ledgers, model)
+        judgement = await asyncio.to_thread(judged, run, ledgers, tests)
         if complete or judgement.outcome is Outcome.FAIL:
-            verdict = verdict_message(judgement, ledgers, run.alpha, model)
+            verdict = verdict_message(judgement, ledgers, run.alpha, model, tests)
     async with context.database.session() as session:
         job = await jobs.lock(session, run.job_pk)
         if job.state in TERMINAL_STATES:

@@ -175,6 +175,118 @@ VERDICT_KIND_CANCELLED: VerdictKind.ValueType  # 4
 """The run was cancelled."""
 Global___VerdictKind: _TypeAlias = VerdictKind  # noqa: Y015
 
+class _VerdictReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VerdictReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VerdictReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERDICT_REASON_UNSPECIFIED: _VerdictReason.ValueType  # 0
+    """Not given."""
+    VERDICT_REASON_SEQUENTIAL_EVIDENCE: _VerdictReason.ValueType  # 1
+    """FAIL: the evidence of the e-process crossed its threshold."""
+    VERDICT_REASON_BAND_TEST: _VerdictReason.ValueType  # 2
+    """FAIL: ranks leave their simultaneous band at a planned number of simulations."""
+    VERDICT_REASON_SHARED_RANDOM_NUMBERS: _VerdictReason.ValueType  # 3
+    """FAIL: truths depend on the noise of their data, because the simulator uses the same random numbers for both. Ranks
+    hardly show it; see `SbcVerdict.shared_numbers`.
+    """
+    VERDICT_REASON_INCOMPLETE: _VerdictReason.ValueType  # 4
+    """INCONCLUSIVE: planned simulations are missing."""
+    VERDICT_REASON_FAILED_FITS: _VerdictReason.ValueType  # 5
+    """INCONCLUSIVE: more fits failed than a PASS admits."""
+    VERDICT_REASON_FAILED_FITS_DECIDE: _VerdictReason.ValueType  # 6
+    """INCONCLUSIVE: accepted fits are rejected, but ranks of the failed ones exist that would not be."""
+    VERDICT_REASON_FEW_DRAWS: _VerdictReason.ValueType  # 7
+    """INCONCLUSIVE: too many simulations kept too few independent draws."""
+    VERDICT_REASON_FEW_SIMULATIONS: _VerdictReason.ValueType  # 8
+    """INCONCLUSIVE: the run is too small to certify."""
+    VERDICT_REASON_TIES: _VerdictReason.ValueType  # 9
+    """INCONCLUSIVE: draws of a continuous quantity equal the truth."""
+    VERDICT_REASON_NO_DATA_DEPENDENT_QUANTITY: _VerdictReason.ValueType  # 10
+    """INCONCLUSIVE: no ranked quantity depends on the data."""
+    VERDICT_REASON_REPEATED_TRUTHS: _VerdictReason.ValueType  # 11
+    """INCONCLUSIVE, or beside a FAIL: simulations have the very truths of others."""
+    VERDICT_REASON_CANARY_UNNOTICED: _VerdictReason.ValueType  # 12
+    """INCONCLUSIVE: a known error was not noticed on this model."""
+    VERDICT_REASON_CANARY_UNFINISHED: _VerdictReason.ValueType  # 13
+    """INCONCLUSIVE: a canary lacks simulations."""
+    VERDICT_REASON_QUICK_RUN: _VerdictReason.ValueType  # 14
+    """INCONCLUSIVE: a QUICK run never certifies."""
+    VERDICT_REASON_SMALL_ALPHA: _VerdictReason.ValueType  # 15
+    """INCONCLUSIVE: `alpha` is below .05, which makes a PASS the easier to get."""
+
+class VerdictReason(_VerdictReason, metaclass=_VerdictReasonEnumTypeWrapper):
+    """Why a verdict is what it is."""
+
+VERDICT_REASON_UNSPECIFIED: VerdictReason.ValueType  # 0
+"""Not given."""
+VERDICT_REASON_SEQUENTIAL_EVIDENCE: VerdictReason.ValueType  # 1
+"""FAIL: the evidence of the e-process crossed its threshold."""
+VERDICT_REASON_BAND_TEST: VerdictReason.ValueType  # 2
+"""FAIL: ranks leave their simultaneous band at a planned number of simulations."""
+VERDICT_REASON_SHARED_RANDOM_NUMBERS: VerdictReason.ValueType  # 3
+"""FAIL: truths depend on the noise of their data, because the simulator uses the same random numbers for both. Ranks
+hardly show it; see `SbcVerdict.shared_numbers`.
+"""
+VERDICT_REASON_INCOMPLETE: VerdictReason.ValueType  # 4
+"""INCONCLUSIVE: planned simulations are missing."""
+VERDICT_REASON_FAILED_FITS: VerdictReason.ValueType  # 5
+"""INCONCLUSIVE: more fits failed than a PASS admits."""
+VERDICT_REASON_FAILED_FITS_DECIDE: VerdictReason.ValueType  # 6
+"""INCONCLUSIVE: accepted fits are rejected, but ranks of the failed ones exist that would not be."""
+VERDICT_REASON_FEW_DRAWS: VerdictReason.ValueType  # 7
+"""INCONCLUSIVE: too many simulations kept too few independent draws."""
+VERDICT_REASON_FEW_SIMULATIONS: VerdictReason.ValueType  # 8
+"""INCONCLUSIVE: the run is too small to certify."""
+VERDICT_REASON_TIES: VerdictReason.ValueType  # 9
+"""INCONCLUSIVE: draws of a continuous quantity equal the truth."""
+VERDICT_REASON_NO_DATA_DEPENDENT_QUANTITY: VerdictReason.ValueType  # 10
+"""INCONCLUSIVE: no ranked quantity depends on the data."""
+VERDICT_REASON_REPEATED_TRUTHS: VerdictReason.ValueType  # 11
+"""INCONCLUSIVE, or beside a FAIL: simulations have the very truths of others."""
+VERDICT_REASON_CANARY_UNNOTICED: VerdictReason.ValueType  # 12
+"""INCONCLUSIVE: a known error was not noticed on this model."""
+VERDICT_REASON_CANARY_UNFINISHED: VerdictReason.ValueType  # 13
+"""INCONCLUSIVE: a canary lacks simulations."""
+VERDICT_REASON_QUICK_RUN: VerdictReason.ValueType  # 14
+"""INCONCLUSIVE: a QUICK run never certifies."""
+VERDICT_REASON_SMALL_ALPHA: VerdictReason.ValueType  # 15
+"""INCONCLUSIVE: `alpha` is below .05, which makes a PASS the easier to get."""
+Global___VerdictReason: _TypeAlias = VerdictReason  # noqa: Y015
+
+class _UntestedReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UntestedReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UntestedReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UNTESTED_REASON_UNSPECIFIED: _UntestedReason.ValueType  # 0
+    """It was tested."""
+    UNTESTED_REASON_OTHER_TRUTHS: _UntestedReason.ValueType  # 1
+    """The model does not draw the truths of the ledger from the seed of the run."""
+    UNTESTED_REASON_OTHER_NOISE: _UntestedReason.ValueType  # 2
+    """At the truths that it draws, the model simulates other data than it drew with them."""
+    UNTESTED_REASON_NOT_SIMULATED: _UntestedReason.ValueType  # 3
+    """The model does not simulate at given parameters."""
+    UNTESTED_REASON_NO_VARIATION: _UntestedReason.ValueType  # 4
+    """Truths, or data at one truth, do not vary or are no numbers."""
+
+class UntestedReason(_UntestedReason, metaclass=_UntestedReasonEnumTypeWrapper):
+    """Why it could not be tested whether truths and noise share random numbers."""
+
+UNTESTED_REASON_UNSPECIFIED: UntestedReason.ValueType  # 0
+"""It was tested."""
+UNTESTED_REASON_OTHER_TRUTHS: UntestedReason.ValueType  # 1
+"""The model does not draw the truths of the ledger from the seed of the run."""
+UNTESTED_REASON_OTHER_NOISE: UntestedReason.ValueType  # 2
+"""At the truths that it draws, the model simulates other data than it drew with them."""
+UNTESTED_REASON_NOT_SIMULATED: UntestedReason.ValueType  # 3
+"""The model does not simulate at given parameters."""
+UNTESTED_REASON_NO_VARIATION: UntestedReason.ValueType  # 4
+"""Truths, or data at one truth, do not vary or are no numbers."""
+Global___UntestedReason: _TypeAlias = UntestedReason  # noqa: Y015
+
 class _RankShape:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -389,6 +501,7 @@ class QuantityCalibration(_message.Message):
     Z_MEAN_FIELD_NUMBER: _builtins.int
     Z_SD_FIELD_NUMBER: _builtins.int
     TIE_FRACTION_FIELD_NUMBER: _builtins.int
+    N_NOT_FINITE_FIELD_NUMBER: _builtins.int
     quantity: _builtins.str
     """Name of the quantity, for example `share_of_outcome[x1]`, `sigma`, `log_likelihood`, or a combination such as
     `share_of_outcome[x1] - share_of_outcome[x2]`.
@@ -429,6 +542,8 @@ class QuantityCalibration(_message.Message):
     """Share of posterior draws that equal the truth, mean over the simulations. More than a trace in a continuous quantity
     means that chains are stuck. Absent in interim reports.
     """
+    n_not_finite: _builtins.int
+    """Simulations in which the quantity was no number, at the truth or in a draw. They have failed. 0 in interim reports."""
     @_builtins.property
     def coverage(self) -> _containers.RepeatedCompositeFieldContainer[Global___Coverage]:
         """Coverage of central intervals."""
@@ -458,10 +573,11 @@ class QuantityCalibration(_message.Message):
         z_mean: _builtins.float | None = ...,
         z_sd: _builtins.float | None = ...,
         tie_fraction: _builtins.float | None = ...,
+        n_not_finite: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_contraction", b"_contraction", "_tie_fraction", b"_tie_fraction", "_worst_case_p_value", b"_worst_case_p_value", "_z_mean", b"_z_mean", "_z_sd", b"_z_sd", "adjusted_p_value", b"adjusted_p_value", "contraction", b"contraction", "tie_fraction", b"tie_fraction", "worst_case_p_value", b"worst_case_p_value", "z_mean", b"z_mean", "z_sd", b"z_sd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_contraction", b"_contraction", "_tie_fraction", b"_tie_fraction", "_worst_case_p_value", b"_worst_case_p_value", "_z_mean", b"_z_mean", "_z_sd", b"_z_sd", "adjusted_p_value", b"adjusted_p_value", "contraction", b"contraction", "coverage", b"coverage", "equivalent_quantities", b"equivalent_quantities", "failing", b"failing", "log_e_value", b"log_e_value", "log_e_value_peak", b"log_e_value_peak", "max_ecdf_deviation", b"max_ecdf_deviation", "mean_rank", b"mean_rank", "n_simulations", b"n_simulations", "p_value", b"p_value", "part", b"part", "quantity", b"quantity", "shape", b"shape", "tie_fraction", b"tie_fraction", "worst_case_p_value", b"worst_case_p_value", "z_mean", b"z_mean", "z_sd", b"z_sd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_contraction", b"_contraction", "_tie_fraction", b"_tie_fraction", "_worst_case_p_value", b"_worst_case_p_value", "_z_mean", b"_z_mean", "_z_sd", b"_z_sd", "adjusted_p_value", b"adjusted_p_value", "contraction", b"contraction", "coverage", b"coverage", "equivalent_quantities", b"equivalent_quantities", "failing", b"failing", "log_e_value", b"log_e_value", "log_e_value_peak", b"log_e_value_peak", "max_ecdf_deviation", b"max_ecdf_deviation", "mean_rank", b"mean_rank", "n_not_finite", b"n_not_finite", "n_simulations", b"n_simulations", "p_value", b"p_value", "part", b"part", "quantity", b"quantity", "shape", b"shape", "tie_fraction", b"tie_fraction", "worst_case_p_value", b"worst_case_p_value", "z_mean", b"z_mean", "z_sd", b"z_sd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adjusted_p_value: _TypeAlias = _typing.Literal["adjusted_p_value"]  # noqa: Y015
     _WhichOneofArgType__adjusted_p_value: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value"]  # noqa: Y015
@@ -489,6 +605,66 @@ class QuantityCalibration(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__z_sd) -> _WhichOneofReturnType__z_sd | None: ...
 
 Global___QuantityCalibration: _TypeAlias = QuantityCalibration  # noqa: Y015
+
+@_typing.final
+class SharedNumbersTest(_message.Message):
+    """Whether truths and noise of a part come from different random numbers. All simulations that are looked at are made
+    again at one truth, so that their data vary with the noise alone; what the truths correlate with there, they share.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_FIELD_NUMBER: _builtins.int
+    N_SIMULATIONS_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    OBSERVATION_FIELD_NUMBER: _builtins.int
+    CORRELATION_FIELD_NUMBER: _builtins.int
+    UNTESTED_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    part: Global___SbcPart.ValueType
+    """The part."""
+    n_simulations: _builtins.int
+    """Number of simulations that were looked at, of those that were planned first."""
+    p_value: _builtins.float
+    """Permutation p-value of the largest correlation over all pairs of a parameter and an observation; absent where it
+    could not be tested. The verdict is FAIL at or below `level`.
+    """
+    level: _builtins.float
+    """Level of the test, a part of the verdict's `alpha`."""
+    quantity: _builtins.str
+    """The parameter of the pair with the largest correlation; empty where it could not be tested."""
+    observation: _builtins.int
+    """The observation of the pair, counted from 0."""
+    correlation: _builtins.float
+    """Their Spearman correlation, between -1 and 1."""
+    untested: Global___UntestedReason.ValueType
+    """Why it could not be tested; UNSPECIFIED where it was."""
+    explanation: _builtins.str
+    """The result in words."""
+    def __init__(
+        self,
+        *,
+        part: Global___SbcPart.ValueType = ...,
+        n_simulations: _builtins.int = ...,
+        p_value: _builtins.float | None = ...,
+        level: _builtins.float = ...,
+        quantity: _builtins.str = ...,
+        observation: _builtins.int = ...,
+        correlation: _builtins.float = ...,
+        untested: Global___UntestedReason.ValueType = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_p_value", b"_p_value", "p_value", b"p_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_p_value", b"_p_value", "correlation", b"correlation", "explanation", b"explanation", "level", b"level", "n_simulations", b"n_simulations", "observation", b"observation", "p_value", b"p_value", "part", b"part", "quantity", b"quantity", "untested", b"untested"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__p_value: _TypeAlias = _typing.Literal["p_value"]  # noqa: Y015
+    _WhichOneofArgType__p_value: _TypeAlias = _typing.Literal["_p_value", b"_p_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p_value) -> _WhichOneofReturnType__p_value | None: ...
+
+Global___SharedNumbersTest: _TypeAlias = SharedNumbersTest  # noqa: Y015
 
 @_typing.final
 class CanaryResult(_message.Message):
@@ -629,6 +805,8 @@ class SbcVerdict(_message.Message):
     DETECTABLE_SD_FACTOR_ABOVE_FIELD_NUMBER: _builtins.int
     FAILURE_RATE_FIELD_NUMBER: _builtins.int
     CANARIES_FIELD_NUMBER: _builtins.int
+    NAMED_REASONS_FIELD_NUMBER: _builtins.int
+    SHARED_NUMBERS_FIELD_NUMBER: _builtins.int
     kind: Global___VerdictKind.ValueType
     """Outcome."""
     n_simulations: _builtins.int
@@ -661,6 +839,14 @@ class SbcVerdict(_message.Message):
     def canaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanaryResult]:
         """The canaries that the run has come to a result about; they say what the check notices on this model."""
 
+    @_builtins.property
+    def named_reasons(self) -> _containers.RepeatedScalarFieldContainer[Global___VerdictReason.ValueType]:
+        """The reasons by name, over all parts that decide."""
+
+    @_builtins.property
+    def shared_numbers(self) -> _containers.RepeatedCompositeFieldContainer[Global___SharedNumbersTest]:
+        """Test for shared random numbers of every part that decides and has all simulations that were planned first."""
+
     def __init__(
         self,
         *,
@@ -677,10 +863,12 @@ class SbcVerdict(_message.Message):
         detectable_sd_factor_above: _builtins.float | None = ...,
         failure_rate: _builtins.float = ...,
         canaries: _abc.Iterable[Global___CanaryResult] | None = ...,
+        named_reasons: _abc.Iterable[Global___VerdictReason.ValueType] | None = ...,
+        shared_numbers: _abc.Iterable[Global___SharedNumbersTest] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd", "_detectable_sd_factor", b"_detectable_sd_factor", "_detectable_sd_factor_above", b"_detectable_sd_factor_above", "detectable_bias_sd", b"detectable_bias_sd", "detectable_sd_factor", b"detectable_sd_factor", "detectable_sd_factor_above", b"detectable_sd_factor_above"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd", "_detectable_sd_factor", b"_detectable_sd_factor", "_detectable_sd_factor_above", b"_detectable_sd_factor_above", "alpha", b"alpha", "canaries", b"canaries", "detectable_bias_sd", b"detectable_bias_sd", "detectable_sd_factor", b"detectable_sd_factor", "detectable_sd_factor_above", b"detectable_sd_factor_above", "explanation", b"explanation", "failure_rate", b"failure_rate", "kind", b"kind", "n_escalated", b"n_escalated", "n_failed", b"n_failed", "n_simulations", b"n_simulations", "quantities", b"quantities", "reasons", b"reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd", "_detectable_sd_factor", b"_detectable_sd_factor", "_detectable_sd_factor_above", b"_detectable_sd_factor_above", "alpha", b"alpha", "canaries", b"canaries", "detectable_bias_sd", b"detectable_bias_sd", "detectable_sd_factor", b"detectable_sd_factor", "detectable_sd_factor_above", b"detectable_sd_factor_above", "explanation", b"explanation", "failure_rate", b"failure_rate", "kind", b"kind", "n_escalated", b"n_escalated", "n_failed", b"n_failed", "n_simulations", b"n_simulations", "named_reasons", b"named_reasons", "quantities", b"quantities", "reasons", b"reasons", "shared_numbers", b"shared_numbers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__detectable_bias_sd: _TypeAlias = _typing.Literal["detectable_bias_sd"]  # noqa: Y015
     _WhichOneofArgType__detectable_bias_sd: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd"]  # noqa: Y015
