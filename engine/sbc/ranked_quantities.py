@@ -48,10 +48,10 @@ def ranked_quantities(model: Model, further: Sequence[str] = (), *, dependence: 
         names.append(LOG_JOINT)
     if dependence:
         names += _combinations(model)
-    known = [name for name in (*model.quantity_names, LOG_JOINT) if not (flat and name in (LOG_PRIOR, LOG_JOINT))]
+    known = (*model.quantity_names, LOG_JOINT)
     for index, name in enumerate(further):
         try:
-            check_ranked(name, known)
+            check_ranked(name, known, flat=flat)
         except UnsupportedQuantity as error:
             raise InvalidInput(f"further_quantities[{index}]", error.message) from None
     return tuple(dict.fromkeys((*names, *further)))

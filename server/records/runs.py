@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from liftos.bayes.v1 import common_pb2, model_pb2, sbc_pb2
+from liftos.bayes.v1 import common_pb2, elicitation_pb2, model_pb2, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,7 +17,7 @@ from engine.rules.quantity_names import check_ranked
 from engine.rules.sbc_presets import CHUNK, SIMULATIONS, Part, ValidationType, parts_of
 from persistence import jobs, queue
 from persistence import sbc_runs as sbc
-from persistence.tables import Dataset, ElicitedSession, Job, RegisteredModel, SbcValidation
+from persistence.tables import ClientPrior, Dataset, ElicitedSession, Job, RegisteredModel, SbcValidation
 from persistence.tables.jobs import OPEN_JOB_STATES
 from server.contract.errors import Reason, ServiceError, invalid_field
 from server.contract.families.registry import registered
@@ -58,7 +58,7 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
     check_priors(model, beliefs, "spec.session_id")
     num_simulations = spec.num_simulations if spec.HasField("num_simulations") else SIMULATIONS[kind]
     parts = parts_of(kind, num_simulations, canaries=spec.canaries, carry_over=registered(model.family).carry_over)
-    _check_further(model, dataset, spec.further_quantities)
+    _check_further(model, dataset, beliefs, spec.further_quantities)
     if any(part is Part.POSTERIOR for part, _ in parts):
         await refuse_seen(session, model, period, beliefs)
     method = label(sbc_pb2.InferenceMethod, spec.inference_method or sbc_pb2.INFERENCE_METHOD_PRODUCTION)
@@ -85,15 +85,20 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
     )
 
 
-def _check_further(model: RegisteredModel, dataset: Dataset | None, further: Sequence[str]) -> None:
+def _check_further(
+    model: RegisteredModel, dataset: Dataset | None, beliefs: Sequence[ClientPrior], further: Sequence[str]
+) -> None:
     """Refuse quantities that the model's family knows it has not, or that are constants, before anything is started."""
-    spec = from_json(model.spec, model_pb2.ModelSpec())
-    known = registered(model.family).rankable(spec, stored_columns(dataset) if dataset else [])
+    spec, family = from_json(model.spec, model_pb2.ModelSpec()), registered(model.family)
+    known = family.rankable(spec, stored_columns(dataset) if dataset else [])
     if known is None:
         return
+    stated = [from_json(row.belief, elicitation_pb2.Belief()) for row in beliefs]
+    factors = any(belief.role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR for belief in stated)
+    flat = not factors and family.flat(spec, [belief.compiled for belief in stated])
     for index, name in enumerate(further):
         try:
-            check_ranked(name, known)
+            check_ranked(name, known, flat=flat)
         except UnsupportedQuantity as error:
             raise invalid_field(f"spec.further_quantities[{index}]", error.message) from None
 

@@ -198,11 +198,17 @@ def test_the_store_answers_a_request_that_was_answered_before(client: Client) ->
     assert client.sbc.start(model_id="tv", num_simulations=100).run_id != first.run_id
 
 
-def test_a_quantity_that_the_model_does_not_have_ends_the_run_with_its_name(client: Client) -> None:
+def test_a_quantity_that_the_model_does_not_have_is_refused_with_its_place(client: Client) -> None:
     register_tv(client, WIDE)
-    run = client.sbc.run(model_id="tv", num_simulations=100, further_quantities=["log_likelihood - roi"])
-    with pytest.raises(FailedPrecondition, match="'log_likelihood - roi' is neither") as caught:
-        run.result(timeout=60)
+    with pytest.raises(InvalidArgument, match="'log_likelihood - roi' is neither") as caught:
+        client.sbc.run(model_id="tv", num_simulations=100, further_quantities=["log_prior", "log_likelihood - roi"])
+    assert caught.value.violations[0].field == "spec.further_quantities[1]"
+
+
+def test_what_a_uniform_prior_makes_a_constant_is_refused_with_the_reason(client: Client) -> None:
+    register_tv(client, common_pb2.Distribution(uniform=common_pb2.Uniform(lower=0.0, upper=1.0)))
+    with pytest.raises(InvalidArgument, match="'log_prior' cannot be ranked: every prior is uniform") as caught:
+        client.sbc.run(model_id="tv", num_simulations=100, further_quantities=["log_likelihood - log_prior"])
     assert caught.value.violations[0].field == "spec.further_quantities[0]"
 
 
