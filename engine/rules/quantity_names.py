@@ -71,6 +71,15 @@ def check_ranked(name: str, known: Sequence[str], *, flat: bool = False) -> None
         raise UnsupportedQuantity(name, f"{name!r} is a constant, which cannot be ranked")
 
 
+def check_recovered(name: str, known: Sequence[str]) -> None:
+    """UnsupportedQuantity unless the name is one of a quantity that has a value at one fixed truth, and varies."""
+    left, _, right = operands(name, known)
+    for part in (left, right):
+        if part in (LOG_LIKELIHOOD, *FLAT):
+            raise UnsupportedQuantity(name, f"{part!r} is no figure to recover: it has no truth without data")
+    check_ranked(name, known)
+
+
 def _constant_part(name: str, known: Sequence[str]) -> str:
     """The part of a known name that flat priors leave without ranks; empty where the name is unknown."""
     try:

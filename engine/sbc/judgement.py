@@ -48,7 +48,7 @@ def rules_of(parts: Sequence[Part], alpha: float) -> VerdictRules:
 
     Canaries are judged by the same rules, since it is this very check that they vouch for.
     """
-    return VerdictRules.of(alpha, sum(not part.is_canary for part in parts))
+    return VerdictRules.of(alpha, sum(part.decides for part in parts))
 
 
 def judge(records: Sequence[PartRecord], alpha: float = RULES.alpha, *, may_pass: bool = True) -> Judgement:
@@ -59,8 +59,10 @@ def judge(records: Sequence[PartRecord], alpha: float = RULES.alpha, *, may_pass
     for finding errors only. At an alpha below .05 there is no PASS either, since it would be the easier to get.
     """
     parts = [record.part for record in records]
-    if len(set(parts)) < len(parts) or all(part.is_canary for part in parts):
+    if len(set(parts)) < len(parts) or not any(part.decides for part in parts):
         raise InvalidInput("records", "need a part that decides, and no part twice")
+    if Part.RECOVERY in parts:
+        raise InvalidInput("records", "a run at a fixed truth is a report, not a verdict")
     verdicts = {}
     for record in records:
         if record.ledger is not None:
@@ -115,6 +117,7 @@ def judge(records: Sequence[PartRecord], alpha: float = RULES.alpha, *, may_pass
 _NAMES = {
     Part.PRIOR: "Truths from the prior",
     Part.POSTERIOR: "Truths from the posterior",
+    Part.RECOVERY: "A fixed truth",
     Part.CANARY_NARROW_POSTERIOR: "a posterior a fifth too narrow",
     Part.CANARY_HALF_DATA: "an inference that ignores every other observation",
     Part.CANARY_LAGGED_MEDIA: "media that act one period late",

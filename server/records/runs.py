@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import UnsupportedQuantity
-from engine.rules.quantity_names import check_ranked
+from engine.rules.quantity_names import check_ranked, check_recovered
 from engine.rules.sbc_presets import CHUNK, SIMULATIONS, Part, ValidationType, parts_of
 from persistence import jobs, queue
 from persistence import sbc_runs as sbc
@@ -23,7 +23,7 @@ from server.contract.errors import Reason, ServiceError, invalid_field
 from server.contract.families.registry import registered
 from server.contract.job_kinds import SBC_RUN
 from server.contract.period import Period
-from server.contract.wire import digest, from_json, label, timestamp, value_of
+from server.contract.wire import digest, from_json, label, timestamp, to_json, value_of
 from server.records.certificates import fit_key
 from server.records.content import stored_columns
 from server.records.lineage import refuse_seen
@@ -39,10 +39,21 @@ SHARDS = 16
 seen, few enough for full batches."""
 
 
-async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSpec, most: int) -> SbcValidation:
-    """The run that a specification asks for, not yet stored, with `most` simulations in a shard."""
+async def plan_run(
+    session: AsyncSession,
+    client_id: str,
+    spec: sbc_pb2.SbcRunSpec,
+    most: int,
+    truth: Sequence[sbc_pb2.FixedTruth] = (),
+) -> SbcValidation:
+    """The run that a specification asks for, not yet stored, with `most` simulations in a shard.
+
+    truth: of RECOVERY, what a worker has made of the specification's.
+    """
     validation_type = spec.validation_type or sbc_pb2.VALIDATION_TYPE_STANDARD
     kind = ValidationType[label(sbc_pb2.ValidationType, validation_type)]
+    recovers = kind is ValidationType.RECOVERY
+    _check_kind(spec, recovers=recovers)
     model = await owned(session, RegisteredModel, client_id, spec.model_id, field="spec.model_id")
     elicited: ElicitedSession | None = None
     if spec.session_id:
@@ -58,8 +69,9 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
     check_priors(model, beliefs, "spec.session_id")
     num_simulations = spec.num_simulations if spec.HasField("num_simulations") else SIMULATIONS[kind]
     parts = parts_of(kind, num_simulations, canaries=spec.canaries, carry_over=registered(model.family).carry_over)
-    _check_further(model, dataset, beliefs, spec.further_quantities)
-    if any(part is Part.POSTERIOR for part, _ in parts):
+    _check_further(model, dataset, beliefs, spec.further_quantities, recovers=recovers)
+    of_data = recovers and spec.other_truths == sbc_pb2.OTHER_TRUTHS_POSTERIOR_MEAN
+    if of_data or any(part is Part.POSTERIOR for part, _ in parts):
         await refuse_seen(session, model, period, beliefs)
     method = label(sbc_pb2.InferenceMethod, spec.inference_method or sbc_pb2.INFERENCE_METHOD_PRODUCTION)
     alpha = spec.alpha if spec.HasField("alpha") else DEFAULT_ALPHA
@@ -79,14 +91,42 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
         inference_method=method,
         further_quantities=list(spec.further_quantities),
         plan_key=digest(
-            validation_type, [part.value for part, _ in parts], method, sorted(spec.further_quantities), alpha
+            validation_type,
+            [part.value for part, _ in parts],
+            method,
+            sorted(spec.further_quantities),
+            alpha,
+            *([] if not recovers else [(each.quantity, each.value) for each in truth]),
         ),
+        fixed_truth=[to_json(each) for each in truth] if recovers else None,
         certificate_key=fit_key(model, dataset, period, beliefs, method),
     )
 
 
+def _check_kind(spec: sbc_pb2.SbcRunSpec, *, recovers: bool) -> None:
+    """Refuse what the type of the run has no use for."""
+    if recovers:
+        without = "has no verdict, so there is nothing of this kind"
+        for name, given in (
+            ("alpha", spec.HasField("alpha")),
+            ("stop_on_fail", spec.stop_on_fail),
+            ("canaries", spec.canaries),
+        ):
+            if given:
+                raise invalid_field(f"spec.{name}", f"RECOVERY {without}")
+        return
+    for name, given in (("fixed_truth", len(spec.fixed_truth) > 0), ("other_truths", spec.other_truths != 0)):
+        if given:
+            raise invalid_field(f"spec.{name}", "only for RECOVERY: the truths of other types are drawn")
+
+
 def _check_further(
-    model: RegisteredModel, dataset: Dataset | None, beliefs: Sequence[ClientPrior], further: Sequence[str]
+    model: RegisteredModel,
+    dataset: Dataset | None,
+    beliefs: Sequence[ClientPrior],
+    further: Sequence[str],
+    *,
+    recovers: bool,
 ) -> None:
     """Refuse quantities that the model's family knows it has not, or that are constants, before anything is started."""
     spec, family = from_json(model.spec, model_pb2.ModelSpec()), registered(model.family)
@@ -98,7 +138,10 @@ def _check_further(
     flat = not factors and family.flat(spec, [belief.compiled for belief in stated])
     for index, name in enumerate(further):
         try:
-            check_ranked(name, known, flat=flat)
+            if recovers:
+                check_recovered(name, known)
+            else:
+                check_ranked(name, known, flat=flat)
         except UnsupportedQuantity as error:
             raise invalid_field(f"spec.further_quantities[{index}]", error.message) from None
 

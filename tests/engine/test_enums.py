@@ -42,6 +42,7 @@ from engine.rules.sbc_policy import Decision, EvidenceTrigger, NecessityInputs, 
 from engine.rules.sbc_presets import Part, ValidationType
 from engine.sbc import judgement, verdict
 from engine.sbc.canary import broken
+from engine.sbc.fixed_truth import prior_medians
 from engine.sbc.ledger import Status as FitStatus
 from engine.sbc.power import detectable_by
 from engine.sbc.shape import Shape
@@ -112,12 +113,13 @@ def _severity(label: Severity) -> None:
 
 def _part(part: Part) -> None:
     assert part in judgement._NAMES
-    assert (part in (Part.PRIOR, Part.POSTERIOR)) != part.is_canary
+    assert part.decides == (part in (Part.PRIOR, Part.POSTERIOR))
     # The lag is one of a model with carry-over, which test_canary has.
     if part.is_canary and part is not Part.CANARY_LAGGED_MEDIA:
         broken(UNIT, part).fit(UNIT.sample_prior(Seed.of(1), np.arange(2)).y, Seed.of(1), np.arange(2), SMALL)
     if not part.is_canary:
-        run_shard(UNIT, Seed.of(1), np.arange(2), SMALL, part=part)
+        truth = prior_medians(UNIT) if part is Part.RECOVERY else None
+        run_shard(UNIT, Seed.of(1), np.arange(2), SMALL, part=part, truth=truth)
 
 
 def _rule(rule: Rule) -> None:

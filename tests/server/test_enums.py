@@ -50,7 +50,7 @@ from server.texts import policy_words as decisions
 from server.worker.conversion import belief_law
 from server.worker.elicitation import statements
 from server.worker.fitting.families import additive_preparation, preparations
-from server.worker.sbc import calibration
+from server.worker.sbc import calibration, truths
 from server.worker.sbc import necessity as necessity_jobs
 
 FILES = (
@@ -126,6 +126,7 @@ TABLES: list[tuple[Any, Collection[Any]]] = [
     (sbc_pb2.ConflictSeverity, necessity_jobs.LABELLED),
     (sbc_pb2.ValidationType, {wire.value_of(sbc_pb2.ValidationType, kind.value) for kind in presets.SIMULATIONS}),
     (sbc_pb2.VerdictKind, calibrate.EXIT_STATUS),
+    (sbc_pb2.OtherTruths, truths.OTHERS),
     (sbc_pb2.UntestedReason, shared_number_notes._UNTESTED),
 ]
 """Tables with an entry for every value but that for "not given"."""
@@ -201,9 +202,9 @@ def test_there_is_an_inference_of_every_method(method: str) -> None:
 
 
 @pytest.mark.parametrize("kind", presets.SIMULATIONS)
-def test_a_run_of_every_type_has_a_part_that_decides(kind: presets.ValidationType) -> None:
+def test_a_run_of_every_type_but_recovery_has_a_part_that_decides(kind: presets.ValidationType) -> None:
     parts = presets.parts_of(kind, 100, canaries=False, carry_over=True)
-    assert any(not part.is_canary for part, _ in parts)
+    assert any(part.decides for part, _ in parts) != (kind is presets.ValidationType.RECOVERY)
 
 
 def test_every_form_of_a_statement_is_checked_by_service_and_worker() -> None:

@@ -24,13 +24,15 @@ from engine.sbc.coverage import Coverage
 from engine.sbc.interim import InterimReport
 from engine.sbc.judgement import Judgement, PartRecord, judge, rules_of
 from engine.sbc.ledger import RankLedger, Status
-from engine.sbc.ranked_quantities import equivalents, ranked_quantities
+from engine.sbc.ranked_quantities import equivalents, ranked_quantities, recovered_quantities
+from engine.sbc.recovery import Recovery
 from engine.sbc.shard import MAX_DRAWS, run_shard
 from engine.sbc.shared_numbers import SharedNumbers, shared_numbers
 from engine.sbc.verdict import Outcome, QuantityVerdict, Verdict
 from persistence.sbc_runs import SbcRow
 from persistence.tables import SbcResult, SbcValidation
 from server.contract.wire import value_of
+from server.texts.recovery_words import explain_recovery
 from server.texts.shared_number_notes import explain_shared
 from server.worker.fitting.compiler import compile_clock
 
@@ -62,13 +64,17 @@ def backend_of(method: str, parameters: int) -> Backend:
 
 def simulate(model: Model, run: SbcValidation, part: str, simulations: Integers) -> tuple[RankLedger, float]:
     """The ledger of the simulations, and the seconds of it that went into compiling."""
+    truth = {each["quantity"]: float(each["value"]) for each in run.fixed_truth} if run.fixed_truth else None
     try:
-        names = ranked_quantities(model, run.further_quantities, dependence=run.validation_type == COMPREHENSIVE)
+        if truth is None:
+            names = ranked_quantities(model, run.further_quantities, dependence=run.validation_type == COMPREHENSIVE)
+        else:
+            names = recovered_quantities(model, run.further_quantities)
     except InvalidInput as error:
         raise InvalidInput(f"spec.{error.field}", error.message) from None
     inference = backend_of(run.inference_method, len(model.parameter_names))
     with compile_clock() as clock:
-        ledger = run_shard(model, Seed.of(run.seed), simulations, inference, MAX_DRAWS, names, Part[part])
+        ledger = run_shard(model, Seed.of(run.seed), simulations, inference, MAX_DRAWS, names, Part[part], truth)
     return ledger, clock.seconds
 
 
@@ -78,7 +84,7 @@ def shared_tests(run: SbcValidation, ledgers: Mapping[str, RankLedger], model: M
     level = rules_of(list(parts), run.alpha).alpha_shared
     tests = {}
     for part, first in parts.items():
-        rows = ledgers[part.value].prefix() if part.value in ledgers and not part.is_canary else None
+        rows = ledgers[part.value].prefix() if part.value in ledgers and part.decides else None
         if rows is not None and len(rows) >= first:
             tests[part] = shared_numbers(model, rows.rows(rows.simulations < first), Seed.of(run.seed), part, level)
     return tests
@@ -289,6 +295,31 @@ def _shared_message(part: Part, test: SharedNumbers, level: float) -> sbc_pb2.Sh
         untested=value_of(sbc_pb2.UntestedReason, test.untested.value if test.untested else None),
     )
     message.explanation = explain_shared(message)
+    return message
+
+
+def recovery_message(found: Recovery, planned: int) -> sbc_pb2.RecoveryReport:
+    """The report on a fixed truth."""
+    message = sbc_pb2.RecoveryReport(
+        n_simulations=found.done,
+        planned=planned,
+        n_failed=found.failed,
+        quantities=[
+            sbc_pb2.QuantityRecovery(
+                quantity=q.quantity,
+                truth=q.truth,
+                n_simulations=q.n,
+                coverage=_coverage_messages(q.coverage),
+                bias=q.bias.value if q.bias else None,
+                bias_error=q.bias.error if q.bias and math.isfinite(q.bias.error) else None,
+                bias_in_sd=q.z.value if q.z else None,
+                bias_in_sd_error=q.z.error if q.z and math.isfinite(q.z.error) else None,
+                posterior_sd=q.sd,
+            )
+            for q in found.quantities
+        ],
+    )
+    message.summary.extend(explain_recovery(message))
     return message
 
 

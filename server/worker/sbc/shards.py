@@ -18,13 +18,14 @@ from engine.rules.sbc_presets import Part
 from engine.sbc.interim import interim
 from engine.sbc.judgement import rules_of
 from engine.sbc.ledger import RankLedger
+from engine.sbc.recovery import recovery
 from engine.sbc.verdict import Outcome
 from persistence import jobs
 from persistence import sbc_runs as sbc
 from persistence.database import StorageUnavailable
 from persistence.tables import Job, SbcShard, SbcValidation
 from server.contract.wire import label, to_json, value_of
-from server.records.certificates import run_key
+from server.records.certificates import RECOVERY, run_key
 from server.records.failures import explained
 from server.records.lookups import TERMINAL_STATES
 from server.records.runs import append_event, finish_run
@@ -35,6 +36,7 @@ from server.worker.sbc.calibration import (
     interim_message,
     judged,
     ledger_of,
+    recovery_message,
     rows_of,
     shared_tests,
     simulate,
@@ -191,6 +193,9 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
         due = name if name is not None and _due(run, name, prefixes.get(name, 0)) else None
     if not complete and due is None:
         return
+    if run.validation_type == RECOVERY:
+        await _report_recovery(context, run, prefixes, complete=complete)
+        return
     # Every report reads the whole prefix: at sizes that grow by a tenth the sum of all reports stays linear.
     ledgers = await _ledgers(context, run, prefixes if due is None or complete else {due: prefixes[due]})
     message, verdict, ends = None, None, complete
@@ -224,6 +229,29 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
             run.verdict = to_json(verdict)
             await append_event(session, run, job, verdict=verdict)
             await finish_run(session, run, job, "SUCCEEDED", label(sbc_pb2.VerdictKind, verdict.kind))
+
+
+async def _report_recovery(
+    context: WorkerContext, run: SbcValidation, prefixes: Mapping[str, int], *, complete: bool
+) -> None:
+    """Store the report on the contiguous first simulations; with all of them the run ends, without a verdict."""
+    (name,) = prefixes
+    (ledger,) = (await _ledgers(context, run, prefixes)).values()
+    planned = part_of(run, name)["planned"]
+    report = recovery_message(await asyncio.to_thread(recovery, ledger), planned[-1])
+    async with context.database.session() as session:
+        job = await jobs.lock(session, run.job_pk)
+        if job.state in TERMINAL_STATES:
+            return
+        run = await session.get_one(SbcValidation, run.pk, populate_existing=True)
+        if part_of(run, name)["planned"] != planned:
+            return  # it was extended meanwhile: whoever computes the rest reports
+        if report.n_simulations > part_of(run, name)["reported"]:
+            _note(run, name, reported=report.n_simulations)
+            run.recovery = to_json(report)
+            await append_event(session, run, job, recovery=report)
+        if complete:
+            await finish_run(session, run, job, "SUCCEEDED", None)
 
 
 async def _ledgers(context: WorkerContext, run: SbcValidation, prefixes: Mapping[str, int]) -> dict[str, RankLedger]:

@@ -42,6 +42,11 @@ class _ValidationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Valida
     with a replicate of these. It tests where the data are, which is what counts when they contradict the prior. A
     simulation is fitted twice, the second time with twice the data.
     """
+    VALIDATION_TYPE_RECOVERY: _ValidationType.ValueType  # 5
+    """All simulations at one truth (`fixed_truth`), 500 by default: a report on coverage, bias and failed fits there
+    (`RecoveryReport`). It is no check of calibration: a Bayesian interval holds the truth as often as it says over
+    truths from the prior, and need not at one of them. So the run has no verdict, certifies nothing and refutes nothing.
+    """
 
 class ValidationType(_ValidationType, metaclass=_ValidationTypeEnumTypeWrapper):
     """A preset of a run."""
@@ -60,6 +65,11 @@ VALIDATION_TYPE_POSTERIOR: ValidationType.ValueType  # 4
 """Posterior SBC alone, 500 simulations by default: truths from the posterior given the real data, each fitted together
 with a replicate of these. It tests where the data are, which is what counts when they contradict the prior. A
 simulation is fitted twice, the second time with twice the data.
+"""
+VALIDATION_TYPE_RECOVERY: ValidationType.ValueType  # 5
+"""All simulations at one truth (`fixed_truth`), 500 by default: a report on coverage, bias and failed fits there
+(`RecoveryReport`). It is no check of calibration: a Bayesian interval holds the truth as often as it says over
+truths from the prior, and need not at one of them. So the run has no verdict, certifies nothing and refutes nothing.
 """
 Global___ValidationType: _TypeAlias = ValidationType  # noqa: Y015
 
@@ -85,6 +95,8 @@ class _SbcPartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SbcPart.Value
     """Canary: exposure acts one period late. Only for models with carry-over."""
     SBC_PART_CANARY_PRIOR_AS_POSTERIOR: _SbcPart.ValueType  # 6
     """Canary: the prior is returned as posterior."""
+    SBC_PART_RECOVERY: _SbcPart.ValueType  # 7
+    """The same truth in every simulation; the only part of RECOVERY."""
 
 class SbcPart(_SbcPart, metaclass=_SbcPartEnumTypeWrapper):
     """What a set of simulations of a run is for. Each part has a ledger of its own."""
@@ -105,7 +117,33 @@ SBC_PART_CANARY_LAGGED_MEDIA: SbcPart.ValueType  # 5
 """Canary: exposure acts one period late. Only for models with carry-over."""
 SBC_PART_CANARY_PRIOR_AS_POSTERIOR: SbcPart.ValueType  # 6
 """Canary: the prior is returned as posterior."""
+SBC_PART_RECOVERY: SbcPart.ValueType  # 7
+"""The same truth in every simulation; the only part of RECOVERY."""
 Global___SbcPart: _TypeAlias = SbcPart  # noqa: Y015
+
+class _OtherTruths:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OtherTruthsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OtherTruths.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OTHER_TRUTHS_UNSPECIFIED: _OtherTruths.ValueType  # 0
+    """As PRIOR_MEDIAN where `fixed_truth` is empty; otherwise it must name every parameter."""
+    OTHER_TRUTHS_PRIOR_MEDIAN: _OtherTruths.ValueType  # 1
+    """The medians of their priors."""
+    OTHER_TRUTHS_POSTERIOR_MEAN: _OtherTruths.ValueType  # 2
+    """Their means in the fit of the real data of the window, which is computed if it is not stored yet."""
+
+class OtherTruths(_OtherTruths, metaclass=_OtherTruthsEnumTypeWrapper):
+    """What the parameters that `fixed_truth` does not name have as truth."""
+
+OTHER_TRUTHS_UNSPECIFIED: OtherTruths.ValueType  # 0
+"""As PRIOR_MEDIAN where `fixed_truth` is empty; otherwise it must name every parameter."""
+OTHER_TRUTHS_PRIOR_MEDIAN: OtherTruths.ValueType  # 1
+"""The medians of their priors."""
+OTHER_TRUTHS_POSTERIOR_MEAN: OtherTruths.ValueType  # 2
+"""Their means in the fit of the real data of the window, which is computed if it is not stored yet."""
+Global___OtherTruths: _TypeAlias = OtherTruths  # noqa: Y015
 
 class _InferenceMethod:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -442,6 +480,153 @@ DECISION_SOURCE_CONFLICT: DecisionSource.ValueType  # 2
 DECISION_SOURCE_ATTRIBUTION: DecisionSource.ValueType  # 3
 """An attribution."""
 Global___DecisionSource: _TypeAlias = DecisionSource  # noqa: Y015
+
+@_typing.final
+class FixedTruth(_message.Message):
+    """The truth of one parameter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    quantity: _builtins.str
+    """Name of a parameter, for example `share_of_outcome[tv]` or `sigma`; in a request also that of a quantity that is a
+    fixed multiple of one, for example `roi[tv]`.
+    """
+    value: _builtins.float
+    """The value, in the unit of the quantity; the prior must not exclude it."""
+    def __init__(
+        self,
+        *,
+        quantity: _builtins.str = ...,
+        value: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "quantity", b"quantity", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___FixedTruth: _TypeAlias = FixedTruth  # noqa: Y015
+
+@_typing.final
+class QuantityRecovery(_message.Message):
+    """How one quantity was recovered at the fixed truth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    TRUTH_FIELD_NUMBER: _builtins.int
+    N_SIMULATIONS_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    BIAS_FIELD_NUMBER: _builtins.int
+    BIAS_ERROR_FIELD_NUMBER: _builtins.int
+    BIAS_IN_SD_FIELD_NUMBER: _builtins.int
+    BIAS_IN_SD_ERROR_FIELD_NUMBER: _builtins.int
+    POSTERIOR_SD_FIELD_NUMBER: _builtins.int
+    quantity: _builtins.str
+    """Name of the quantity."""
+    truth: _builtins.float
+    """Its value at the fixed truth."""
+    n_simulations: _builtins.int
+    """Usable simulations behind the figures; the failed ones are in none."""
+    bias: _builtins.float
+    """Mean of posterior mean minus truth, in the unit of the quantity; absent without a usable simulation."""
+    bias_error: _builtins.float
+    """Monte Carlo standard error of `bias`; absent with fewer than two."""
+    bias_in_sd: _builtins.float
+    """Mean of (posterior mean - truth) / posterior sd; absent where a posterior has no sd."""
+    bias_in_sd_error: _builtins.float
+    """Monte Carlo standard error of `bias_in_sd`."""
+    posterior_sd: _builtins.float
+    """Mean posterior standard deviation, in the unit of the quantity."""
+    @_builtins.property
+    def coverage(self) -> _containers.RepeatedCompositeFieldContainer[Global___Coverage]:
+        """Coverage of the central 50, 80 and 95 % intervals, with Beta intervals for what the number of simulations leaves open."""
+
+    def __init__(
+        self,
+        *,
+        quantity: _builtins.str = ...,
+        truth: _builtins.float = ...,
+        n_simulations: _builtins.int = ...,
+        coverage: _abc.Iterable[Global___Coverage] | None = ...,
+        bias: _builtins.float | None = ...,
+        bias_error: _builtins.float | None = ...,
+        bias_in_sd: _builtins.float | None = ...,
+        bias_in_sd_error: _builtins.float | None = ...,
+        posterior_sd: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bias", b"_bias", "_bias_error", b"_bias_error", "_bias_in_sd", b"_bias_in_sd", "_bias_in_sd_error", b"_bias_in_sd_error", "_posterior_sd", b"_posterior_sd", "bias", b"bias", "bias_error", b"bias_error", "bias_in_sd", b"bias_in_sd", "bias_in_sd_error", b"bias_in_sd_error", "posterior_sd", b"posterior_sd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bias", b"_bias", "_bias_error", b"_bias_error", "_bias_in_sd", b"_bias_in_sd", "_bias_in_sd_error", b"_bias_in_sd_error", "_posterior_sd", b"_posterior_sd", "bias", b"bias", "bias_error", b"bias_error", "bias_in_sd", b"bias_in_sd", "bias_in_sd_error", b"bias_in_sd_error", "coverage", b"coverage", "n_simulations", b"n_simulations", "posterior_sd", b"posterior_sd", "quantity", b"quantity", "truth", b"truth"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bias: _TypeAlias = _typing.Literal["bias"]  # noqa: Y015
+    _WhichOneofArgType__bias: _TypeAlias = _typing.Literal["_bias", b"_bias"]  # noqa: Y015
+    _WhichOneofReturnType__bias_error: _TypeAlias = _typing.Literal["bias_error"]  # noqa: Y015
+    _WhichOneofArgType__bias_error: _TypeAlias = _typing.Literal["_bias_error", b"_bias_error"]  # noqa: Y015
+    _WhichOneofReturnType__bias_in_sd: _TypeAlias = _typing.Literal["bias_in_sd"]  # noqa: Y015
+    _WhichOneofArgType__bias_in_sd: _TypeAlias = _typing.Literal["_bias_in_sd", b"_bias_in_sd"]  # noqa: Y015
+    _WhichOneofReturnType__bias_in_sd_error: _TypeAlias = _typing.Literal["bias_in_sd_error"]  # noqa: Y015
+    _WhichOneofArgType__bias_in_sd_error: _TypeAlias = _typing.Literal["_bias_in_sd_error", b"_bias_in_sd_error"]  # noqa: Y015
+    _WhichOneofReturnType__posterior_sd: _TypeAlias = _typing.Literal["posterior_sd"]  # noqa: Y015
+    _WhichOneofArgType__posterior_sd: _TypeAlias = _typing.Literal["_posterior_sd", b"_posterior_sd"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bias) -> _WhichOneofReturnType__bias | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bias_error) -> _WhichOneofReturnType__bias_error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bias_in_sd) -> _WhichOneofReturnType__bias_in_sd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bias_in_sd_error) -> _WhichOneofReturnType__bias_in_sd_error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__posterior_sd) -> _WhichOneofReturnType__posterior_sd | None: ...
+
+Global___QuantityRecovery: _TypeAlias = QuantityRecovery  # noqa: Y015
+
+@_typing.final
+class RecoveryReport(_message.Message):
+    """What the simulations at a fixed truth say. It is a report and no verdict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_SIMULATIONS_FIELD_NUMBER: _builtins.int
+    PLANNED_FIELD_NUMBER: _builtins.int
+    N_FAILED_FIELD_NUMBER: _builtins.int
+    QUANTITIES_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    n_simulations: _builtins.int
+    """Number of simulations behind the report; always the contiguous first ones."""
+    planned: _builtins.int
+    """Planned number of simulations."""
+    n_failed: _builtins.int
+    """Number of simulations whose fit failed after escalation; they are counted and are in no figure."""
+    @_builtins.property
+    def quantities(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuantityRecovery]:
+        """The quantities: parameters, estimands, and what was asked for beside them."""
+
+    @_builtins.property
+    def summary(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the report says, and what it does not, one sentence each."""
+
+    def __init__(
+        self,
+        *,
+        n_simulations: _builtins.int = ...,
+        planned: _builtins.int = ...,
+        n_failed: _builtins.int = ...,
+        quantities: _abc.Iterable[Global___QuantityRecovery] | None = ...,
+        summary: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["n_failed", b"n_failed", "n_simulations", b"n_simulations", "planned", b"planned", "quantities", b"quantities", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryReport: _TypeAlias = RecoveryReport  # noqa: Y015
 
 @_typing.final
 class Coverage(_message.Message):
@@ -916,6 +1101,8 @@ class SbcRun(_message.Message):
     FURTHER_QUANTITIES_FIELD_NUMBER: _builtins.int
     HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
     COMMUNICATIONS_FIELD_NUMBER: _builtins.int
+    FIXED_TRUTH_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that owns it."""
     run_id: _builtins.str
@@ -988,6 +1175,14 @@ class SbcRun(_message.Message):
     def communications(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Communication]:
         """Messages for the client where the run has failed; rendered when the run is read."""
 
+    @_builtins.property
+    def fixed_truth(self) -> _containers.RepeatedCompositeFieldContainer[Global___FixedTruth]:
+        """Of RECOVERY: the truth of every parameter, in the order of the model."""
+
+    @_builtins.property
+    def recovery(self) -> Global___RecoveryReport:
+        """Of RECOVERY: the latest report; absent before the first batch. Such a run ends without a verdict."""
+
     def __init__(
         self,
         *,
@@ -1016,10 +1211,12 @@ class SbcRun(_message.Message):
         further_quantities: _abc.Iterable[_builtins.str] | None = ...,
         hold_out_months: _builtins.int = ...,
         communications: _abc.Iterable[_common_pb2.Communication] | None = ...,
+        fixed_truth: _abc.Iterable[Global___FixedTruth] | None = ...,
+        recovery: Global___RecoveryReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "interim", b"interim", "progress", b"progress", "start_time", b"start_time", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "interim", b"interim", "progress", b"progress", "recovery", b"recovery", "start_time", b"start_time", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "certificate_key", b"certificate_key", "client_id", b"client_id", "communications", b"communications", "create_time", b"create_time", "data_period_months", b"data_period_months", "end_time", b"end_time", "error", b"error", "further_quantities", b"further_quantities", "hold_out_months", b"hold_out_months", "inference_method", b"inference_method", "interim", b"interim", "last_sequence", b"last_sequence", "model_id", b"model_id", "num_simulations", b"num_simulations", "parts", b"parts", "progress", b"progress", "run_id", b"run_id", "seed", b"seed", "session_id", b"session_id", "start_time", b"start_time", "state", b"state", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "certificate_key", b"certificate_key", "client_id", b"client_id", "communications", b"communications", "create_time", b"create_time", "data_period_months", b"data_period_months", "end_time", b"end_time", "error", b"error", "fixed_truth", b"fixed_truth", "further_quantities", b"further_quantities", "hold_out_months", b"hold_out_months", "inference_method", b"inference_method", "interim", b"interim", "last_sequence", b"last_sequence", "model_id", b"model_id", "num_simulations", b"num_simulations", "parts", b"parts", "progress", b"progress", "recovery", b"recovery", "run_id", b"run_id", "seed", b"seed", "session_id", b"session_id", "start_time", b"start_time", "state", b"state", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1131,6 +1328,7 @@ class SbcEvent(_message.Message):
     INTERIM_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     sequence: _builtins.int
@@ -1163,6 +1361,10 @@ class SbcEvent(_message.Message):
     def heartbeat(self) -> Global___Heartbeat:
         """Nothing happened."""
 
+    @_builtins.property
+    def recovery(self) -> Global___RecoveryReport:
+        """A new report on a fixed truth."""
+
     def __init__(
         self,
         *,
@@ -1175,12 +1377,13 @@ class SbcEvent(_message.Message):
         interim: Global___InterimReport | None = ...,
         verdict: Global___SbcVerdict | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        recovery: Global___RecoveryReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_finished", b"batch_finished", "create_time", b"create_time", "event", b"event", "heartbeat", b"heartbeat", "interim", b"interim", "progress", b"progress", "state_changed", b"state_changed", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_finished", b"batch_finished", "create_time", b"create_time", "event", b"event", "heartbeat", b"heartbeat", "interim", b"interim", "progress", b"progress", "recovery", b"recovery", "state_changed", b"state_changed", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_finished", b"batch_finished", "create_time", b"create_time", "event", b"event", "heartbeat", b"heartbeat", "interim", b"interim", "progress", b"progress", "run_id", b"run_id", "sequence", b"sequence", "state_changed", b"state_changed", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_finished", b"batch_finished", "create_time", b"create_time", "event", b"event", "heartbeat", b"heartbeat", "interim", b"interim", "progress", b"progress", "recovery", b"recovery", "run_id", b"run_id", "sequence", b"sequence", "state_changed", b"state_changed", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "batch_finished", "interim", "verdict", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "batch_finished", "interim", "verdict", "heartbeat", "recovery"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1205,6 +1408,8 @@ class SbcRunSpec(_message.Message):
     CANARIES_FIELD_NUMBER: _builtins.int
     FRESH_FIELD_NUMBER: _builtins.int
     HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
+    FIXED_TRUTH_FIELD_NUMBER: _builtins.int
+    OTHER_TRUTHS_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """Model to be checked."""
     session_id: _builtins.str
@@ -1231,11 +1436,18 @@ class SbcRunSpec(_message.Message):
     """
     hold_out_months: _builtins.int
     """Months at the end of the data set to leave out; absent: 0."""
+    other_truths: Global___OtherTruths.ValueType
+    """What parameters have as truth that `fixed_truth` does not name; for RECOVERY alone."""
     @_builtins.property
     def further_quantities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Quantities to rank beside the preset's: names of the model's quantities, or two of them joined by ` + `, ` - `, ` * `
-        or ` / `, which shows errors in how they depend on each other. Each makes the test of the others a little weaker.
+        """Quantities to rank beside the preset's, or to report on at a fixed truth: names of the model's quantities, or two of
+        them joined by ` + `, ` - `, ` * ` or ` / `, which shows errors in how they depend on each other. Each makes the test
+        of the others a little weaker.
         """
+
+    @_builtins.property
+    def fixed_truth(self) -> _containers.RepeatedCompositeFieldContainer[Global___FixedTruth]:
+        """The truth of a RECOVERY run; for no other type."""
 
     def __init__(
         self,
@@ -1253,10 +1465,12 @@ class SbcRunSpec(_message.Message):
         canaries: _builtins.bool = ...,
         fresh: _builtins.bool = ...,
         hold_out_months: _builtins.int | None = ...,
+        fixed_truth: _abc.Iterable[Global___FixedTruth] | None = ...,
+        other_truths: Global___OtherTruths.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_num_simulations", b"_num_simulations", "_seed", b"_seed", "alpha", b"alpha", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "num_simulations", b"num_simulations", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_num_simulations", b"_num_simulations", "_seed", b"_seed", "alpha", b"alpha", "canaries", b"canaries", "data_period_months", b"data_period_months", "fresh", b"fresh", "further_quantities", b"further_quantities", "hold_out_months", b"hold_out_months", "inference_method", b"inference_method", "model_id", b"model_id", "num_simulations", b"num_simulations", "seed", b"seed", "session_id", b"session_id", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_num_simulations", b"_num_simulations", "_seed", b"_seed", "alpha", b"alpha", "canaries", b"canaries", "data_period_months", b"data_period_months", "fixed_truth", b"fixed_truth", "fresh", b"fresh", "further_quantities", b"further_quantities", "hold_out_months", b"hold_out_months", "inference_method", b"inference_method", "model_id", b"model_id", "num_simulations", b"num_simulations", "other_truths", b"other_truths", "seed", b"seed", "session_id", b"session_id", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
