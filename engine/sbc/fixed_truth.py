@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -45,6 +45,11 @@ def fixed_truth(
                 )
             values[parameter] = others[parameter]
     return {parameter: values[parameter] for parameter in model.parameter_names}
+
+
+def fixed_by(model: Model, stated: Iterable[str]) -> list[str]:
+    """The parameters that stated names fix."""
+    return [_parameter(model, name)[0] for name in stated]
 
 
 def _parameter(model: Model, name: str) -> tuple[str, float]:

@@ -20,6 +20,7 @@ from server.records.outcomes import by_experiment, points_to
 from server.texts.both_sides import no_compromise, nowhere
 from server.texts.formats import SMALLEST_P, decimals_of, factor, number, p_is, p_value, shown
 from server.texts.phrases import centre, times_exactly
+from server.texts.recovery_words import explain_truth
 from server.texts.standing import not_relied_on
 
 STAMP = "EXPLORATORY – NOT INFERENTIAL"
@@ -438,6 +439,8 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
     if run.HasField("error"):
         field = f" ({run.error.field})" if run.error.field else ""
         console.print(f"{run.error.reason}: {run.error.message}{field}", style="red")
+    if run.fixed_truth:
+        console.print(f"Truth, {explain_truth(run.fixed_truth)}")
     if run.HasField("recovery"):
         console.print(_recovery_table(run.recovery))
         for sentence in run.recovery.summary:
@@ -461,6 +464,9 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
         console.print(
             f"{run.verdict.n_escalated} simulations needed the longer schedule, {run.verdict.n_failed} failed."
         )
+        for q in run.verdict.quantities:
+            if q.n_not_finite:
+                console.print(f"{q.quantity} was no number in {q.n_not_finite} of them.")
 
 
 def _recovery_table(report: sbc_pb2.RecoveryReport) -> Table:

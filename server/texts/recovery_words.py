@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from liftos.bayes.v1 import sbc_pb2
 
 _NO_VERDICT = (
@@ -10,6 +12,21 @@ _NO_VERDICT = (
     "error. Whether model and inference are calibrated is for the other types of runs to say; this one neither "
     "certifies the model nor speaks against it."
 )
+
+
+_TAKEN: Mapping[int, str] = {
+    sbc_pb2.OTHER_TRUTHS_UNSPECIFIED: "stated",
+    sbc_pb2.OTHER_TRUTHS_PRIOR_MEDIAN: "the median of the prior",
+    sbc_pb2.OTHER_TRUTHS_POSTERIOR_MEAN: "the posterior mean of the window's data",
+}
+
+
+def explain_truth(truth: Sequence[sbc_pb2.FixedTruth]) -> str:
+    """Where the values of a fixed truth come from."""
+    by_source: dict[int, list[str]] = {}
+    for each in truth:
+        by_source.setdefault(each.taken_from, []).append(f"{each.quantity} = {each.value:.4g}")
+    return "; ".join(f"{_TAKEN[source]}: {', '.join(named)}" for source, named in by_source.items())
 
 
 def explain_recovery(report: sbc_pb2.RecoveryReport) -> list[str]:

@@ -45,7 +45,7 @@ def test_a_fixed_truth_is_covered_as_often_as_shrinkage_says_and_nothing_is_cert
     run = handle.result(timeout=200)
     assert run.state == common_pb2.JOB_STATE_SUCCEEDED
     assert not run.HasField("verdict")
-    assert [(each.quantity, each.value) for each in run.fixed_truth] == [(TV, TRUTH)]
+    assert list(run.fixed_truth) == [sbc_pb2.FixedTruth(quantity=TV, value=TRUTH)]
     assert [(part.part, part.done) for part in run.parts] == [(sbc_pb2.SBC_PART_RECOVERY, SIMULATIONS)]
     report = run.recovery
     assert (report.n_simulations, report.planned, report.n_failed) == (SIMULATIONS, SIMULATIONS, 0)
@@ -102,6 +102,7 @@ def test_a_run_at_a_fixed_truth_goes_on_and_is_found_again_for_the_same_truth_al
     # The estimate is .25 with the prior's weight, so the posterior mean lies in the middle.
     measured = start(client, num_simulations=20, other_truths="posterior_mean").result(timeout=100)
     assert measured.fixed_truth[0].value == pytest.approx(0.275, abs=0.002)
+    assert measured.fixed_truth[0].taken_from == sbc_pb2.OTHER_TRUTHS_POSTERIOR_MEAN
 
 
 @pytest.mark.parametrize(
@@ -170,6 +171,8 @@ def test_an_additive_model_reports_roi_and_contribution_in_their_units(client: C
     by_name = {q.quantity: q for q in run.recovery.quantities}
     assert "log_likelihood" not in by_name
     assert by_name["roi[tv]"].truth == pytest.approx(1.2)
+    stated = [each.quantity for each in run.fixed_truth if not each.taken_from]
+    assert stated == ["share_of_outcome[tv]", "share_of_outcome[radio]"]
     # Contribution = ROI x spend = share x outcome, at the truth and in every posterior, in its own unit.
     spend = by_name["incremental_outcome[tv]"].truth / 1.2
     outcome = by_name["incremental_outcome[radio]"].truth / 0.04
@@ -199,6 +202,7 @@ def test_the_command_prints_the_report(service: Any, client: Client, tmp_path: P
     assert TV in done.stdout
     assert "This is a report and no verdict" in " ".join(done.stdout.split())
     assert "alpha" not in done.stdout
+    assert f"stated: {TV} = 0.4" in " ".join(done.stdout.split())
     wrong = command("run", "tv", "--type", "recovery", "--truth", "0.4")
     assert wrong.returncode == 2
     (run,) = client.sbc.list()

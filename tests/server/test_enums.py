@@ -45,7 +45,15 @@ from server.contract import errors, quantities, wire
 from server.contract import stated_beliefs as statements_rules
 from server.contract.families import registry
 from server.records import outcomes
-from server.texts import advice, changed_models, communications, explanations, phrases, shared_number_notes
+from server.texts import (
+    advice,
+    changed_models,
+    communications,
+    explanations,
+    phrases,
+    recovery_words,
+    shared_number_notes,
+)
 from server.texts import policy_words as decisions
 from server.worker.conversion import belief_law
 from server.worker.elicitation import statements
@@ -127,6 +135,7 @@ TABLES: list[tuple[Any, Collection[Any]]] = [
     (sbc_pb2.ValidationType, {wire.value_of(sbc_pb2.ValidationType, kind.value) for kind in presets.SIMULATIONS}),
     (sbc_pb2.VerdictKind, calibrate.EXIT_STATUS),
     (sbc_pb2.OtherTruths, truths.OTHERS),
+    (sbc_pb2.OtherTruths, recovery_words._TAKEN),
     (sbc_pb2.UntestedReason, shared_number_notes._UNTESTED),
 ]
 """Tables with an entry for every value but that for "not given"."""

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from engine.arrays import Floats
 from engine.errors import InvalidInput
 from engine.models.protocol import Model
-from engine.sbc.fixed_truth import fixed_truth, prior_medians
+from engine.sbc.fixed_truth import fixed_by, fixed_truth, prior_medians
 from engine.sbc.ranked_quantities import recovered_quantities
 from persistence.tables import Job, RegisteredModel
 from server.contract.period import Period
@@ -51,25 +51,32 @@ async def fix_truth(context: WorkerContext, job: Job) -> Commit:
             elicited = await confirmed_session(session, request.client_id, spec.session_id, "spec.session_id")
         beliefs = await beliefs_of(session, elicited.pk) if elicited else []
         model = await context.models.prepared(session, row, period, beliefs)
-    from_where = spec.other_truths or (0 if spec.fixed_truth else sbc_pb2.OTHER_TRUTHS_PRIOR_MEDIAN)
-    others = None
-    if from_where:
-
-        async def fitted() -> Mapping[str, Floats]:
-            return (await stored_fit(context, row, period, beliefs)).parameters
-
-        others = await OTHERS[from_where](model, fitted)
+    from_where = spec.other_truths
+    if not spec.fixed_truth and not from_where:
+        from_where = sbc_pb2.OTHER_TRUTHS_PRIOR_MEDIAN
     stated: dict[str, float] = {}
     for each in spec.fixed_truth:
         if each.quantity in stated:
             raise InvalidInput(f"spec.fixed_truth[{each.quantity}]", "is named twice")
         stated[each.quantity] = each.value
+
+    async def fitted() -> Mapping[str, Floats]:
+        return (await stored_fit(context, row, period, beliefs)).parameters
+
     try:
-        truth = fixed_truth(model, stated, others)
         recovered_quantities(model, spec.further_quantities)
+        # Whatever is wrong with it is said before a fit that may take a minute.
+        fixed_truth(model, stated, prior_medians(model) if from_where else None)
+        truth = fixed_truth(model, stated, await OTHERS[from_where](model, fitted) if from_where else None)
     except InvalidInput as error:
         raise InvalidInput(f"spec.{error.field}", error.message) from None
-    values = [sbc_pb2.FixedTruth(quantity=name, value=value) for name, value in truth.items()]
+    own = set(fixed_by(model, stated))
+    values = [
+        sbc_pb2.FixedTruth(
+            quantity=name, value=value, taken_from=sbc_pb2.OTHER_TRUTHS_UNSPECIFIED if name in own else from_where
+        )
+        for name, value in truth.items()
+    ]
 
     async def commit(_: AsyncSession) -> Message:
         return sbc_pb2.StartSbcRunResponse(run=sbc_pb2.SbcRun(fixed_truth=values))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.errors import InvalidInput
-from engine.sbc.fixed_truth import fixed_truth, prior_medians
+from engine.sbc.fixed_truth import fixed_by, fixed_truth, prior_medians
 from tests.bench.cases import case
 
 MODEL = case(5)
@@ -26,6 +26,7 @@ def test_what_is_not_stated_is_taken_from_the_others_and_the_order_is_the_models
 
 def test_a_fixed_multiple_of_a_parameter_fixes_that() -> None:
     share = fixed_truth(MODEL, {"roi[channel_1]": 1.5}, prior_medians(MODEL))[SHARE]
+    assert fixed_by(MODEL, ["roi[channel_1]", "sigma"]) == [SHARE, "sigma"]
     y = MODEL.observed[:, None]
     parameters = {name: np.array([value]) for name, value in (prior_medians(MODEL) | {SHARE: share}).items()}
     assert MODEL.evaluate(parameters, y)["roi[channel_1]"][0] == pytest.approx(1.5)

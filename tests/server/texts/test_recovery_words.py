@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from liftos.bayes.v1 import sbc_pb2
 
-from server.texts.recovery_words import explain_recovery
+from server.texts.recovery_words import explain_recovery, explain_truth
 
 
 def report(**fields: int) -> sbc_pb2.RecoveryReport:
@@ -14,6 +14,15 @@ def report(**fields: int) -> sbc_pb2.RecoveryReport:
         sbc_pb2.QuantityRecovery(quantity="fixed"),
     ]
     return sbc_pb2.RecoveryReport(quantities=quantities, **fields)
+
+
+def test_where_the_truth_comes_from_is_told() -> None:
+    truth = [
+        sbc_pb2.FixedTruth(quantity="a", value=0.25),
+        sbc_pb2.FixedTruth(quantity="b", value=2, taken_from=sbc_pb2.OTHER_TRUTHS_PRIOR_MEDIAN),
+        sbc_pb2.FixedTruth(quantity="c", value=1 / 3, taken_from=sbc_pb2.OTHER_TRUTHS_PRIOR_MEDIAN),
+    ]
+    assert explain_truth(truth) == "stated: a = 0.25; the median of the prior: b = 2, c = 0.3333"
 
 
 def test_the_report_tells_what_failed_what_is_furthest_off_and_that_it_is_no_verdict() -> None:

@@ -489,21 +489,25 @@ class FixedTruth(_message.Message):
 
     QUANTITY_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    TAKEN_FROM_FIELD_NUMBER: _builtins.int
     quantity: _builtins.str
     """Name of a parameter, for example `share_of_outcome[tv]` or `sigma`; in a request also that of a quantity that is a
     fixed multiple of one, for example `roi[tv]`.
     """
     value: _builtins.float
     """The value, in the unit of the quantity; the prior must not exclude it."""
+    taken_from: Global___OtherTruths.ValueType
+    """Where the value comes from; UNSPECIFIED where it was stated, and in requests."""
     def __init__(
         self,
         *,
         quantity: _builtins.str = ...,
         value: _builtins.float | None = ...,
+        taken_from: Global___OtherTruths.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "quantity", b"quantity", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "quantity", b"quantity", "taken_from", b"taken_from", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
