@@ -53,7 +53,9 @@ class Untested(enum.Enum):
 class SharedNumbers:
     """The largest Spearman correlation of a parameter's truths with the noise of an observation, over all pairs.
 
-    p: by permutation of the simulations, None where it could not be tested, for the reason `untested`.
+    Of either the distance from its median stands beside its value (`far_truth`, `far_noise`: it is that of the
+    distance): a half-normal truth that is the absolute value of a noise does not correlate with it. p: by permutation
+    of the simulations, None where it could not be tested, for the reason `untested`.
     """
 
     simulations: int
@@ -61,6 +63,8 @@ class SharedNumbers:
     quantity: str = ""
     observation: int = 0
     correlation: float = 0.0
+    far_truth: bool = False
+    far_noise: bool = False
     untested: Untested | None = None
 
 
@@ -96,9 +100,11 @@ def shared_numbers(model: Model, ledger: RankLedger, seed: Seed, part: Part, lev
     return SharedNumbers(
         simulations=int(usable.sum()),
         p=_permuted(left, right, float(np.abs(correlations).max()), level),
-        quantity=names[which[row]],
-        observation=int(chosen[when[column]]),
+        quantity=names[which[row % which.size]],
+        observation=int(chosen[when[column % when.size]]),
         correlation=float(correlations[row, column]),
+        far_truth=bool(row >= which.size),
+        far_noise=bool(column >= when.size),
     )
 
 
@@ -122,16 +128,19 @@ def _spread(observations: int) -> Integers:
 
 
 def _standard_ranks(values: Floats) -> tuple[Floats, Integers]:
-    """Ranks of each row of values [K, S], scaled so that products of rows are correlations, and which rows they are.
+    """Ranks [2K, S] of the K rows of values that vary and are numbers, and which rows these are.
 
-    Rows that do not vary, or hold what is no number, are left out.
+    The second K rows are ranks of the distance from the median. All are scaled, so that products are correlations.
     """
     if not values.size:
         return np.empty((0, 0)), np.empty(0, dtype=np.int64)
     kept = np.flatnonzero(np.isfinite(values).all(axis=1) & (values.min(axis=1) < values.max(axis=1)))
     ranks = stats.rankdata(values[kept], axis=1)
     centred = ranks - ranks.mean(axis=1, keepdims=True)
-    return centred / np.linalg.norm(centred, axis=1, keepdims=True), kept
+    far = stats.rankdata(np.abs(centred), axis=1)
+    both = np.concatenate([centred, far - far.mean(axis=1, keepdims=True)])
+    # Of two values the distances are all the same: their product with anything is nothing.
+    return both / np.maximum(np.linalg.norm(both, axis=1, keepdims=True), 1e-12), kept
 
 
 def _permuted(left: Floats, right: Floats, seen: float, level: float) -> float:

@@ -26,8 +26,12 @@ def explain_shared(test: sbc_pb2.SharedNumbersTest) -> str:
     if not test.HasField("p_value"):
         return f"Not tested for random numbers that truths and noise share: {_UNTESTED[test.untested]}."
     if shares(test):
+        truths = f"the truths of {test.quantity}"
+        noise = f"the noise of observation {test.observation}"
+        truths = f"The distances of {truths} from their median" if test.distance_of_truth else f"T{truths[1:]}"
+        noise = f"those of {noise} from its own" if test.distance_of_noise else noise
         return (
-            f"The truths of {test.quantity} and the noise of observation {test.observation} (counted from 0) correlate "
+            f"{truths} and {noise} (counted from 0) correlate "
             f"with {test.correlation:.3f} over {test.n_simulations} simulations ({p_is(test.p_value)}, over all pairs):"
             " the simulator draws both from the same random numbers. Its data are then not those of the model, and the "
             "ranks say nothing."

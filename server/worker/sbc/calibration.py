@@ -292,6 +292,8 @@ def _shared_message(part: Part, test: SharedNumbers, level: float) -> sbc_pb2.Sh
         quantity=test.quantity,
         observation=test.observation,
         correlation=test.correlation,
+        distance_of_truth=test.far_truth,
+        distance_of_noise=test.far_noise,
         untested=value_of(sbc_pb2.UntestedReason, test.untested.value if test.untested else None),
     )
     message.explanation = explain_shared(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.arrays import Integers
-from engine.distributions.distribution import Normal
+from engine.distributions.distribution import HalfNormal, Normal, Uniform
 from engine.errors import UnsupportedModel
 from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Purpose, Seed
@@ -47,6 +48,15 @@ class OneKey(ConjugateNormal):
         return parameters[self.spec.quantity] + self.unit_sd * columns
 
 
+@dataclass(frozen=True)
+class Coin(OneKey):
+    """Only whether the noise is positive comes out."""
+
+    def simulate(self, parameters: Mapping[str, Floats], seed: Seed, simulations: Integers) -> Floats:
+        truth = parameters[self.spec.quantity]
+        return np.asarray(super().simulate(parameters, seed, simulations) > truth, dtype=np.float64)
+
+
 def ledger(model: ConjugateNormal, seed: Seed, simulations: int = 200, part: Part = Part.PRIOR) -> RankLedger:
     return run_shard(model, seed, np.arange(simulations), SETTINGS, part=part)
 
@@ -71,6 +81,29 @@ def test_one_key_for_truth_and_noise_is_named_and_an_honest_simulator_is_not(sim
 def test_one_shared_number_is_enough_and_says_where() -> None:
     last = result_of(OneKey(SPEC, first=23), Seed.of(3))
     assert (last.observation, last.p) == (23, pytest.approx(0.001))
+
+
+def test_a_truth_that_is_the_size_of_the_noise_is_seen_by_its_distance() -> None:
+    # A half-normal truth is the absolute value of the very number that is the noise: they do not correlate.
+    found = result_of(OneKey(dataclasses.replace(SPEC, prior=HalfNormal(1.0))), Seed.of(4))
+    assert (found.observation, found.far_truth, found.far_noise) == (0, False, True)
+    assert found.correlation == pytest.approx(1.0, abs=0.02)
+    assert found.p == pytest.approx(0.001)
+    assert not result_of(OneKey(SPEC), Seed.of(4)).far_noise
+
+
+def test_numbers_of_the_same_bits_made_in_another_way_are_not_seen() -> None:
+    # As docs/sbc.md says: NumPy's uniform number is in no order with the normal number of the same bits.
+    model = OneKey(dataclasses.replace(SPEC, prior=Uniform(0.0, 2.0)))
+    found = [result_of(model, Seed.of(number)) for number in range(20)]
+    assert sum(each.p is not None and each.p <= 0.001 for each in found) <= 1
+
+
+def test_data_that_tie_are_ranked_by_their_ties() -> None:
+    """A binary outcome of the very number that made the truth: ranks tie, and yet it is found."""
+    found = result_of(Coin(SPEC), Seed.of(4))
+    assert found.p == pytest.approx(0.001)
+    assert abs(found.correlation) == pytest.approx(math.sqrt(0.75), abs=0.02)  # of a half and a whole ranking
 
 
 @pytest.mark.parametrize("first", [0, 23])

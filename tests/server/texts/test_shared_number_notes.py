@@ -19,6 +19,16 @@ def test_what_is_shared_is_told_with_its_place_and_p() -> None:
     )
 
 
+def test_a_correlation_of_distances_is_told_as_that() -> None:
+    test = sbc_pb2.SharedNumbersTest(p_value=0.001, level=0.001, quantity="sigma", observation=3, correlation=0.7)
+    for truth, noise, words in (
+        (True, True, "The distances of the truths of sigma from their median and those of the noise of observation 3"),
+        (True, False, "The distances of the truths of sigma from their median and the noise of observation 3 ("),
+    ):
+        test.distance_of_truth, test.distance_of_noise = truth, noise
+        assert explain_shared(test).startswith(words)
+
+
 def test_a_p_value_above_the_level_says_what_was_looked_at() -> None:
     test = sbc_pb2.SharedNumbersTest(n_simulations=100, p_value=0.002, level=0.001, quantity="roi[tv]")
     assert not shares(test)

@@ -812,13 +812,15 @@ class SharedNumbersTest(_message.Message):
     CORRELATION_FIELD_NUMBER: _builtins.int
     UNTESTED_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    DISTANCE_OF_TRUTH_FIELD_NUMBER: _builtins.int
+    DISTANCE_OF_NOISE_FIELD_NUMBER: _builtins.int
     part: Global___SbcPart.ValueType
     """The part."""
     n_simulations: _builtins.int
     """Number of simulations that were looked at, of those that were planned first."""
     p_value: _builtins.float
-    """Permutation p-value of the largest correlation over all pairs of a parameter and an observation; absent where it
-    could not be tested. The verdict is FAIL at or below `level`.
+    """Permutation p-value of the largest correlation over all pairs of a parameter and an observation, of their values and
+    of their distances from the median; absent where it could not be tested. The verdict is FAIL at or below `level`.
     """
     level: _builtins.float
     """Level of the test, a part of the verdict's `alpha`."""
@@ -832,6 +834,10 @@ class SharedNumbersTest(_message.Message):
     """Why it could not be tested; UNSPECIFIED where it was."""
     explanation: _builtins.str
     """The result in words."""
+    distance_of_truth: _builtins.bool
+    """Whether the correlation is that of the distances of the truths from their median, not of the truths."""
+    distance_of_noise: _builtins.bool
+    """Whether the correlation is that of the distances of the noise from its median, not of the noise."""
     def __init__(
         self,
         *,
@@ -844,10 +850,12 @@ class SharedNumbersTest(_message.Message):
         correlation: _builtins.float = ...,
         untested: Global___UntestedReason.ValueType = ...,
         explanation: _builtins.str = ...,
+        distance_of_truth: _builtins.bool = ...,
+        distance_of_noise: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_p_value", b"_p_value", "p_value", b"p_value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_p_value", b"_p_value", "correlation", b"correlation", "explanation", b"explanation", "level", b"level", "n_simulations", b"n_simulations", "observation", b"observation", "p_value", b"p_value", "part", b"part", "quantity", b"quantity", "untested", b"untested"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_p_value", b"_p_value", "correlation", b"correlation", "distance_of_noise", b"distance_of_noise", "distance_of_truth", b"distance_of_truth", "explanation", b"explanation", "level", b"level", "n_simulations", b"n_simulations", "observation", b"observation", "p_value", b"p_value", "part", b"part", "quantity", b"quantity", "untested", b"untested"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__p_value: _TypeAlias = _typing.Literal["p_value"]  # noqa: Y015
     _WhichOneofArgType__p_value: _TypeAlias = _typing.Literal["_p_value", b"_p_value"]  # noqa: Y015
