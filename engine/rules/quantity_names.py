@@ -49,8 +49,41 @@ def operands(name: str, known: Sequence[str]) -> tuple[str, str, str]:
     )
 
 
-def check_ranked(name: str, known: Sequence[str]) -> None:
-    """UnsupportedQuantity unless the name is one of a quantity that varies: a known one, or two of them joined."""
-    left, symbol, right = operands(name, known)
+FLAT = (LOG_PRIOR, LOG_JOINT)
+"""Not ranked where every prior is uniform: the one is then a constant, and the other the log likelihood plus it."""
+
+
+def check_ranked(name: str, known: Sequence[str], *, flat: bool = False) -> None:
+    """UnsupportedQuantity unless the name is one of a quantity that varies: a known one, or two of them joined.
+
+    flat: whether every prior is uniform, so that what is in FLAT cannot be ranked.
+    """
+    varying = [each for each in known if not (flat and each in FLAT)]
+    try:
+        left, symbol, right = operands(name, varying)
+    except UnsupportedQuantity as unknown:
+        constant = _constant_part(name, known) if flat else ""
+        if not constant:
+            raise
+        message = f"{constant!r} cannot be ranked: every prior is uniform, so that the log prior is a constant"
+        raise UnsupportedQuantity(name, message) from unknown
     if left == right and symbol in (" - ", " / "):
         raise UnsupportedQuantity(name, f"{name!r} is a constant, which cannot be ranked")
+
+
+def check_recovered(name: str, known: Sequence[str]) -> None:
+    """UnsupportedQuantity unless the name is one of a quantity that has a value at one fixed truth, and varies."""
+    left, _, right = operands(name, known)
+    for part in (left, right):
+        if part in (LOG_LIKELIHOOD, *FLAT):
+            raise UnsupportedQuantity(name, f"{part!r} is no figure to recover: it has no truth without data")
+    check_ranked(name, known)
+
+
+def _constant_part(name: str, known: Sequence[str]) -> str:
+    """The part of a known name that flat priors leave without ranks; empty where the name is unknown."""
+    try:
+        parts = operands(name, known)
+    except UnsupportedQuantity:
+        return ""
+    return next(part for part in parts if part in FLAT)

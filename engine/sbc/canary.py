@@ -83,7 +83,7 @@ class BrokenModel:
                 model = model.lagged(1)
             case Part.CANARY_NARROW_POSTERIOR:
                 factor = NARROW
-            case Part.PRIOR | Part.POSTERIOR:
+            case Part.PRIOR | Part.POSTERIOR | Part.RECOVERY:
                 raise InvalidInput("canary", f"{self.canary.value} is none")
             case _:
                 assert_never(self.canary)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from engine.errors import InvalidInput
 from engine.rules.sbc_presets import Part
 from engine.sbc.ledger import RankLedger
-from engine.sbc.verdict import Outcome, Verdict, in_words, verdict
+from engine.sbc.verdict import Outcome, Reason, Verdict, in_words, verdict
 from engine.sbc.verdict_rules import RULES, VerdictRules
 
 
@@ -16,12 +16,14 @@ from engine.sbc.verdict_rules import RULES, VerdictRules
 class PartRecord:
     """What is known of a part: the simulations in its ledger, and the numbers that were planned.
 
-    ledger: None before the first simulation; planned: ascending, one number more for every extension.
+    ledger: None before the first simulation; planned: ascending, one number more for every extension
+    shared_p: p-value of `shared_numbers` over the simulations that were planned first, None where it was not tested.
     """
 
     part: Part
     ledger: RankLedger | None
     planned: tuple[int, ...]
+    shared_p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,15 @@ class Judgement:
     """Outcome of a run, a pure function of its ledgers and its plan.
 
     verdicts: of the parts that have simulations, canaries included; a canary's verdict should be FAIL
-    undetected: the canaries that are complete and that the check did not notice; reasons: sentences; sentence: all in
-        words
+    undetected: the canaries that are complete and that the check did not notice; reasons: sentences; named: the same
+        by name, once each; sentence: all in words
     """
 
     outcome: Outcome
     verdicts: Mapping[Part, Verdict]
     undetected: tuple[Part, ...]
     reasons: tuple[str, ...]
+    named: tuple[Reason, ...]
     sentence: str
 
 
@@ -45,7 +48,7 @@ def rules_of(parts: Sequence[Part], alpha: float) -> VerdictRules:
 
     Canaries are judged by the same rules, since it is this very check that they vouch for.
     """
-    return VerdictRules.of(alpha, sum(not part.is_canary for part in parts))
+    return VerdictRules.of(alpha, sum(part.decides for part in parts))
 
 
 def judge(records: Sequence[PartRecord], alpha: float = RULES.alpha, *, may_pass: bool = True) -> Judgement:
@@ -56,14 +59,18 @@ def judge(records: Sequence[PartRecord], alpha: float = RULES.alpha, *, may_pass
     for finding errors only. At an alpha below .05 there is no PASS either, since it would be the easier to get.
     """
     parts = [record.part for record in records]
-    if len(set(parts)) < len(parts) or all(part.is_canary for part in parts):
+    if len(set(parts)) < len(parts) or not any(part.decides for part in parts):
         raise InvalidInput("records", "need a part that decides, and no part twice")
+    if Part.RECOVERY in parts:
+        raise InvalidInput("records", "a run at a fixed truth is a report, not a verdict")
     verdicts = {}
     for record in records:
         if record.ledger is not None:
             # Of a run that was stopped the simulations behind a gap have no say, in whatever order they came.
             rows = record.ledger.prefix()
-            verdicts[record.part] = verdict(rows, record.planned[-1], rules_of(parts, alpha), record.planned[:-1])
+            verdicts[record.part] = verdict(
+                rows, record.planned[-1], rules_of(parts, alpha), record.planned[:-1], record.shared_p
+            )
     deciding = {part: ruling for part, ruling in verdicts.items() if not part.is_canary}
     noticed = [part for part, ruling in verdicts.items() if part.is_canary and ruling.outcome is Outcome.FAIL]
     missed = [part for part in parts if part.is_canary and part not in noticed]
@@ -73,31 +80,44 @@ def judge(records: Sequence[PartRecord], alpha: float = RULES.alpha, *, may_pass
         f"{_NAMES[part]}: {ruling.sentence}" if several else ruling.sentence for part, ruling in deciding.items()
     ]
     failed = [(part, ruling) for part, ruling in deciding.items() if ruling.outcome is Outcome.FAIL]
+    told = failed or list(deciding.items())
+    reasons = [_reason(part, clause, several) for part, ruling in told for clause in ruling.clauses]
+    named = [reason for _, ruling in told for reason in ruling.reasons]
     if failed:
-        reasons = [_reason(part, in_words(reason), several) for part, ruling in failed for reason in ruling.reasons]
-        return Judgement(Outcome.FAIL, verdicts, undetected, tuple(reasons), " ".join(sentences))
+        return Judgement(
+            Outcome.FAIL, verdicts, undetected, tuple(reasons), tuple(dict.fromkeys(named)), " ".join(sentences)
+        )
 
-    reasons = [
-        _reason(part, in_words(reason), several) for part, ruling in deciding.items() for reason in ruling.reasons
-    ]
-    reasons += [f"{_NAMES[part]}: no simulation yet." for part in parts if not part.is_canary and part not in verdicts]
+    waiting = [part for part in parts if not part.is_canary and part not in verdicts]
+    reasons += [f"{_NAMES[part]}: no simulation yet." for part in waiting]
+    named += [Reason.INCOMPLETE] * bool(waiting)
     further = [
-        f"The check did not notice {_NAMES[part]}." if part in undetected else f"Unfinished canary: {_NAMES[part]}."
-        for part in missed
+        (Reason.CANARY_UNNOTICED if part in undetected else Reason.CANARY_UNFINISHED, _NAMES[part]) for part in missed
     ]
     if not may_pass:
-        further.append("A QUICK run can find errors but never certifies.")
+        further.append((Reason.QUICK_RUN, ""))
     if alpha < RULES.alpha:
-        further.append(f"A PASS at alpha {alpha:g} is easier than one at {RULES.alpha:g}, so it does not certify.")
+        further.append((Reason.SMALL_ALPHA, f"{alpha:g} is easier than one at {RULES.alpha:g}"))
+    clauses = [in_words(reason, what) for reason, what in further]
+    beside = [f"{clause[0].upper()}{clause[1:]}." for clause in clauses]
+    named += [reason for reason, _ in further]
     if noticed:
         sentences.append(f"On the same model the check noticed {_listed([_NAMES[part] for part in noticed])}.")
-    outcome = Outcome.INCONCLUSIVE if reasons or further else Outcome.PASS
-    return Judgement(outcome, verdicts, undetected, (*reasons, *further), " ".join([*sentences, *further]))
+    outcome = Outcome.INCONCLUSIVE if named else Outcome.PASS
+    return Judgement(
+        outcome,
+        verdicts,
+        undetected,
+        (*reasons, *beside),
+        tuple(dict.fromkeys(named)),
+        " ".join([*sentences, *beside]),
+    )
 
 
 _NAMES = {
     Part.PRIOR: "Truths from the prior",
     Part.POSTERIOR: "Truths from the posterior",
+    Part.RECOVERY: "A fixed truth",
     Part.CANARY_NARROW_POSTERIOR: "a posterior a fifth too narrow",
     Part.CANARY_HALF_DATA: "an inference that ignores every other observation",
     Part.CANARY_LAGGED_MEDIA: "media that act one period late",

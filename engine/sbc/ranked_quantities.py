@@ -16,6 +16,7 @@ from engine.rules.quantity_names import (
     LOG_LIKELIHOOD,
     LOG_PRIOR,
     check_ranked,
+    check_recovered,
     name_of,
     operands,
     split_name,
@@ -48,13 +49,24 @@ def ranked_quantities(model: Model, further: Sequence[str] = (), *, dependence: 
         names.append(LOG_JOINT)
     if dependence:
         names += _combinations(model)
-    known = [name for name in (*model.quantity_names, LOG_JOINT) if not (flat and name in (LOG_PRIOR, LOG_JOINT))]
+    known = (*model.quantity_names, LOG_JOINT)
     for index, name in enumerate(further):
         try:
-            check_ranked(name, known)
+            check_ranked(name, known, flat=flat)
         except UnsupportedQuantity as error:
             raise InvalidInput(f"further_quantities[{index}]", error.message) from None
     return tuple(dict.fromkeys((*names, *further)))
+
+
+def recovered_quantities(model: Model, further: Sequence[str] = ()) -> tuple[str, ...]:
+    """What a run at a fixed truth tells of: parameters, estimands in whatever unit they are, and `further` names."""
+    for index, name in enumerate(further):
+        try:
+            check_recovered(name, (*model.quantity_names, LOG_JOINT))
+        except UnsupportedQuantity as error:
+            raise InvalidInput(f"further_quantities[{index}]", error.message) from None
+    densities = (LOG_LIKELIHOOD, LOG_PRIOR)
+    return tuple(dict.fromkeys((*(name for name in model.quantity_names if name not in densities), *further)))
 
 
 def equivalents(model: Model, ranked: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,11 @@ def run_shard(
     max_draws: int = MAX_DRAWS,
     quantities: Sequence[str] | None = None,
     part: Part = Part.PRIOR,
+    truth: Mapping[str, float] | None = None,
 ) -> RankLedger:
     """Return the ledger of the given simulation ids ([S], distinct, from 0) and quantities (default: the model's).
+
+    `truth`: the values of all parameters in every simulation of RECOVERY, as `fixed_truth` gives them.
 
     Simulation i's truth, data, chains and ties come from the streams of (seed, i), so its row depends neither on the
     other simulations of the shard nor on which quantities are ranked. A failed fit keeps its row and its status, and so
@@ -42,26 +45,26 @@ def run_shard(
     if ids.size == 0 or ids[0] < 0 or np.any(np.diff(ids) == 0):
         raise InvalidInput("simulations", "need at least one id, each from 0 and only once")
     names = model.quantity_names if quantities is None else tuple(quantities)
-    if part is Part.POSTERIOR:
-        # Streams of its own, so that its p-values are independent of the prior part's; canaries are compared with that.
-        seed = seed.derived("posterior SBC")
-    simulated, fit, status = _fitted(model, seed, ids, inference, part)
+    if (truth is not None) is not (part is Part.RECOVERY):
+        raise InvalidInput("truth", "is what RECOVERY is made at, and nothing else")
+    seed = seed_of(seed, part)
+    simulated, fit, status = _fitted(model, seed, ids, inference, part, truth or {})
 
     diagnostics = fit.diagnostics
     ess = np.minimum(diagnostics.ess_bulk, diagnostics.ess_tail).astype(np.float64)
     draws = {name: evaluated(name, fit.draws) for name in names}
-    truth = np.column_stack([evaluated(name, simulated.quantities) for name in names])
+    truths = np.column_stack([evaluated(name, simulated.quantities) for name in names])
     ties_uniform, v = _uniform(model.quantity_names, names, seed, ids)
     # A value that is no number has no rank: the simulation has failed, as it would with any other such figure.
     drawn = np.all([np.isfinite(values).all(axis=(1, 2)) for values in draws.values()], axis=0)
-    status = np.where(drawn & np.isfinite(truth).all(axis=1), status, np.uint8(Status.NONFINITE))
+    status = np.where(drawn & np.isfinite(truths).all(axis=1), status, np.uint8(Status.NONFINITE))
     n_draws = np.empty(len(ids), dtype=np.int32)
-    rank, ties = np.empty(truth.shape, dtype=np.int32), np.empty(truth.shape)
+    rank, ties = np.empty(truths.shape, dtype=np.int32), np.empty(truths.shape)
     for row in range(len(ids)):
         merged = np.stack([draws[name][row].reshape(-1) for name in names])
         n_draws[row] = kept_draws(float(ess[row]), merged.shape[1], max_draws)
         kept = merged[:, thinned(merged.shape[1], int(n_draws[row]))]
-        rank[row], ties[row] = ranks(truth[row], kept, ties_uniform[row])
+        rank[row], ties[row] = ranks(truths[row], kept, ties_uniform[row])
 
     with np.errstate(invalid="ignore", over="ignore"):  # a non-finite draw makes its moments NaN or infinite: wanted
         mean = np.column_stack([draws[name].mean(axis=(1, 2)) for name in names])
@@ -78,12 +81,22 @@ def run_shard(
         ess=ess,
         mean=mean,
         sd=sd,
-        truth=truth,
+        truth=truths,
     )
 
 
+def seed_of(seed: Seed, part: Part) -> Seed:
+    """The seed of a part's streams in a run of the seed.
+
+    Posterior SBC has streams of its own, so that its p-values are independent of the prior part's, and so has RECOVERY,
+    whose noise would else be that of other runs. The canaries are compared with the prior part and share its streams.
+    """
+    own = {Part.POSTERIOR: "posterior SBC", Part.RECOVERY: "recovery"}
+    return seed.derived(own[part]) if part in own else seed
+
+
 def _fitted(
-    model: Model, seed: Seed, ids: Integers, inference: Backend, part: Part
+    model: Model, seed: Seed, ids: Integers, inference: Backend, part: Part, truth: Mapping[str, float]
 ) -> tuple[PriorSample, BatchFit, npt.NDArray[np.uint8]]:
     """Truths and data of the part, their fits, and what became of those [S]."""
     if part is Part.POSTERIOR:
@@ -91,9 +104,17 @@ def _fitted(
         fit, status = _fit(paired(model), simulated.y, seed, ids, inference)
         # The larger status is the worse: a truth from a fit that failed is none.
         return simulated, fit, np.maximum(statuses(first.diagnostics), status)
-    simulated = model.sample_prior(seed, ids)
+    simulated = _at(truth, model, seed, ids) if part is Part.RECOVERY else model.sample_prior(seed, ids)
     fit, status = _fit(broken(model, part) if part.is_canary else model, simulated.y, seed, ids, inference)
     return simulated, fit, status
+
+
+def _at(truth: Mapping[str, float], model: Model, seed: Seed, ids: Integers) -> PriorSample:
+    """Data and quantities of every simulation at the same parameters."""
+    parameters = {name: np.full(ids.size, truth[name]) for name in model.parameter_names}
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is a failed simulation
+        y = model.simulate(parameters, seed, ids)
+        return PriorSample(parameters, y, model.evaluate(parameters, y))
 
 
 def _fit(

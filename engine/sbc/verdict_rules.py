@@ -18,6 +18,9 @@ class VerdictRules:
     alpha_extension: the part of it kept back for band tests at larger numbers, should the run be extended: the first
         extension gets half of it, the next half of the rest, and so on. The band test at the number that was planned
         first gets what is left.
+    alpha_shared: the part of it spent on the test for random numbers that truths and noise share, which is made once,
+        of the simulations that were planned first. It is small because the test needs no more: what is shared
+        correlates perfectly, or nearly so
     failure_cap: largest share of failed fits with which a PASS can be given
     minimum_draws: simulations with fewer kept draws count as imprecise
     imprecise_cap: largest share of imprecise simulations with which a PASS can be given
@@ -31,7 +34,8 @@ class VerdictRules:
 
     alpha: float = 0.05
     alpha_sequential: float = 0.01
-    alpha_extension: float = 0.01
+    alpha_extension: float = 0.009
+    alpha_shared: float = 0.001
     failure_cap: float = 0.01
     minimum_draws: int = 49
     imprecise_cap: float = 0.1
@@ -47,14 +51,16 @@ class VerdictRules:
             raise InvalidInput("alpha", f"must lie strictly between 0 and 1, got {self.alpha}")
         if not 0 < self.alpha_sequential < self.alpha:
             raise InvalidInput("alpha_sequential", "must be positive and smaller than alpha")
-        if not 0 < self.alpha_extension < self.alpha - self.alpha_sequential:
+        if not 0 < self.alpha_shared < self.alpha - self.alpha_sequential:
+            raise InvalidInput("alpha_shared", "must be positive and leave something for the band tests")
+        if not 0 < self.alpha_extension < self.alpha - self.alpha_sequential - self.alpha_shared:
             raise InvalidInput("alpha_extension", "must be positive and leave something for the first band test")
 
     @classmethod
     def of(cls, alpha: float, runs: int = 1) -> VerdictRules:
         """Return the rules of one of `runs` runs that share the error probability alpha."""
         each = alpha / runs
-        return cls(alpha=each, alpha_sequential=0.2 * each, alpha_extension=0.2 * each)
+        return cls(alpha=each, alpha_sequential=0.2 * each, alpha_extension=0.18 * each, alpha_shared=0.02 * each)
 
     @property
     def alpha_fixed(self) -> float:
@@ -65,7 +71,7 @@ class VerdictRules:
         """Return the level of the band test after so many extensions; all of them together spend what there is."""
         if extensions:
             return self.alpha_extension / 2.0**extensions
-        return self.alpha - self.alpha_sequential - self.alpha_extension
+        return self.alpha - self.alpha_sequential - self.alpha_extension - self.alpha_shared
 
     @property
     def log_threshold(self) -> float:

@@ -24,12 +24,13 @@ from persistence.tables.base import (
 )
 
 # Names of the contract's enum values without their prefix.
-VALIDATION_TYPES = ("QUICK", "STANDARD", "COMPREHENSIVE", "POSTERIOR")
+VALIDATION_TYPES = ("QUICK", "STANDARD", "COMPREHENSIVE", "POSTERIOR", "RECOVERY")
 VERDICT_KINDS = ("PASS", "FAIL", "INCONCLUSIVE", "CANCELLED")
 SHARD_STATES = ("QUEUED", "RUNNING", "DONE")
 SBC_PARTS = (
     "PRIOR",
     "POSTERIOR",
+    "RECOVERY",
     "CANARY_NARROW_POSTERIOR",
     "CANARY_HALF_DATA",
     "CANARY_LAGGED_MEDIA",
@@ -45,7 +46,8 @@ class SbcValidation(Resource):
     simulations, one more for every extension; `quantities`, what is ranked in the order of the arrays of the ledger,
     null before the first simulation; `reported`, the simulations behind the part's latest interim report. It is written
     under the lock of the run's job. `num_simulations` is the planned number of the parts that decide. `plan_key`
-    identifies what was asked for.
+    identifies what was asked for. `fixed_truth` and `recovery` are of RECOVERY alone, which has no verdict: the
+    parameters by name, in their order, and the latest report.
     """
 
     __tablename__ = "sbc_validations"
@@ -88,6 +90,8 @@ class SbcValidation(Resource):
     verdict_kind: Mapped[str | None]
     verdict: Mapped[JsonObject | None]
     interim: Mapped[JsonObject | None]
+    fixed_truth: Mapped[JsonList | None]
+    recovery: Mapped[JsonObject | None]
 
 
 class SbcShard(Base):

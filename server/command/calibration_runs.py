@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
+import typer
 from liftos.bayes import Client, SbcRunHandle, usd
 from liftos.bayes.v1 import common_pb2, sbc_pb2
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -31,6 +33,20 @@ def changed_thresholds(
         "business_impact": now.business_impact if impact is None else usd(impact),
         "client_confidence": now.client_confidence if confidence is None else confidence,
     }
+
+
+def stated_truths(stated: Sequence[str]) -> dict[str, float]:
+    """The truths of `NAME=VALUE`; BadParameter for what is not of that form."""
+    truths = {}
+    for each in stated:
+        name, equals, value = each.rpartition("=")
+        try:
+            truths[name] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise typer.BadParameter(f"{each!r} is not NAME=VALUE")
+    return truths
 
 
 def watch(handle: SbcRunHandle) -> sbc_pb2.SbcRun:
@@ -74,7 +90,8 @@ def conclude(handle: SbcRunHandle) -> int:
     """Watch a run to its end and print the verdict; returns its exit status."""
     run = watch(handle)
     print_sbc(run)
-    return EXIT_STATUS[run.verdict.kind]
+    # A report on a fixed truth has no verdict: it is there.
+    return EXIT_STATUS[run.verdict.kind] if run.HasField("verdict") else 0
 
 
 def save_ledger(client: Client, run: sbc_pb2.SbcRun, output: BinaryIO) -> int:
@@ -83,6 +100,10 @@ def save_ledger(client: Client, run: sbc_pb2.SbcRun, output: BinaryIO) -> int:
     arrays: dict[str, Any] = {"alpha": np.array(run.alpha), "validation_type": np.array(kind)}
     total = 0
     names = [label(sbc_pb2.SbcPart, part.part) for part in run.parts]
+    # The one figure that the verdict takes from the model, not from the ledger.
+    for test in run.verdict.shared_numbers:
+        if test.HasField("p_value"):
+            arrays[f"{label(sbc_pb2.SbcPart, test.part)}.shared_p"] = np.array(test.p_value)
     arrays["parts"] = np.array(names)
     for name, part in zip(names, run.parts, strict=True):
         pages = list(client.sbc.ledger(run.run_id, part=name))

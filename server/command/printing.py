@@ -28,6 +28,7 @@ from server.records.outcomes import by_experiment, points_to
 from server.texts.both_sides import no_compromise, nowhere
 from server.texts.formats import SMALLEST_P, decimals_of, factor, number, p_is, p_value, shown
 from server.texts.phrases import centre, times_exactly
+from server.texts.recovery_words import explain_truth
 from server.texts.standing import not_relied_on
 
 STAMP = "EXPLORATORY – NOT INFERENTIAL"
@@ -459,10 +460,18 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
     priors = f", priors of session {run.session_id!r}" if run.session_id else ""
     held = f" before the last {run.hold_out_months}" if run.hold_out_months else ""
     console.print(f"{kind} of model {run.model_id!r}, last {run.data_period_months} months{held}{priors}")
-    console.print(f"Inference {method}, alpha {run.alpha:g}, seed {run.seed}")
+    # A report on a fixed truth has no verdict, so no error rate.
+    recovers = run.validation_type == sbc_pb2.VALIDATION_TYPE_RECOVERY
+    console.print(f"Inference {method}, {'' if recovers else f'alpha {run.alpha:g}, '}seed {run.seed}")
     if run.HasField("error"):
         field = f" ({run.error.field})" if run.error.field else ""
         console.print(f"{run.error.reason}: {run.error.message}{field}", style="red")
+    if run.fixed_truth:
+        console.print(f"Truth, {explain_truth(run.fixed_truth)}")
+    if run.HasField("recovery"):
+        console.print(_recovery_table(run.recovery))
+        for sentence in run.recovery.summary:
+            console.print(sentence)
     if not run.HasField("verdict"):
         if run.progress.HasField("rate_per_second"):
             console.print(f"{run.progress.rate_per_second:.1f}/s, {run.progress.eta_seconds:.0f} s to go")
@@ -475,11 +484,29 @@ def print_sbc(run: sbc_pb2.SbcRun) -> None:
         name = label(sbc_pb2.SbcPart, canary.canary).removeprefix("CANARY_").lower().replace("_", " ")
         noticed = f"noticed by {canary.quantity}" if canary.detected else "NOT NOTICED"
         console.print(f"Canary, {name}: {noticed} ({canary.n_simulations} simulations)")
+    for test in run.verdict.shared_numbers:
+        console.print(f"Truths from the {label(sbc_pb2.SbcPart, test.part).lower()}: {test.explanation}")
     console.print(f"Verdict: {label(sbc_pb2.VerdictKind, run.verdict.kind)}. {run.verdict.explanation}", style="bold")
     if run.verdict.kind != sbc_pb2.VERDICT_KIND_CANCELLED:
         console.print(
             f"{run.verdict.n_escalated} simulations needed the longer schedule, {run.verdict.n_failed} failed."
         )
+        for q in run.verdict.quantities:
+            if q.n_not_finite:
+                console.print(f"{q.quantity} was no number in {q.n_not_finite} of them.")
+
+
+def _recovery_table(report: sbc_pb2.RecoveryReport) -> Table:
+    table = Table(title="At the fixed truth; coverage of 50, 80 and 95 % intervals, bias in sd", title_justify="left")
+    table.add_column("quantity", overflow="fold")
+    for column in ("truth", "bias", "in sd", "50 %", "80 %", "95 %"):
+        table.add_column(column, no_wrap=True)
+    for q in report.quantities:
+        in_sd = f"{q.bias_in_sd:+.2f} ± {q.bias_in_sd_error:.2f}" if q.HasField("bias_in_sd_error") else "–"
+        covered = [f"{100 * c.observed:.0f} % ({100 * c.lower:.0f}–{100 * c.upper:.0f})" for c in q.coverage]
+        bias = f"{q.bias:+.3g}" if q.HasField("bias") else "–"
+        table.add_row(q.quantity, f"{q.truth:.4g}", bias, in_sd, *(covered or ["–"] * 3))
+    return table
 
 
 def evidence_in_words(interim: sbc_pb2.InterimReport) -> str:

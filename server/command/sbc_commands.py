@@ -8,7 +8,7 @@ import typer
 from liftos.bayes import usd
 
 from server.command.access import Access, with_access
-from server.command.calibration_runs import changed_thresholds, conclude, save_ledger
+from server.command.calibration_runs import changed_thresholds, conclude, save_ledger, stated_truths
 from server.command.printing import print_decisions, print_necessity, print_policies, print_replay, print_sbc
 
 app = typer.Typer(no_args_is_help=True)
@@ -26,7 +26,9 @@ Confidence = Annotated[float | None, typer.Option(help="The client's confidence,
 def sbc_run(
     access: Access,
     model_id: str,
-    kind: Annotated[str, typer.Option("--type", help="quick, standard, comprehensive or posterior.")] = "standard",
+    kind: Annotated[
+        str, typer.Option("--type", help="quick, standard, comprehensive, posterior or recovery.")
+    ] = "standard",
     simulations: Annotated[int | None, typer.Option(help="Simulations of each part; default: the type's.")] = None,
     session: Annotated[str, typer.Option(help="Confirmed session whose beliefs are the priors.")] = "",
     months: Annotated[int | None, typer.Option(help="Trailing window in calendar months; default: 24.")] = None,
@@ -43,8 +45,19 @@ def sbc_run(
     canaries: Annotated[bool, typer.Option(help="Prove that known errors would be noticed.")] = False,
     stop_on_fail: Annotated[bool, typer.Option(help="End as soon as FAIL can be announced.")] = False,
     fresh: Annotated[bool, typer.Option(help="Compute even if the store has the answer.")] = False,
+    truth: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE, the truth of a parameter in a recovery run; can be repeated."),
+    ] = None,
+    other_truths: Annotated[
+        str | None, typer.Option(help="prior_median or posterior_mean: the truth of the other parameters.")
+    ] = None,
 ) -> None:
-    """Start a run, watch it and print the verdict; exit status 0 PASS, 3 FAIL, 4 INCONCLUSIVE."""
+    """Start a run, watch it and print the verdict; exit status 0 PASS, 3 FAIL, 4 INCONCLUSIVE.
+
+    A recovery run has a report and no verdict, and exit status 0.
+    """
+    truths = stated_truths(truth or ())
     with access.served() as connection:
         handle = connection.sbc.run(
             model_id=model_id,
@@ -60,6 +73,8 @@ def sbc_run(
             stop_on_fail=stop_on_fail,
             alpha=alpha,
             fresh=fresh,
+            fixed_truth=truths,
+            other_truths=other_truths,
         )
         if handle.reused:
             typer.echo("the store has the answer; --fresh computes it again")

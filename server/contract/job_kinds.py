@@ -38,6 +38,8 @@ class JobKind:
     CHECK_NECESSITY = Kind(sbc_pb2.CheckSbcNecessityResponse)
     CREATE_POLICY = Kind(sbc_pb2.CreateNecessityPolicyResponse)
     REPLAY_POLICY = Kind(sbc_pb2.ReplayNecessityPolicyResponse)
+    # Before a run at a fixed truth is planned: the truth of every parameter, which only a worker can tell.
+    FIX_TRUTH = Kind(sbc_pb2.StartSbcRunResponse, fits=True)
 
 
 JOB_KINDS: dict[str, Kind[Any]] = {name: kind for name, kind in vars(JobKind).items() if isinstance(kind, Kind)}

@@ -12,15 +12,17 @@ from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.rules.sbc_presets import Part
-from persistence.tables import ClientPrior, Dataset, RegisteredModel, SbcValidation
+from persistence.tables import ClientPrior, Dataset, Job, RegisteredModel, SbcValidation
 from server.contract.period import Period
 from server.contract.version import SERVER_VERSION
 from server.contract.wire import digest, from_json, label, to_json
 from server.records.lookups import by_pk, dataset_of
 from server.records.rows import dataset_window, shares_rows
 from server.records.sessions import beliefs_of
+from server.texts.shared_number_notes import shares
 
 PRODUCTION = "PRODUCTION"
+RECOVERY = "RECOVERY"
 
 
 def fit_key(
@@ -62,17 +64,36 @@ async def finished_run(session: AsyncSession, plan: SbcValidation, seed: int | N
     What was computed under the same key would come out the same for the same seed, and is as good for another. Where
     there are several, the one that decides answers.
     """
-    runs = await _with_verdict(
-        session,
-        plan.client_id,
-        plan.model_pk,
-        plan.certificate_key,
+    same = [
         SbcValidation.plan_key == plan.plan_key,
         SbcValidation.num_simulations == plan.num_simulations,
         *([] if seed is None else [SbcValidation.seed == seed]),
-    )
+    ]
+    if plan.validation_type == RECOVERY:
+        return await _finished_recovery(session, plan, same)
+    runs = await _with_verdict(session, plan.client_id, plan.model_pk, plan.certificate_key, *same)
     # A run that ended with its first evidence is no answer to who wants to see all of it.
     return deciding([run for run in runs if plan.stop_on_fail or not (run.stop_on_fail and run.verdict_kind == "FAIL")])
+
+
+async def _finished_recovery(
+    session: AsyncSession, plan: SbcValidation, same: Sequence[ColumnElement[bool]]
+) -> SbcValidation | None:
+    """The newest finished run at the same truth; it has no verdict, so that nothing else here ever finds it."""
+    statement = (
+        select(SbcValidation)
+        .join(Job, Job.pk == SbcValidation.job_pk)
+        .where(
+            SbcValidation.client_id == plan.client_id,
+            SbcValidation.model_pk == plan.model_pk,
+            SbcValidation.certificate_key == plan.certificate_key,
+            Job.state == "SUCCEEDED",
+            *same,
+        )
+        .order_by(SbcValidation.create_time.desc(), SbcValidation.pk.desc())
+        .limit(1)
+    )
+    return (await session.scalars(statement)).one_or_none()
 
 
 def deciding(runs: Sequence[SbcValidation]) -> SbcValidation | None:
@@ -96,8 +117,12 @@ def deciding(runs: Sequence[SbcValidation]) -> SbcValidation | None:
 
 
 def _failing(run: SbcValidation) -> set[tuple[str, str]]:
+    """Parts and quantities of a FAIL; of shared random numbers the quantity where they were seen."""
     verdict = from_json(run.verdict or {}, sbc_pb2.SbcVerdict())
-    return {(label(sbc_pb2.SbcPart, q.part), q.quantity) for q in verdict.quantities if q.failing}
+    failing = {(label(sbc_pb2.SbcPart, q.part), q.quantity) for q in verdict.quantities if q.failing}
+    return failing | {
+        (label(sbc_pb2.SbcPart, test.part), test.quantity) for test in verdict.shared_numbers if shares(test)
+    }
 
 
 def _ranked(run: SbcValidation) -> set[tuple[str, str]]:

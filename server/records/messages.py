@@ -200,6 +200,7 @@ def sbc_plan_message(row: SbcValidation, model_id: str, session_id: str, done: M
         inference_method=value_of(sbc_pb2.InferenceMethod, row.inference_method),
         alpha=row.alpha,
         further_quantities=row.further_quantities,
+        fixed_truth=[from_json(each, sbc_pb2.FixedTruth()) for each in row.fixed_truth or ()],
         parts=[
             sbc_pb2.SbcPartProgress(
                 part=value_of(sbc_pb2.SbcPart, part["part"]),
@@ -235,6 +236,8 @@ async def sbc_run_message(session: AsyncSession, row: SbcValidation) -> sbc_pb2.
         from_json(row.interim, message.interim)
     if row.verdict is not None:
         from_json(row.verdict, message.verdict)
+    if row.recovery is not None:
+        from_json(row.recovery, message.recovery)
     message.communications.extend(run_communications(message))
     return message
 

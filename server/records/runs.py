@@ -8,22 +8,22 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from liftos.bayes.v1 import common_pb2, model_pb2, sbc_pb2
+from liftos.bayes.v1 import common_pb2, elicitation_pb2, model_pb2, sbc_pb2
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engine.errors import UnsupportedQuantity
-from engine.rules.quantity_names import check_ranked
+from engine.rules.quantity_names import check_ranked, check_recovered
 from engine.rules.sbc_presets import CHUNK, SIMULATIONS, Part, ValidationType, parts_of
 from persistence import jobs, queue
 from persistence import sbc_runs as sbc
-from persistence.tables import Dataset, ElicitedSession, Job, RegisteredModel, SbcValidation
+from persistence.tables import ClientPrior, Dataset, ElicitedSession, Job, RegisteredModel, SbcValidation
 from persistence.tables.jobs import OPEN_JOB_STATES
 from server.contract.errors import Reason, ServiceError, invalid_field
 from server.contract.families.registry import registered
 from server.contract.job_kinds import SBC_RUN
 from server.contract.period import Period
-from server.contract.wire import digest, from_json, label, timestamp, value_of
+from server.contract.wire import digest, from_json, label, timestamp, to_json, value_of
 from server.records.certificates import fit_key
 from server.records.content import stored_columns
 from server.records.lineage import refuse_seen
@@ -39,10 +39,21 @@ SHARDS = 16
 seen, few enough for full batches."""
 
 
-async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSpec, most: int) -> SbcValidation:
-    """The run that a specification asks for, not yet stored, with `most` simulations in a shard."""
+async def plan_run(
+    session: AsyncSession,
+    client_id: str,
+    spec: sbc_pb2.SbcRunSpec,
+    most: int,
+    truth: Sequence[sbc_pb2.FixedTruth] = (),
+) -> SbcValidation:
+    """The run that a specification asks for, not yet stored, with `most` simulations in a shard.
+
+    truth: of RECOVERY, what a worker has made of the specification's.
+    """
     validation_type = spec.validation_type or sbc_pb2.VALIDATION_TYPE_STANDARD
     kind = ValidationType[label(sbc_pb2.ValidationType, validation_type)]
+    recovers = kind is ValidationType.RECOVERY
+    _check_kind(spec, recovers=recovers)
     model = await owned(session, RegisteredModel, client_id, spec.model_id, field="spec.model_id")
     elicited: ElicitedSession | None = None
     if spec.session_id:
@@ -58,8 +69,9 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
     check_priors(model, beliefs, "spec.session_id")
     num_simulations = spec.num_simulations if spec.HasField("num_simulations") else SIMULATIONS[kind]
     parts = parts_of(kind, num_simulations, canaries=spec.canaries, carry_over=registered(model.family).carry_over)
-    _check_further(model, dataset, spec.further_quantities)
-    if any(part is Part.POSTERIOR for part, _ in parts):
+    _check_further(model, dataset, beliefs, spec.further_quantities, recovers=recovers)
+    of_data = recovers and spec.other_truths == sbc_pb2.OTHER_TRUTHS_POSTERIOR_MEAN
+    if of_data or any(part is Part.POSTERIOR for part, _ in parts):
         await refuse_seen(session, model, period, beliefs)
     method = label(sbc_pb2.InferenceMethod, spec.inference_method or sbc_pb2.INFERENCE_METHOD_PRODUCTION)
     alpha = spec.alpha if spec.HasField("alpha") else DEFAULT_ALPHA
@@ -79,21 +91,57 @@ async def plan_run(session: AsyncSession, client_id: str, spec: sbc_pb2.SbcRunSp
         inference_method=method,
         further_quantities=list(spec.further_quantities),
         plan_key=digest(
-            validation_type, [part.value for part, _ in parts], method, sorted(spec.further_quantities), alpha
+            validation_type,
+            [part.value for part, _ in parts],
+            method,
+            sorted(spec.further_quantities),
+            alpha,
+            *([] if not recovers else [(each.quantity, each.value) for each in truth]),
         ),
+        fixed_truth=[to_json(each) for each in truth] if recovers else None,
         certificate_key=fit_key(model, dataset, period, beliefs, method),
     )
 
 
-def _check_further(model: RegisteredModel, dataset: Dataset | None, further: Sequence[str]) -> None:
+def _check_kind(spec: sbc_pb2.SbcRunSpec, *, recovers: bool) -> None:
+    """Refuse what the type of the run has no use for."""
+    if recovers:
+        without = "has no verdict, so there is nothing of this kind"
+        for name, given in (
+            ("alpha", spec.HasField("alpha")),
+            ("stop_on_fail", spec.stop_on_fail),
+            ("canaries", spec.canaries),
+        ):
+            if given:
+                raise invalid_field(f"spec.{name}", f"RECOVERY {without}")
+        return
+    for name, given in (("fixed_truth", len(spec.fixed_truth) > 0), ("other_truths", spec.other_truths != 0)):
+        if given:
+            raise invalid_field(f"spec.{name}", "only for RECOVERY: the truths of other types are drawn")
+
+
+def _check_further(
+    model: RegisteredModel,
+    dataset: Dataset | None,
+    beliefs: Sequence[ClientPrior],
+    further: Sequence[str],
+    *,
+    recovers: bool,
+) -> None:
     """Refuse quantities that the model's family knows it has not, or that are constants, before anything is started."""
-    spec = from_json(model.spec, model_pb2.ModelSpec())
-    known = registered(model.family).rankable(spec, stored_columns(dataset) if dataset else [])
+    spec, family = from_json(model.spec, model_pb2.ModelSpec()), registered(model.family)
+    known = family.rankable(spec, stored_columns(dataset) if dataset else [])
     if known is None:
         return
+    stated = [from_json(row.belief, elicitation_pb2.Belief()) for row in beliefs]
+    factors = any(belief.role == elicitation_pb2.BELIEF_ROLE_EXTRA_FACTOR for belief in stated)
+    flat = not factors and family.flat(spec, [belief.compiled for belief in stated])
     for index, name in enumerate(further):
         try:
-            check_ranked(name, known)
+            if recovers:
+                check_recovered(name, known)
+            else:
+                check_ranked(name, known, flat=flat)
         except UnsupportedQuantity as error:
             raise invalid_field(f"spec.further_quantities[{index}]", error.message) from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -60,19 +60,21 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
 
     async def StartSbcRun(self, request: sbc_pb2.StartSbcRunRequest, context: Context) -> sbc_pb2.StartSbcRunResponse:
         """Store a run with its shards and hand the shards to the workers, in one transaction."""
+        truth = await self._truth(request, context)
         async with self.database.session() as session:
             if request.validate_only:
-                run = await plan_run(session, request.client_id, request.spec, self.settings.shard_size)
+                run = await plan_run(session, request.client_id, request.spec, self.settings.shard_size, truth)
                 message = sbc_plan_message(run, request.spec.model_id, request.spec.session_id, {})
                 message.progress.total = total_simulations(run)
                 return sbc_pb2.StartSbcRunResponse(run=message)
-            row, reused = await self._start(session, request)
+            row, reused = await self._start(session, request, truth)
             return sbc_pb2.StartSbcRunResponse(run=await sbc_run_message(session, row), reused=reused)
 
     async def RunSbc(self, request: sbc_pb2.RunSbcRequest, context: Context) -> AsyncIterator[sbc_pb2.RunSbcResponse]:
         """Start a run and stream its events."""
+        truth = await self._truth(request, context)
         async with self.database.session() as session:
-            row, reused = await self._start(session, request)
+            row, reused = await self._start(session, request, truth)
             run_id, job_pk = str(row.pk), row.job_pk
         async for event in self._events(run_id, job_pk, 0):
             yield sbc_pb2.RunSbcResponse(event=event, reused=reused)
@@ -127,8 +129,24 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                     continue
                 await wake.wait(min(silent, POLL_SECONDS))
 
+    async def _truth(
+        self, request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest, context: Context
+    ) -> Sequence[sbc_pb2.FixedTruth]:
+        """The truth of a run that has a fixed one, from a worker: only the prepared model knows what can be one."""
+        if request.spec.validation_type != sbc_pb2.VALIDATION_TYPE_RECOVERY:
+            return ()
+        asked = sbc_pb2.RunSbcRequest(request_id=request.request_id, client_id=request.client_id, spec=request.spec)
+
+        async def prepare(session: AsyncSession, job: Job) -> None:
+            await plan_run(session, request.client_id, request.spec, self.settings.shard_size)
+
+        return (await self.calls.run(JobKind.FIX_TRUTH, asked, context, prepare)).run.fixed_truth
+
     async def _start(
-        self, session: AsyncSession, request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest
+        self,
+        session: AsyncSession,
+        request: sbc_pb2.StartSbcRunRequest | sbc_pb2.RunSbcRequest,
+        truth: Sequence[sbc_pb2.FixedTruth],
     ) -> tuple[SbcValidation, bool]:
         """The run that is asked for, and whether it comes from the store."""
         replay = await seen_before(session, request)
@@ -136,7 +154,7 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
             first = await owned(session, SbcValidation, request.client_id, replay.resource_id)
             asked = type(request).FromString((await session.get_one(Job, first.job_pk)).request)
             return first, asked.request_id != request.request_id
-        run = await plan_run(session, request.client_id, request.spec, self.settings.shard_size)
+        run = await plan_run(session, request.client_id, request.spec, self.settings.shard_size, truth)
         if not request.spec.fresh:
             stored = await finished_run(session, run, seed=run.seed if request.spec.HasField("seed") else None)
             if stored is not None:
@@ -221,7 +239,8 @@ class SbcServicer(sbc_pb2_grpc.SbcServiceServicer):
                     session,
                     row,
                     "extended",
-                    lambda job: job.state == "SUCCEEDED" and row.verdict_kind in ("PASS", "INCONCLUSIVE"),
+                    # A run at a fixed truth has no verdict that a larger number could be chosen for.
+                    lambda job: job.state == "SUCCEEDED" and row.verdict_kind in ("PASS", "INCONCLUSIVE", None),
                 )
                 larger = row.num_simulations + request.additional_simulations
                 if larger > MAX_SIMULATIONS:

@@ -38,6 +38,7 @@ from server.texts.phrases import (
     times,
 )
 from server.texts.policy_words import client_reasons, client_steps
+from server.texts.shared_number_notes import shares
 from server.texts.standing import missed_by
 
 NAMED_QUANTITIES = 3
@@ -127,10 +128,16 @@ def run_communications(run: sbc_pb2.SbcRun) -> list[common_pb2.Communication]:
     production = (sbc_pb2.INFERENCE_METHOD_UNSPECIFIED, sbc_pb2.INFERENCE_METHOD_PRODUCTION)
     other = "" if run.inference_method in production else label(sbc_pb2.InferenceMethod, run.inference_method)
     how = f"by {other}, which is not the inference of the service" if other else "as the service fits real data"
+    found = [test.explanation for test in verdict.shared_numbers if shares(test)]
+    if failing or not found:
+        found.append(
+            f"Over {verdict.n_simulations} simulations the truth was not found again as it should have been. "
+            + " ".join(_deviation(q) for q in failing[:NAMED_QUANTITIES])
+            + others
+        )
     paragraphs = [
         f"Calibration run {run.run_id} drew true values, simulated data from them by the model “{run.model_id}” itself "
-        f"and fitted these {how}. Over {verdict.n_simulations} simulations the truth was not "
-        "found again as it should have been. " + " ".join(_deviation(q) for q in failing[:NAMED_QUANTITIES]) + others,
+        f"and fitted these {how}. " + " ".join(found),
         f"How sure this is: a model without error fails with a probability of at most {100 * verdict.alpha:.3g} %, all "
         "quantities together.",
     ]

@@ -31,6 +31,7 @@ from server.worker.sbc.necessity import check_necessity
 from server.worker.sbc.policy_creation import create_policy
 from server.worker.sbc.replays import replay_policy
 from server.worker.sbc.shards import run_shard
+from server.worker.sbc.truths import fix_truth
 from server.worker.short_jobs import run_call
 from server.worker.updates.proposals import update_priors
 
@@ -47,6 +48,7 @@ HANDLERS: dict[Kind[Any], Handler] = {
     JobKind.CHECK_NECESSITY: check_necessity,
     JobKind.CREATE_POLICY: create_policy,
     JobKind.REPLAY_POLICY: replay_policy,
+    JobKind.FIX_TRUTH: fix_truth,
     JobKind.UPDATE_PRIORS: update_priors,
     JobKind.ANALYZE_ATTRIBUTION: analyze_attribution,
 }

@@ -17,11 +17,10 @@ from liftos.bayes.v1 import common_pb2, sbc_pb2
 
 from engine.distributions.distribution import Normal
 from engine.models.conjugate_normal import ConjugateNormalSpec, prepare
-from engine.rules.sbc_presets import Part
-from engine.sbc.judgement import PartRecord, judge
 from engine.sbc.ledger import RankLedger
-from server.contract.wire import from_array
-from server.worker.sbc.calibration import verdict_message
+from persistence.tables import SbcValidation
+from server.contract.wire import from_array, label
+from server.worker.sbc.calibration import judged, shared_tests, verdict_message
 from tests.end_to_end.examples import MONTHS, normal, register_mmm, register_tv
 
 WIDE = normal(0.5, 10.0)
@@ -56,9 +55,14 @@ def recomputed(client: Client, run: sbc_pb2.SbcRun, model: Any) -> sbc_pb2.SbcVe
     """The verdict of the run from what can be read of it, without the service."""
     parts = {sbc_pb2.SbcPart.Name(part.part).removeprefix("SBC_PART_"): tuple(part.planned) for part in run.parts}
     ledgers = {name: ledger(client, run.run_id, name) for name in parts}
-    records = [PartRecord(Part[name], ledgers[name], planned) for name, planned in parts.items()]
-    found = judge(records, run.alpha, may_pass=run.validation_type != sbc_pb2.VALIDATION_TYPE_QUICK)
-    return verdict_message(found, ledgers, run.alpha, model)
+    stored = SbcValidation(
+        seed=run.seed,
+        alpha=run.alpha,
+        validation_type=label(sbc_pb2.ValidationType, run.validation_type),
+        parts=[{"part": name, "planned": planned} for name, planned in parts.items()],
+    )
+    tests = shared_tests(stored, ledgers, model)
+    return verdict_message(judged(stored, ledgers, tests), ledgers, run.alpha, model, tests)
 
 
 def interrupted(client: Client, model_id: str, simulations: int, **spec: Any) -> sbc_pb2.SbcRun:
@@ -194,11 +198,17 @@ def test_the_store_answers_a_request_that_was_answered_before(client: Client) ->
     assert client.sbc.start(model_id="tv", num_simulations=100).run_id != first.run_id
 
 
-def test_a_quantity_that_the_model_does_not_have_ends_the_run_with_its_name(client: Client) -> None:
+def test_a_quantity_that_the_model_does_not_have_is_refused_with_its_place(client: Client) -> None:
     register_tv(client, WIDE)
-    run = client.sbc.run(model_id="tv", num_simulations=100, further_quantities=["log_likelihood - roi"])
-    with pytest.raises(FailedPrecondition, match="'log_likelihood - roi' is neither") as caught:
-        run.result(timeout=60)
+    with pytest.raises(InvalidArgument, match="'log_likelihood - roi' is neither") as caught:
+        client.sbc.run(model_id="tv", num_simulations=100, further_quantities=["log_prior", "log_likelihood - roi"])
+    assert caught.value.violations[0].field == "spec.further_quantities[1]"
+
+
+def test_what_a_uniform_prior_makes_a_constant_is_refused_with_the_reason(client: Client) -> None:
+    register_tv(client, common_pb2.Distribution(uniform=common_pb2.Uniform(lower=0.0, upper=1.0)))
+    with pytest.raises(InvalidArgument, match="'log_prior' cannot be ranked: every prior is uniform") as caught:
+        client.sbc.run(model_id="tv", num_simulations=100, further_quantities=["log_likelihood - log_prior"])
     assert caught.value.violations[0].field == "spec.further_quantities[0]"
 
 

@@ -42,10 +42,12 @@ from engine.rules.sbc_policy import Decision, EvidenceTrigger, NecessityInputs, 
 from engine.rules.sbc_presets import Part, ValidationType
 from engine.sbc import judgement, verdict
 from engine.sbc.canary import broken
+from engine.sbc.fixed_truth import prior_medians
 from engine.sbc.ledger import Status as FitStatus
 from engine.sbc.power import detectable_by
 from engine.sbc.shape import Shape
 from engine.sbc.shard import run_shard
+from engine.sbc.shared_numbers import Untested
 from engine.sbc.verdict import Outcome, Reason
 from engine.updates.projection import project
 from engine.updates.update import Action, Strategy, UpdateRule, update
@@ -111,12 +113,13 @@ def _severity(label: Severity) -> None:
 
 def _part(part: Part) -> None:
     assert part in judgement._NAMES
-    assert (part in (Part.PRIOR, Part.POSTERIOR)) != part.is_canary
+    assert part.decides == (part in (Part.PRIOR, Part.POSTERIOR))
     # The lag is one of a model with carry-over, which test_canary has.
     if part.is_canary and part is not Part.CANARY_LAGGED_MEDIA:
         broken(UNIT, part).fit(UNIT.sample_prior(Seed.of(1), np.arange(2)).y, Seed.of(1), np.arange(2), SMALL)
     if not part.is_canary:
-        run_shard(UNIT, Seed.of(1), np.arange(2), SMALL, part=part)
+        truth = prior_medians(UNIT) if part is Part.RECOVERY else None
+        run_shard(UNIT, Seed.of(1), np.arange(2), SMALL, part=part, truth=truth)
 
 
 def _rule(rule: Rule) -> None:
@@ -125,7 +128,7 @@ def _rule(rule: Rule) -> None:
 
 def _outcome(outcome: Outcome) -> None:
     reach = detectable_by(ValidationType.QUICK, 100, 3)
-    assert verdict._sentence(outcome, (Reason.TIES,), (), 10, reach)
+    assert verdict._sentence(outcome, {Reason.TIES: "ties"}, (), 10, reach)
 
 
 def _entry(*tables: Mapping[Any, object]) -> Callable[[enum.Enum], None]:
@@ -171,6 +174,7 @@ ANSWERS = {
     Purpose,
     Reliability,
     Remedy,
+    Untested,
     ValidationType,
 }
 """Only ever set, compared with one of their members, or handed on by name, for which see tests/server/test_enums.py."""

@@ -23,7 +23,7 @@ from engine.inference.backend import Backend
 from engine.inference.fit import BatchFit, FitDiagnostics, Purpose, Seed
 from engine.models.protocol import PriorSample
 from engine.models.table import WindowReport
-from engine.rules.quantity_names import LOG_LIKELIHOOD, LOG_PRIOR
+from engine.rules.quantity_names import LOG_JOINT, LOG_LIKELIHOOD, LOG_PRIOR
 from server.contract.errors import invalid_field
 from server.contract.families.family import Checked, Family
 from server.contract.wire import quantity_name
@@ -176,6 +176,11 @@ class ConversionRatesFamily(Family):
     def channels(self, spec: model_pb2.ModelSpec) -> list[str]:
         """The one exposure."""
         return [spec.custom.options["exposure"]]
+
+    def rankable(self, spec: model_pb2.ModelSpec, columns: Sequence[dataset_pb2.Column]) -> Sequence[str]:
+        """The rate and the log densities."""
+        about = common_pb2.Estimand(quantity=common_pb2.QUANTITY_COEFFICIENT, channel=spec.custom.options["exposure"])
+        return (quantity_name(about), LOG_LIKELIHOOD, LOG_PRIOR, LOG_JOINT)
 
 
 def prepare(spec: model_pb2.ModelSpec, data: Data | None) -> ConversionRates:

@@ -149,6 +149,9 @@ async def test_what_the_family_can_do_works_and_the_rest_is_refused_in_words(
     assert analysis.diagnostics.inference == "exact"
     assert (analysis.provenance.window.first_date, analysis.provenance.n_observations) == ("2024-01-01", WEEKS)
 
+    with pytest.raises(InvalidArgument, match="'roi' is neither") as refused:
+        await client.sbc.run(model_id="m", further_quantities=["log_prior", "roi"])
+    assert refused.value.violations[0].field == "spec.further_quantities[1]"
     run = await client.sbc.run(model_id="m", validation_type="comprehensive", num_simulations=64, seed=1)
     finished = await run.result()
     assert finished.verdict.kind != sbc_pb2.VERDICT_KIND_FAIL

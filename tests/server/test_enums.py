@@ -35,7 +35,7 @@ from engine.models import additive_spec, protocol, saturation
 from engine.rules import reasons
 from engine.rules import sbc_policy as decision
 from engine.rules import sbc_presets as presets
-from engine.sbc import shape, verdict
+from engine.sbc import shape, shared_numbers, verdict
 from engine.updates import update
 from persistence.tables import conflicts, datasets, elicitation, jobs
 from persistence.tables import decisions as necessity
@@ -45,12 +45,20 @@ from server.contract import errors, quantities, wire
 from server.contract import stated_beliefs as statements_rules
 from server.contract.families import registry
 from server.records import outcomes
-from server.texts import advice, changed_models, communications, explanations, phrases
+from server.texts import (
+    advice,
+    changed_models,
+    communications,
+    explanations,
+    phrases,
+    recovery_words,
+    shared_number_notes,
+)
 from server.texts import policy_words as decisions
 from server.worker.conversion import belief_law
 from server.worker.elicitation import statements
 from server.worker.fitting.families import additive_preparation, preparations
-from server.worker.sbc import calibration
+from server.worker.sbc import calibration, truths
 from server.worker.sbc import necessity as necessity_jobs
 
 FILES = (
@@ -83,6 +91,8 @@ PAIRS: dict[type[enum.Enum], tuple[Any, set[str], set[str]]] = {
     update.Action: (prior_update_pb2.UpdateAction, set(), set()),
     presets.Part: (sbc_pb2.SbcPart, set(), set()),
     shape.Shape: (sbc_pb2.RankShape, set(), set()),
+    shared_numbers.Untested: (sbc_pb2.UntestedReason, set(), set()),
+    verdict.Reason: (sbc_pb2.VerdictReason, set(), set()),
     verdict.Outcome: (sbc_pb2.VerdictKind, {"CANCELLED"}, set()),
     decision.Decision: (sbc_pb2.NecessityDecision, set(), set()),
     presets.ValidationType: (sbc_pb2.ValidationType, set(), {"NONE"}),
@@ -124,6 +134,9 @@ TABLES: list[tuple[Any, Collection[Any]]] = [
     (sbc_pb2.ConflictSeverity, necessity_jobs.LABELLED),
     (sbc_pb2.ValidationType, {wire.value_of(sbc_pb2.ValidationType, kind.value) for kind in presets.SIMULATIONS}),
     (sbc_pb2.VerdictKind, calibrate.EXIT_STATUS),
+    (sbc_pb2.OtherTruths, truths.OTHERS),
+    (sbc_pb2.OtherTruths, recovery_words._TAKEN),
+    (sbc_pb2.UntestedReason, shared_number_notes._UNTESTED),
 ]
 """Tables with an entry for every value but that for "not given"."""
 
@@ -152,7 +165,10 @@ def test_engine_and_contract_have_the_same_names(own: type[enum.Enum]) -> None:
     assert given(contract) - only_contract == {member.name for member in own} - only_engine
 
 
-@pytest.mark.parametrize("own", [presets.Part, shape.Shape, decision.Decision, presets.ValidationType])
+@pytest.mark.parametrize(
+    "own",
+    [presets.Part, shape.Shape, shared_numbers.Untested, verdict.Reason, decision.Decision, presets.ValidationType],
+)
 def test_a_value_that_goes_over_the_border_is_the_name(own: type[enum.Enum]) -> None:
     assert [member.value for member in own] == [member.name for member in own]
 
@@ -195,9 +211,9 @@ def test_there_is_an_inference_of_every_method(method: str) -> None:
 
 
 @pytest.mark.parametrize("kind", presets.SIMULATIONS)
-def test_a_run_of_every_type_has_a_part_that_decides(kind: presets.ValidationType) -> None:
+def test_a_run_of_every_type_but_recovery_has_a_part_that_decides(kind: presets.ValidationType) -> None:
     parts = presets.parts_of(kind, 100, canaries=False, carry_over=True)
-    assert any(not part.is_canary for part, _ in parts)
+    assert any(part.decides for part, _ in parts) != (kind is presets.ValidationType.RECOVERY)
 
 
 def test_every_form_of_a_statement_is_checked_by_service_and_worker() -> None:

@@ -42,7 +42,10 @@ class Additive(Family):
         )
 
     def rankable(self, spec: model_pb2.ModelSpec, columns: Sequence[dataset_pb2.Column]) -> Sequence[str] | None:
-        """Parameters, with the intercepts of a panel's geos, the estimands, and the log densities."""
+        """Parameters, with the intercepts of a panel's geos, the estimands, and the log densities.
+
+        The log prior always varies: the linear part has normal priors, whatever is stated about the rest.
+        """
         model = spec.additive_mmm
         geos = [geo for column in columns if column.role == dataset_pb2.COLUMN_ROLE_GEO for geo in column.categories]
         *parameters, sigma = _parameters(model)

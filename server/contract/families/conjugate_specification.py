@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
-from liftos.bayes.v1 import dataset_pb2, model_pb2
+from liftos.bayes.v1 import common_pb2, dataset_pb2, model_pb2
 
 from engine.rules.calendar import DAYS_PER_MONTH
+from engine.rules.quantity_names import LOG_JOINT, LOG_LIKELIHOOD, LOG_PRIOR
 from server.contract.beyond_rules import check_distribution, check_estimand, check_estimate
 from server.contract.errors import invalid_field
 from server.contract.families.family import Checked, Family, StatedData
@@ -24,6 +25,14 @@ class Conjugate(Family):
         """One unknown, the quantity of the estimate."""
         _check(spec.conjugate_normal)
         return Checked(1)
+
+    def rankable(self, spec: model_pb2.ModelSpec, columns: Sequence[dataset_pb2.Column]) -> Sequence[str]:
+        """The quantity of the estimate and the log densities."""
+        return (quantity_name(spec.conjugate_normal.estimand), LOG_LIKELIHOOD, LOG_PRIOR, LOG_JOINT)
+
+    def flat(self, spec: model_pb2.ModelSpec, stated: Sequence[common_pb2.Distribution]) -> bool:
+        """Whether the one prior is uniform."""
+        return all(law.WhichOneof("kind") == "uniform" for law in stated or [spec.conjugate_normal.reference_prior])
 
     def stated_data(self, spec: model_pb2.ModelSpec) -> StatedData:
         """A row a month; its KPI is its quantity."""

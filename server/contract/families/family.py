@@ -71,8 +71,18 @@ class Family(ABC):
         return True
 
     def rankable(self, spec: model_pb2.ModelSpec, columns: Sequence[dataset_pb2.Column]) -> Sequence[str] | None:
-        """Names of everything that a calibration run can rank; by default None: only the worker knows."""
+        """Names of everything that a calibration run can rank, log densities included.
+
+        By default None: only the worker knows, and a run that asks for what there is not ends with that.
+        """
         return None
+
+    def flat(self, spec: model_pb2.ModelSpec, stated: Sequence[common_pb2.Distribution]) -> bool:
+        """Whether every prior is uniform, so that the log prior is a constant; `stated`: laws that replace priors.
+
+        By default no: where it is so all the same, the worker leaves it out, or refuses it where it was asked for.
+        """
+        return False
 
     def stated_data(self, spec: model_pb2.ModelSpec) -> StatedData | None:
         """The data that the specification carries; by default none, and the model is fitted to a data set."""

@@ -22,14 +22,18 @@ from engine.rules.sbc_presets import Part
 from engine.sbc.contraction import Contraction, summarise
 from engine.sbc.coverage import Coverage
 from engine.sbc.interim import InterimReport
-from engine.sbc.judgement import Judgement, PartRecord, judge
+from engine.sbc.judgement import Judgement, PartRecord, judge, rules_of
 from engine.sbc.ledger import RankLedger, Status
-from engine.sbc.ranked_quantities import equivalents, ranked_quantities
+from engine.sbc.ranked_quantities import equivalents, ranked_quantities, recovered_quantities
+from engine.sbc.recovery import Recovery
 from engine.sbc.shard import MAX_DRAWS, run_shard
+from engine.sbc.shared_numbers import SharedNumbers, shared_numbers
 from engine.sbc.verdict import Outcome, QuantityVerdict, Verdict
 from persistence.sbc_runs import SbcRow
 from persistence.tables import SbcResult, SbcValidation
 from server.contract.wire import value_of
+from server.texts.recovery_words import explain_recovery
+from server.texts.shared_number_notes import explain_shared
 from server.worker.fitting.compiler import compile_clock
 
 COMPREHENSIVE = "COMPREHENSIVE"
@@ -60,19 +64,38 @@ def backend_of(method: str, parameters: int) -> Backend:
 
 def simulate(model: Model, run: SbcValidation, part: str, simulations: Integers) -> tuple[RankLedger, float]:
     """The ledger of the simulations, and the seconds of it that went into compiling."""
+    truth = {each["quantity"]: float(each["value"]) for each in run.fixed_truth} if run.fixed_truth else None
     try:
-        names = ranked_quantities(model, run.further_quantities, dependence=run.validation_type == COMPREHENSIVE)
+        if truth is None:
+            names = ranked_quantities(model, run.further_quantities, dependence=run.validation_type == COMPREHENSIVE)
+        else:
+            names = recovered_quantities(model, run.further_quantities)
     except InvalidInput as error:
         raise InvalidInput(f"spec.{error.field}", error.message) from None
     inference = backend_of(run.inference_method, len(model.parameter_names))
     with compile_clock() as clock:
-        ledger = run_shard(model, Seed.of(run.seed), simulations, inference, MAX_DRAWS, names, Part[part])
+        ledger = run_shard(model, Seed.of(run.seed), simulations, inference, MAX_DRAWS, names, Part[part], truth)
     return ledger, clock.seconds
 
 
-def judged(run: SbcValidation, ledgers: Mapping[str, RankLedger]) -> Judgement:
-    """The judgement on a run, from the ledgers of its parts."""
-    records = [PartRecord(Part[part["part"]], ledgers.get(part["part"]), tuple(part["planned"])) for part in run.parts]
+def shared_tests(run: SbcValidation, ledgers: Mapping[str, RankLedger], model: Model) -> dict[Part, SharedNumbers]:
+    """The test for shared random numbers of every part that decides and has the simulations that were planned first."""
+    parts = {Part[part["part"]]: part["planned"][0] for part in run.parts}
+    level = rules_of(list(parts), run.alpha).alpha_shared
+    tests = {}
+    for part, first in parts.items():
+        rows = ledgers[part.value].prefix() if part.value in ledgers and part.decides else None
+        if rows is not None and len(rows) >= first:
+            tests[part] = shared_numbers(model, rows.rows(rows.simulations < first), Seed.of(run.seed), part, level)
+    return tests
+
+
+def judged(run: SbcValidation, ledgers: Mapping[str, RankLedger], tests: Mapping[Part, SharedNumbers]) -> Judgement:
+    """The judgement on a run, from the ledgers of its parts and their tests for shared random numbers."""
+    records = [
+        PartRecord(part, ledgers.get(part.value), tuple(stored["planned"]), tests[part].p if part in tests else None)
+        for part, stored in ((Part[stored["part"]], stored) for stored in run.parts)
+    ]
     return judge(records, run.alpha, may_pass=run.validation_type != "QUICK")
 
 
@@ -159,7 +182,11 @@ def interim_message(report: InterimReport, part: Part) -> sbc_pb2.InterimReport:
 
 
 def verdict_message(
-    judgement: Judgement, ledgers: Mapping[str, RankLedger], alpha: float, model: Model
+    judgement: Judgement,
+    ledgers: Mapping[str, RankLedger],
+    alpha: float,
+    model: Model,
+    tests: Mapping[Part, SharedNumbers],
 ) -> sbc_pb2.SbcVerdict:
     """The verdict with its statistics; quantities with the smallest adjusted p-value first."""
     deciding = {part: verdict for part, verdict in judgement.verdicts.items() if not part.is_canary}
@@ -189,6 +216,10 @@ def verdict_message(
             _canary_message(part, verdict, part not in judgement.undetected)
             for part, verdict in judgement.verdicts.items()
             if part.is_canary and (part in judgement.undetected or verdict.outcome is Outcome.FAIL)
+        ],
+        named_reasons=[value_of(sbc_pb2.VerdictReason, reason.value) for reason in judgement.named],
+        shared_numbers=[
+            _shared_message(part, test, judgement.verdicts[part].rules.alpha_shared) for part, test in tests.items()
         ],
     )
     # What every part would have seen: the least sensitive of them speaks for the run.
@@ -237,6 +268,7 @@ def _quantity_message(
         failing=q.failing,
         equivalent_quantities=same,
         tie_fraction=q.ties,
+        n_not_finite=q.not_finite,
     )
     if verdict.accepted < verdict.done and q.p_best is not None:
         message.worst_case_p_value = q.p_best
@@ -248,6 +280,48 @@ def _quantity_message(
         ):
             if math.isfinite(value):
                 setattr(message, name, value)
+    return message
+
+
+def _shared_message(part: Part, test: SharedNumbers, level: float) -> sbc_pb2.SharedNumbersTest:
+    message = sbc_pb2.SharedNumbersTest(
+        part=value_of(sbc_pb2.SbcPart, part.value),
+        n_simulations=test.simulations,
+        p_value=test.p,
+        level=level,
+        quantity=test.quantity,
+        observation=test.observation,
+        correlation=test.correlation,
+        distance_of_truth=test.far_truth,
+        distance_of_noise=test.far_noise,
+        untested=value_of(sbc_pb2.UntestedReason, test.untested.value if test.untested else None),
+    )
+    message.explanation = explain_shared(message)
+    return message
+
+
+def recovery_message(found: Recovery, planned: int) -> sbc_pb2.RecoveryReport:
+    """The report on a fixed truth."""
+    message = sbc_pb2.RecoveryReport(
+        n_simulations=found.done,
+        planned=planned,
+        n_failed=found.failed,
+        quantities=[
+            sbc_pb2.QuantityRecovery(
+                quantity=q.quantity,
+                truth=q.truth,
+                n_simulations=q.n,
+                coverage=_coverage_messages(q.coverage),
+                bias=q.bias.value if q.bias else None,
+                bias_error=q.bias.error if q.bias and math.isfinite(q.bias.error) else None,
+                bias_in_sd=q.z.value if q.z else None,
+                bias_in_sd_error=q.z.error if q.z and math.isfinite(q.z.error) else None,
+                posterior_sd=q.sd,
+            )
+            for q in found.quantities
+        ],
+    )
+    message.summary.extend(explain_recovery(message))
     return message
 
 

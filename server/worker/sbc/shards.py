@@ -18,20 +18,30 @@ from engine.rules.sbc_presets import Part
 from engine.sbc.interim import interim
 from engine.sbc.judgement import rules_of
 from engine.sbc.ledger import RankLedger
+from engine.sbc.recovery import recovery
 from engine.sbc.verdict import Outcome
 from persistence import jobs
 from persistence import sbc_runs as sbc
 from persistence.database import StorageUnavailable
 from persistence.tables import Job, SbcShard, SbcValidation
 from server.contract.wire import label, to_json, value_of
-from server.records.certificates import run_key
+from server.records.certificates import RECOVERY, run_key
 from server.records.failures import explained
 from server.records.lookups import TERMINAL_STATES
 from server.records.runs import append_event, finish_run
 from server.worker.attempts import Ending, attempt_line
 from server.worker.context import WorkerContext
 from server.worker.retries import MAX_ATTEMPTS, WORKERS_DIED, OtherVersion, keep_lease
-from server.worker.sbc.calibration import interim_message, judged, ledger_of, rows_of, simulate, verdict_message
+from server.worker.sbc.calibration import (
+    interim_message,
+    judged,
+    ledger_of,
+    recovery_message,
+    rows_of,
+    shared_tests,
+    simulate,
+    verdict_message,
+)
 
 REPORT_GROWTH = 1.1
 
@@ -183,6 +193,9 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
         due = name if name is not None and _due(run, name, prefixes.get(name, 0)) else None
     if not complete and due is None:
         return
+    if run.validation_type == RECOVERY:
+        await _report_recovery(context, run, prefixes, complete=complete)
+        return
     # Every report reads the whole prefix: at sizes that grow by a tenth the sum of all reports stays linear.
     ledgers = await _ledgers(context, run, prefixes if due is None or complete else {due: prefixes[due]})
     message, verdict, ends = None, None, complete
@@ -195,9 +208,10 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
             ledgers = await _ledgers(context, run, prefixes)
             ends = True
     if ends:
-        judgement = await asyncio.to_thread(judged, run, ledgers)
+        tests = await asyncio.to_thread(shared_tests, run, ledgers, model)
+        judgement = await asyncio.to_thread(judged, run, ledgers, tests)
         if complete or judgement.outcome is Outcome.FAIL:
-            verdict = verdict_message(judgement, ledgers, run.alpha, model)
+            verdict = verdict_message(judgement, ledgers, run.alpha, model, tests)
     async with context.database.session() as session:
         job = await jobs.lock(session, run.job_pk)
         if job.state in TERMINAL_STATES:
@@ -215,6 +229,29 @@ async def _report(context: WorkerContext, validation_pk: uuid.UUID, name: str | 
             run.verdict = to_json(verdict)
             await append_event(session, run, job, verdict=verdict)
             await finish_run(session, run, job, "SUCCEEDED", label(sbc_pb2.VerdictKind, verdict.kind))
+
+
+async def _report_recovery(
+    context: WorkerContext, run: SbcValidation, prefixes: Mapping[str, int], *, complete: bool
+) -> None:
+    """Store the report on the contiguous first simulations; with all of them the run ends, without a verdict."""
+    (name,) = prefixes
+    (ledger,) = (await _ledgers(context, run, prefixes)).values()
+    planned = part_of(run, name)["planned"]
+    report = recovery_message(await asyncio.to_thread(recovery, ledger), planned[-1])
+    async with context.database.session() as session:
+        job = await jobs.lock(session, run.job_pk)
+        if job.state in TERMINAL_STATES:
+            return
+        run = await session.get_one(SbcValidation, run.pk, populate_existing=True)
+        if part_of(run, name)["planned"] != planned:
+            return  # it was extended meanwhile: whoever computes the rest reports
+        if report.n_simulations > part_of(run, name)["reported"]:
+            _note(run, name, reported=report.n_simulations)
+            run.recovery = to_json(report)
+            await append_event(session, run, job, recovery=report)
+        if complete:
+            await finish_run(session, run, job, "SUCCEEDED", None)
 
 
 async def _ledgers(context: WorkerContext, run: SbcValidation, prefixes: Mapping[str, int]) -> dict[str, RankLedger]:

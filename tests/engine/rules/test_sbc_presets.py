@@ -27,6 +27,11 @@ def test_every_preset_has_its_parts_and_canaries_on_request(kind: ValidationType
     assert plain == (with_canaries if always else with_canaries[: len(deciding)])
 
 
+def test_a_fixed_truth_has_one_part_that_decides_nothing_and_no_canaries() -> None:
+    assert parts_of(ValidationType.RECOVERY, 300, canaries=True, carry_over=True) == [(Part.RECOVERY, 300)]
+    assert {part for part in Part if part.decides} == {Part.PRIOR, Part.POSTERIOR}
+
+
 def test_there_is_no_lag_to_get_wrong_without_carry_over() -> None:
     parts = parts_of(ValidationType.QUICK, 100, canaries=True, carry_over=False)
     without = [part for part in CANARIES if part is not Part.CANARY_LAGGED_MEDIA]

@@ -29,8 +29,11 @@ def test_all_that_differs_is_ranked_and_multiples_of_parameters_are_named_beside
 def test_a_flat_prior_leaves_log_prior_and_log_joint_out() -> None:
     flat = ConjugateNormal(ConjugateNormalSpec("share_of_outcome[TV]", 0.25, 0.05, 24, Uniform(0.0, 1.0)))
     assert ranked_quantities(flat) == ("share_of_outcome[TV]", "log_likelihood")
-    with pytest.raises(InvalidInput, match="neither"):
-        ranked_quantities(flat, ["log_prior"])
+    for name in ("log_prior", "log_joint", "log_likelihood - log_prior"):
+        with pytest.raises(InvalidInput, match="cannot be ranked: every prior is uniform"):
+            ranked_quantities(flat, [name])
+    with pytest.raises(InvalidInput, match="neither a quantity to rank"):
+        ranked_quantities(flat, ["log_prior - roi"])
     assert ranked_quantities(TV) == ("share_of_outcome[TV]", "log_likelihood", "log_prior", "log_joint")
 
 

@@ -9,7 +9,7 @@ from scipy import stats
 from engine.errors import InvalidInput
 from engine.sbc.ledger import RankLedger, Status
 from engine.sbc.shape import Shape
-from engine.sbc.verdict import Outcome, Reason, holm, repeated_truths, verdict
+from engine.sbc.verdict import Outcome, Reason, RepeatedTruths, holm, repeated_truths, verdict
 from engine.sbc.verdict_rules import VerdictRules
 
 L = 99
@@ -234,27 +234,53 @@ def test_truths_that_repeat_are_reported_as_that_whatever_the_ranks_say():
     # What the data enter differs with the noise, in whatever the name joins it to.
     names = ("log_likelihood", "a", "b", "log_prior", "log_joint", "log_likelihood - a")
     ledger = _ledger(_uniform(n, p), truth=truth, quantities=names)
-    assert repeated_truths(ledger) == 0
+    assert not repeated_truths(ledger)
     assert verdict(ledger, n).outcome is Outcome.PASS
     # One shard drawn twice: the log likelihood differs with the noise, the truths do not.
     again = truth.copy()
     again[200:250, 1:4] = truth[:50, 1:4]
     twice = dataclasses.replace(ledger, truth=again)
-    assert repeated_truths(twice) == 50
+    assert repeated_truths(twice) == RepeatedTruths(50, ("a", "b"))
     found = verdict(twice, n)
     assert found.outcome is Outcome.INCONCLUSIVE
     assert found.reasons == (Reason.REPEATED_TRUTHS,)
-    assert "random numbers were used twice" in found.sentence
+    clause = "50 simulations repeat the truths of others in a and b, so that their random numbers were used twice"
+    assert found.clauses == (clause,)
+    assert clause in found.sentence
     biased = verdict(_ledger(_ranks(rng, n, p, bias=1.0), truth=again, quantities=names), n)
     assert biased.outcome is Outcome.FAIL
     assert Reason.REPEATED_TRUTHS in biased.reasons
-    assert "random numbers were used twice" in biased.sentence
+    assert clause in biased.sentence
 
 
 def test_a_single_quantity_of_few_bits_may_repeat_now_and_then():
     truth = np.random.default_rng(4).normal(size=(400, 2))
     truth[1, 1], truth[3, 1] = truth[0, 1], truth[2, 1]
     ledger = _ledger(_uniform(400, 2), truth=truth)
-    assert repeated_truths(ledger) == 0
+    assert not repeated_truths(ledger)
     truth[10:20, 1] = truth[0, 1]
-    assert repeated_truths(dataclasses.replace(ledger, truth=truth)) == 12
+    assert repeated_truths(dataclasses.replace(ledger, truth=truth)) == RepeatedTruths(12, ("q1",))
+
+
+def test_what_was_no_number_is_named_where_fits_failed():
+    n, names = 200, ("log_likelihood", "a", "b", "c", "d")
+    truth, mean = np.random.default_rng(5).normal(size=(2, n, 5))
+    truth[:7, 2] = np.nan
+    mean[5:10, 4] = np.nan  # draws that are none leave no mean
+    status = np.where(np.arange(n) < 10, np.uint8(Status.NONFINITE), np.uint8(Status.OK)).astype(np.uint8)
+    ledger = _ledger(_uniform(n, 5), quantities=names, truth=truth, mean=mean, status=status)
+    found = verdict(ledger, n)
+    assert found.reasons == (Reason.FAILED_FITS,)
+    assert found.clauses == ("too many fits failed; no number was b in 7 and d in 5 simulations",)
+    assert [q.not_finite for q in found.quantities] == [0, 0, 7, 0, 5]
+    plain = verdict(_ledger(_uniform(n, 5), quantities=names, status=status), n)
+    assert plain.clauses == ("too many fits failed",)
+
+
+def test_shared_random_numbers_fail_whatever_the_ranks_say_and_at_their_own_level():
+    ledger = _ledger(_uniform(200, 2), truth=np.random.default_rng(6).normal(size=(200, 2)))
+    assert verdict(ledger, 200, shared_p=0.0011).outcome is Outcome.PASS
+    found = verdict(ledger, 200, shared_p=0.001)
+    assert (found.outcome, found.reasons, found.failing) == (Outcome.FAIL, (Reason.SHARED_RANDOM_NUMBERS,), ())
+    assert "truths depend on the noise of their data" in found.sentence
+    assert verdict(ledger, 200, VerdictRules.of(0.05, 2), shared_p=0.001).outcome is Outcome.PASS

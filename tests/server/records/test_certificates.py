@@ -60,6 +60,19 @@ async def decided(database: Database, runs: list[tuple[str, int]]) -> tuple[str,
         return None if found is None else (str(found.verdict_kind), found.num_simulations)
 
 
+def test_shared_random_numbers_are_undone_by_a_larger_run_of_the_same_part_alone() -> None:
+    test = {"part": "SBC_PART_POSTERIOR", "pValue": 0.001, "level": 0.001, "quantity": "roi[tv]"}
+
+    def run(kind: str, simulations: int, part: str, **verdict: Any) -> SbcValidation:
+        parts = [{"part": part, "planned": [simulations], "quantities": ["roi[tv]"], "reported": 0}]
+        return SbcValidation(verdict_kind=kind, num_simulations=simulations, parts=parts, verdict=verdict)
+
+    failed = run("FAIL", 100, "POSTERIOR", sharedNumbers=[test])
+    prior, posterior = run("PASS", 500, "PRIOR"), run("PASS", 500, "POSTERIOR")
+    assert deciding([failed, prior]) is failed
+    assert deciding([failed, posterior]) is posterior
+
+
 @pytest.mark.parametrize(
     ("runs", "decides"),
     [

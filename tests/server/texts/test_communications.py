@@ -19,6 +19,7 @@ from server.texts.communications import (
     run_communications,
 )
 from server.texts.phrases import rule_in_force
+from server.texts.shared_number_notes import explain_shared
 
 NUMBER = re.compile(r"(?<![\w.,])-?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?P<percent> %)?")
 NUMERIC = {FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64}
@@ -227,6 +228,23 @@ def test_every_number_about_a_failed_run_is_a_stored_one() -> None:
     assert untraced(text_of(message), stored) == []
     assert "the model is too sure of it; intervals that promise 89.8 % held the truth in 66.2 %" in message.body
     assert "Others deviate as well" in message.body
+
+
+def test_shared_random_numbers_are_what_a_message_tells_where_no_rank_deviates() -> None:
+    stored = failed_run()
+    test = stored.verdict.shared_numbers.add(
+        n_simulations=500, p_value=0.001, level=0.001, quantity="roi[tv]", observation=17, correlation=0.973
+    )
+    test.explanation = explain_shared(test)
+    (both,) = run_communications(stored)
+    assert test.explanation in both.body
+    assert "the model is too sure of it" in both.body
+    for quantity in stored.verdict.quantities:
+        quantity.failing = False
+    (alone,) = run_communications(stored)
+    assert test.explanation in alone.body
+    assert "was not found again" not in alone.body
+    assert untraced(text_of(alone), stored) == []
 
 
 def test_a_failed_approximation_says_nothing_about_the_service() -> None:

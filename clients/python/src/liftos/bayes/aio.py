@@ -747,6 +747,8 @@ class AsyncSbcRunHandle:
     async def result(self, *, timeout: float | None = None) -> sbc_pb2.SbcRun:
         """Wait for the end and return the run with its verdict; a cancelled run has the verdict CANCELLED.
 
+        A RECOVERY run has no verdict but its report, `recovery`.
+
         Raises FailedPrecondition with the run's own reason if it failed, and DeadlineExceeded with reason STILL_RUNNING
         when the timeout is over. Without a timeout it waits as long as the run takes.
         """
@@ -798,11 +800,17 @@ class AsyncSbc(_Namespace):
         further_quantities: Sequence[str] = (),
         canaries: bool = False,
         fresh: bool = False,
+        fixed_truth: Mapping[str, float] | None = None,
+        other_truths: Name = None,
         validate_only: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> sbc_pb2.SbcRun:
-        """Start a run and return it at once; with `validate_only` only check whether it could be started."""
+        """Start a run and return it at once; with `validate_only` only check whether it could be started.
+
+        A RECOVERY run simulates at `fixed_truth`, values by name of a parameter or a fixed multiple of one, and at
+        `other_truths`, `prior_median` or `posterior_mean`, for the parameters that it does not name.
+        """
         spec = requests.run_spec(
             model_id=model_id,
             session_id=session_id,
@@ -817,6 +825,8 @@ class AsyncSbc(_Namespace):
             further_quantities=further_quantities,
             canaries=canaries,
             fresh=fresh,
+            fixed_truth=fixed_truth or {},
+            other_truths=other_truths,
         )
         request = plain(
             sbc_pb2.StartSbcRunRequest,
@@ -843,10 +853,15 @@ class AsyncSbc(_Namespace):
         further_quantities: Sequence[str] = (),
         canaries: bool = False,
         fresh: bool = False,
+        fixed_truth: Mapping[str, float] | None = None,
+        other_truths: Name = None,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> AsyncSbcRunHandle:
-        """Start a run and return a handle on its events and its result; the timeout is for the start alone."""
+        """Start a run and return a handle on its events and its result; the timeout is for the start alone.
+
+        `fixed_truth` and `other_truths` are those of a RECOVERY run, as in `start`.
+        """
         spec = requests.run_spec(
             model_id=model_id,
             session_id=session_id,
@@ -861,6 +876,8 @@ class AsyncSbc(_Namespace):
             further_quantities=further_quantities,
             canaries=canaries,
             fresh=fresh,
+            fixed_truth=fixed_truth or {},
+            other_truths=other_truths,
         )
         request = plain(
             sbc_pb2.StartSbcRunRequest,

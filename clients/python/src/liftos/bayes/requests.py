@@ -197,9 +197,15 @@ def run_spec(
     further_quantities: Sequence[str],
     canaries: bool,
     fresh: bool,
+    fixed_truth: Mapping[str, float],
+    other_truths: Name,
 ) -> sbc_pb2.SbcRunSpec:
     """What a run shall be."""
     _refuse_string(further_quantities, "spec.further_quantities")
+    truths = [
+        built(sbc_pb2.FixedTruth, f"spec.fixed_truth[{name}]", quantity=name, value=value)
+        for name, value in fixed_truth.items()
+    ]
     return built(
         sbc_pb2.SbcRunSpec,
         "spec",
@@ -216,6 +222,8 @@ def run_spec(
         further_quantities=further_quantities,
         canaries=canaries,
         fresh=fresh,
+        fixed_truth=truths,
+        other_truths=enum_value(sbc_pb2.OtherTruths, other_truths, "spec.other_truths"),
     )
 
 

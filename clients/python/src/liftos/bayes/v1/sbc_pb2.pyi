@@ -42,6 +42,11 @@ class _ValidationTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Valida
     with a replicate of these. It tests where the data are, which is what counts when they contradict the prior. A
     simulation is fitted twice, the second time with twice the data.
     """
+    VALIDATION_TYPE_RECOVERY: _ValidationType.ValueType  # 5
+    """All simulations at one truth (`fixed_truth`), 500 by default: a report on coverage, bias and failed fits there
+    (`RecoveryReport`). It is no check of calibration: a Bayesian interval holds the truth as often as it says over
+    truths from the prior, and need not at one of them. So the run has no verdict, certifies nothing and refutes nothing.
+    """
 
 class ValidationType(_ValidationType, metaclass=_ValidationTypeEnumTypeWrapper):
     """A preset of a run."""
@@ -60,6 +65,11 @@ VALIDATION_TYPE_POSTERIOR: ValidationType.ValueType  # 4
 """Posterior SBC alone, 500 simulations by default: truths from the posterior given the real data, each fitted together
 with a replicate of these. It tests where the data are, which is what counts when they contradict the prior. A
 simulation is fitted twice, the second time with twice the data.
+"""
+VALIDATION_TYPE_RECOVERY: ValidationType.ValueType  # 5
+"""All simulations at one truth (`fixed_truth`), 500 by default: a report on coverage, bias and failed fits there
+(`RecoveryReport`). It is no check of calibration: a Bayesian interval holds the truth as often as it says over
+truths from the prior, and need not at one of them. So the run has no verdict, certifies nothing and refutes nothing.
 """
 Global___ValidationType: _TypeAlias = ValidationType  # noqa: Y015
 
@@ -85,6 +95,8 @@ class _SbcPartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SbcPart.Value
     """Canary: exposure acts one period late. Only for models with carry-over."""
     SBC_PART_CANARY_PRIOR_AS_POSTERIOR: _SbcPart.ValueType  # 6
     """Canary: the prior is returned as posterior."""
+    SBC_PART_RECOVERY: _SbcPart.ValueType  # 7
+    """The same truth in every simulation; the only part of RECOVERY."""
 
 class SbcPart(_SbcPart, metaclass=_SbcPartEnumTypeWrapper):
     """What a set of simulations of a run is for. Each part has a ledger of its own."""
@@ -105,7 +117,33 @@ SBC_PART_CANARY_LAGGED_MEDIA: SbcPart.ValueType  # 5
 """Canary: exposure acts one period late. Only for models with carry-over."""
 SBC_PART_CANARY_PRIOR_AS_POSTERIOR: SbcPart.ValueType  # 6
 """Canary: the prior is returned as posterior."""
+SBC_PART_RECOVERY: SbcPart.ValueType  # 7
+"""The same truth in every simulation; the only part of RECOVERY."""
 Global___SbcPart: _TypeAlias = SbcPart  # noqa: Y015
+
+class _OtherTruths:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OtherTruthsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OtherTruths.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OTHER_TRUTHS_UNSPECIFIED: _OtherTruths.ValueType  # 0
+    """As PRIOR_MEDIAN where `fixed_truth` is empty; otherwise it must name every parameter."""
+    OTHER_TRUTHS_PRIOR_MEDIAN: _OtherTruths.ValueType  # 1
+    """The medians of their priors."""
+    OTHER_TRUTHS_POSTERIOR_MEAN: _OtherTruths.ValueType  # 2
+    """Their means in the fit of the real data of the window, which is computed if it is not stored yet."""
+
+class OtherTruths(_OtherTruths, metaclass=_OtherTruthsEnumTypeWrapper):
+    """What the parameters that `fixed_truth` does not name have as truth."""
+
+OTHER_TRUTHS_UNSPECIFIED: OtherTruths.ValueType  # 0
+"""As PRIOR_MEDIAN where `fixed_truth` is empty; otherwise it must name every parameter."""
+OTHER_TRUTHS_PRIOR_MEDIAN: OtherTruths.ValueType  # 1
+"""The medians of their priors."""
+OTHER_TRUTHS_POSTERIOR_MEAN: OtherTruths.ValueType  # 2
+"""Their means in the fit of the real data of the window, which is computed if it is not stored yet."""
+Global___OtherTruths: _TypeAlias = OtherTruths  # noqa: Y015
 
 class _InferenceMethod:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -174,6 +212,118 @@ VERDICT_KIND_INCONCLUSIVE: VerdictKind.ValueType  # 3
 VERDICT_KIND_CANCELLED: VerdictKind.ValueType  # 4
 """The run was cancelled."""
 Global___VerdictKind: _TypeAlias = VerdictKind  # noqa: Y015
+
+class _VerdictReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VerdictReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VerdictReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERDICT_REASON_UNSPECIFIED: _VerdictReason.ValueType  # 0
+    """Not given."""
+    VERDICT_REASON_SEQUENTIAL_EVIDENCE: _VerdictReason.ValueType  # 1
+    """FAIL: the evidence of the e-process crossed its threshold."""
+    VERDICT_REASON_BAND_TEST: _VerdictReason.ValueType  # 2
+    """FAIL: ranks leave their simultaneous band at a planned number of simulations."""
+    VERDICT_REASON_SHARED_RANDOM_NUMBERS: _VerdictReason.ValueType  # 3
+    """FAIL: truths depend on the noise of their data, because the simulator uses the same random numbers for both. Ranks
+    hardly show it; see `SbcVerdict.shared_numbers`.
+    """
+    VERDICT_REASON_INCOMPLETE: _VerdictReason.ValueType  # 4
+    """INCONCLUSIVE: planned simulations are missing."""
+    VERDICT_REASON_FAILED_FITS: _VerdictReason.ValueType  # 5
+    """INCONCLUSIVE: more fits failed than a PASS admits."""
+    VERDICT_REASON_FAILED_FITS_DECIDE: _VerdictReason.ValueType  # 6
+    """INCONCLUSIVE: accepted fits are rejected, but ranks of the failed ones exist that would not be."""
+    VERDICT_REASON_FEW_DRAWS: _VerdictReason.ValueType  # 7
+    """INCONCLUSIVE: too many simulations kept too few independent draws."""
+    VERDICT_REASON_FEW_SIMULATIONS: _VerdictReason.ValueType  # 8
+    """INCONCLUSIVE: the run is too small to certify."""
+    VERDICT_REASON_TIES: _VerdictReason.ValueType  # 9
+    """INCONCLUSIVE: draws of a continuous quantity equal the truth."""
+    VERDICT_REASON_NO_DATA_DEPENDENT_QUANTITY: _VerdictReason.ValueType  # 10
+    """INCONCLUSIVE: no ranked quantity depends on the data."""
+    VERDICT_REASON_REPEATED_TRUTHS: _VerdictReason.ValueType  # 11
+    """INCONCLUSIVE, or beside a FAIL: simulations have the very truths of others."""
+    VERDICT_REASON_CANARY_UNNOTICED: _VerdictReason.ValueType  # 12
+    """INCONCLUSIVE: a known error was not noticed on this model."""
+    VERDICT_REASON_CANARY_UNFINISHED: _VerdictReason.ValueType  # 13
+    """INCONCLUSIVE: a canary lacks simulations."""
+    VERDICT_REASON_QUICK_RUN: _VerdictReason.ValueType  # 14
+    """INCONCLUSIVE: a QUICK run never certifies."""
+    VERDICT_REASON_SMALL_ALPHA: _VerdictReason.ValueType  # 15
+    """INCONCLUSIVE: `alpha` is below .05, which makes a PASS the easier to get."""
+
+class VerdictReason(_VerdictReason, metaclass=_VerdictReasonEnumTypeWrapper):
+    """Why a verdict is what it is."""
+
+VERDICT_REASON_UNSPECIFIED: VerdictReason.ValueType  # 0
+"""Not given."""
+VERDICT_REASON_SEQUENTIAL_EVIDENCE: VerdictReason.ValueType  # 1
+"""FAIL: the evidence of the e-process crossed its threshold."""
+VERDICT_REASON_BAND_TEST: VerdictReason.ValueType  # 2
+"""FAIL: ranks leave their simultaneous band at a planned number of simulations."""
+VERDICT_REASON_SHARED_RANDOM_NUMBERS: VerdictReason.ValueType  # 3
+"""FAIL: truths depend on the noise of their data, because the simulator uses the same random numbers for both. Ranks
+hardly show it; see `SbcVerdict.shared_numbers`.
+"""
+VERDICT_REASON_INCOMPLETE: VerdictReason.ValueType  # 4
+"""INCONCLUSIVE: planned simulations are missing."""
+VERDICT_REASON_FAILED_FITS: VerdictReason.ValueType  # 5
+"""INCONCLUSIVE: more fits failed than a PASS admits."""
+VERDICT_REASON_FAILED_FITS_DECIDE: VerdictReason.ValueType  # 6
+"""INCONCLUSIVE: accepted fits are rejected, but ranks of the failed ones exist that would not be."""
+VERDICT_REASON_FEW_DRAWS: VerdictReason.ValueType  # 7
+"""INCONCLUSIVE: too many simulations kept too few independent draws."""
+VERDICT_REASON_FEW_SIMULATIONS: VerdictReason.ValueType  # 8
+"""INCONCLUSIVE: the run is too small to certify."""
+VERDICT_REASON_TIES: VerdictReason.ValueType  # 9
+"""INCONCLUSIVE: draws of a continuous quantity equal the truth."""
+VERDICT_REASON_NO_DATA_DEPENDENT_QUANTITY: VerdictReason.ValueType  # 10
+"""INCONCLUSIVE: no ranked quantity depends on the data."""
+VERDICT_REASON_REPEATED_TRUTHS: VerdictReason.ValueType  # 11
+"""INCONCLUSIVE, or beside a FAIL: simulations have the very truths of others."""
+VERDICT_REASON_CANARY_UNNOTICED: VerdictReason.ValueType  # 12
+"""INCONCLUSIVE: a known error was not noticed on this model."""
+VERDICT_REASON_CANARY_UNFINISHED: VerdictReason.ValueType  # 13
+"""INCONCLUSIVE: a canary lacks simulations."""
+VERDICT_REASON_QUICK_RUN: VerdictReason.ValueType  # 14
+"""INCONCLUSIVE: a QUICK run never certifies."""
+VERDICT_REASON_SMALL_ALPHA: VerdictReason.ValueType  # 15
+"""INCONCLUSIVE: `alpha` is below .05, which makes a PASS the easier to get."""
+Global___VerdictReason: _TypeAlias = VerdictReason  # noqa: Y015
+
+class _UntestedReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UntestedReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UntestedReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UNTESTED_REASON_UNSPECIFIED: _UntestedReason.ValueType  # 0
+    """It was tested."""
+    UNTESTED_REASON_OTHER_TRUTHS: _UntestedReason.ValueType  # 1
+    """The model does not draw the truths of the ledger from the seed of the run."""
+    UNTESTED_REASON_OTHER_NOISE: _UntestedReason.ValueType  # 2
+    """At the truths that it draws, the model simulates other data than it drew with them."""
+    UNTESTED_REASON_NOT_SIMULATED: _UntestedReason.ValueType  # 3
+    """The model does not simulate at given parameters."""
+    UNTESTED_REASON_NO_VARIATION: _UntestedReason.ValueType  # 4
+    """Truths, or data at one truth, do not vary or are no numbers."""
+
+class UntestedReason(_UntestedReason, metaclass=_UntestedReasonEnumTypeWrapper):
+    """Why it could not be tested whether truths and noise share random numbers."""
+
+UNTESTED_REASON_UNSPECIFIED: UntestedReason.ValueType  # 0
+"""It was tested."""
+UNTESTED_REASON_OTHER_TRUTHS: UntestedReason.ValueType  # 1
+"""The model does not draw the truths of the ledger from the seed of the run."""
+UNTESTED_REASON_OTHER_NOISE: UntestedReason.ValueType  # 2
+"""At the truths that it draws, the model simulates other data than it drew with them."""
+UNTESTED_REASON_NOT_SIMULATED: UntestedReason.ValueType  # 3
+"""The model does not simulate at given parameters."""
+UNTESTED_REASON_NO_VARIATION: UntestedReason.ValueType  # 4
+"""Truths, or data at one truth, do not vary or are no numbers."""
+Global___UntestedReason: _TypeAlias = UntestedReason  # noqa: Y015
 
 class _RankShape:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -332,6 +482,157 @@ DECISION_SOURCE_ATTRIBUTION: DecisionSource.ValueType  # 3
 Global___DecisionSource: _TypeAlias = DecisionSource  # noqa: Y015
 
 @_typing.final
+class FixedTruth(_message.Message):
+    """The truth of one parameter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    TAKEN_FROM_FIELD_NUMBER: _builtins.int
+    quantity: _builtins.str
+    """Name of a parameter, for example `share_of_outcome[tv]` or `sigma`; in a request also that of a quantity that is a
+    fixed multiple of one, for example `roi[tv]`.
+    """
+    value: _builtins.float
+    """The value, in the unit of the quantity; the prior must not exclude it."""
+    taken_from: Global___OtherTruths.ValueType
+    """Where the value comes from; UNSPECIFIED where it was stated, and in requests."""
+    def __init__(
+        self,
+        *,
+        quantity: _builtins.str = ...,
+        value: _builtins.float | None = ...,
+        taken_from: Global___OtherTruths.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "quantity", b"quantity", "taken_from", b"taken_from", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___FixedTruth: _TypeAlias = FixedTruth  # noqa: Y015
+
+@_typing.final
+class QuantityRecovery(_message.Message):
+    """How one quantity was recovered at the fixed truth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    TRUTH_FIELD_NUMBER: _builtins.int
+    N_SIMULATIONS_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    BIAS_FIELD_NUMBER: _builtins.int
+    BIAS_ERROR_FIELD_NUMBER: _builtins.int
+    BIAS_IN_SD_FIELD_NUMBER: _builtins.int
+    BIAS_IN_SD_ERROR_FIELD_NUMBER: _builtins.int
+    POSTERIOR_SD_FIELD_NUMBER: _builtins.int
+    quantity: _builtins.str
+    """Name of the quantity."""
+    truth: _builtins.float
+    """Its value at the fixed truth."""
+    n_simulations: _builtins.int
+    """Usable simulations behind the figures; the failed ones are in none."""
+    bias: _builtins.float
+    """Mean of posterior mean minus truth, in the unit of the quantity; absent without a usable simulation."""
+    bias_error: _builtins.float
+    """Monte Carlo standard error of `bias`; absent with fewer than two."""
+    bias_in_sd: _builtins.float
+    """Mean of (posterior mean - truth) / posterior sd; absent where a posterior has no sd."""
+    bias_in_sd_error: _builtins.float
+    """Monte Carlo standard error of `bias_in_sd`."""
+    posterior_sd: _builtins.float
+    """Mean posterior standard deviation, in the unit of the quantity."""
+    @_builtins.property
+    def coverage(self) -> _containers.RepeatedCompositeFieldContainer[Global___Coverage]:
+        """Coverage of the central 50, 80 and 95 % intervals, with Beta intervals for what the number of simulations leaves open."""
+
+    def __init__(
+        self,
+        *,
+        quantity: _builtins.str = ...,
+        truth: _builtins.float = ...,
+        n_simulations: _builtins.int = ...,
+        coverage: _abc.Iterable[Global___Coverage] | None = ...,
+        bias: _builtins.float | None = ...,
+        bias_error: _builtins.float | None = ...,
+        bias_in_sd: _builtins.float | None = ...,
+        bias_in_sd_error: _builtins.float | None = ...,
+        posterior_sd: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bias", b"_bias", "_bias_error", b"_bias_error", "_bias_in_sd", b"_bias_in_sd", "_bias_in_sd_error", b"_bias_in_sd_error", "_posterior_sd", b"_posterior_sd", "bias", b"bias", "bias_error", b"bias_error", "bias_in_sd", b"bias_in_sd", "bias_in_sd_error", b"bias_in_sd_error", "posterior_sd", b"posterior_sd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bias", b"_bias", "_bias_error", b"_bias_error", "_bias_in_sd", b"_bias_in_sd", "_bias_in_sd_error", b"_bias_in_sd_error", "_posterior_sd", b"_posterior_sd", "bias", b"bias", "bias_error", b"bias_error", "bias_in_sd", b"bias_in_sd", "bias_in_sd_error", b"bias_in_sd_error", "coverage", b"coverage", "n_simulations", b"n_simulations", "posterior_sd", b"posterior_sd", "quantity", b"quantity", "truth", b"truth"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bias: _TypeAlias = _typing.Literal["bias"]  # noqa: Y015
+    _WhichOneofArgType__bias: _TypeAlias = _typing.Literal["_bias", b"_bias"]  # noqa: Y015
+    _WhichOneofReturnType__bias_error: _TypeAlias = _typing.Literal["bias_error"]  # noqa: Y015
+    _WhichOneofArgType__bias_error: _TypeAlias = _typing.Literal["_bias_error", b"_bias_error"]  # noqa: Y015
+    _WhichOneofReturnType__bias_in_sd: _TypeAlias = _typing.Literal["bias_in_sd"]  # noqa: Y015
+    _WhichOneofArgType__bias_in_sd: _TypeAlias = _typing.Literal["_bias_in_sd", b"_bias_in_sd"]  # noqa: Y015
+    _WhichOneofReturnType__bias_in_sd_error: _TypeAlias = _typing.Literal["bias_in_sd_error"]  # noqa: Y015
+    _WhichOneofArgType__bias_in_sd_error: _TypeAlias = _typing.Literal["_bias_in_sd_error", b"_bias_in_sd_error"]  # noqa: Y015
+    _WhichOneofReturnType__posterior_sd: _TypeAlias = _typing.Literal["posterior_sd"]  # noqa: Y015
+    _WhichOneofArgType__posterior_sd: _TypeAlias = _typing.Literal["_posterior_sd", b"_posterior_sd"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bias) -> _WhichOneofReturnType__bias | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bias_error) -> _WhichOneofReturnType__bias_error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bias_in_sd) -> _WhichOneofReturnType__bias_in_sd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bias_in_sd_error) -> _WhichOneofReturnType__bias_in_sd_error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__posterior_sd) -> _WhichOneofReturnType__posterior_sd | None: ...
+
+Global___QuantityRecovery: _TypeAlias = QuantityRecovery  # noqa: Y015
+
+@_typing.final
+class RecoveryReport(_message.Message):
+    """What the simulations at a fixed truth say. It is a report and no verdict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_SIMULATIONS_FIELD_NUMBER: _builtins.int
+    PLANNED_FIELD_NUMBER: _builtins.int
+    N_FAILED_FIELD_NUMBER: _builtins.int
+    QUANTITIES_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    n_simulations: _builtins.int
+    """Number of simulations behind the report; always the contiguous first ones."""
+    planned: _builtins.int
+    """Planned number of simulations."""
+    n_failed: _builtins.int
+    """Number of simulations whose fit failed after escalation; they are counted and are in no figure."""
+    @_builtins.property
+    def quantities(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuantityRecovery]:
+        """The quantities: parameters, estimands, and what was asked for beside them."""
+
+    @_builtins.property
+    def summary(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the report says, and what it does not, one sentence each."""
+
+    def __init__(
+        self,
+        *,
+        n_simulations: _builtins.int = ...,
+        planned: _builtins.int = ...,
+        n_failed: _builtins.int = ...,
+        quantities: _abc.Iterable[Global___QuantityRecovery] | None = ...,
+        summary: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["n_failed", b"n_failed", "n_simulations", b"n_simulations", "planned", b"planned", "quantities", b"quantities", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryReport: _TypeAlias = RecoveryReport  # noqa: Y015
+
+@_typing.final
 class Coverage(_message.Message):
     """Coverage of central intervals."""
 
@@ -389,6 +690,7 @@ class QuantityCalibration(_message.Message):
     Z_MEAN_FIELD_NUMBER: _builtins.int
     Z_SD_FIELD_NUMBER: _builtins.int
     TIE_FRACTION_FIELD_NUMBER: _builtins.int
+    N_NOT_FINITE_FIELD_NUMBER: _builtins.int
     quantity: _builtins.str
     """Name of the quantity, for example `share_of_outcome[x1]`, `sigma`, `log_likelihood`, or a combination such as
     `share_of_outcome[x1] - share_of_outcome[x2]`.
@@ -429,6 +731,8 @@ class QuantityCalibration(_message.Message):
     """Share of posterior draws that equal the truth, mean over the simulations. More than a trace in a continuous quantity
     means that chains are stuck. Absent in interim reports.
     """
+    n_not_finite: _builtins.int
+    """Simulations in which the quantity was no number, at the truth or in a draw. They have failed. 0 in interim reports."""
     @_builtins.property
     def coverage(self) -> _containers.RepeatedCompositeFieldContainer[Global___Coverage]:
         """Coverage of central intervals."""
@@ -458,10 +762,11 @@ class QuantityCalibration(_message.Message):
         z_mean: _builtins.float | None = ...,
         z_sd: _builtins.float | None = ...,
         tie_fraction: _builtins.float | None = ...,
+        n_not_finite: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_contraction", b"_contraction", "_tie_fraction", b"_tie_fraction", "_worst_case_p_value", b"_worst_case_p_value", "_z_mean", b"_z_mean", "_z_sd", b"_z_sd", "adjusted_p_value", b"adjusted_p_value", "contraction", b"contraction", "tie_fraction", b"tie_fraction", "worst_case_p_value", b"worst_case_p_value", "z_mean", b"z_mean", "z_sd", b"z_sd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_contraction", b"_contraction", "_tie_fraction", b"_tie_fraction", "_worst_case_p_value", b"_worst_case_p_value", "_z_mean", b"_z_mean", "_z_sd", b"_z_sd", "adjusted_p_value", b"adjusted_p_value", "contraction", b"contraction", "coverage", b"coverage", "equivalent_quantities", b"equivalent_quantities", "failing", b"failing", "log_e_value", b"log_e_value", "log_e_value_peak", b"log_e_value_peak", "max_ecdf_deviation", b"max_ecdf_deviation", "mean_rank", b"mean_rank", "n_simulations", b"n_simulations", "p_value", b"p_value", "part", b"part", "quantity", b"quantity", "shape", b"shape", "tie_fraction", b"tie_fraction", "worst_case_p_value", b"worst_case_p_value", "z_mean", b"z_mean", "z_sd", b"z_sd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_contraction", b"_contraction", "_tie_fraction", b"_tie_fraction", "_worst_case_p_value", b"_worst_case_p_value", "_z_mean", b"_z_mean", "_z_sd", b"_z_sd", "adjusted_p_value", b"adjusted_p_value", "contraction", b"contraction", "coverage", b"coverage", "equivalent_quantities", b"equivalent_quantities", "failing", b"failing", "log_e_value", b"log_e_value", "log_e_value_peak", b"log_e_value_peak", "max_ecdf_deviation", b"max_ecdf_deviation", "mean_rank", b"mean_rank", "n_not_finite", b"n_not_finite", "n_simulations", b"n_simulations", "p_value", b"p_value", "part", b"part", "quantity", b"quantity", "shape", b"shape", "tie_fraction", b"tie_fraction", "worst_case_p_value", b"worst_case_p_value", "z_mean", b"z_mean", "z_sd", b"z_sd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adjusted_p_value: _TypeAlias = _typing.Literal["adjusted_p_value"]  # noqa: Y015
     _WhichOneofArgType__adjusted_p_value: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value"]  # noqa: Y015
@@ -489,6 +794,74 @@ class QuantityCalibration(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__z_sd) -> _WhichOneofReturnType__z_sd | None: ...
 
 Global___QuantityCalibration: _TypeAlias = QuantityCalibration  # noqa: Y015
+
+@_typing.final
+class SharedNumbersTest(_message.Message):
+    """Whether truths and noise of a part come from different random numbers. All simulations that are looked at are made
+    again at one truth, so that their data vary with the noise alone; what the truths correlate with there, they share.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PART_FIELD_NUMBER: _builtins.int
+    N_SIMULATIONS_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    OBSERVATION_FIELD_NUMBER: _builtins.int
+    CORRELATION_FIELD_NUMBER: _builtins.int
+    UNTESTED_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    DISTANCE_OF_TRUTH_FIELD_NUMBER: _builtins.int
+    DISTANCE_OF_NOISE_FIELD_NUMBER: _builtins.int
+    part: Global___SbcPart.ValueType
+    """The part."""
+    n_simulations: _builtins.int
+    """Number of simulations that were looked at, of those that were planned first."""
+    p_value: _builtins.float
+    """Permutation p-value of the largest correlation over all pairs of a parameter and an observation, of their values and
+    of their distances from the median; absent where it could not be tested. The verdict is FAIL at or below `level`.
+    """
+    level: _builtins.float
+    """Level of the test, a part of the verdict's `alpha`."""
+    quantity: _builtins.str
+    """The parameter of the pair with the largest correlation; empty where it could not be tested."""
+    observation: _builtins.int
+    """The observation of the pair, counted from 0."""
+    correlation: _builtins.float
+    """Their Spearman correlation, between -1 and 1."""
+    untested: Global___UntestedReason.ValueType
+    """Why it could not be tested; UNSPECIFIED where it was."""
+    explanation: _builtins.str
+    """The result in words."""
+    distance_of_truth: _builtins.bool
+    """Whether the correlation is that of the distances of the truths from their median, not of the truths."""
+    distance_of_noise: _builtins.bool
+    """Whether the correlation is that of the distances of the noise from its median, not of the noise."""
+    def __init__(
+        self,
+        *,
+        part: Global___SbcPart.ValueType = ...,
+        n_simulations: _builtins.int = ...,
+        p_value: _builtins.float | None = ...,
+        level: _builtins.float = ...,
+        quantity: _builtins.str = ...,
+        observation: _builtins.int = ...,
+        correlation: _builtins.float = ...,
+        untested: Global___UntestedReason.ValueType = ...,
+        explanation: _builtins.str = ...,
+        distance_of_truth: _builtins.bool = ...,
+        distance_of_noise: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_p_value", b"_p_value", "p_value", b"p_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_p_value", b"_p_value", "correlation", b"correlation", "distance_of_noise", b"distance_of_noise", "distance_of_truth", b"distance_of_truth", "explanation", b"explanation", "level", b"level", "n_simulations", b"n_simulations", "observation", b"observation", "p_value", b"p_value", "part", b"part", "quantity", b"quantity", "untested", b"untested"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__p_value: _TypeAlias = _typing.Literal["p_value"]  # noqa: Y015
+    _WhichOneofArgType__p_value: _TypeAlias = _typing.Literal["_p_value", b"_p_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p_value) -> _WhichOneofReturnType__p_value | None: ...
+
+Global___SharedNumbersTest: _TypeAlias = SharedNumbersTest  # noqa: Y015
 
 @_typing.final
 class CanaryResult(_message.Message):
@@ -629,6 +1002,8 @@ class SbcVerdict(_message.Message):
     DETECTABLE_SD_FACTOR_ABOVE_FIELD_NUMBER: _builtins.int
     FAILURE_RATE_FIELD_NUMBER: _builtins.int
     CANARIES_FIELD_NUMBER: _builtins.int
+    NAMED_REASONS_FIELD_NUMBER: _builtins.int
+    SHARED_NUMBERS_FIELD_NUMBER: _builtins.int
     kind: Global___VerdictKind.ValueType
     """Outcome."""
     n_simulations: _builtins.int
@@ -661,6 +1036,14 @@ class SbcVerdict(_message.Message):
     def canaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanaryResult]:
         """The canaries that the run has come to a result about; they say what the check notices on this model."""
 
+    @_builtins.property
+    def named_reasons(self) -> _containers.RepeatedScalarFieldContainer[Global___VerdictReason.ValueType]:
+        """The reasons by name, over all parts that decide."""
+
+    @_builtins.property
+    def shared_numbers(self) -> _containers.RepeatedCompositeFieldContainer[Global___SharedNumbersTest]:
+        """Test for shared random numbers of every part that decides and has all simulations that were planned first."""
+
     def __init__(
         self,
         *,
@@ -677,10 +1060,12 @@ class SbcVerdict(_message.Message):
         detectable_sd_factor_above: _builtins.float | None = ...,
         failure_rate: _builtins.float = ...,
         canaries: _abc.Iterable[Global___CanaryResult] | None = ...,
+        named_reasons: _abc.Iterable[Global___VerdictReason.ValueType] | None = ...,
+        shared_numbers: _abc.Iterable[Global___SharedNumbersTest] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd", "_detectable_sd_factor", b"_detectable_sd_factor", "_detectable_sd_factor_above", b"_detectable_sd_factor_above", "detectable_bias_sd", b"detectable_bias_sd", "detectable_sd_factor", b"detectable_sd_factor", "detectable_sd_factor_above", b"detectable_sd_factor_above"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd", "_detectable_sd_factor", b"_detectable_sd_factor", "_detectable_sd_factor_above", b"_detectable_sd_factor_above", "alpha", b"alpha", "canaries", b"canaries", "detectable_bias_sd", b"detectable_bias_sd", "detectable_sd_factor", b"detectable_sd_factor", "detectable_sd_factor_above", b"detectable_sd_factor_above", "explanation", b"explanation", "failure_rate", b"failure_rate", "kind", b"kind", "n_escalated", b"n_escalated", "n_failed", b"n_failed", "n_simulations", b"n_simulations", "quantities", b"quantities", "reasons", b"reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd", "_detectable_sd_factor", b"_detectable_sd_factor", "_detectable_sd_factor_above", b"_detectable_sd_factor_above", "alpha", b"alpha", "canaries", b"canaries", "detectable_bias_sd", b"detectable_bias_sd", "detectable_sd_factor", b"detectable_sd_factor", "detectable_sd_factor_above", b"detectable_sd_factor_above", "explanation", b"explanation", "failure_rate", b"failure_rate", "kind", b"kind", "n_escalated", b"n_escalated", "n_failed", b"n_failed", "n_simulations", b"n_simulations", "named_reasons", b"named_reasons", "quantities", b"quantities", "reasons", b"reasons", "shared_numbers", b"shared_numbers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__detectable_bias_sd: _TypeAlias = _typing.Literal["detectable_bias_sd"]  # noqa: Y015
     _WhichOneofArgType__detectable_bias_sd: _TypeAlias = _typing.Literal["_detectable_bias_sd", b"_detectable_bias_sd"]  # noqa: Y015
@@ -728,6 +1113,8 @@ class SbcRun(_message.Message):
     FURTHER_QUANTITIES_FIELD_NUMBER: _builtins.int
     HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
     COMMUNICATIONS_FIELD_NUMBER: _builtins.int
+    FIXED_TRUTH_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
     client_id: _builtins.str
     """Client that owns it."""
     run_id: _builtins.str
@@ -800,6 +1187,14 @@ class SbcRun(_message.Message):
     def communications(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Communication]:
         """Messages for the client where the run has failed; rendered when the run is read."""
 
+    @_builtins.property
+    def fixed_truth(self) -> _containers.RepeatedCompositeFieldContainer[Global___FixedTruth]:
+        """Of RECOVERY: the truth of every parameter, in the order of the model."""
+
+    @_builtins.property
+    def recovery(self) -> Global___RecoveryReport:
+        """Of RECOVERY: the latest report; absent before the first batch. Such a run ends without a verdict."""
+
     def __init__(
         self,
         *,
@@ -828,10 +1223,12 @@ class SbcRun(_message.Message):
         further_quantities: _abc.Iterable[_builtins.str] | None = ...,
         hold_out_months: _builtins.int = ...,
         communications: _abc.Iterable[_common_pb2.Communication] | None = ...,
+        fixed_truth: _abc.Iterable[Global___FixedTruth] | None = ...,
+        recovery: Global___RecoveryReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "interim", b"interim", "progress", b"progress", "start_time", b"start_time", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "interim", b"interim", "progress", b"progress", "recovery", b"recovery", "start_time", b"start_time", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "certificate_key", b"certificate_key", "client_id", b"client_id", "communications", b"communications", "create_time", b"create_time", "data_period_months", b"data_period_months", "end_time", b"end_time", "error", b"error", "further_quantities", b"further_quantities", "hold_out_months", b"hold_out_months", "inference_method", b"inference_method", "interim", b"interim", "last_sequence", b"last_sequence", "model_id", b"model_id", "num_simulations", b"num_simulations", "parts", b"parts", "progress", b"progress", "run_id", b"run_id", "seed", b"seed", "session_id", b"session_id", "start_time", b"start_time", "state", b"state", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "certificate_key", b"certificate_key", "client_id", b"client_id", "communications", b"communications", "create_time", b"create_time", "data_period_months", b"data_period_months", "end_time", b"end_time", "error", b"error", "fixed_truth", b"fixed_truth", "further_quantities", b"further_quantities", "hold_out_months", b"hold_out_months", "inference_method", b"inference_method", "interim", b"interim", "last_sequence", b"last_sequence", "model_id", b"model_id", "num_simulations", b"num_simulations", "parts", b"parts", "progress", b"progress", "recovery", b"recovery", "run_id", b"run_id", "seed", b"seed", "session_id", b"session_id", "start_time", b"start_time", "state", b"state", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -943,6 +1340,7 @@ class SbcEvent(_message.Message):
     INTERIM_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     sequence: _builtins.int
@@ -975,6 +1373,10 @@ class SbcEvent(_message.Message):
     def heartbeat(self) -> Global___Heartbeat:
         """Nothing happened."""
 
+    @_builtins.property
+    def recovery(self) -> Global___RecoveryReport:
+        """A new report on a fixed truth."""
+
     def __init__(
         self,
         *,
@@ -987,12 +1389,13 @@ class SbcEvent(_message.Message):
         interim: Global___InterimReport | None = ...,
         verdict: Global___SbcVerdict | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        recovery: Global___RecoveryReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_finished", b"batch_finished", "create_time", b"create_time", "event", b"event", "heartbeat", b"heartbeat", "interim", b"interim", "progress", b"progress", "state_changed", b"state_changed", "verdict", b"verdict"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_finished", b"batch_finished", "create_time", b"create_time", "event", b"event", "heartbeat", b"heartbeat", "interim", b"interim", "progress", b"progress", "recovery", b"recovery", "state_changed", b"state_changed", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_finished", b"batch_finished", "create_time", b"create_time", "event", b"event", "heartbeat", b"heartbeat", "interim", b"interim", "progress", b"progress", "run_id", b"run_id", "sequence", b"sequence", "state_changed", b"state_changed", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_finished", b"batch_finished", "create_time", b"create_time", "event", b"event", "heartbeat", b"heartbeat", "interim", b"interim", "progress", b"progress", "recovery", b"recovery", "run_id", b"run_id", "sequence", b"sequence", "state_changed", b"state_changed", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "batch_finished", "interim", "verdict", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "batch_finished", "interim", "verdict", "heartbeat", "recovery"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1017,6 +1420,8 @@ class SbcRunSpec(_message.Message):
     CANARIES_FIELD_NUMBER: _builtins.int
     FRESH_FIELD_NUMBER: _builtins.int
     HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
+    FIXED_TRUTH_FIELD_NUMBER: _builtins.int
+    OTHER_TRUTHS_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """Model to be checked."""
     session_id: _builtins.str
@@ -1043,11 +1448,18 @@ class SbcRunSpec(_message.Message):
     """
     hold_out_months: _builtins.int
     """Months at the end of the data set to leave out; absent: 0."""
+    other_truths: Global___OtherTruths.ValueType
+    """What parameters have as truth that `fixed_truth` does not name; for RECOVERY alone."""
     @_builtins.property
     def further_quantities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Quantities to rank beside the preset's: names of the model's quantities, or two of them joined by ` + `, ` - `, ` * `
-        or ` / `, which shows errors in how they depend on each other. Each makes the test of the others a little weaker.
+        """Quantities to rank beside the preset's, or to report on at a fixed truth: names of the model's quantities, or two of
+        them joined by ` + `, ` - `, ` * ` or ` / `, which shows errors in how they depend on each other. Each makes the test
+        of the others a little weaker.
         """
+
+    @_builtins.property
+    def fixed_truth(self) -> _containers.RepeatedCompositeFieldContainer[Global___FixedTruth]:
+        """The truth of a RECOVERY run; for no other type."""
 
     def __init__(
         self,
@@ -1065,10 +1477,12 @@ class SbcRunSpec(_message.Message):
         canaries: _builtins.bool = ...,
         fresh: _builtins.bool = ...,
         hold_out_months: _builtins.int | None = ...,
+        fixed_truth: _abc.Iterable[Global___FixedTruth] | None = ...,
+        other_truths: Global___OtherTruths.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_num_simulations", b"_num_simulations", "_seed", b"_seed", "alpha", b"alpha", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "num_simulations", b"num_simulations", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_num_simulations", b"_num_simulations", "_seed", b"_seed", "alpha", b"alpha", "canaries", b"canaries", "data_period_months", b"data_period_months", "fresh", b"fresh", "further_quantities", b"further_quantities", "hold_out_months", b"hold_out_months", "inference_method", b"inference_method", "model_id", b"model_id", "num_simulations", b"num_simulations", "seed", b"seed", "session_id", b"session_id", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_num_simulations", b"_num_simulations", "_seed", b"_seed", "alpha", b"alpha", "canaries", b"canaries", "data_period_months", b"data_period_months", "fixed_truth", b"fixed_truth", "fresh", b"fresh", "further_quantities", b"further_quantities", "hold_out_months", b"hold_out_months", "inference_method", b"inference_method", "model_id", b"model_id", "num_simulations", b"num_simulations", "other_truths", b"other_truths", "seed", b"seed", "session_id", b"session_id", "stop_on_fail", b"stop_on_fail", "validation_type", b"validation_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015

@@ -164,7 +164,7 @@ class SbcServiceServicer(object):
 
     def ExtendSbcRun(self, request, context):
         """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE, and to its canaries that
-        were not noticed. The verdict is given
+        were not noticed, or to a run at a fixed truth. The verdict is given
         anew at the larger number, at a level that was kept back for it, so that the error rate of the run stays alpha. A
         FAIL is final. The run is computed by the version of the service that started it, or not at all.
         """

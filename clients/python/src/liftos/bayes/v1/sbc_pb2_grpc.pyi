@@ -53,7 +53,7 @@ class SbcServiceStub:
     """
     ExtendSbcRun: _grpc.UnaryUnaryMultiCallable[_sbc_pb2.ExtendSbcRunRequest, _sbc_pb2.ExtendSbcRunResponse]
     """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE, and to its canaries that
-    were not noticed. The verdict is given
+    were not noticed, or to a run at a fixed truth. The verdict is given
     anew at the larger number, at a level that was kept back for it, so that the error rate of the run stays alpha. A
     FAIL is final. The run is computed by the version of the service that started it, or not at all.
     """
@@ -99,7 +99,7 @@ class SbcServiceAsyncStub(SbcServiceStub):
     """
     ExtendSbcRun: _aio.UnaryUnaryMultiCallable[_sbc_pb2.ExtendSbcRunRequest, _sbc_pb2.ExtendSbcRunResponse]  # type: ignore[assignment]
     """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE, and to its canaries that
-    were not noticed. The verdict is given
+    were not noticed, or to a run at a fixed truth. The verdict is given
     anew at the larger number, at a level that was kept back for it, so that the error rate of the run stays alpha. A
     FAIL is final. The run is computed by the version of the service that started it, or not at all.
     """
@@ -190,7 +190,7 @@ class SbcServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sbc_pb2.ExtendSbcRunResponse, _abc.Awaitable[_sbc_pb2.ExtendSbcRunResponse]]:
         """Adds simulations of the same seed stream to a run that has ended with PASS or INCONCLUSIVE, and to its canaries that
-        were not noticed. The verdict is given
+        were not noticed, or to a run at a fixed truth. The verdict is given
         anew at the larger number, at a level that was kept back for it, so that the error rate of the run stays alpha. A
         FAIL is final. The run is computed by the version of the service that started it, or not at all.
         """
