@@ -234,8 +234,9 @@ def test_the_command_runs_extends_and_saves_what_the_verdict_is_made_of(
     saved = command("ledger", run.run_id, str(tmp_path / "ranks.npz"))
     assert saved.stdout == f"{160 + 3 * 120} simulations written to {tmp_path / 'ranks.npz'}\n"
     # What docs/sbc.md says prints the sentence of the verdict, canaries included.
-    (snippet,) = (block for block in DOCS.read_text().split("```python\n")[1:] if "ranks.npz" in block)
-    code = snippet.partition("```")[0].replace("ranks.npz", str(tmp_path / "ranks.npz"))
+    blocks = [block.partition("```")[0] for block in DOCS.read_text().split("```python\n")[1:]]
+    (snippet,) = (block for block in blocks if "ranks.npz" in block)
+    code = snippet.replace("ranks.npz", str(tmp_path / "ranks.npz"))
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert printed.stdout.strip() == client.sbc.get(run.run_id).verdict.explanation
     watched = command("watch", run.run_id)

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from liftos.bayes import Client, FailedPrecondition, InvalidArgument, NotFound, experiment, share_of_outcome, usd
 from liftos.bayes.errors import from_rpc_error
-from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2
+from liftos.bayes.v1 import common_pb2, conflict_pb2, elicitation_pb2, prior_update_pb2, sbc_pb2
 
 from server.command import printing as report
 from tests.end_to_end.examples import normal
@@ -351,12 +351,17 @@ def test_looks_count_the_analyses_and_updates_of_a_quantity_under_overlapping_ro
 def test_calibration_around_real_data_is_refused_and_on_simulated_data_it_is_not(client: Client) -> None:
     update = first_year(client)
     adopt(client, update.update_id, "adopted")
-    for kind in ("posterior", "comprehensive"):
+    measured = {"validation_type": "recovery", "other_truths": "posterior_mean"}
+    for kind in ({"validation_type": "posterior"}, {"validation_type": "comprehensive"}, measured):
         with pytest.raises(FailedPrecondition) as caught:
-            client.sbc.start(model_id="year-1", session_id="adopted", validation_type=kind, validate_only=True)
+            client.sbc.start(model_id="year-1", session_id="adopted", **kind, validate_only=True)
         assert caught.value.reason == "DATA_ALREADY_USED"
         assert "exploratory" not in caught.value.message
     client.sbc.start(model_id="year-1", session_id="adopted", validation_type="standard", validate_only=True)
+    at_medians = client.sbc.start(
+        model_id="year-1", session_id="adopted", validation_type="recovery", validate_only=True
+    )
+    assert [each.taken_from for each in at_medians.fixed_truth] == [sbc_pb2.OTHER_TRUTHS_PRIOR_MEDIAN]
     client.sbc.start(model_id="year-1", validation_type="posterior", validate_only=True)
 
 
