@@ -168,7 +168,7 @@ def analyse_belief(
     point = bayes_factor.point_mle(ladder)
     point = replace(point, log_bf=max(factor.log_bf for factor in (point, headline, widened, reference)))
     there = overlay if client_draws is None else _near(overlay, client_draws)
-    p = node_split(overlay)
+    p = node_split(overlay, ladder.draws)
     reliability = judge(ladder, headline, p, of_fit)
     usable = reliability.status is not Status.UNRELIABLE
     label = severity(headline.log_bf) if usable else None

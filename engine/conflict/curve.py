@@ -349,9 +349,10 @@ class EvidenceCurve:
     def _reference_nodes(self) -> tuple[Floats, Floats, Floats]:
         """Nodes u, log weights, and log reference density of u there, restricted to the reference's support."""
         nodes, log_weights = cells(self.reference_breaks)
-        return nodes, log_weights, self._log_reference(nodes)
+        return nodes, log_weights, self.log_reference_at(nodes)
 
-    def _log_reference(self, u: Floats) -> Floats:
+    def log_reference_at(self, u: Floats) -> Floats:
+        """Log density of the reference prior on the unconstrained scale at u, any shape."""
         if self.reference.support == self.support:
             return self.reference.unconstrained_logpdf(u)
         return self.reference.logpdf(self.support.from_unconstrained(u)) + self.support.log_jacobian(u)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
+from engine.arrays import Floats
 from engine.conflict.curve import jackknife_error
 from engine.conflict.overlay import Overlay
 
@@ -28,11 +30,15 @@ class PValue:
     se: float
 
 
-def node_split(overlay: Overlay) -> PValue:
+def node_split(overlay: Overlay, draws: Floats | None = None) -> PValue:
     """p = 2 min(F̄, 1 - F̄), F̄ = ∫ F_client dData (Marshall & Spiegelhalter 2007; methods/conflict.md §7).
 
     Data side: L normalised on the client's unconstrained scale, i.e. posterior weights 1/p_ref, within the reference's
     1e-6 points; where that is no proper law, the reference stays in (`EvidenceCurve.reference_kept`).
+
+    `draws` [chains, n] under the reference, weighed by 1/p_ref, give the same without the smoothed curve. They are
+    noisier and without bias, where a tail that is heavier than the curve's makes it too small by a factor that its
+    jackknife does not show: so the distance of the two is in the error.
     """
     pair = overlay.normal_pair
     if pair is not None:
@@ -45,4 +51,18 @@ def node_split(overlay: Overlay) -> PValue:
     removed = bool(overlay.curve.reference_kept[0] == 0.0)
     kind = PValueKind.NODE_SPLIT if removed else PValueKind.NODE_SPLIT_WITH_REFERENCE
     values = 2.0 * np.minimum(below, above)
-    return PValue(kind, float(values[0]), float(jackknife_error(values[2:])))
+    error = float(jackknife_error(values[2:]))
+    if draws is not None:
+        error = math.hypot(error, float(values[0]) - _by_draws(overlay, np.ravel(draws)))
+    return PValue(kind, float(values[0]), error)
+
+
+def _by_draws(overlay: Overlay, draws: Floats) -> float:
+    """p of draws [n] under the reference, each weighed by what the reference has taken part in the data side."""
+    curve = overlay.curve
+    u = curve.support.to_unconstrained(draws)
+    low, high = curve.data_side_range
+    log_reference = curve.log_reference_at(u)
+    weights = np.where((u > low) & (u < high), (float(curve.reference_kept[0]) - 1.0) * log_reference, -np.inf)
+    mass = special.softmax(weights)
+    return float(2.0 * min(mass @ overlay.prior.cdf(draws), mass @ overlay.prior.sf(draws)))
