@@ -26,6 +26,8 @@ from engine.errors import InvalidInput
 
 MAX_EXTRAPOLATED = 0.5
 """Share of a posterior beyond what the draws cover from which on it is no answer but an extrapolation."""
+LEAST_KEPT = 1e-9
+"""Of a client's mass that has to lie in the narrower support for it to be a law there; below, rounding decides."""
 _GONE = 1e-12
 """A component of a posterior with less weight is left out."""
 _PEAKS = 8
@@ -306,7 +308,12 @@ class Overlay:
         return np.where(inside, log_client - log_reference, -np.inf)
 
     def log_marginal_of(self, shift: float, factor: float) -> float:
-        """The first of `log_marginals_of`, the curve itself, for searches."""
+        """The first of `log_marginals_of`, the curve itself, for searches.
+
+        Minus infinity for a client that was moved out of the narrower support: it is no law there.
+        """
+        if self._kept_mass(shift, factor) < LEAST_KEPT:
+            return -math.inf
         nodes, log_mass = self._moved(shift, factor)
         return float(special.logsumexp(self.log_likelihood_at(nodes) + log_mass))
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from engine.conflict.analysis import analyse_belief
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.overlay import Overlay
 from engine.distributions.distribution import Beta, Distribution, Gridded, LogNormal, Mixture, Normal, Uniform
@@ -86,3 +87,15 @@ def test_ratios_at_draws_are_those_of_the_densities_and_nothing_outside_of_the_c
     found = Overlay(client, CURVE).log_ratios(x)
     assert found[0] == -np.inf
     assert found[1:] == pytest.approx(client.logpdf(x[1:]) - REFERENCE.logpdf(x[1:]), abs=1e-9)
+
+
+def test_a_client_moved_out_of_the_narrower_support_is_no_law_and_a_search_passes_it_by() -> None:
+    # A positive belief under a share that ends at 1: moved by 20 on the logarithm nothing of it is left below 1.
+    rng = np.random.default_rng(4)
+    draws = rng.beta(60.0, 40.0, (16, 400))
+    curve = EvidenceCurve.from_draws(draws, Beta(1.0, 3.0), 24.0)
+    overlay = Overlay(LogNormal(math.log(0.005), 0.3), curve)
+    assert overlay.log_marginal_of(20.0, 1.0) == -math.inf
+    assert math.isfinite(overlay.log_marginal_of(4.0, 1.0))
+    figures = analyse_belief(LogNormal(math.log(0.005), 0.3), curve, draws=draws)
+    assert math.isfinite(figures.recentred.log_bf)
