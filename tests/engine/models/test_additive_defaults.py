@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
@@ -11,6 +12,8 @@ import pytest
 from engine.conflict.induced import prior_draws
 from engine.distributions.distribution import Beta
 from engine.errors import InvalidInput
+from engine.inference.batch import BatchedHmc
+from engine.inference.diagnostics import ess_bulk
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Parameterisation, Table, Window, prepare
@@ -74,6 +77,45 @@ def test_the_weekday_of_weekly_data_and_the_order_of_channels_change_nothing_but
     for name, prior in monday.priors.items():
         assert turned.priors[name] == prior
     np.testing.assert_array_equal(turned.design.exposure[:, 1:], monday.design.exposure[:, :2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"kpi": 1e6}, id="KPI in millionths"),
+        pytest.param({"kpi": 1e-6}, id="KPI in millions"),
+        pytest.param({"spend": 1e6}, id="spend and exposure"),
+        pytest.param({"spend": 1e-6}, id="spend and exposure in millions"),
+        pytest.param({"weekday": 4}, id="another weekday"),
+        pytest.param({"order": -1}, id="channels in the other order"),
+    ],
+)
+def test_a_fit_says_the_same_in_other_units_on_another_weekday_and_in_another_order(
+    change: dict[str, float], fitted: dict[str, np.ndarray]
+) -> None:
+    other = shares_of(**change)
+    for name, draws in fitted.items():
+        error = np.hypot(*(float(d.std()) / math.sqrt(float(ess_bulk(d))) for d in (draws, other[name])))
+        assert abs(float(draws.mean() - other[name].mean())) < 4.0 * error
+        assert float(other[name].std() / draws.std()) == pytest.approx(1.0, abs=0.15)
+
+
+def shares_of(kpi: float = 1.0, spend: float = 1.0, weekday: int = 0, order: int = 1) -> dict[str, np.ndarray]:
+    """Draws [chains, draws] of the shares of two channels that do something."""
+    made = table(2, 1.0, 1.0, weekday)
+    columns = {"y": kpi * (made.columns["y"] + 2.0 * made.columns["x0"] + 1.0 * made.columns["x1"])}
+    columns |= {name: spend * made.columns[name] for name in ("x0", "x1")[::order]}
+    moved = model(Table(made.dates, columns))
+    settings = replace(BatchedHmc.single(), schedules=BatchedHmc.single().schedules[:1], last=None)
+    fit = moved.fit(moved.observed[:, None], Seed.of(3), np.zeros(1, dtype=np.int64), settings)
+    assert fit.diagnostics.r_hat[0] < 1.03
+    return {name: fit.draws[f"share_of_outcome[{name}]"][0] for name in ("x0", "x1")}
+
+
+@pytest.fixture(scope="module")
+def fitted() -> dict[str, np.ndarray]:
+    return shares_of()
 
 
 def test_own_priors_of_some_channels_leave_the_others_what_they_were() -> None:
