@@ -123,11 +123,13 @@ def average_curves(model: Curved, seed: Seed, settings: BatchedHmc | None = None
     reasons = [_reasons(sure, marginal) for sure, marginal in zip(converged, evidence, strict=True)]
     usable = np.array([not why for why in reasons])
     if not usable.any():
-        usable = np.array([math.isfinite(marginal.log_marginal) for marginal in evidence])
+        raise InvalidInput("curves", "no fit under any of them met its thresholds")
     values = np.array([m.log_marginal if sure else -math.inf for m, sure in zip(evidence, usable, strict=True)])
     weights = special.softmax(values)
     errors = np.array([m.mcse if sure else 0.0 for m, sure in zip(evidence, usable, strict=True)])
-    error = np.sqrt((weights * (1.0 - weights) * errors) ** 2 + weights**2 * (weights**2 @ errors**2))
+    # dw = w ((1 - w) de - Σ w' de'), the sum over the other curves.
+    moved = (weights * errors) ** 2
+    error = weights * np.sqrt(((1.0 - weights) * errors) ** 2 + moved.sum() - moved)
     scores, held_out = _future_left_out(model, seed.derived("future left out"), settings)
     stacked = stacking_weights(scores) if held_out else np.full(len(weights), math.nan)
     fitted = tuple(
@@ -163,7 +165,10 @@ def _log_evidence(
     parameters = {name: np.ravel(draws[name]) for name in family.whole.parameter_names}
     z = family.whole.coordinates(parameters).T.reshape(*shape, -1)
     log_density = partial(log_posterior, family.target, family.data(y)[:, index])
-    return log_marginal_likelihood(log_density, z, seed.generator(index, Purpose.MCMC))
+    try:
+        return log_marginal_likelihood(log_density, z, seed.generator(index, Purpose.MCMC))
+    except InvalidInput:  # draws of which no estimate can be made
+        return BridgedMarginal(math.nan, math.inf, ())
 
 
 def _reasons(converged: bool, evidence: BridgedMarginal) -> tuple[str, ...]:

@@ -73,6 +73,11 @@ def geos_left_out(geos: int, channels: int) -> str:
 NO_CURVES = "Saturation curves were not compared: the model has none."
 
 
+def curves_not_fitted(why: str) -> str:
+    """That nothing is said of the curves of response, and why."""
+    return f"Saturation curves were not compared: {why}."
+
+
 def curves_not_compared(belief_id: str, why: str) -> str:
     """That a belief was not looked at under every curve of response, and why."""
     return f"{belief_id} was not compared under every saturation curve: {why}."

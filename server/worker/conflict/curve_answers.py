@@ -11,10 +11,10 @@ from liftos.bayes.v1 import conflict_pb2, model_pb2
 from engine.conflict.analysis import BeliefConflict, ConflictRule
 from engine.conflict.curve_average import CurveComparison, average_curves, compare
 from engine.conflict.reliability import Status
-from engine.errors import UnsupportedQuantity
+from engine.errors import InvalidInput, UnsupportedQuantity
 from engine.models.protocol import Curved
 from server.contract.wire import value_of
-from server.texts.analysis_notes import NO_CURVES, curves_not_compared
+from server.texts.analysis_notes import NO_CURVES, curves_not_compared, curves_not_fitted
 from server.texts.curves import explain_curves
 from server.worker.conflict.comparison import Examined
 from server.worker.conversion import estimate_of_law
@@ -31,7 +31,10 @@ async def tell_curves(
     if not isinstance(fit.model, Curved):
         return [NO_CURVES]
     seed, notes = fit.seed.derived("curves"), []
-    average = await asyncio.to_thread(average_curves, fit.model, seed)
+    try:
+        average = await asyncio.to_thread(average_curves, fit.model, seed)
+    except InvalidInput as error:
+        return [curves_not_fitted(error.message)]
     for compared, message in zip(examined, messages, strict=True):
         try:
             comparison = await asyncio.to_thread(compare, average, compared.prior, compared.curve, rule, seed)

@@ -14,7 +14,8 @@ from engine.conflict.bridge_sampling import BridgedMarginal
 from engine.conflict.curve import EvidenceCurve
 from engine.conflict.curve_average import CurveAverage, FittedCurve, average_curves, compare, stacking_weights
 from engine.distributions.distribution import LogNormal, Normal
-from engine.errors import UnsupportedQuantity
+from engine.errors import InvalidInput, UnsupportedQuantity
+from engine.inference.batch import BatchedHmc
 from engine.inference.fit import Seed
 from engine.inference.precision import enable_float64
 from engine.models.additive_mmm import AdditiveMmm, AdditiveMmmSpec, Channel, Table, prepare
@@ -79,6 +80,12 @@ def test_the_evidence_of_a_curve_is_the_integral_of_its_posterior(bent: CurveAve
     # the parameters that the straight line lacks, two more.
     expected = math.log(np.mean(np.exp(ratio - ratio.max()))) + ratio.max() + 2 * 0.5 * math.log(2.0 * math.pi)
     assert bent.curves[3].log_evidence.log_marginal == pytest.approx(expected, abs=0.1)
+
+
+def test_fits_that_all_miss_their_thresholds_give_no_average() -> None:
+    settings = replace(BatchedHmc.family(4), ess_limit=1e9, schedules=BatchedHmc.family(4).schedules[:1])
+    with pytest.raises(InvalidInput, match="no fit under any of them"):
+        average_curves(model(Saturation.HILL_SLOPE), Seed.of(1), settings)
 
 
 def test_stacking_weights_are_those_that_predict_best() -> None:
