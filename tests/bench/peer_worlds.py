@@ -1,8 +1,8 @@
 """Random marketing worlds for other tools at their defaults: the files they are given, and a table of what they say.
 
 python -m tests.bench.peer_worlds write DIRECTORY
-python -m tests.bench.peer_worlds peers DIRECTORY       (each peer in an environment of its own, made in a temporary folder)
-python -m tests.bench.peer_worlds ours DIRECTORY        (or of a run of tests.bench.worlds: --rows FILE)
+python -m tests.bench.peer_worlds peers DIRECTORY   (each in an environment of its own, made in a temporary folder)
+python -m tests.bench.peer_worlds ours DIRECTORY    (or taken from a run of tests.bench.worlds: --rows FILE)
 python -m tests.bench.peer_worlds table DIRECTORY --output docs/performance/peer_worlds.jsonl
 
 Each step but the first goes on where an earlier one stopped. The peers need minutes a file and about 2 GiB each.
