@@ -117,7 +117,7 @@ def table(rows: Sequence[Row]) -> str:
     Shares of one file are not independent: their error counts files.
     """
     head = "peer", "files", "total covered", "shares covered", "bias of the total", "mean error of a share"
-    head = (*head, "width: total", "share", "worst R-hat", "files with divergences", "seconds a file")
+    head = (*head, "width: total", "share", "R-hat above 1.05 (worst)", "files with divergences", "seconds a file")
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for peer in dict.fromkeys(row["peer"] for row in rows):
         own = [row for row in rows if row["peer"] == peer]
@@ -135,7 +135,7 @@ def table(rows: Sequence[Row]) -> str:
             f"{100 * np.mean([abs(share['mean'] - share['truth']) for share in every]):.1f} %",
             f"{100 * np.mean([total['high'] - total['low'] for total in totals]):.0f} %",
             f"{100 * np.mean([share['high'] - share['low'] for share in every]):.1f} %",
-            f"{max(r_hats):.2f}" if r_hats else "–",
+            f"{sum(r_hat > 1.05 for r_hat in r_hats)} ({max(r_hats):.2f})" if r_hats else "–",
             str(sum(diverged)) if diverged else "–",
             f"{np.median([row['seconds'] for row in own]):.0f}",
         )
