@@ -1,7 +1,7 @@
-"""PyMC-Marketing at its defaults on the files of `tests.bench.peer_worlds`; needs Python 3.12 and an environment with
+"""PyMC-Marketing at its defaults on the files of `tests.bench.peer_worlds`, in the environment that is stated there.
 
-pymc-marketing==1.3.* and numpyro. Geometric adstock over 8 rows, logistic saturation, two yearly harmonics, as its
-example has them; every prior is its own. Argument: the directory of the files.
+Geometric adstock over 8 rows, logistic saturation, two yearly harmonics, as its example has them; every prior is its
+own. Arguments: the directory of the files, and names of some of them.
 """
 
 from __future__ import annotations
@@ -70,8 +70,11 @@ def interval(draws: np.ndarray, truth: float) -> dict:
 
 
 if __name__ == "__main__":
-    directory = Path(sys.argv[1])
-    with (directory / "pymc_marketing.jsonl").open("w") as file:
-        for world_file in sorted(directory.glob("*.npz")):
-            file.write(json.dumps(fitted(world_file)) + "\n")
-            file.flush()
+    directory, named = Path(sys.argv[1]), sys.argv[2:]
+    result = directory / "pymc_marketing.jsonl"
+    done = {json.loads(line)["file"] for line in result.read_text().splitlines()} if result.exists() else set()
+    for name in named or sorted(path.stem for path in directory.glob("*.npz")):
+        if name not in done:
+            row = fitted(directory / f"{name}.npz")
+            with result.open("a") as file:
+                file.write(json.dumps(row) + "\n")
