@@ -152,7 +152,7 @@ def wrong_simulator(error: Error, monkeypatch: pytest.MonkeyPatch) -> AdditiveMm
     def unnormalised(exposure: Floats, retention: float) -> Floats:
         return np.asarray(exposure @ retention ** np.arange(exposure.shape[1]))
 
-    def falling(adstocked: Floats, half_saturation: float) -> Floats:
+    def falling(adstocked: Floats, half_saturation: float, _: float) -> Floats:
         return np.asarray(half_saturation / (adstocked + half_saturation))
 
     match error:
