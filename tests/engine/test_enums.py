@@ -16,6 +16,7 @@ from engine.conflict.analysis import Finding
 from engine.conflict.bayes_factor import Alternative
 from engine.conflict.causes import Blame
 from engine.conflict.curve import CurveKind, EvidenceCurve
+from engine.conflict.experiment_plan import DesignKind
 from engine.conflict.marginal import Estimator
 from engine.conflict.p_value import PValueKind
 from engine.conflict.reliability import Status as Reliability
@@ -164,6 +165,7 @@ ANSWERS = {
     CautionKind,
     CurveKind,
     Decision,
+    DesignKind,
     Estimator,
     EvidenceTrigger,
     Finding,

@@ -23,7 +23,7 @@ from server.records.content import Geos
 from server.records.rows import dataset_window, month_digests, overlap, shares_rows, summary_window
 
 DAY = datetime.date.fromisoformat
-ONE_DAY = np.timedelta64(1, "D")
+ONE_DAY, ONE_MONTH = np.timedelta64(1, "D"), np.timedelta64(1, "M")
 STEPS = {"DAILY": 1, "WEEKLY": 7}
 
 
@@ -107,12 +107,12 @@ def test_the_window_of_a_data_set_has_the_rows_that_the_engine_takes(grain: str,
 @pytest.mark.parametrize("start", ["2018-02", "2019-08", "2019-11"])
 def test_rows_in_common_of_two_windows_of_monthly_data_are_counted_by_their_dates(day: int, start: str) -> None:
     month = np.datetime64(start).astype("datetime64[M]")
-    first = min(month.astype("datetime64[D]") + (day - 1) * ONE_DAY, (month + 1).astype("datetime64[D]") - ONE_DAY)
+    first = min(month.astype("datetime64[D]") + (day - 1) * ONE_DAY, (month + ONE_MONTH).astype("datetime64[D]") - ONE_DAY)
     for count in (5, 13, 28):
         # One on the series' own day although the first month may lack it.
         dates = np.minimum(
             (month + np.arange(count)).astype("datetime64[D]") + (day - 1) * ONE_DAY,
-            (month + np.arange(count) + 1).astype("datetime64[D]") - ONE_DAY,
+            (month + np.arange(count) + ONE_MONTH).astype("datetime64[D]") - ONE_DAY,
         )
         data = dataset("MONTHLY", str(first), count)
         data.month_day, data.last_date = day, dates[-1].item()

@@ -326,6 +326,30 @@ OUTCOME_SIDE_NEITHER: OutcomeSide.ValueType  # 3
 """Neither was."""
 Global___OutcomeSide: _TypeAlias = OutcomeSide  # noqa: Y015
 
+class _ExperimentDesignKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExperimentDesignKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExperimentDesignKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPERIMENT_DESIGN_KIND_UNSPECIFIED: _ExperimentDesignKind.ValueType  # 0
+    """Not given; refused."""
+    EXPERIMENT_DESIGN_KIND_WHOLE_MARKET: _ExperimentDesignKind.ValueType  # 1
+    """In the whole market, in periods drawn by lot; compared with what the model expects without the change."""
+    EXPERIMENT_DESIGN_KIND_GEO_HOLDOUT: _ExperimentDesignKind.ValueType  # 2
+    """In a cell of geos drawn by lot; compared with the other cell in the same periods."""
+
+class ExperimentDesignKind(_ExperimentDesignKind, metaclass=_ExperimentDesignKindEnumTypeWrapper):
+    """Where the spend of a channel is changed in an experiment."""
+
+EXPERIMENT_DESIGN_KIND_UNSPECIFIED: ExperimentDesignKind.ValueType  # 0
+"""Not given; refused."""
+EXPERIMENT_DESIGN_KIND_WHOLE_MARKET: ExperimentDesignKind.ValueType  # 1
+"""In the whole market, in periods drawn by lot; compared with what the model expects without the change."""
+EXPERIMENT_DESIGN_KIND_GEO_HOLDOUT: ExperimentDesignKind.ValueType  # 2
+"""In a cell of geos drawn by lot; compared with the other cell in the same periods."""
+Global___ExperimentDesignKind: _TypeAlias = ExperimentDesignKind  # noqa: Y015
+
 @_typing.final
 class BayesFactor(_message.Message):
     """Evidence against the client's prior: marginal likelihood under the alternative over that under the client's prior."""
@@ -1881,3 +1905,356 @@ class GetOutcomeReportResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetOutcomeReportResponse: _TypeAlias = GetOutcomeReportResponse  # noqa: Y015
+
+@_typing.final
+class ExperimentProspect(_message.Message):
+    """What an experiment could show if one value of the quantity is the truth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUTH_FIELD_NUMBER: _builtins.int
+    OUTCOME_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    OUTCOME_STANDARD_ERROR_FIELD_NUMBER: _builtins.int
+    STANDARD_ERROR_FIELD_NUMBER: _builtins.int
+    CONVERSION_ERROR_FIELD_NUMBER: _builtins.int
+    POWER_FIELD_NUMBER: _builtins.int
+    POWER_MCSE_FIELD_NUMBER: _builtins.int
+    EXPECTED_LOG_BAYES_FACTOR_FIELD_NUMBER: _builtins.int
+    truth: _builtins.float
+    """The value: the median of the data side, or of the belief."""
+    outcome_difference: _builtins.float
+    """Expected change of the outcome by the change of spend, carry-over to its end included, in outcome units."""
+    outcome_standard_error: _builtins.float
+    """Standard error of that change as it is measured, until the end of the follow-up."""
+    standard_error: _builtins.float
+    """Standard error of the experiment's estimate, in the units of the quantity."""
+    conversion_error: _builtins.float
+    """The part of it that curve and carry-over leave, by which the change is turned into the quantity."""
+    power: _builtins.float
+    """Probability that the result decides for this value."""
+    power_mcse: _builtins.float
+    """Monte Carlo standard error of `power`."""
+    expected_log_bayes_factor: _builtins.float
+    """Expected natural logarithm of the Bayes factor that decides."""
+    def __init__(
+        self,
+        *,
+        truth: _builtins.float = ...,
+        outcome_difference: _builtins.float = ...,
+        outcome_standard_error: _builtins.float = ...,
+        standard_error: _builtins.float = ...,
+        conversion_error: _builtins.float = ...,
+        power: _builtins.float = ...,
+        power_mcse: _builtins.float = ...,
+        expected_log_bayes_factor: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversion_error", b"conversion_error", "expected_log_bayes_factor", b"expected_log_bayes_factor", "outcome_difference", b"outcome_difference", "outcome_standard_error", b"outcome_standard_error", "power", b"power", "power_mcse", b"power_mcse", "standard_error", b"standard_error", "truth", b"truth"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExperimentProspect: _TypeAlias = ExperimentProspect  # noqa: Y015
+
+@_typing.final
+class PlannedExperiment(_message.Message):
+    """A design with what it could show."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    SPEND_CHANGE_FIELD_NUMBER: _builtins.int
+    TREATED_FRACTION_FIELD_NUMBER: _builtins.int
+    FOLLOW_UP_PERIODS_FIELD_NUMBER: _builtins.int
+    SPEND_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    IF_DATA_FIELD_NUMBER: _builtins.int
+    IF_BELIEF_FIELD_NUMBER: _builtins.int
+    FALSE_ALARM_RATE_FIELD_NUMBER: _builtins.int
+    REACHES_FIELD_NUMBER: _builtins.int
+    kind: Global___ExperimentDesignKind.ValueType
+    """Where the spend is changed."""
+    length: _builtins.int
+    """Periods of the data set for which it is changed."""
+    spend_change: _builtins.float
+    """Change as a part of the usual spend: -1 stops the channel, .5 is half as much again."""
+    treated_fraction: _builtins.float
+    """Part of the market, by outcome, where it is changed; 1 for the whole market."""
+    follow_up_periods: _builtins.int
+    """Periods after the change whose outcome is measured too, for the carry-over."""
+    spend_difference: _builtins.float
+    """Difference of spend in currency units, negative where it is saved; absent where the spend is unknown."""
+    false_alarm_rate: _builtins.float
+    """Probability that the experiment contradicts the belief although that is the truth."""
+    reaches: _builtins.bool
+    """Whether it has the wanted power under either truth and keeps to the budget."""
+    @_builtins.property
+    def if_data(self) -> Global___ExperimentProspect:
+        """If what the data alone say is the truth. Decided by the RECENTRED Bayes factor of the experiment against the belief."""
+
+    @_builtins.property
+    def if_belief(self) -> Global___ExperimentProspect:
+        """If the belief is the truth. Decided by the experiment's Bayes factor of the belief over what the data alone say."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___ExperimentDesignKind.ValueType = ...,
+        length: _builtins.int = ...,
+        spend_change: _builtins.float = ...,
+        treated_fraction: _builtins.float = ...,
+        follow_up_periods: _builtins.int = ...,
+        spend_difference: _builtins.float | None = ...,
+        if_data: Global___ExperimentProspect | None = ...,
+        if_belief: Global___ExperimentProspect | None = ...,
+        false_alarm_rate: _builtins.float = ...,
+        reaches: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_spend_difference", b"_spend_difference", "if_belief", b"if_belief", "if_data", b"if_data", "spend_difference", b"spend_difference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spend_difference", b"_spend_difference", "false_alarm_rate", b"false_alarm_rate", "follow_up_periods", b"follow_up_periods", "if_belief", b"if_belief", "if_data", b"if_data", "kind", b"kind", "length", b"length", "reaches", b"reaches", "spend_change", b"spend_change", "spend_difference", b"spend_difference", "treated_fraction", b"treated_fraction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__spend_difference: _TypeAlias = _typing.Literal["spend_difference"]  # noqa: Y015
+    _WhichOneofArgType__spend_difference: _TypeAlias = _typing.Literal["_spend_difference", b"_spend_difference"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spend_difference) -> _WhichOneofReturnType__spend_difference | None: ...
+
+Global___PlannedExperiment: _TypeAlias = PlannedExperiment  # noqa: Y015
+
+@_typing.final
+class ExperimentPlan(_message.Message):
+    """A plan of experiments about a belief."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    BELIEF_ID_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    ESTIMAND_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    DATA_SIDE_FIELD_NUMBER: _builtins.int
+    CONFLICT_THRESHOLD_FIELD_NUMBER: _builtins.int
+    POWER_FIELD_NUMBER: _builtins.int
+    PERIODS_FIELD_NUMBER: _builtins.int
+    DESIGNS_FIELD_NUMBER: _builtins.int
+    RECOMMENDED_FIELD_NUMBER: _builtins.int
+    CAN_CONTRADICT_FIELD_NUMBER: _builtins.int
+    CAN_CLEAR_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    ASSUMPTIONS_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
+    DIAGNOSTICS_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIT_REUSED_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """Session of the belief."""
+    belief_id: _builtins.str
+    """The belief."""
+    model_id: _builtins.str
+    """Model under which they are planned."""
+    conflict_threshold: _builtins.float
+    """Bayes factor from which a result decides."""
+    power: _builtins.float
+    """Wanted power."""
+    periods: _builtins.str
+    """What the periods of the data set are called, for example `weeks`."""
+    can_contradict: _builtins.bool
+    """Whether an exact experiment that finds what the data say would contradict the belief. If not, none settles it."""
+    can_clear: _builtins.bool
+    """Whether an exact experiment that finds what is believed would favour it over what the data say. If not, designs are
+    judged by the power of `if_data` alone.
+    """
+    explanation: _builtins.str
+    """What it comes to, in a sentence or two."""
+    reference_fit_reused: _builtins.bool
+    """Whether the reference fit had been made before and was read from the store."""
+    @_builtins.property
+    def estimand(self) -> _common_pb2.Estimand:
+        """What the belief is about."""
+
+    @_builtins.property
+    def client(self) -> _common_pb2.Estimate:
+        """What the client believes."""
+
+    @_builtins.property
+    def data_side(self) -> _common_pb2.Estimate:
+        """What the data alone say."""
+
+    @_builtins.property
+    def designs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedExperiment]:
+        """All designs: those that reach the wanted power first, the least costly of them first; then the others, the most
+        powerful first.
+        """
+
+    @_builtins.property
+    def recommended(self) -> Global___PlannedExperiment:
+        """The least costly design that reaches the wanted power, and of these the shortest; absent where none does. Cost is the
+        absolute difference of spend, or without a spend column that of exposure.
+        """
+
+    @_builtins.property
+    def assumptions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What all of it takes for granted, one sentence each."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What to mind about the data or the model, in words."""
+
+    @_builtins.property
+    def diagnostics(self) -> _common_pb2.FitDiagnostics:
+        """Diagnostics of the reference fit."""
+
+    @_builtins.property
+    def provenance(self) -> _common_pb2.Provenance:
+        """What it was computed from."""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        belief_id: _builtins.str = ...,
+        model_id: _builtins.str = ...,
+        estimand: _common_pb2.Estimand | None = ...,
+        client: _common_pb2.Estimate | None = ...,
+        data_side: _common_pb2.Estimate | None = ...,
+        conflict_threshold: _builtins.float = ...,
+        power: _builtins.float = ...,
+        periods: _builtins.str = ...,
+        designs: _abc.Iterable[Global___PlannedExperiment] | None = ...,
+        recommended: Global___PlannedExperiment | None = ...,
+        can_contradict: _builtins.bool = ...,
+        can_clear: _builtins.bool = ...,
+        explanation: _builtins.str = ...,
+        assumptions: _abc.Iterable[_builtins.str] | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
+        diagnostics: _common_pb2.FitDiagnostics | None = ...,
+        provenance: _common_pb2.Provenance | None = ...,
+        reference_fit_reused: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "data_side", b"data_side", "diagnostics", b"diagnostics", "estimand", b"estimand", "provenance", b"provenance", "recommended", b"recommended"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumptions", b"assumptions", "belief_id", b"belief_id", "can_clear", b"can_clear", "can_contradict", b"can_contradict", "client", b"client", "conflict_threshold", b"conflict_threshold", "data_side", b"data_side", "designs", b"designs", "diagnostics", b"diagnostics", "estimand", b"estimand", "explanation", b"explanation", "model_id", b"model_id", "notes", b"notes", "periods", b"periods", "power", b"power", "provenance", b"provenance", "recommended", b"recommended", "reference_fit_reused", b"reference_fit_reused", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExperimentPlan: _TypeAlias = ExperimentPlan  # noqa: Y015
+
+@_typing.final
+class PlanExperimentRequest(_message.Message):
+    """Asks for a plan of experiments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    BELIEF_ID_FIELD_NUMBER: _builtins.int
+    DATA_PERIOD_MONTHS_FIELD_NUMBER: _builtins.int
+    HOLD_OUT_MONTHS_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    LENGTHS_FIELD_NUMBER: _builtins.int
+    SPEND_CHANGES_FIELD_NUMBER: _builtins.int
+    TREATED_FRACTIONS_FIELD_NUMBER: _builtins.int
+    POWER_FIELD_NUMBER: _builtins.int
+    CONFLICT_THRESHOLD_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Makes retries safe."""
+    client_id: _builtins.str
+    """Client that owns the session."""
+    session_id: _builtins.str
+    """Confirmed session with the belief, about the model that it was opened for."""
+    belief_id: _builtins.str
+    """The belief, about a channel's ROI, incremental outcome or share of outcome."""
+    data_period_months: _builtins.int
+    """Length of the trailing window in calendar months; absent: 24."""
+    hold_out_months: _builtins.int
+    """Months at the end of the data set to leave out; absent: 0."""
+    power: _builtins.float
+    """Wanted power under either truth; absent: .8."""
+    conflict_threshold: _builtins.float
+    """Bayes factor from which a result decides; absent: 10, from which a conflict is declared."""
+    budget: _builtins.float
+    """Largest absolute difference of spend, in currency units, that a recommended design may have; absent: any."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___ExperimentDesignKind.ValueType]:
+        """Kinds to consider; empty: both."""
+
+    @_builtins.property
+    def lengths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Lengths in periods of the data set, at most those of the window; empty: 2, 4, 6, 8 and 12 weeks."""
+
+    @_builtins.property
+    def spend_changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Changes as parts of the usual spend, not 0; empty: -1, -.5, .5 and 1."""
+
+    @_builtins.property
+    def treated_fractions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Parts of the market, by outcome, to treat in a geo hold-out; empty: .25 and .5."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        client_id: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        belief_id: _builtins.str = ...,
+        data_period_months: _builtins.int | None = ...,
+        hold_out_months: _builtins.int | None = ...,
+        kinds: _abc.Iterable[Global___ExperimentDesignKind.ValueType] | None = ...,
+        lengths: _abc.Iterable[_builtins.int] | None = ...,
+        spend_changes: _abc.Iterable[_builtins.float] | None = ...,
+        treated_fractions: _abc.Iterable[_builtins.float] | None = ...,
+        power: _builtins.float | None = ...,
+        conflict_threshold: _builtins.float | None = ...,
+        budget: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_conflict_threshold", b"_conflict_threshold", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_power", b"_power", "budget", b"budget", "conflict_threshold", b"conflict_threshold", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "power", b"power"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "_conflict_threshold", b"_conflict_threshold", "_data_period_months", b"_data_period_months", "_hold_out_months", b"_hold_out_months", "_power", b"_power", "belief_id", b"belief_id", "budget", b"budget", "client_id", b"client_id", "conflict_threshold", b"conflict_threshold", "data_period_months", b"data_period_months", "hold_out_months", b"hold_out_months", "kinds", b"kinds", "lengths", b"lengths", "power", b"power", "request_id", b"request_id", "session_id", b"session_id", "spend_changes", b"spend_changes", "treated_fractions", b"treated_fractions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
+    _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015
+    _WhichOneofReturnType__conflict_threshold: _TypeAlias = _typing.Literal["conflict_threshold"]  # noqa: Y015
+    _WhichOneofArgType__conflict_threshold: _TypeAlias = _typing.Literal["_conflict_threshold", b"_conflict_threshold"]  # noqa: Y015
+    _WhichOneofReturnType__data_period_months: _TypeAlias = _typing.Literal["data_period_months"]  # noqa: Y015
+    _WhichOneofArgType__data_period_months: _TypeAlias = _typing.Literal["_data_period_months", b"_data_period_months"]  # noqa: Y015
+    _WhichOneofReturnType__hold_out_months: _TypeAlias = _typing.Literal["hold_out_months"]  # noqa: Y015
+    _WhichOneofArgType__hold_out_months: _TypeAlias = _typing.Literal["_hold_out_months", b"_hold_out_months"]  # noqa: Y015
+    _WhichOneofReturnType__power: _TypeAlias = _typing.Literal["power"]  # noqa: Y015
+    _WhichOneofArgType__power: _TypeAlias = _typing.Literal["_power", b"_power"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__budget) -> _WhichOneofReturnType__budget | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__conflict_threshold) -> _WhichOneofReturnType__conflict_threshold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__data_period_months) -> _WhichOneofReturnType__data_period_months | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold_out_months) -> _WhichOneofReturnType__hold_out_months | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__power) -> _WhichOneofReturnType__power | None: ...
+
+Global___PlanExperimentRequest: _TypeAlias = PlanExperimentRequest  # noqa: Y015
+
+@_typing.final
+class PlanExperimentResponse(_message.Message):
+    """Answer to a request for a plan of experiments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> Global___ExperimentPlan:
+        """The plan."""
+
+    def __init__(
+        self,
+        *,
+        plan: Global___ExperimentPlan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanExperimentResponse: _TypeAlias = PlanExperimentResponse  # noqa: Y015
