@@ -107,7 +107,9 @@ def test_the_window_of_a_data_set_has_the_rows_that_the_engine_takes(grain: str,
 @pytest.mark.parametrize("start", ["2018-02", "2019-08", "2019-11"])
 def test_rows_in_common_of_two_windows_of_monthly_data_are_counted_by_their_dates(day: int, start: str) -> None:
     month = np.datetime64(start).astype("datetime64[M]")
-    first = min(month.astype("datetime64[D]") + (day - 1) * ONE_DAY, (month + ONE_MONTH).astype("datetime64[D]") - ONE_DAY)
+    first = min(
+        month.astype("datetime64[D]") + (day - 1) * ONE_DAY, (month + ONE_MONTH).astype("datetime64[D]") - ONE_DAY
+    )
     for count in (5, 13, 28):
         # One on the series' own day although the first month may lack it.
         dates = np.minimum(
