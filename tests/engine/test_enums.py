@@ -16,7 +16,6 @@ from engine.conflict.analysis import Finding
 from engine.conflict.bayes_factor import Alternative
 from engine.conflict.causes import Blame
 from engine.conflict.curve import CurveKind, EvidenceCurve
-from engine.conflict.experiment_plan import DesignKind
 from engine.conflict.marginal import Estimator
 from engine.conflict.p_value import PValueKind
 from engine.conflict.reliability import Status as Reliability
@@ -165,7 +164,6 @@ ANSWERS = {
     CautionKind,
     CurveKind,
     Decision,
-    DesignKind,
     Estimator,
     EvidenceTrigger,
     Finding,

@@ -50,11 +50,6 @@ class ConflictServiceStub(object):
                 request_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictsRequest.SerializeToString,
                 response_deserializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictsResponse.FromString,
                 _registered_method=True)
-        self.PlanExperiment = channel.unary_unary(
-                '/liftos.bayes.v1.ConflictService/PlanExperiment',
-                request_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.PlanExperimentRequest.SerializeToString,
-                response_deserializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.PlanExperimentResponse.FromString,
-                _registered_method=True)
         self.RecordConflictOutcome = channel.unary_unary(
                 '/liftos.bayes.v1.ConflictService/RecordConflictOutcome',
                 request_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.RecordConflictOutcomeRequest.SerializeToString,
@@ -99,15 +94,6 @@ class ConflictServiceServicer(object):
 
     def ListConflicts(self, request, context):
         """Lists the conflict analyses of a client, newest first.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def PlanExperiment(self, request, context):
-        """Plans the experiment that would settle a conflict: what changes of a channel's spend, drawn by lot in time or place,
-        would show of a belief and of what the data say. Fits the model under its reference prior at need; nothing else is
-        stored. Waits for the result up to the caller's deadline.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,11 +144,6 @@ def add_ConflictServiceServicer_to_server(servicer, server):
                     servicer.ListConflicts,
                     request_deserializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictsRequest.FromString,
                     response_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictsResponse.SerializeToString,
-            ),
-            'PlanExperiment': grpc.unary_unary_rpc_method_handler(
-                    servicer.PlanExperiment,
-                    request_deserializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.PlanExperimentRequest.FromString,
-                    response_serializer=liftos_dot_bayes_dot_v1_dot_conflict__pb2.PlanExperimentResponse.SerializeToString,
             ),
             'RecordConflictOutcome': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordConflictOutcome,
@@ -267,33 +248,6 @@ class ConflictService(object):
             '/liftos.bayes.v1.ConflictService/ListConflicts',
             liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictsRequest.SerializeToString,
             liftos_dot_bayes_dot_v1_dot_conflict__pb2.ListConflictsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def PlanExperiment(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/liftos.bayes.v1.ConflictService/PlanExperiment',
-            liftos_dot_bayes_dot_v1_dot_conflict__pb2.PlanExperimentRequest.SerializeToString,
-            liftos_dot_bayes_dot_v1_dot_conflict__pb2.PlanExperimentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,11 +42,6 @@ class ConflictServiceStub:
     """Returns a conflict analysis."""
     ListConflicts: _grpc.UnaryUnaryMultiCallable[_conflict_pb2.ListConflictsRequest, _conflict_pb2.ListConflictsResponse]
     """Lists the conflict analyses of a client, newest first."""
-    PlanExperiment: _grpc.UnaryUnaryMultiCallable[_conflict_pb2.PlanExperimentRequest, _conflict_pb2.PlanExperimentResponse]
-    """Plans the experiment that would settle a conflict: what changes of a channel's spend, drawn by lot in time or place,
-    would show of a belief and of what the data say. Fits the model under its reference prior at need; nothing else is
-    stored. Waits for the result up to the caller's deadline.
-    """
     RecordConflictOutcome: _grpc.UnaryUnaryMultiCallable[_conflict_pb2.RecordConflictOutcomeRequest, _conflict_pb2.RecordConflictOutcomeResponse]
     """Records how a conflict was resolved in the end. The latest record of a belief counts; earlier ones are kept."""
     ListConflictOutcomes: _grpc.UnaryUnaryMultiCallable[_conflict_pb2.ListConflictOutcomesRequest, _conflict_pb2.ListConflictOutcomesResponse]
@@ -70,11 +65,6 @@ class ConflictServiceAsyncStub(ConflictServiceStub):
     """Returns a conflict analysis."""
     ListConflicts: _aio.UnaryUnaryMultiCallable[_conflict_pb2.ListConflictsRequest, _conflict_pb2.ListConflictsResponse]  # type: ignore[assignment]
     """Lists the conflict analyses of a client, newest first."""
-    PlanExperiment: _aio.UnaryUnaryMultiCallable[_conflict_pb2.PlanExperimentRequest, _conflict_pb2.PlanExperimentResponse]  # type: ignore[assignment]
-    """Plans the experiment that would settle a conflict: what changes of a channel's spend, drawn by lot in time or place,
-    would show of a belief and of what the data say. Fits the model under its reference prior at need; nothing else is
-    stored. Waits for the result up to the caller's deadline.
-    """
     RecordConflictOutcome: _aio.UnaryUnaryMultiCallable[_conflict_pb2.RecordConflictOutcomeRequest, _conflict_pb2.RecordConflictOutcomeResponse]  # type: ignore[assignment]
     """Records how a conflict was resolved in the end. The latest record of a belief counts; earlier ones are kept."""
     ListConflictOutcomes: _aio.UnaryUnaryMultiCallable[_conflict_pb2.ListConflictOutcomesRequest, _conflict_pb2.ListConflictOutcomesResponse]  # type: ignore[assignment]
@@ -113,17 +103,6 @@ class ConflictServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_conflict_pb2.ListConflictsResponse, _abc.Awaitable[_conflict_pb2.ListConflictsResponse]]:
         """Lists the conflict analyses of a client, newest first."""
-
-    @_abc_1.abstractmethod
-    def PlanExperiment(
-        self,
-        request: _conflict_pb2.PlanExperimentRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_conflict_pb2.PlanExperimentResponse, _abc.Awaitable[_conflict_pb2.PlanExperimentResponse]]:
-        """Plans the experiment that would settle a conflict: what changes of a channel's spend, drawn by lot in time or place,
-        would show of a belief and of what the data say. Fits the model under its reference prior at need; nothing else is
-        stored. Waits for the result up to the caller's deadline.
-        """
 
     @_abc_1.abstractmethod
     def RecordConflictOutcome(
